@@ -1,0 +1,31 @@
+"""Vision Transformers for Keras 3, on TensorFlow, JAX and PyTorch.
+
+>>> model = keras_vit.ViTBase(num_classes=10)
+"""
+
+# Building blocks
+from keras_vit import layers as layers
+
+# Looking at a model: shapes, cost, attention
+from keras_vit.complexity import complexity as complexity
+from keras_vit.complexity import shape_flow as shape_flow
+
+# Shipping a model
+from keras_vit.export import export as export
+from keras_vit.interpret import attention_maps as attention_maps
+
+# Changing a model
+from keras_vit.models.resize import resize as resize
+
+# The Vision Transformer and its variants
+from keras_vit.models.vit import VisionTransformer as VisionTransformer
+from keras_vit.models.vit import ViTBase as ViTBase
+from keras_vit.models.vit import ViTGiant as ViTGiant
+from keras_vit.models.vit import ViTGigantic as ViTGigantic
+from keras_vit.models.vit import ViTHuge as ViTHuge
+from keras_vit.models.vit import ViTLarge as ViTLarge
+from keras_vit.models.vit import ViTSmall as ViTSmall
+from keras_vit.models.vit import ViTSo400m as ViTSo400m
+from keras_vit.models.vit import ViTTiny as ViTTiny
+
+__version__ = "0.1.0"

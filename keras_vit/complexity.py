@@ -1,0 +1,218 @@
+"""What a model costs: parameters, multiply-accumulates, activation memory; and its shapes."""
+
+from typing import NamedTuple
+
+import keras
+
+from keras_vit.layers import TransformerBlock
+from keras_vit.layers.cost import Cost, dense_cost
+from keras_vit.layers.validation import as_pair
+from keras_vit.table import Table
+
+
+class Call(NamedTuple):
+    """One layer at work: which, on what shapes, giving what shape (without the batch axis)."""
+
+    layer: keras.layers.Layer
+    input_shapes: list
+    output_shape: tuple
+
+
+def trace(model, image_size=None):
+    """The layers of a functional model in the order of their calls, with shapes, as `Call`s.
+
+    Nothing is computed and no weight is made: the layers are called once more on symbolic images.
+
+    Args:
+        model: functional `keras.Model` with one input of images (B, H, W, C).
+        image_size: int or (H, W); by default the size that the model was built for.
+
+    Raises:
+        ValueError: without `image_size` for a model that takes any size, or a size that the
+            model's layers refuse.
+    """
+    _, height, width, channels = model.input.shape
+    if image_size is None and None in (height, width):
+        raise ValueError(
+            "The model takes images of any size: say which, image_size=224 for example."
+        )
+    height, width = (height, width) if image_size is None else as_pair(image_size, "image_size")
+    calls = []
+
+    def record(layer, *args, **kwargs):
+        output = layer(*args, **kwargs)
+        inputs = [x.shape for x in keras.tree.flatten(args) if isinstance(x, keras.KerasTensor)]
+        calls.append(Call(layer, inputs, output.shape[1:]))
+        return output
+
+    images = keras.Input((height, width, channels), dtype=model.input.dtype)
+    keras.models.clone_model(
+        model, input_tensors=images, clone_function=lambda layer: layer, call_function=record
+    )
+    return calls
+
+
+def shape_flow(model, image_size=None):
+    """How the shape of one image changes on its way through the model, as a printable table.
+
+    Args:
+        model: functional `keras.Model` on images.
+        image_size: int or (H, W); by default the size that the model was built for.
+
+    Returns:
+        `Table` of (layer, what it is, output shape with "B" for the batch).
+
+    Example:
+        >>> print(keras_vit.shape_flow(keras_vit.ViTBase()))
+    """
+    calls = trace(model, image_size)
+    images = ("B", *calls[0].input_shapes[0][1:])
+    rows = [("images", "", images)]
+    rows += [(c.layer.name, type(c.layer).__name__, ("B", *c.output_shape)) for c in calls]
+    return Table(("layer", "kind", "shape"), [(a, b, _shape_text(s)) for a, b, s in rows])
+
+
+def _shape_text(shape):
+    return "(" + ", ".join(map(str, shape)) + ")"
+
+
+class Complexity(NamedTuple):
+    """Cost of one image, forward; prints as a table.
+
+    Attributes:
+        image_size: (H, W) in pixels.
+        parameters: int, all weights.
+        macs: int, multiply-accumulates of all matrix products.
+        activation_bytes: int, what training keeps of each image for the backward pass, with
+            fused attention (see `scores_bytes`).
+        scores_bytes: int, what the attention scores of all blocks take in addition where a
+            backend writes them to memory (TensorFlow, JAX on a CPU).
+        layers: `Table` of (layer, shape, parameters, MACs, activation bytes).
+        terms: `Table` of the blocks' MACs by term of the textbook formula, or None without blocks.
+    """
+
+    image_size: tuple
+    parameters: int
+    macs: int
+    activation_bytes: int
+    scores_bytes: int
+    layers: Table
+    terms: Table | None
+
+    def __str__(self):
+        parts = [
+            str(self.layers),
+            f"{self.image_size[0]} x {self.image_size[1]} pixels: {self.parameters:,} parameters, "
+            f"{self.macs / 1e9:.2f} GMACs, {self.activation_bytes / 2**20:.1f} MiB of activations "
+            f"an image (scores, where written to memory: {self.scores_bytes / 2**20:.1f} MiB more)",
+        ]
+        if self.terms is not None:
+            parts += [str(self.terms), TERMS_NOTE]
+        return "\n\n".join(parts)
+
+    __repr__ = __str__
+
+
+TERMS_NOTE = (
+    "The textbook counts O(N²D) for attention and O(ND²) for the MLP. That hides what dominates:\n"
+    "the projections around attention cost 4ND² more, and the MLP, four times as wide inside,\n"
+    "8ND². Only beyond N = 6D tokens do the scores alone cost more than all of that."
+)
+
+
+def complexity(model, image_size=None):
+    """Parameters, multiply-accumulates and activation memory, for each layer and in all.
+
+    Args:
+        model: functional `keras.Model` on images, of layers of this library or the plain ones of
+            Keras that `PLAIN_LAYERS` names.
+        image_size: int or (H, W); by default the size that the model was built for.
+
+    Returns:
+        `Complexity`.
+
+    Raises:
+        ValueError: for a layer with weights whose cost is not known.
+
+    Example:
+        >>> keras_vit.complexity(keras_vit.ViTBase(), image_size=384).macs / 1e9
+        55.5
+    """
+    calls = trace(model, image_size)
+    costs = [_cost(call) for call in calls]
+    sizes = [keras.backend.standardize_dtype(call.layer.compute_dtype) for call in calls]
+    memory = [c.activations * _itemsize(s) for c, s in zip(costs, sizes, strict=True)]
+    rows = [
+        (c.layer.name, _shape_text(("B", *c.output_shape)), c.layer.count_params(), k.macs, m)
+        for c, k, m in zip(calls, costs, memory, strict=True)
+    ]
+    blocks = [call for call in calls if isinstance(call.layer, TransformerBlock)]
+    return Complexity(
+        image_size=tuple(calls[0].input_shapes[0][1:3]),
+        parameters=model.count_params(),
+        macs=sum(cost.macs for cost in costs),
+        activation_bytes=sum(memory),
+        # The softmax is float32 in every precision.
+        scores_bytes=sum(4 * b.layer.attention.num_heads * b.output_shape[0] ** 2 for b in blocks),
+        layers=Table(("layer", "shape", "parameters", "MACs", "activation bytes"), rows),
+        terms=_terms(blocks) if blocks else None,
+    )
+
+
+def _itemsize(dtype):
+    return {"float64": 8, "float32": 4}.get(dtype, 2)
+
+
+def _terms(blocks):
+    """The blocks' MACs by term, beside the textbook's."""
+    n, width = blocks[0].output_shape
+    scores = sum(2 * n * n * width for _ in blocks)
+    attention = sum(b.layer.attention.cost((1, n, width)).macs for b in blocks)
+    mlp = sum(b.layer.mlp.cost((1, n, width)).macs for b in blocks)
+    total = attention + mlp
+    rows = [
+        ("attention scores and sums, 2N²D", scores),
+        ("attention projections, 4ND²", attention - scores),
+        ("MLP, 2NDM (8ND² for M = 4D)", mlp),
+    ]
+    rows = [(name, macs, f"{100 * macs / total:.1f} %") for name, macs in rows]
+    return Table((f"in {len(blocks)} blocks, N = {n}, D = {width}", "MACs", "share"), rows)
+
+
+def _cost(call):
+    if hasattr(call.layer, "cost"):
+        return call.layer.cost(call.input_shapes[0])
+    for kind, count in PLAIN_LAYERS.items():
+        if isinstance(call.layer, kind):
+            return count(call)
+    if call.layer.weights:
+        raise ValueError(
+            "The cost of this layer is not known: give it a method cost(input_shape) that returns "
+            f"a keras_vit.layers.cost.Cost. Received: {call.layer}"
+        )
+    return Cost(activations=_size(call.output_shape))
+
+
+def _size(shape):
+    size = 1
+    for side in shape:
+        size *= side
+    return size
+
+
+def _dense(call):
+    return dense_cost(
+        _size(call.output_shape[:-1]), call.input_shapes[0][-1], call.output_shape[-1]
+    )
+
+
+def _nothing(call):
+    return Cost()
+
+
+# The plain Keras layers that models here hold at their top level.
+PLAIN_LAYERS = {
+    keras.layers.Dense: _dense,
+    keras.layers.LayerNormalization: lambda call: Cost(activations=_size(call.output_shape)),
+    keras.layers.Dropout: _nothing,  # the identity at rate 0; its mask is not counted
+}

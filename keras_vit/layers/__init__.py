@@ -1,0 +1,27 @@
+"""What models are built of. One idea a file; nothing here knows a model."""
+
+from keras_vit.layers.attention import Attention
+from keras_vit.layers.heads import AttentionPooling, ClassificationHead, TokenPooling
+from keras_vit.layers.mlp import MLP
+from keras_vit.layers.patch_embedding import PatchEmbedding
+from keras_vit.layers.position_embedding import AddPositionEmbedding, resample_grid, sincos_grid
+from keras_vit.layers.regularization import DropPath, LayerScale
+from keras_vit.layers.tokens import ClassToken, TokensToGrid
+from keras_vit.layers.transformer_block import TransformerBlock
+
+__all__ = [
+    "MLP",
+    "AddPositionEmbedding",
+    "Attention",
+    "AttentionPooling",
+    "ClassToken",
+    "ClassificationHead",
+    "DropPath",
+    "LayerScale",
+    "PatchEmbedding",
+    "TokenPooling",
+    "TokensToGrid",
+    "TransformerBlock",
+    "resample_grid",
+    "sincos_grid",
+]

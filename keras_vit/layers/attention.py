@@ -1,0 +1,175 @@
+"""Multi-head self-attention.
+
+Letters: B batch, N queries, M keys, D width, H heads, K = D / H width of a head.
+"""
+
+import keras
+from keras import ops
+
+from keras_vit.layers.cost import Cost, dense_cost
+from keras_vit.layers.validation import check_count, check_rate, check_tokens
+
+
+def attention_scores(q, k):
+    """softmax(q kᵀ / sqrt(K)): (B, N, H, K), (B, M, H, K) -> (B, H, N, M), in float32.
+
+    The rows sum to one. The softmax runs in float32 whatever the precision of q and k is.
+    """
+    q = ops.transpose(q, (0, 2, 1, 3))  # (B, H, N, K)
+    k = ops.transpose(k, (0, 2, 3, 1))  # (B, H, K, M)
+    q = q * ops.cast(q.shape[-1] ** -0.5, q.dtype)  # scaled first: float16 overflows less
+    return ops.softmax(ops.cast(ops.matmul(q, k), "float32"), axis=-1)
+
+
+def apply_scores(scores, v):
+    """Sums the values by their scores: (B, H, N, M), (B, M, H, K) -> (B, N, H, K)."""
+    out = ops.matmul(ops.cast(scores, v.dtype), ops.transpose(v, (0, 2, 1, 3)))  # (B, H, N, K)
+    return ops.transpose(out, (0, 2, 1, 3))
+
+
+def fused_attention(q, k, v):
+    """Attention by the backend's own kernel: (B, N, H, K), (B, M, H, K) twice -> (B, N, H, K).
+
+    Where there is a fused one (PyTorch; JAX on an accelerator), no scores are written to memory. On
+    TensorFlow, and on JAX on a CPU, plain products measured faster than what Keras has for them.
+    """
+    if keras.backend.backend() == "torch":
+        # Not ops.dot_product_attention: it copies q, k and v to make them contiguous.
+        from torch.nn.functional import scaled_dot_product_attention
+
+        q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+        return scaled_dot_product_attention(q, k, v).transpose(1, 2)
+    if keras.backend.backend() == "jax":
+        import jax
+
+        if jax.default_backend() != "cpu":
+            return ops.dot_product_attention(q, k, v)
+    return apply_scores(attention_scores(q, k), v)
+
+
+@keras.saving.register_keras_serializable(package="keras_vit")
+class Attention(keras.layers.Layer):
+    """Multi-head self-attention with one fused projection for queries, keys and values.
+
+    Args:
+        num_heads: int, H; the width of the tokens must be a multiple of it.
+        qkv_bias: whether the fused projection has a bias.
+        proj_bias: whether the output projection has a bias.
+        qk_norm: whether queries and keys are layer-normalised over each head before their product.
+        attention_dropout_rate: float in [0, 1), dropout on the scores.
+        dropout_rate: float in [0, 1), dropout after the output projection.
+        norm_epsilon: float, epsilon of the `qk_norm` normalisations.
+
+    Call arguments:
+        tokens: float tensor (B, N, D).
+        training: whether dropout is on.
+        return_attention_scores: if True, the scores are computed explicitly and returned too, as
+            they were before dropout; otherwise the backend's fused kernel runs.
+
+    Returns:
+        Tokens (B, N, D), or (tokens, float32 scores (B, H, N, N)) whose rows sum to one.
+
+    Raises:
+        ValueError: for an input of another rank or a width that is no multiple of the heads.
+
+    Example:
+        >>> Attention(12)(np.zeros((1, 197, 768))).shape
+        (1, 197, 768)
+
+    Sources: Vaswani et al. 2017 (arXiv:1706.03762), section 3.2; Dosovitskiy et al. 2021
+    (arXiv:2010.11929), appendix A; Dehghani et al. 2023 (arXiv:2302.05442) for `qk_norm`.
+    """
+
+    def __init__(
+        self,
+        num_heads,
+        qkv_bias=True,
+        proj_bias=True,
+        qk_norm=False,
+        attention_dropout_rate=0.0,
+        dropout_rate=0.0,
+        norm_epsilon=1e-6,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        check_count(num_heads, "num_heads")
+        check_rate(attention_dropout_rate, "attention_dropout_rate")
+        check_rate(dropout_rate, "dropout_rate")
+        self.num_heads = num_heads
+        self.qkv_bias = qkv_bias
+        self.proj_bias = proj_bias
+        self.qk_norm = qk_norm
+        self.attention_dropout_rate = attention_dropout_rate
+        self.dropout_rate = dropout_rate
+        self.norm_epsilon = norm_epsilon
+
+    def build(self, tokens_shape):
+        check_tokens(tokens_shape, "Attention")
+        width = tokens_shape[-1]
+        self.head_dim = head_width(width, self.num_heads)
+        layer = {"dtype": self.dtype_policy}
+        dense = {"kernel_initializer": keras.initializers.TruncatedNormal(stddev=0.02), **layer}
+        self.qkv = keras.layers.Dense(3 * width, use_bias=self.qkv_bias, name="qkv", **dense)
+        self.proj = keras.layers.Dense(width, use_bias=self.proj_bias, name="proj", **dense)
+        self.qkv.build(tokens_shape)
+        self.proj.build(tokens_shape)
+        if self.qk_norm:
+            norm = {"epsilon": self.norm_epsilon, **layer}
+            self.query_norm = keras.layers.LayerNormalization(name="query_norm", **norm)
+            self.key_norm = keras.layers.LayerNormalization(name="key_norm", **norm)
+            self.query_norm.build((None, None, self.num_heads, self.head_dim))
+            self.key_norm.build((None, None, self.num_heads, self.head_dim))
+        self.attention_dropout = keras.layers.Dropout(
+            self.attention_dropout_rate, name="attention_dropout", **layer
+        )
+        self.dropout = keras.layers.Dropout(self.dropout_rate, name="dropout", **layer)
+
+    def call(self, tokens, training=None, return_attention_scores=False):
+        _, n, width = ops.shape(tokens)
+        qkv = self.qkv(tokens)  # (B, N, 3D)
+        qkv = ops.reshape(qkv, (-1, n, 3, self.num_heads, self.head_dim))
+        q, k, v = ops.unstack(qkv, 3, axis=2)  # (B, N, H, K) each
+        if self.qk_norm:
+            q, k = self.query_norm(q), self.key_norm(k)
+
+        scores = None
+        if return_attention_scores or (training and self.attention_dropout_rate > 0):
+            scores = attention_scores(q, k)  # (B, H, N, N)
+            x = apply_scores(self.attention_dropout(scores, training=training), v)
+        else:
+            x = fused_attention(q, k, v)  # (B, N, H, K)
+
+        x = ops.reshape(x, (-1, n, width))
+        x = self.dropout(self.proj(x), training=training)  # (B, N, D)
+        return (x, scores) if return_attention_scores else x
+
+    def compute_output_shape(self, tokens_shape):
+        return tokens_shape
+
+    def cost(self, tokens_shape):
+        _, n, width = tokens_shape
+        norms = Cost(activations=2 * n * width if self.qk_norm else 0)
+        products = Cost(macs=2 * n * n * width, activations=n * width)  # q kᵀ and scores v
+        return dense_cost(n, width, 3 * width) + norms + products + dense_cost(n, width, width)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "qkv_bias": self.qkv_bias,
+            "proj_bias": self.proj_bias,
+            "qk_norm": self.qk_norm,
+            "attention_dropout_rate": self.attention_dropout_rate,
+            "dropout_rate": self.dropout_rate,
+            "norm_epsilon": self.norm_epsilon,
+        }
+
+
+def head_width(width, num_heads):
+    """D / H, or a ValueError where that is no whole number."""
+    if width % num_heads:
+        raise ValueError(
+            "The width of the tokens must be a multiple of num_heads. "
+            f"Received: width={width}, num_heads={num_heads}"
+        )
+    return width // num_heads

@@ -1,0 +1,206 @@
+"""From tokens to one vector an image, and from that to logits.
+
+Letters: B batch, N tokens (prefix tokens included), D width, H heads, K = D / H.
+"""
+
+import keras
+from keras import ops
+
+from keras_vit.layers.attention import (
+    apply_scores,
+    attention_scores,
+    fused_attention,
+    head_width,
+)
+from keras_vit.layers.cost import Cost, dense_cost
+from keras_vit.layers.mlp import MLP
+from keras_vit.layers.validation import check_choice, check_count, check_tokens
+
+
+@keras.saving.register_keras_serializable(package="keras_vit")
+class TokenPooling(keras.layers.Layer):
+    """One vector an image: the class token, or the mean of the patches.
+
+    Args:
+        mode: "token" (the first token) or "gap" (global average over the patches; prefix tokens
+            are left out).
+        num_prefix_tokens: int, how many tokens in front of the sequence are no patches.
+
+    Call arguments:
+        tokens: float tensor (B, N, D).
+
+    Returns:
+        Tensor (B, D).
+
+    Raises:
+        ValueError: for another mode, or "token" without any prefix token.
+
+    Example:
+        >>> TokenPooling("gap", num_prefix_tokens=1)(np.zeros((1, 197, 768))).shape
+        (1, 768)
+    """
+
+    def __init__(self, mode="token", num_prefix_tokens=1, **kwargs):
+        super().__init__(**kwargs)
+        check_choice(mode, "mode", ("token", "gap"))
+        check_count(num_prefix_tokens, "num_prefix_tokens", minimum=0)
+        if mode == "token" and num_prefix_tokens == 0:
+            raise ValueError(
+                "Pooling by 'token' needs a class token; use 'gap' or 'map' without one. "
+                "Received: mode='token', num_prefix_tokens=0"
+            )
+        self.mode = mode
+        self.num_prefix_tokens = num_prefix_tokens
+
+    def call(self, tokens):
+        if self.mode == "token":
+            return tokens[:, 0]
+        return ops.mean(tokens[:, self.num_prefix_tokens :], axis=1)
+
+    def compute_output_shape(self, tokens_shape):
+        check_tokens(tokens_shape, "TokenPooling")
+        return (tokens_shape[0], tokens_shape[2])
+
+    def cost(self, tokens_shape):
+        return Cost(activations=tokens_shape[2])
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "mode": self.mode,
+            "num_prefix_tokens": self.num_prefix_tokens,
+        }
+
+
+@keras.saving.register_keras_serializable(package="keras_vit")
+class AttentionPooling(keras.layers.Layer):
+    """Multi-head attention pooling ("MAP"): a learned query attends to all tokens, then an MLP.
+
+    Args:
+        num_heads: int, H; the width of the tokens must be a multiple of it.
+        mlp_dim: int, hidden width of the MLP.
+        mlp: "gelu", "gelu_tanh" or "swiglu".
+        norm_epsilon: float, epsilon of the layer normalisation before the MLP.
+
+    Call arguments:
+        tokens: float tensor (B, N, D).
+        return_attention_scores: whether to return the scores (B, H, 1, N) too.
+
+    Returns:
+        Tensor (B, D), or (tensor, float32 scores (B, H, 1, N)).
+
+    Raises:
+        ValueError: for another rank or a width that is no multiple of the heads.
+
+    Example:
+        >>> AttentionPooling(16, 4304)(np.zeros((1, 256, 1152))).shape
+        (1, 1152)
+
+    Sources: Zhai et al. 2022 (arXiv:2106.04560), section 3.2; big_vision
+    `models/vit.py`, `MAPHead`.
+    """
+
+    def __init__(self, num_heads, mlp_dim, mlp="gelu", norm_epsilon=1e-6, **kwargs):
+        super().__init__(**kwargs)
+        check_count(num_heads, "num_heads")
+        self.num_heads = num_heads
+        self.mlp_dim = mlp_dim
+        self.norm_epsilon = norm_epsilon
+        layer = {"dtype": self.dtype_policy}
+        self.norm = keras.layers.LayerNormalization(epsilon=norm_epsilon, name="norm", **layer)
+        self.mlp = MLP(mlp_dim, mlp, name="mlp", **layer)
+
+    def build(self, tokens_shape):
+        check_tokens(tokens_shape, "AttentionPooling")
+        width = tokens_shape[-1]
+        self.head_dim = head_width(width, self.num_heads)
+        initializer = keras.initializers.TruncatedNormal(stddev=0.02)
+        dense = {"kernel_initializer": initializer, "dtype": self.dtype_policy}
+        self.probe = self.add_weight(shape=(1, width), initializer=initializer, name="probe")
+        self.query = keras.layers.Dense(width, name="query", **dense)
+        self.key_value = keras.layers.Dense(2 * width, name="key_value", **dense)
+        self.proj = keras.layers.Dense(width, name="proj", **dense)
+        for layer in (self.query, self.proj, self.norm, self.mlp):
+            layer.build((None, 1, width))
+        self.key_value.build(tokens_shape)
+
+    def call(self, tokens, return_attention_scores=False):
+        batch, n, width = ops.shape(tokens)
+        probe = ops.broadcast_to(self.probe, (batch, 1, width))
+        q = ops.reshape(self.query(probe), (-1, 1, self.num_heads, self.head_dim))
+        kv = ops.reshape(self.key_value(tokens), (-1, n, 2, self.num_heads, self.head_dim))
+        k, v = ops.unstack(kv, 2, axis=2)  # (B, N, H, K) each
+        if return_attention_scores:
+            scores = attention_scores(q, k)  # (B, H, 1, N)
+            x = apply_scores(scores, v)
+        else:
+            x = fused_attention(q, k, v)  # (B, 1, H, K)
+        x = self.proj(ops.reshape(x, (-1, 1, width)))  # (B, 1, D)
+        x = x + self.mlp(self.norm(x))
+        x = ops.squeeze(x, axis=1)  # (B, D)
+        return (x, scores) if return_attention_scores else x
+
+    def compute_output_shape(self, tokens_shape):
+        return (tokens_shape[0], tokens_shape[2])
+
+    def cost(self, tokens_shape):
+        batch, n, width = tokens_shape
+        products = Cost(macs=2 * n * width, activations=width)
+        query, proj = dense_cost(1, width, width), dense_cost(1, width, width)
+        norm_and_sum = Cost(activations=2 * width)
+        mlp = self.mlp.cost((batch, 1, width))
+        return query + dense_cost(n, width, 2 * width) + products + proj + norm_and_sum + mlp
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "mlp_dim": self.mlp_dim,
+            "mlp": self.mlp.activation,
+            "norm_epsilon": self.norm_epsilon,
+        }
+
+
+@keras.saving.register_keras_serializable(package="keras_vit")
+class ClassificationHead(keras.layers.Layer):
+    """A linear layer to logits, in float32 under mixed precision, where a loss needs the digits.
+
+    Args:
+        num_classes: int, C.
+
+    Call arguments:
+        features: float tensor (B, D).
+
+    Returns:
+        Logits (B, C), of the policy's variable dtype.
+
+    Example:
+        >>> ClassificationHead(1000)(np.zeros((1, 768))).shape
+        (1, 1000)
+    """
+
+    def __init__(self, num_classes, **kwargs):
+        super().__init__(**kwargs)
+        check_count(num_classes, "num_classes")
+        self.num_classes = num_classes
+        self.dense = keras.layers.Dense(
+            num_classes,
+            kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
+            dtype=self.variable_dtype,
+            name="dense",
+        )
+
+    def build(self, features_shape):
+        self.dense.build(features_shape)
+
+    def call(self, features):
+        return self.dense(features)
+
+    def compute_output_shape(self, features_shape):
+        return (*features_shape[:-1], self.num_classes)
+
+    def cost(self, features_shape):
+        return dense_cost(1, features_shape[-1], self.num_classes)
+
+    def get_config(self):
+        return {**super().get_config(), "num_classes": self.num_classes}

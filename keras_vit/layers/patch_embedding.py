@@ -1,0 +1,90 @@
+"""Images to tokens: cut into patches, project each linearly.
+
+Letters: B batch, H x W image size, C channels, p x q patch size, h x w grid of patches, N = h*w
+tokens, D width.
+"""
+
+import keras
+from keras import ops
+
+from keras_vit.layers.cost import dense_cost
+from keras_vit.layers.validation import as_pair, check_count, check_images
+
+
+@keras.saving.register_keras_serializable(package="keras_vit")
+class PatchEmbedding(keras.layers.Layer):
+    """Cuts images into patches that do not overlap and projects each to a token.
+
+    It computes what a convolution with `kernel_size == strides == patch_size` computes, as one
+    reshape and one matrix product, which `benchmarks/patch_embedding.py` compares; and it runs where
+    channels-first convolutions do not.
+
+    Args:
+        width: int, D, the width of the tokens.
+        patch_size: int or (p, q), the size of a patch in pixels.
+        use_bias: whether the projection has a bias.
+
+    Call arguments:
+        images: float tensor (B, H, W, C), channels last whatever `image_data_format` says; H and W
+            multiples of the patch size, known or not.
+
+    Returns:
+        Tokens (B, N, D), row by row from the top left patch.
+
+    Raises:
+        ValueError: for another rank, or sizes that are no multiple of the patch.
+
+    Example:
+        >>> PatchEmbedding(768, patch_size=16)(np.zeros((1, 224, 224, 3))).shape
+        (1, 196, 768)
+
+    Source: Dosovitskiy et al. 2021 (arXiv:2010.11929), equation 1.
+    """
+
+    def __init__(self, width, patch_size=16, use_bias=True, **kwargs):
+        super().__init__(**kwargs)
+        check_count(width, "width")
+        self.width = width
+        self.patch_size = as_pair(patch_size, "patch_size")
+        self.use_bias = use_bias
+        self.projection = keras.layers.Dense(
+            width,
+            use_bias=use_bias,
+            kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
+            dtype=self.dtype_policy,
+            name="projection",
+        )
+
+    def build(self, images_shape):
+        check_images(images_shape, self.patch_size, "PatchEmbedding")
+        p, q = self.patch_size
+        self.projection.build((None, None, p * q * images_shape[-1]))
+
+    def call(self, images):
+        check_images(images.shape, self.patch_size, "PatchEmbedding")
+        _, height, width, c = ops.shape(images)
+        p, q = self.patch_size
+        h, w = height // p, width // q
+        x = ops.reshape(images, (-1, h, p, w, q, c))
+        x = ops.transpose(x, (0, 1, 3, 2, 4, 5))  # (B, h, w, p, q, C)
+        x = ops.reshape(x, (-1, h * w, p * q * c))  # (B, N, p*q*C)
+        return self.projection(x)  # (B, N, D)
+
+    def compute_output_shape(self, images_shape):
+        check_images(images_shape, self.patch_size, "PatchEmbedding")
+        sides = zip(images_shape[1:3], self.patch_size, strict=True)
+        h, w = (None if side is None else side // patch for side, patch in sides)
+        return (images_shape[0], None if h is None or w is None else h * w, self.width)
+
+    def cost(self, images_shape):
+        p, q = self.patch_size
+        n = self.compute_output_shape(images_shape)[1]
+        return dense_cost(n, p * q * images_shape[-1], self.width)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "width": self.width,
+            "patch_size": self.patch_size,
+            "use_bias": self.use_bias,
+        }

@@ -1,0 +1,112 @@
+"""Learned tokens that stand in front of the sequence, and the way back from tokens to the grid.
+
+Letters: B batch, N tokens, P tokens in front, D width, h x w grid of patches.
+"""
+
+import keras
+from keras import ops
+
+from keras_vit.layers.cost import Cost
+from keras_vit.layers.validation import as_pair, check_count, check_tokens
+
+
+@keras.saving.register_keras_serializable(package="keras_vit")
+class ClassToken(keras.layers.Layer):
+    """Puts learned tokens in front of the sequence: class, distillation or register tokens.
+
+    Args:
+        num_tokens: int, P.
+
+    Call arguments:
+        tokens: float tensor (B, N, D).
+
+    Returns:
+        Tokens (B, P + N, D), the learned ones first.
+
+    Raises:
+        ValueError: for an input of another rank.
+
+    Example:
+        >>> ClassToken()(np.zeros((2, 196, 768))).shape
+        (2, 197, 768)
+
+    Sources: Dosovitskiy et al. 2021 (arXiv:2010.11929), equation 1, for the class token; Touvron et
+    al. 2021 (arXiv:2012.12877) for distillation; Darcet et al. 2024 (arXiv:2309.16588) for
+    registers.
+    """
+
+    def __init__(self, num_tokens=1, **kwargs):
+        super().__init__(**kwargs)
+        check_count(num_tokens, "num_tokens")
+        self.num_tokens = num_tokens
+
+    def build(self, tokens_shape):
+        check_tokens(tokens_shape, "ClassToken")
+        self.tokens = self.add_weight(
+            shape=(self.num_tokens, tokens_shape[-1]),
+            # Noise, not zeros: equal registers would receive equal gradients and stay equal.
+            initializer=keras.initializers.TruncatedNormal(stddev=0.02),
+            name="tokens",
+        )
+
+    def call(self, tokens):
+        batch, _, width = ops.shape(tokens)
+        learned = ops.broadcast_to(self.tokens, (batch, self.num_tokens, width))  # (B, P, D)
+        return ops.concatenate([learned, tokens], axis=1)  # (B, P + N, D)
+
+    def compute_output_shape(self, tokens_shape):
+        batch, n, width = tokens_shape
+        return (batch, None if n is None else self.num_tokens + n, width)
+
+    def cost(self, tokens_shape):
+        _, n, width = self.compute_output_shape(tokens_shape)
+        return Cost(activations=n * width)
+
+    def get_config(self):
+        return {**super().get_config(), "num_tokens": self.num_tokens}
+
+
+@keras.saving.register_keras_serializable(package="keras_vit")
+class TokensToGrid(keras.layers.Layer):
+    """Leaves the prefix tokens out and lays the patches back onto their grid: a feature map.
+
+    Args:
+        patch_size: int or (p, q), the size of a patch in pixels.
+        num_prefix_tokens: int, P, how many tokens in front of the sequence are no patches.
+
+    Call arguments:
+        tokens: float tensor (B, P + h*w, D).
+        images: the tensor (B, H, W, C) that the patches were cut from; only its size is used.
+
+    Returns:
+        Feature map (B, h, w, D).
+
+    Example:
+        >>> x, images = np.zeros((1, 197, 768)), np.zeros((1, 224, 224, 3))
+        >>> TokensToGrid(patch_size=16, num_prefix_tokens=1)(x, images).shape
+        (1, 14, 14, 768)
+    """
+
+    def __init__(self, patch_size=16, num_prefix_tokens=0, **kwargs):
+        super().__init__(**kwargs)
+        check_count(num_prefix_tokens, "num_prefix_tokens", minimum=0)
+        self.patch_size = as_pair(patch_size, "patch_size")
+        self.num_prefix_tokens = num_prefix_tokens
+
+    def call(self, tokens, images):
+        _, height, width, _ = ops.shape(images)
+        h, w = height // self.patch_size[0], width // self.patch_size[1]
+        return ops.reshape(tokens[:, self.num_prefix_tokens :], (-1, h, w, tokens.shape[-1]))
+
+    def compute_output_shape(self, tokens_shape, images_shape):
+        check_tokens(tokens_shape, "TokensToGrid")
+        sides = zip(images_shape[1:3], self.patch_size, strict=True)
+        h, w = (None if side is None else side // patch for side, patch in sides)
+        return (tokens_shape[0], h, w, tokens_shape[2])
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "patch_size": self.patch_size,
+            "num_prefix_tokens": self.num_prefix_tokens,
+        }

@@ -1,0 +1,1 @@
+"""Model families: a family a file, its variants as literal rows."""

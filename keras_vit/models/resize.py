@@ -1,0 +1,62 @@
+"""The same model at another image size."""
+
+from keras import ops
+
+from keras_vit.layers import AddPositionEmbedding, resample_grid
+from keras_vit.models.vit import VisionTransformer
+
+
+def resize(model, image_size):
+    """A new model for another image size with the weights of `model`.
+
+    Learned position embeddings are resampled to the new grid in the model's own way
+    (`position_resample`); those of class, distillation and register tokens, and every other weight,
+    are copied as they are. For an equal size the new model computes the same.
+
+    Args:
+        model: `VisionTransformer`.
+        image_size: int, (H, W), multiples of the patch size, or None for any size at call time
+            (the embeddings then keep their grid and are resampled in every call).
+
+    Returns:
+        `VisionTransformer`, not compiled; frozen layers stay frozen.
+
+    Raises:
+        ValueError: for a size that is no multiple of the patch, or a model whose weights are not
+            those that its configuration gives (after `enable_lora` or `quantize`).
+
+    Example:
+        >>> keras_vit.resize(keras_vit.ViTBase(), image_size=384).count_params()
+        86859496
+    """
+    if not isinstance(model, VisionTransformer):
+        raise ValueError(f"resize expects a VisionTransformer. Received: {type(model).__name__}")
+    config = {**model.get_config(), "image_size": image_size}
+    old_positions = _position_layer(model)
+    if image_size is not None:
+        config["position_grid"] = None
+    elif old_positions is not None and old_positions.kind == "learned":
+        config["position_grid"] = old_positions.grid_size
+    resized = type(model).from_config(config)
+
+    positions = _position_layer(resized)
+    weights = {weight.path: weight for weight in model.weights}
+    if set(weights) != {weight.path for weight in resized.weights}:
+        raise ValueError(
+            "resize expects the weights that the model was built with: resize first, then call "
+            f"enable_lora or quantize. Received: {len(weights)} weights, {len(resized.weights)} "
+            "expected"
+        )
+    for weight in resized.weights:
+        value = weights[weight.path]
+        if weight is getattr(positions, "grid", None):
+            value = resample_grid(value, positions.grid_size, positions.resample)
+        # A copy: JAX gives the arrays of a model away while it trains or predicts.
+        weight.assign(ops.copy(value))
+    resized.build_from_config(model.get_build_config())
+    return resized
+
+
+def _position_layer(model):
+    found = [layer for layer in model.layers if isinstance(layer, AddPositionEmbedding)]
+    return found[0] if found else None
