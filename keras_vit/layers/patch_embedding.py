@@ -16,8 +16,8 @@ class PatchEmbedding(keras.layers.Layer):
     """Cuts images into patches that do not overlap and projects each to a token.
 
     It computes what a convolution with `kernel_size == strides == patch_size` computes, as one
-    reshape and one matrix product, which `benchmarks/patch_embedding.py` compares; and it runs where
-    channels-first convolutions do not.
+    reshape and one matrix product (`benchmarks/patch_embedding.py` compares the two); it also runs
+    where channels-first convolutions do not.
 
     Args:
         width: int, D, the width of the tokens.

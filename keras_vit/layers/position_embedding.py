@@ -111,6 +111,7 @@ def sincos_grid(size, width, temperature=10000.0):
         )
     h, w = size
     frequencies = np.float32(temperature) ** -np.linspace(0, 1, width // 4, dtype="float32")
+    frequencies = ops.convert_to_tensor(frequencies)
     y = ops.arange(h, dtype="float32")[:, None] * frequencies  # (h, D/4)
     x = ops.arange(w, dtype="float32")[:, None] * frequencies  # (w, D/4)
     y = ops.broadcast_to(y[:, None], (h, w, width // 4))
@@ -170,7 +171,8 @@ class AddPositionEmbedding(keras.layers.Layer):
         if kind == "sincos" and prefix_positions:
             raise ValueError(
                 "Sin-cos positions are those of patches; prefix tokens have none. Use "
-                "kind='learned' or leave prefix_positions out. Received: kind='sincos', prefix_positions=True"
+                "kind='learned' or leave prefix_positions out. "
+                "Received: kind='sincos', prefix_positions=True"
             )
         self.grid_size = as_pair(grid_size, "grid_size")
         self.patch_size = as_pair(patch_size, "patch_size")

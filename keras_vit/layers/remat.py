@@ -33,7 +33,30 @@ def rematerialize(layer, function, inputs):
             return outputs, [scope.get_current_value(v) for v in state]
 
     values = [ops.convert_to_tensor(v) for v in trainable]
-    outputs, after = keras.remat(pure)(inputs, *values)
+    outputs, after = _remat(pure)(inputs, *values)
     for variable, value in zip(state, after, strict=True):
         variable.assign(value)
     return outputs
+
+
+def _remat(function):
+    """`keras.remat`, but for JAX on a CPU: there XLA undoes `jax.checkpoint`.
+
+    It drops the barriers early and merges the recomputation with the first computation. Here the
+    recomputation waits for the gradient of its outputs, which no compiler can take away.
+    """
+    if keras.backend.backend() != "jax":
+        return keras.remat(function)
+    import jax
+
+    if jax.default_backend() != "cpu":
+        return keras.remat(function)
+
+    def backward(arguments, gradients):
+        inputs, *values = arguments
+        inputs = inputs + 0 * ops.ravel(gradients[0])[0]
+        return jax.vjp(function, inputs, *values)[1](gradients)
+
+    checkpointed = jax.custom_vjp(function)
+    checkpointed.defvjp(lambda *arguments: (function(*arguments), arguments), backward)
+    return checkpointed

@@ -53,7 +53,6 @@ def resize(model, image_size):
             value = resample_grid(value, positions.grid_size, positions.resample)
         # A copy: JAX gives the arrays of a model away while it trains or predicts.
         weight.assign(ops.copy(value))
-    resized.build_from_config(model.get_build_config())
     return resized
 
 

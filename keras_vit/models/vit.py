@@ -83,6 +83,8 @@ class VisionTransformer(keras.Model):
             checkpointing): less memory, about a third more work.
         include_preprocessing: if True the model takes pixels 0..255 and maps them to -1..1 itself;
             otherwise it expects -1..1.
+        frozen_layers: names of layers that are not trained; setting `layer.trainable` later changes
+            the configuration likewise, so that a saved model loads as it was.
         dtype: dtype policy of every layer, such as "mixed_bfloat16"; by default the global one.
         name: str.
 
@@ -122,6 +124,7 @@ class VisionTransformer(keras.Model):
         drop_path_rate=0.0,
         remat=False,
         include_preprocessing=False,
+        frozen_layers=(),
         dtype=None,
         name=None,
     ):
@@ -186,6 +189,8 @@ class VisionTransformer(keras.Model):
         self.num_prefix_tokens = prefix
         self._prefix_tokens_after = {"patch_embedding": 0, "registers": num_registers}
         self._arguments = arguments
+        for layer_name in frozen_layers:
+            self.get_layer(layer_name).trainable = False
 
     @property
     def grid_size(self):
@@ -229,7 +234,20 @@ class VisionTransformer(keras.Model):
     def features(self, images, layers=None, grid=False):
         """Outputs of named layers for `images` (B, H, W, C), as `feature_model` gives them."""
         self._check_size(images.shape)
-        return self.feature_model(layers, grid)(images, training=False)
+        outputs = self.feature_model(layers, grid)(images, training=False)
+        return {name: outputs[name] for name in (outputs if layers is None else layers)}
+
+    def fit(self, x=None, *args, **kwargs):
+        self._check_data(x)
+        return super().fit(x, *args, **kwargs)
+
+    def evaluate(self, x=None, *args, **kwargs):
+        self._check_data(x)
+        return super().evaluate(x, *args, **kwargs)
+
+    def predict(self, x, *args, **kwargs):
+        self._check_data(x)
+        return super().predict(x, *args, **kwargs)
 
     def __call__(self, inputs, *args, **kwargs):
         if hasattr(inputs, "shape"):
@@ -238,12 +256,19 @@ class VisionTransformer(keras.Model):
 
     def call(self, inputs, training=None, mask=None):
         self._check_size(inputs.shape)  # again: JAX's trainer does not come through __call__
-        if keras.backend.backend() == "tensorflow":
-            # After images of two sizes TensorFlow traces for any size: check that when it runs.
-            import tensorflow as tf
-
-            inputs = tf.ensure_shape(inputs, self.input.shape)
         return super().call(inputs, training=training, mask=mask)
+
+    def _check_data(self, data):
+        """Checks arrays and tf.data pipelines before Keras starts.
+
+        An error in the middle would be too late: on JAX it leaves the model without its weights,
+        and on TensorFlow, which generalises its traces, a wrong size would not even show.
+        """
+        data = getattr(data, "element_spec", data)
+        images = data[0] if isinstance(data, (tuple, list)) and data else data
+        shape = getattr(images, "shape", None)
+        if shape is not None and getattr(shape, "rank", 4) is not None:
+            self._check_size(shape)
 
     def _check_size(self, shape):
         check_images(shape, self.patch_size, self.name)
@@ -260,19 +285,12 @@ class VisionTransformer(keras.Model):
 
     def get_config(self):
         policy = keras.dtype_policies.serialize(self._arguments["dtype"])
-        return {**self._arguments, "dtype": policy, "name": self.name}
+        frozen = [layer.name for layer in self.layers if layer.weights and not layer.trainable]
+        return {**self._arguments, "frozen_layers": frozen, "dtype": policy, "name": self.name}
 
     @classmethod
     def from_config(cls, config):
         return cls(**config)
-
-    def get_build_config(self):
-        """Which layers are frozen: the rest of a saved model is in its constructor's arguments."""
-        return {"frozen": [layer.name for layer in self.layers if not layer.trainable]}
-
-    def build_from_config(self, config):
-        for name in config["frozen"]:
-            self.get_layer(name).trainable = False
 
 
 def _grids(patch_size, image_size, position_grid):

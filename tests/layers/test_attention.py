@@ -1,0 +1,89 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_vit.layers import Attention, AttentionPooling
+from tests.helpers import randomize, to_numpy
+
+
+@pytest.fixture
+def tokens(rng):
+    return rng.normal(size=(2, 9, 16)).astype("float32")
+
+
+def reference(layer, tokens):
+    """Attention as the paper writes it, in NumPy and float64: outputs and scores."""
+    b, n, d = tokens.shape
+    h = layer.num_heads
+    weights = {x.path.split("/", 1)[-1]: to_numpy(x).astype("float64") for x in layer.weights}
+    weights = {"/".join(key.split("/")[-2:]): value for key, value in weights.items()}
+    qkv = tokens @ weights["qkv/kernel"] + weights.get("qkv/bias", 0)
+    q, k, v = np.moveaxis(qkv.reshape(b, n, 3, h, d // h), (2, 3), (0, 2))
+    if layer.qk_norm:
+        for name, x in (("query_norm", q), ("key_norm", k)):
+            x -= x.mean(-1, keepdims=True)
+            x /= np.sqrt(x.var(-1, keepdims=True) + 1e-6)
+            x *= weights[f"{name}/gamma"]
+            x += weights[f"{name}/beta"]
+    logits = q @ np.swapaxes(k, -1, -2) / np.sqrt(d // h)
+    scores = np.exp(logits - logits.max(-1, keepdims=True))
+    scores /= scores.sum(-1, keepdims=True)
+    out = np.swapaxes(scores @ v, 1, 2).reshape(b, n, d)
+    return out @ weights["proj/kernel"] + weights.get("proj/bias", 0), scores
+
+
+@pytest.mark.parametrize("qk_norm", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+def test_equals_the_formula_fused_or_not(tokens, qk_norm, bias):
+    layer = Attention(4, qkv_bias=bias, proj_bias=bias, qk_norm=qk_norm)
+    layer(tokens)
+    randomize(layer)
+    expected, expected_scores = reference(layer, tokens.astype("float64"))
+    outputs, scores = layer(tokens, return_attention_scores=True)
+    np.testing.assert_allclose(to_numpy(layer(tokens)), expected, atol=1e-5)
+    np.testing.assert_allclose(to_numpy(outputs), expected, atol=1e-5)
+    np.testing.assert_allclose(to_numpy(scores), expected_scores, atol=1e-6)
+    np.testing.assert_allclose(to_numpy(scores).sum(-1), 1, atol=1e-6)
+
+
+def test_attention_dropout_acts_in_training_only(tokens):
+    layer = Attention(4, attention_dropout_rate=0.5)
+    plain = Attention(4)
+    layer(tokens), plain(tokens)
+    randomize(layer)
+    for ours, theirs in zip(layer.trainable_weights, plain.trainable_weights, strict=True):
+        theirs.assign(to_numpy(ours))
+    expected = to_numpy(plain(tokens))
+    np.testing.assert_allclose(to_numpy(layer(tokens, training=False)), expected, atol=1e-6)
+    drawn = np.stack([to_numpy(layer(tokens, training=True)) for _ in range(300)])
+    assert np.abs(drawn[0] - drawn[1]).max() > 0.01
+    # Dropout keeps the expectation.
+    np.testing.assert_allclose(drawn.mean(0), expected, atol=6 * drawn.std(0).max() / 300**0.5)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_softmax_stays_accurate_in_16_bits(policy, rng):
+    """Over many keys a softmax in 16 bits loses the sum; ours is taken in float32."""
+    tokens = rng.normal(size=(1, 3000, 8)).astype("float32")
+    layer = Attention(1, dtype=policy)
+    _, scores = layer(tokens, return_attention_scores=True)
+    assert keras.backend.standardize_dtype(scores.dtype) == "float32"
+    np.testing.assert_allclose(to_numpy(scores).sum(-1), 1, atol=1e-5)
+
+
+def test_large_logits_do_not_overflow_float16():
+    tokens = np.full((1, 4, 64), 60.0, "float32")
+    layer = Attention(1, qkv_bias=False, dtype="mixed_float16")
+    layer(tokens)
+    layer.qkv.kernel.assign(np.concatenate([np.eye(64)] * 3, axis=1))
+    for scores in (False, True):
+        outputs = layer(tokens, return_attention_scores=scores)
+        assert np.isfinite(to_numpy(outputs[0] if scores else outputs)).all()
+
+
+def test_pooling_scores_rows_sum_to_one(tokens):
+    layer = AttentionPooling(4, 32)
+    pooled, scores = layer(tokens, return_attention_scores=True)
+    assert scores.shape == (2, 4, 1, 9)
+    np.testing.assert_allclose(to_numpy(scores).sum(-1), 1, atol=1e-6)
+    np.testing.assert_allclose(to_numpy(pooled), to_numpy(layer(tokens)), atol=1e-5)

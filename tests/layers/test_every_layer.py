@@ -1,0 +1,118 @@
+"""The contract of every public layer, and that none is left out."""
+
+import inspect
+
+import keras
+import numpy as np
+import pytest
+
+from keras_vit import layers
+from tests.helpers import run_layer_test
+
+TOKENS = np.random.default_rng(0).normal(size=(2, 7, 16)).astype("float32")  # 1 + 3*2 tokens
+IMAGES = np.random.default_rng(1).normal(size=(2, 12, 8, 3)).astype("float32")  # 3 x 2 patches of 4
+FEATURES = TOKENS[:, 0]
+
+CASES = [
+    (layers.PatchEmbedding, {"width": 16, "patch_size": 4}, [IMAGES]),
+    (layers.PatchEmbedding, {"width": 16, "patch_size": (6, 2), "use_bias": False}, [IMAGES]),
+    (layers.ClassToken, {"num_tokens": 3}, [TOKENS]),
+    (
+        layers.AddPositionEmbedding,
+        {"grid_size": (3, 2), "patch_size": 4, "num_prefix_tokens": 1},
+        [TOKENS, IMAGES],
+    ),
+    (
+        layers.AddPositionEmbedding,
+        {"grid_size": (5, 4), "patch_size": 4, "num_prefix_tokens": 1, "prefix_positions": False},
+        [TOKENS, IMAGES],
+    ),
+    (
+        layers.AddPositionEmbedding,
+        {"grid_size": (3, 2), "patch_size": 4, "num_prefix_tokens": 1, "kind": "sincos"},
+        [TOKENS, IMAGES],
+    ),
+    (layers.Attention, {"num_heads": 4}, [TOKENS]),
+    (layers.Attention, {"num_heads": 4, "qkv_bias": False, "qk_norm": True}, [TOKENS]),
+    (layers.Attention, {"num_heads": 2, "proj_bias": False}, [TOKENS]),
+    (layers.MLP, {"hidden_dim": 24}, [TOKENS]),
+    (layers.MLP, {"hidden_dim": 24, "activation": "gelu_tanh", "use_bias": False}, [TOKENS]),
+    (layers.MLP, {"hidden_dim": 24, "activation": "swiglu"}, [TOKENS]),
+    (layers.DropPath, {"rate": 0.5, "seed": 1}, [TOKENS]),
+    (layers.LayerScale, {"initial_value": 0.5}, [TOKENS]),
+    (layers.TransformerBlock, {"num_heads": 4, "mlp_dim": 24}, [TOKENS]),
+    (
+        layers.TransformerBlock,
+        {"num_heads": 4, "mlp_dim": 24, "layer_scale": 0.5, "mlp": "swiglu", "qk_norm": True},
+        [TOKENS],
+    ),
+    (layers.TransformerBlock, {"num_heads": 4, "mlp_dim": 24, "remat": True}, [TOKENS]),
+    (layers.TokenPooling, {"mode": "token"}, [TOKENS]),
+    (layers.TokenPooling, {"mode": "gap", "num_prefix_tokens": 1}, [TOKENS]),
+    (layers.TokensToGrid, {"patch_size": 4, "num_prefix_tokens": 1}, [TOKENS, IMAGES]),
+    (layers.AttentionPooling, {"num_heads": 4, "mlp_dim": 24}, [TOKENS]),
+    (layers.ClassificationHead, {"num_classes": 5}, [FEATURES]),
+]
+
+
+@pytest.mark.parametrize(("layer_class", "arguments", "inputs"), CASES)
+def test_contract(layer_class, arguments, inputs, tmp_path):
+    run_layer_test(layer_class, arguments, *inputs, tmp_path=tmp_path)
+
+
+def test_every_public_layer_has_a_case():
+    public = {x for x in vars(layers).values() if inspect.isclass(x)}
+    assert public == {layer_class for layer_class, _, _ in CASES}
+
+
+@pytest.mark.parametrize("layer_class", sorted({c for c, _, _ in CASES}, key=lambda c: c.__name__))
+def test_documented(layer_class):
+    for heading in ("Args:", "Call arguments:", "Returns:", "Example:"):
+        assert heading in layer_class.__doc__
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: layers.PatchEmbedding(8, 4)(IMAGES[0]), "images\\[None\\].*Received: shape="),
+        (
+            lambda: layers.PatchEmbedding(8, 5)(IMAGES),
+            "multiples of patch_size.*patch_size=\\(5, 5",
+        ),
+        (lambda: layers.PatchEmbedding(8, 0), "patch_size must be a positive integer.*Received"),
+        (lambda: layers.PatchEmbedding(8, (4, 4, 4)), "pair.*Received: patch_size=\\(4, 4, 4\\)"),
+        (lambda: layers.ClassToken(0), "num_tokens must be an integer >= 1. Received"),
+        (lambda: layers.ClassToken()(IMAGES), "shape \\(batch, tokens, width\\).*Received: shape="),
+        (lambda: layers.Attention(3)(TOKENS), "multiple of num_heads.*width=16, num_heads=3"),
+        (lambda: layers.Attention(4, dropout_rate=-0.1), "dropout_rate must be .*Received.*-0.1"),
+        (lambda: layers.Attention(4, attention_dropout_rate=1.0), r"\[0, 1\).*Received"),
+        (lambda: layers.MLP(8, activation="relu"), "'gelu', 'gelu_tanh', 'swiglu'.*'relu'"),
+        (lambda: layers.MLP(8)(FEATURES), "MLP expects tokens .*Received"),
+        (lambda: layers.DropPath(-0.5), "rate must be a number in \\[0, 1\\).*-0.5"),
+        (lambda: layers.LayerScale("small"), "initial_value must be a number.*'small'"),
+        (lambda: layers.TokenPooling("max"), "'token', 'gap'.*Received: mode='max'"),
+        (lambda: layers.TokenPooling("token", 0), "needs a class token.*Received"),
+        (lambda: layers.AttentionPooling(3, 8)(TOKENS), "multiple of num_heads.*Received"),
+        (lambda: layers.ClassificationHead(0), "num_classes must be an integer >= 1"),
+        (lambda: layers.AddPositionEmbedding(3, kind="rotary"), "'learned', 'sincos'.*'rotary'"),
+        (lambda: layers.AddPositionEmbedding(3, resample="area"), "'timm', 'hf', 'flax'.*'area'"),
+        (
+            lambda: layers.AddPositionEmbedding(3, kind="sincos", prefix_positions=True),
+            "prefix tokens have none.*Received",
+        ),
+        (lambda: layers.resample_grid(np.zeros((4, 4)), (2, 2)), "grid must have the shape.*Rec"),
+        (lambda: layers.resample_grid(np.zeros((4, 4, 1)), (2, 2), "nearest"), "'nearest'"),
+        (lambda: layers.sincos_grid((2, 2), 18), "multiple of 4.*Received: width=18"),
+    ],
+)
+def test_bad_input_is_explained(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_lora_and_quantization_of_keras_reach_the_projections():
+    layer = layers.Attention(4)
+    layer(TOKENS)
+    layer.qkv.enable_lora(2)
+    assert any("lora" in weight.path for weight in layer.trainable_weights)
+    assert isinstance(layer.proj, keras.layers.Dense)

@@ -1,0 +1,34 @@
+import keras
+import numpy as np
+from keras import ops
+
+from keras_vit.layers import PatchEmbedding
+from tests.helpers import to_numpy
+
+
+def test_equals_the_convolution_that_the_paper_describes(rng):
+    images = rng.normal(size=(2, 12, 8, 5)).astype("float32")
+    layer = PatchEmbedding(16, patch_size=(6, 2))
+    tokens = to_numpy(layer(images))
+
+    kernel = to_numpy(layer.projection.kernel).reshape(6, 2, 5, 16)
+    expected = ops.conv(
+        images, kernel, strides=(6, 2), padding="valid", data_format="channels_last"
+    )
+    np.testing.assert_allclose(tokens, to_numpy(expected).reshape(2, 8, 16), atol=1e-5)
+
+
+def test_tokens_run_row_by_row():
+    images = np.zeros((1, 8, 12, 1), "float32")
+    images[0, 4:8, 8:12] = 1  # the last patch of a 2 x 3 grid
+    layer = PatchEmbedding(4, patch_size=4, use_bias=False)
+    lit = np.abs(to_numpy(layer(images))[0]).sum(axis=-1) > 0
+    assert lit.tolist() == [False] * 5 + [True]
+
+
+def test_any_size_at_call_time():
+    layer = PatchEmbedding(4, patch_size=4)
+    model = keras.Sequential([keras.Input((None, None, 3)), layer])
+    assert model.output_shape == (None, None, 4)
+    assert model.predict(np.zeros((1, 8, 20, 3)), verbose=0).shape == (1, 10, 4)
+    assert model.predict(np.zeros((2, 4, 4, 3)), verbose=0).shape == (2, 1, 4)

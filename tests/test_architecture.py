@@ -1,0 +1,50 @@
+"""The rules of the house: which way imports point, and what an import costs."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import keras_vit
+
+ROOT = Path(keras_vit.__file__).parent
+BACKENDS = {"tensorflow", "jax", "torch"}
+
+# A module may import from its own level and from those before it.
+LEVELS = ["layers", "table", "models", "complexity", "interpret", "export"]
+
+
+def imports(file, top_level_only=False):
+    """Names of the modules that a file imports."""
+    tree = ast.parse(file.read_text())
+    nodes = tree.body if top_level_only else ast.walk(tree)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+
+
+@pytest.mark.parametrize("file", sorted(ROOT.rglob("*.py")), ids=lambda f: str(f.relative_to(ROOT)))
+def test_imports_point_one_way(file):
+    here = file.relative_to(ROOT).parts[0].removesuffix(".py")
+    for name in imports(file):
+        root, *rest = name.split(".")
+        assert root != "training", f"{file} imports training"
+        if root == "keras_vit" and rest and here != "__init__":
+            assert LEVELS.index(rest[0]) <= LEVELS.index(here), f"{file} imports {name}"
+    assert not BACKENDS & {name.split(".")[0] for name in imports(file, top_level_only=True)}
+    assert len(file.read_text().splitlines()) <= 400
+
+
+def test_import_brings_nothing_that_keras_has_not_brought():
+    """Keras imports its backend; keras_vit adds itself and parts of the standard library."""
+    code = (
+        "import sys, keras; before = set(sys.modules); import keras_vit;"
+        "print(*sorted({m.split('.')[0] for m in set(sys.modules) - before}))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    added = set(out.stdout.split()) - set(sys.stdlib_module_names)
+    assert added == {"keras_vit"}

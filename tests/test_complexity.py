@@ -1,0 +1,130 @@
+import keras
+import numpy as np
+import pytest
+
+import keras_vit
+from tests.helpers import tiny_vit
+
+# GMACs as timm publishes them (its benchmark tables, attention counted).
+PUBLISHED = [
+    ("ViTBase", {}, None, 17.58),
+    ("ViTBase", {}, 384, 55.54),
+    ("ViTLarge", {}, None, 61.6),
+    ("ViTHuge", {}, None, 167.4),
+]
+
+
+@pytest.mark.parametrize(("variant", "arguments", "size", "gmacs"), PUBLISHED)
+def test_macs_are_the_published_ones(variant, arguments, size, gmacs, monkeypatch):
+    zeros = keras.initializers.Zeros()
+    draw = keras.initializers.TruncatedNormal
+    monkeypatch.setattr(draw, "__call__", lambda self, shape, dtype=None: zeros(shape, dtype))
+    model = getattr(keras_vit, variant)(**arguments, dtype="bfloat16")
+    assert keras_vit.complexity(model, size).macs / 1e9 == pytest.approx(gmacs, rel=0.01)
+    keras.backend.clear_session()
+
+
+def test_every_product_is_counted_once():
+    """Against the products written out for one small model."""
+    n, d, m = 1 + 3 * 2, 16, 32
+    patches = 6 * (8 * 8 * 3) * d
+    block = n * d * 3 * d + 2 * n * n * d + n * d * d + 2 * n * d * m
+    found = keras_vit.complexity(tiny_vit())
+    assert found.macs == patches + 2 * block + d * 4
+    assert found.parameters == tiny_vit().count_params()
+    assert found.layers[0][:2] == ("patch_embedding", "(B, 6, 16)")
+    assert sum(row[2] for row in found.layers) == found.parameters
+    assert sum(row[3] for row in found.layers) == found.macs
+    assert [row[1] for row in found.terms] == [4 * n * n * d, 8 * n * d * d, 4 * n * d * m]
+
+
+def test_swiglu_and_map_are_counted():
+    gelu, swiglu = tiny_vit(), tiny_vit(mlp="swiglu")
+    difference = keras_vit.complexity(swiglu).macs - keras_vit.complexity(gelu).macs
+    assert difference == 2 * 7 * 16 * 32  # the gate, in two blocks
+    n, d, m = 6, 16, 32
+    pool = d * d + n * d * 2 * d + 2 * n * d + d * d + 2 * d * m
+    layers = {row[0]: row[3] for row in keras_vit.complexity(tiny_vit(pooling="map")).layers}
+    assert layers["pool"] == pool
+
+
+def test_any_image_size_and_no_new_weights():
+    model = tiny_vit()
+    weights = len(model.weights)
+    at_call = keras_vit.complexity(model, (48, 32))
+    built = keras_vit.complexity(tiny_vit(image_size=(48, 32)))
+    assert at_call.macs == built.macs
+    assert at_call.image_size == (48, 32)
+    assert len(model.weights) == weights
+    assert model.output_shape == (None, 4)
+    with pytest.raises(ValueError, match="say which"):
+        keras_vit.complexity(tiny_vit(image_size=None))
+    with pytest.raises(ValueError, match="multiples of patch_size"):
+        keras_vit.complexity(model, 49)
+
+
+def test_activation_memory():
+    full = keras_vit.complexity(tiny_vit())
+    remat = keras_vit.complexity(tiny_vit(remat=True))
+    half = keras_vit.complexity(tiny_vit(dtype="mixed_bfloat16"))
+    assert remat.activation_bytes < full.activation_bytes / 2
+    assert half.activation_bytes * 2 == pytest.approx(full.activation_bytes, rel=0.01)
+    assert full.scores_bytes == 2 * 4 * 2 * 7 * 7  # blocks, bytes, heads, N x N
+
+
+def test_activation_memory_is_what_pytorch_saves():
+    """Counted against the tensors that autograd really keeps for one image."""
+    if keras.backend.backend() != "torch":
+        pytest.skip("PyTorch alone lets its saved tensors be counted")
+    import torch
+
+    model = keras_vit.VisionTransformer(
+        image_size=64, patch_size=8, width=64, depth=3, num_heads=4, mlp_dim=256, num_classes=10
+    )
+    weights = {weight.value.data_ptr() for weight in model.weights}
+    kept = {}
+
+    def pack(tensor):
+        if tensor.untyped_storage().data_ptr() not in weights:
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    images = torch.zeros((1, 64, 64, 3), device="cpu")
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        loss = model(images, training=True).sum()
+    del loss
+    # Not equal: PyTorch also keeps statistics, and not the results that no gradient needs.
+    counted = keras_vit.complexity(model).activation_bytes
+    assert counted == pytest.approx(sum(kept.values()), rel=0.25)
+
+
+def test_printing():
+    text = str(keras_vit.complexity(tiny_vit()))
+    for part in ("block01", "GMACs", "2N²D", "4ND²", "8ND²", "textbook"):
+        assert part in text
+
+
+def test_unknown_layers_are_refused_by_name():
+    inputs = keras.Input((8, 8, 3))
+    model = keras.Model(inputs, keras.layers.SeparableConv2D(4, 3, name="odd_one")(inputs))
+    with pytest.raises(ValueError, match="cost\\(input_shape\\).*odd_one"):
+        keras_vit.complexity(model)
+
+
+def test_shape_flow_of_the_paper():
+    flow = keras_vit.shape_flow(keras_vit.ViTBase(depth=1, dtype="bfloat16"))
+    assert [(name, shape) for name, _, shape in flow] == [
+        ("images", "(B, 224, 224, 3)"),
+        ("patch_embedding", "(B, 196, 768)"),
+        ("class_token", "(B, 197, 768)"),
+        ("position_embedding", "(B, 197, 768)"),
+        ("dropout", "(B, 197, 768)"),
+        ("block00", "(B, 197, 768)"),
+        ("norm", "(B, 197, 768)"),
+        ("pool", "(B, 768)"),
+        ("head", "(B, 1000)"),
+    ]
+    assert "patch_embedding     PatchEmbedding" in str(flow)
+    at_call = keras_vit.shape_flow(tiny_vit(image_size=None), image_size=(16, 40))
+    assert at_call[1][2] == "(B, 10, 16)"
+    assert np.shape(flow) == (9, 3)
