@@ -1,0 +1,1 @@
+"""How fast and how lean keras_vit is, beside its peers. `benchmarks/README.md` has the commands."""
