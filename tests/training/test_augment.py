@@ -1,0 +1,68 @@
+import math
+
+import numpy as np
+import pytest
+
+from training.augment import augmentation, warp
+
+STRONG = {"rotate": 30.0, "translate": 0.2, "zoom": 0.3, "flip": True}
+NOTHING = {"angle": 0.0, "shift_x": 0.0, "shift_y": 0.0, "scale": 1.0, "mirror": 1.0}
+
+
+@pytest.fixture
+def image(rng):
+    return rng.uniform(0, 255, (8, 6, 3)).astype("float32")
+
+
+def test_no_strength_is_the_identity(image):
+    augment = augmentation(rotate=0.0, translate=0.0, zoom=0.0, flip=False)
+    np.testing.assert_array_equal(augment(image, (0, 1)), image)
+    np.testing.assert_allclose(warp(image, **NOTHING), image, atol=1e-3)
+
+
+def test_the_seed_decides(image):
+    augment = augmentation(**STRONG)
+    np.testing.assert_array_equal(augment(image, (0, 1)), augment(image, (0, 1)))
+    assert np.abs(augment(image, (0, 1)) - augment(image, (0, 2))).max() > 1
+    assert augment(image, (0, 1)).shape == image.shape
+
+
+@pytest.mark.parametrize(
+    ("motion", "expected"),
+    [
+        ({"mirror": -1.0}, lambda x: x[:, ::-1]),
+        ({"angle": math.pi / 2}, np.rot90),  # counter-clockwise
+        ({"angle": math.pi}, lambda x: x[::-1, ::-1]),
+        ({"shift_x": 2 / 8}, lambda x: np.pad(x, ((0, 0), (2, 0), (0, 0)))[:, :8]),
+        ({"shift_y": -1 / 8}, lambda x: np.pad(x, ((0, 1), (0, 0), (0, 0)))[1:]),
+    ],
+)
+def test_each_motion_means_what_it_says(rng, motion, expected):
+    image = rng.uniform(0, 255, (8, 8, 1)).astype("float32")
+    np.testing.assert_allclose(warp(image, **(NOTHING | motion)), expected(image), atol=0.05)
+
+
+def test_zoom_makes_larger():
+    image = np.zeros((9, 9, 1), "float32")
+    image[3:6, 3:6] = 1.0
+    larger = warp(image, **(NOTHING | {"scale": 2.0}))
+    smaller = warp(image, **(NOTHING | {"scale": 0.5}))
+    assert np.sum(smaller) < np.sum(image) < np.sum(larger)
+
+
+def test_the_center_stays_and_strengths_are_bounds():
+    image = np.zeros((9, 9, 1), "float32")
+    image[4, 4] = 1.0
+    turned = augmentation(rotate=180.0, translate=0.0, zoom=0.5, flip=True)
+    for key in range(20):
+        assert turned(image, (0, key))[4, 4, 0] > 0.99
+    shifted = augmentation(rotate=0.0, translate=0.12, zoom=0.0, flip=False)  # 1.08 pixels
+    for key in range(20):
+        assert np.sum(shifted(image, (0, key))[2:7, 2:7]) > 0.99
+
+
+def test_flip_takes_half(rng):
+    image = rng.uniform(0, 255, (4, 4, 1)).astype("float32")
+    augment = augmentation(rotate=0.0, translate=0.0, zoom=0.0, flip=True)
+    flipped = [not np.allclose(augment(image, (0, key)), image, atol=1e-2) for key in range(200)]
+    assert 70 < sum(flipped) < 130

@@ -1,0 +1,131 @@
+import numpy as np
+import pytest
+
+from training import data
+
+
+def digits():
+    return data.load("digits", 0.1, 10)
+
+
+def batches(split, seed, epochs, augment=lambda image, key: image, batch_size=64):
+    return list(
+        data.train_dataset(split, 10, batch_size, augment, seed, epochs).as_numpy_iterator()
+    )
+
+
+def test_digits_are_all_there_once_and_stratified():
+    splits = digits()
+    sizes = [len(split.labels) for split in splits]
+    assert sum(sizes) == 1797 and sizes[2] == 359
+    pictures = [{image.tobytes() for image in split.images} for split in splits]
+    assert not (pictures[0] & pictures[1] or pictures[0] & pictures[2] or pictures[1] & pictures[2])
+    everything = np.bincount(np.concatenate([split.labels for split in splits]))
+    for split, share in zip(splits, (0.72, 0.08, 0.2), strict=True):
+        assert np.abs(np.bincount(split.labels) - share * everything).max() <= 1
+        assert split.images.dtype == np.uint8
+        assert split.images.max() == 255 and split.images.min() == 0
+
+
+def test_the_split_is_the_same_every_time():
+    for one, other in zip(digits(), digits(), strict=True):
+        np.testing.assert_array_equal(one.images, other.images)
+
+
+def test_an_epoch_shows_every_example_once_in_another_order():
+    split = digits().train
+    images = np.arange(len(split.labels), dtype="float32")[:, None, None, None]
+    numbered = data.Split(images, split.labels)
+    shown = [x.ravel() for x, _ in batches(numbered, 0, range(2))]
+    steps = data.steps_per_epoch(split, 64)
+    assert len(shown) == 2 * steps
+    first, second = np.concatenate(shown[:steps]), np.concatenate(shown[steps:])
+    assert len(set(first)) == len(set(second)) == steps * 64
+    assert (first != second).any()
+    for images, labels in batches(numbered, 0, range(1)):
+        np.testing.assert_array_equal(labels.argmax(-1), split.labels[images.ravel().astype(int)])
+        np.testing.assert_array_equal(labels.sum(-1), 1)
+
+
+def test_going_on_at_an_epoch_shows_what_it_would_have_shown():
+    from training.augment import augmentation
+
+    split = digits().train
+    augment = augmentation(rotate=20.0, translate=0.1, zoom=0.2, flip=True)
+    whole = batches(split, 3, range(3), augment)
+    rest = batches(split, 3, range(1, 3), augment)
+    for (one, _), (other, _) in zip(whole[-len(rest) :], rest, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert np.abs(batches(split, 4, range(1), augment)[0][0] - whole[0][0]).max() > 1
+
+
+def test_pixels_depend_on_the_example_not_on_its_place():
+    from training.augment import augmentation
+
+    split = digits().train
+    augment = augmentation(rotate=20.0, translate=0.1, zoom=0.0, flip=False)
+    same_picture = data.Split(np.repeat(split.images[:1], len(split.labels), 0), split.labels)
+    by_ones = batches(same_picture, 0, range(1), augment, batch_size=1)
+    by_many = batches(same_picture, 0, range(1), augment, batch_size=64)
+    np.testing.assert_array_equal(by_ones[65][0][0], by_many[1][0][1])
+    assert len({image.tobytes() for images, _ in by_many for image in images}) > 1200
+
+
+def write(path, **changes):
+    rng = np.random.default_rng(0)
+    arrays = {
+        "train_images": rng.integers(0, 255, (40, 8, 8, 3)).astype("float32"),
+        "train_labels": np.arange(40) % 4,
+        "test_images": np.zeros((8, 8, 8, 3), "float32"),
+        "test_labels": np.arange(8) % 4,
+    }
+    for name, change in changes.items():
+        arrays[name] = change(arrays[name])
+    np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
+    return f"npz:{path}"
+
+
+def with_value(index, value):
+    def change(array):
+        array[index] = value
+        return array
+
+    return change
+
+
+def test_npz(tmp_path):
+    splits = data.load(write(tmp_path / "a.npz"), 0.2, 4)
+    assert [len(split.labels) for split in splits] == [32, 8, 8]
+    assert list(np.bincount(splits.validation.labels)) == [2, 2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("train_images", with_value((3, 1, 2, 0), np.nan), r"finite.*nan at index \(3, 1, 2, 0\)"),
+        ("test_images", with_value((3, 1, 2, 0), 256), r"0\.\.255.*256.0 at index"),
+        ("train_images", lambda x: x[..., 0], r"\(N, H, W, C\)"),
+        ("train_images", lambda x: x.astype(str), r"numbers.*dtype=<U"),
+        ("test_images", lambda x: x[:, :4], "one shape"),
+        ("train_labels", with_value(7, 4), r"\[0, 4\).*4 at index 7"),
+        ("test_labels", with_value(0, -1), r"test_labels.*-1 at index 0"),
+        ("train_labels", lambda x: x[:-1], "one for each of the 40 images"),
+        ("train_labels", lambda x: x.astype("float32"), "must be integers"),
+        ("test_labels", lambda x: None, "Missing: test_labels"),
+    ],
+)
+def test_data_that_cannot_be_learnt_from_is_refused(tmp_path, name, change, message):
+    source = write(tmp_path / "a.npz", **{name: change})
+    with pytest.raises(ValueError, match=message) as error:
+        data.load(source, 0.2, 4)
+    assert "Received: " in str(error.value)
+
+
+def test_sources_that_are_none(tmp_path):
+    for source in ("digit", f"npz:{tmp_path}/nowhere.npz", f"npz:{tmp_path}"):
+        with pytest.raises(ValueError, match=r"data\.source"):
+            data.load(source, 0.1, 10)
+    with pytest.raises(ValueError, match=r"data\.validation"):
+        data.load(write(tmp_path / "a.npz"), 0.01, 4)
+    with pytest.raises(ValueError, match=r"batch_size=2000, 1295 images"):
+        data.steps_per_epoch(digits().train, 2000)

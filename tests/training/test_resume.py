@@ -1,0 +1,104 @@
+import csv
+
+import keras
+import numpy as np
+import pytest
+
+from training import run
+from training.callbacks import Checkpoint, Diverged
+
+
+class StoppedBeforeCheckpoint(Checkpoint):
+    """Ctrl-C after the third epoch was trained and logged, before it was saved."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 2:
+            raise KeyboardInterrupt
+        super().on_epoch_end(epoch, logs)
+
+
+def weights(job):
+    return [keras.ops.convert_to_numpy(weight) for weight in job.model.weights]
+
+
+def rows(job):
+    with open(job.folder.metrics, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_stopped_run_ends_like_one_that_was_not(small, monkeypatch):
+    whole = run.prepare(small, run_dir="whole")
+    untrained = weights(whole)
+    run.fit(whole)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "Checkpoint", StoppedBeforeCheckpoint)
+        with pytest.raises(KeyboardInterrupt):
+            run.fit(run.prepare(small, run_dir="stopped"))
+    keras.utils.set_random_seed(99)
+    resumed = run.prepare(small, run_dir="stopped", resume=True)
+    assert resumed.first_epoch == 2
+    run.fit(resumed)
+
+    for start, one, other in zip(untrained, weights(whole), weights(resumed), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6)
+        assert start.dtype != np.float32 or np.abs(start - one).max() > 0  # it did train
+    assert [row["epoch"] for row in rows(resumed)] == ["1", "2", "3", "4"]
+    for one, other in zip(rows(whole), rows(resumed), strict=True):
+        for key, value in one.items():
+            np.testing.assert_allclose(float(other[key]), float(value), rtol=1e-5, atol=1e-6)
+
+
+def test_loss_scaling_survives(small):
+    job = run.prepare(small, ["train.precision=mixed_float16", "train.epochs=1"], "run")
+    run.fit(job)
+    again = run.prepare(small, run_dir="run", resume=True)
+    assert again.first_epoch == 1
+    assert again.model.optimizer.dynamic_scale is not None
+    saved, restored = job.model.optimizer.variables, again.model.optimizer.variables
+    assert len(saved) > 2 * len(job.model.trainable_variables)
+    for one, other in zip(saved, restored, strict=True):
+        np.testing.assert_array_equal(
+            keras.ops.convert_to_numpy(one), keras.ops.convert_to_numpy(other), err_msg=one.path
+        )
+
+
+def test_a_checkpoint_is_written_whole_or_not_at_all(small, monkeypatch):
+    job = run.prepare(small, ["train.epochs=1", "optimizer.warmup_steps=0"], "run")
+    run.fit(job)
+    before = job.folder.checkpoint.read_bytes()
+
+    def full_disk(path):
+        path.write_bytes(b"half a file")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(job.model, "save", full_disk)
+    callback = Checkpoint(job.folder.checkpoint)
+    callback.set_model(job.model)
+    with pytest.raises(OSError, match="No space"):
+        callback.on_epoch_end(1)
+    assert job.folder.checkpoint.read_bytes() == before
+    keras.models.load_model(job.folder.checkpoint)
+
+
+def test_a_loss_that_is_no_number_stops_the_run(small):
+    job = run.prepare(small, ["optimizer.clip_norm=0", "train.epochs=2"], "run")
+    kernel = job.model.get_layer("head").trainable_variables[0]
+    kernel.assign(kernel * np.nan)
+    with pytest.raises(Diverged, match=r"loss=nan in epoch 1, step 1, at a learning rate of"):
+        run.fit(job)
+    assert not job.folder.checkpoint.exists()
+
+
+def test_only_the_epochs_may_change(small):
+    job = run.prepare(small, ["train.epochs=1", "optimizer.warmup_steps=0"], "run")
+    run.fit(job)
+    job.folder.write_result({"test_accuracy": 0.5})
+    with pytest.raises(ValueError, match=r"only train\.epochs may change.*train\.seed=3"):
+        run.prepare(small, ["train.epochs=3", "train.seed=3"], "run", resume=True)
+    with pytest.raises(ValueError, match=r"must exceed the 1 epochs"):
+        run.prepare(small, ["train.epochs=1"], "run", resume=True)
+    assert run.prepare(small, run_dir="run", resume=True).finished
+    longer = run.prepare(small, ["train.epochs=3"], "run", resume=True)
+    assert not longer.finished and longer.first_epoch == 1 and longer.recipe.train.epochs == 3
+    assert run.prepare(small, run_dir="run", resume=True).recipe.train.epochs == 3

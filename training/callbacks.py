@@ -1,0 +1,134 @@
+"""Callbacks that make a run safe: nothing lost, nothing silently wrong, the same on resume."""
+
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+
+POSITION = "training.json"  # a member of the checkpoint's archive, so both are written as one
+
+
+class Diverged(ArithmeticError):
+    """The loss is no number any more; the message says when."""
+
+
+class ReseedEveryEpoch(keras.callbacks.Callback):
+    """Makes dropout and drop path a function of (seed, epoch).
+
+    Keras does not keep the states of seed generators in `.keras` files. With this a run that starts
+    again at an epoch draws what it would have drawn.
+
+    Args:
+        seed: int.
+    """
+
+    def __init__(self, seed):
+        super().__init__()
+        self.seed = seed
+
+    def on_epoch_begin(self, epoch, logs=None):
+        states = [v for v in self.model.variables if v.name == "seed_generator_state"]
+        for i, state in enumerate(states):
+            words = np.random.SeedSequence([self.seed, epoch, i]).generate_state(1)
+            state.assign(np.array([words[0] >> 1, 0]).astype(state.dtype))
+
+
+class StopOnNaN(keras.callbacks.Callback):
+    """Raises `Diverged` at the first step after which the mean loss is NaN or infinite.
+
+    Args:
+        checkpoint: `Path` of the file that the message names.
+    """
+
+    def __init__(self, checkpoint):
+        super().__init__()
+        self.checkpoint = checkpoint
+        self.epoch = 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        loss = float(logs["loss"])
+        if not np.isfinite(loss):
+            rate = float(self.model.optimizer.learning_rate)
+            kept = f"{self.checkpoint} holds the epoch before" if self.epoch else "nothing was kept"
+            raise Diverged(
+                f"The loss must stay finite; {kept}. Lower optimizer.learning_rate or set "
+                f"optimizer.clip_norm. Received: loss={loss} in epoch {self.epoch + 1}, step "
+                f"{batch + 1}, at a learning rate of {rate:.2e}"
+            )
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Writes model, optimizer and position after every epoch, whole or not at all.
+
+    Args:
+        path: `Path` ending in .keras. `keras.models.load_model(path)` reads it like any other.
+    """
+
+    def __init__(self, path):
+        super().__init__()
+        self.path = path
+
+    def on_epoch_end(self, epoch, logs=None):
+        # In a name that ends in .keras too, or Keras refuses it.
+        scratch = self.path.with_name(f".writing-{self.path.name}")
+        self.model.save(scratch)
+        with zipfile.ZipFile(scratch, "a") as archive:
+            archive.writestr(POSITION, json.dumps({"epochs": epoch + 1}))
+        replace(scratch, self.path)
+
+
+def restore(model, path):
+    """Puts a `Checkpoint` into a compiled model and its optimizer.
+
+    Args:
+        model: `keras.Model` compiled as the one that was saved.
+        path: `Path` of the checkpoint.
+
+    Returns:
+        int, how many epochs the checkpoint has seen.
+    """
+    model.optimizer.build(model.trainable_variables)
+    model.load_weights(path)
+    with zipfile.ZipFile(path) as archive:
+        return json.loads(archive.read(POSITION))["epochs"]
+
+
+def replace(scratch, path):
+    """Moves a complete file into place so that a crash leaves the old or the new one."""
+    with open(scratch, "rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(scratch, path)
+    folder = os.open(Path(path).parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+class Metrics(keras.callbacks.CSVLogger):
+    """`metrics.csv` with a row an epoch, counted from 1; going on adds no epoch twice.
+
+    Args:
+        path: `Path` of the file.
+        first_epoch: int, epochs that a resumed run has behind it.
+    """
+
+    def __init__(self, path, first_epoch=0):
+        super().__init__(str(path), append=first_epoch > 0)
+        if path.exists():
+            # An epoch may have been logged and then lost before its checkpoint was written.
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = "".join(lines[: 1 + first_epoch])
+            scratch = path.with_name(f".writing-{path.name}")
+            scratch.write_text(kept, encoding="utf-8")
+            replace(scratch, path)
+
+    def on_epoch_end(self, epoch, logs=None):
+        rate = float(self.model.optimizer.learning_rate)
+        super().on_epoch_end(epoch + 1, {**(logs or {}), "learning_rate": rate})

@@ -1,0 +1,111 @@
+"""Run folders: which one to use, what is in it, and nothing overwritten that nobody named."""
+
+import json
+import re
+from pathlib import Path
+
+from training.callbacks import replace
+
+
+class RunFolder:
+    """The files of one run.
+
+    Args:
+        path: str or `Path`; it need not exist.
+    """
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self.recipe = self.path / "recipe.toml"
+        self.checkpoint = self.path / "model.keras"
+        self.metrics = self.path / "metrics.csv"
+        self.curves = self.path / "curves.png"
+        self.predictions = self.path / "predictions.png"
+        self.saved_model = self.path / "saved_model"
+        self.result = self.path / "result.json"
+
+    @property
+    def state(self):
+        """ "free", "unfinished", "finished" (its result is written), or "foreign" (other files)."""
+        if self.result.exists() and self.recipe.exists():
+            return "finished"
+        if self.recipe.exists():
+            return "unfinished"
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            return "foreign"
+        return "free"
+
+    def create(self):
+        """Makes the folder and proves that files can be written there; a ValueError otherwise."""
+        probe = self.path / ".writing-probe"
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            probe.write_text("")
+            probe.unlink()
+        except OSError as error:
+            raise ValueError(
+                f"The run folder must be writable; choose another with --run-dir: "
+                f"{error.strerror}. Received: {self.path}"
+            ) from error
+
+    def read_result(self):
+        """The result of a finished run, a dict."""
+        return json.loads(self.result.read_text(encoding="utf-8"))
+
+    def write_result(self, result):
+        """Marks the run as finished; the last thing that a run does."""
+        self.write_whole(self.result, json.dumps(result, indent=2) + "\n")
+
+    def write_whole(self, path, text):
+        """Writes `text` to a file of this folder so that it is there whole or not at all."""
+        scratch = path.with_name(f".writing-{path.name}")
+        scratch.write_text(text, encoding="utf-8")
+        replace(scratch, path)
+
+
+def choose(base, resume, new):
+    """The folder that a run goes to.
+
+    Args:
+        base: `Path`, such as runs/digits; later runs lie beside it as runs/digits-2, ...
+        resume: whether to go on with the latest run there.
+        new: whether to take the next free name.
+
+    Returns:
+        `RunFolder`; free, or holding a run if `resume`.
+
+    Raises:
+        ValueError: if there is a run and neither was asked for, or none to resume, or other files.
+    """
+    folders = _numbered(base)
+    if resume:
+        runs = [f for f in folders if f.state in ("finished", "unfinished")]
+        if not runs:
+            raise ValueError(f"There is no run to resume; leave --resume out. Received: {base}")
+        return runs[-1]
+    if new and folders:
+        last = folders[-1].path
+        number = 1 if last == base else int(last.name.rpartition("-")[2])
+        return RunFolder(base.with_name(f"{base.name}-{number + 1}"))
+    folder = RunFolder(base)
+    if folder.state == "foreign":
+        raise ValueError(
+            f"The run folder holds other files; choose another with --run-dir. Received: {base}"
+        )
+    if folder.state != "free":
+        raise ValueError(
+            f"The folder holds a run that is {folder.state}; go on with --resume, or start another "
+            f"beside it with --new. Received: {base}"
+        )
+    return folder
+
+
+def _numbered(base):
+    """base, base-2, base-3, ...: those that are not free, by number."""
+    found = {1: RunFolder(base)}
+    if base.parent.is_dir():
+        for path in base.parent.iterdir():
+            match = re.fullmatch(re.escape(base.name) + r"-([1-9]\d*)", path.name)
+            if match and int(match[1]) > 1:
+                found[int(match[1])] = RunFolder(path)
+    return [found[number] for number in sorted(found) if found[number].state != "free"]

@@ -1,0 +1,96 @@
+"""What is printed while a run goes on."""
+
+import time
+
+import keras
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+
+class ProgressOfRun(keras.callbacks.Callback):
+    """One bar for the whole run; where the output is no terminal, one plain line an epoch.
+
+    Args:
+        epochs: int, epochs of the whole run.
+        first_epoch: int, epochs that a resumed run has behind it.
+        steps: int, steps an epoch.
+        batch_size: int, images a step.
+        console: `rich.console.Console`; by default on standard output.
+    """
+
+    def __init__(self, epochs, first_epoch, steps, batch_size, console=None):
+        super().__init__()
+        self.epochs, self.first_epoch = epochs, first_epoch
+        self.steps, self.batch_size = steps, batch_size
+        self.console = console or Console(highlight=False)
+        self.bar = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.percentage:>3.0f} %  {task.fields[facts]}"),
+            TimeElapsedColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+            expand=True,
+        )
+        self.validation = ""
+
+    def on_train_begin(self, logs=None):
+        self.begin = time.perf_counter()
+        self.epoch = self.first_epoch
+        self.task = self.bar.add_task(
+            "",
+            total=self.epochs * self.steps,
+            completed=self.first_epoch * self.steps,
+            epoch=f"{self.first_epoch + 1}/{self.epochs}",
+            facts="starting",
+        )
+        self.bar.start()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+        self.epoch_begin = time.perf_counter()
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not self.bar.disable:
+            self._show(batch + 1, logs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.validation = f"  val {100 * logs['val_accuracy']:.1f} %"
+        self._show(self.steps, logs)
+        if self.bar.disable:
+            self.console.print(
+                f"epoch {epoch + 1}/{self.epochs}  {self._facts(self.steps, logs)}", soft_wrap=True
+            )
+
+    def on_train_end(self, logs=None):
+        self.stop()
+
+    def stop(self):
+        """Gives the terminal back; also after an exception."""
+        self.bar.stop()
+
+    def _show(self, steps, logs):
+        self.bar.update(
+            self.task,
+            completed=self.epoch * self.steps + steps,
+            epoch=f"{self.epoch + 1}/{self.epochs}",
+            facts=self._facts(steps, logs),
+        )
+
+    def _facts(self, steps, logs):
+        now = time.perf_counter()
+        rate = steps * self.batch_size / (now - self.epoch_begin)
+        done = (self.epoch - self.first_epoch) * self.steps + steps
+        ahead = (self.epochs - self.first_epoch) * self.steps - done
+        left = (now - self.begin) / done * ahead
+        return (
+            f"loss {logs['loss']:.3f}  accuracy {100 * logs['accuracy']:.1f} %{self.validation}  "
+            f"{rate:,.0f} images/s  {clock(left)} left"
+        )
+
+
+def clock(seconds):
+    """Seconds as a person reads them: 75 -> "1:15", 3675 -> "1:01:15"."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

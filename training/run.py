@@ -1,0 +1,202 @@
+"""One run: everything is checked, then it trains, looks at the test images once and reports."""
+
+import importlib
+import os
+import platform
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+import keras_vit
+from training import data, recipe, report
+from training.augment import augmentation
+from training.callbacks import Checkpoint, Metrics, ReseedEveryEpoch, StopOnNaN, restore
+from training.folder import RunFolder, choose
+from training.optimizers import adamw
+from training.progress import ProgressOfRun, clock
+from training.tables import Recipe
+
+MAY_CHANGE_ON_RESUME = [("train", "epochs")]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run that is ready to start: nothing that a user can get wrong is left to fail.
+
+    Attributes:
+        recipe: `Recipe` in force.
+        folder: `RunFolder`; it exists and holds the recipe.
+        splits: `Splits` of the data.
+        model: compiled `keras.Model`.
+        first_epoch: int, epochs that are done.
+    """
+
+    recipe: Recipe
+    folder: RunFolder
+    splits: data.Splits
+    model: keras.Model
+    first_epoch: int
+
+    @property
+    def finished(self):
+        """Whether there is nothing left to do."""
+        return self.folder.state == "finished"
+
+
+def prepare(name, overrides=(), run_dir=None, resume=False, new=False):
+    """Reads and checks recipe, data and run folder, builds the model and restores a checkpoint.
+
+    Args:
+        name: recipe name, or path of a .toml file.
+        overrides: strings "table.key=value".
+        run_dir: run folder; by default runs/NAME.
+        resume: whether to go on with the run in the folder.
+        new: whether to take the next free folder.
+
+    Returns:
+        `Job`.
+
+    Raises:
+        ValueError: for whatever a user can get wrong, before anything is trained.
+    """
+    path = recipe.find(name)
+    folder = choose(Path(run_dir) if run_dir else Path("runs", path.stem), resume, new)
+    if resume:
+        for override in overrides:
+            _check_override(override)
+        path = folder.recipe
+    plan = recipe.read(path, overrides)
+    num_classes = plan.model.all_arguments()["num_classes"]
+    splits = data.load(plan.data.source, plan.data.validation, num_classes)
+    model = build(plan, splits)
+    first_epoch = restore(model, folder.checkpoint) if folder.checkpoint.exists() else 0
+    if overrides and resume and plan.train.epochs <= first_epoch:
+        raise ValueError(
+            f"train.epochs must exceed the {first_epoch} epochs that the run in {folder.path} has "
+            f"behind it. Received: train.epochs={plan.train.epochs}"
+        )
+    folder.create()
+    if folder.state == "finished" and plan.train.epochs > first_epoch:
+        folder.result.unlink()  # asked to train on: it is unfinished again
+    if folder.state != "finished":
+        made_by = f"As run by python -m training with keras_vit {keras_vit.__version__}."
+        folder.write_whole(folder.recipe, recipe.to_toml(plan, made_by))
+    return Job(plan, folder, splits, model, first_epoch)
+
+
+def build(plan, splits):
+    """The compiled model of a recipe; a ValueError where it does not fit the data."""
+    keras.utils.set_random_seed(plan.train.seed)
+    model = plan.model.build(plan.train.precision)
+    if model.input.shape[1:] != splits.train.images.shape[1:]:
+        raise ValueError(
+            "model.image_size and model.num_channels must be those of the data, "
+            f"{splits.train.images.shape[1:]}. Received: a model for {model.input.shape[1:]}"
+        )
+    steps = data.steps_per_epoch(splits.train, plan.train.batch_size)
+    table = plan.optimizer
+    optimizer = adamw(
+        model,
+        table.learning_rate,
+        table.weight_decay,
+        table.warmup_steps,
+        steps * plan.train.epochs,
+        table.clip_norm,
+    )
+    loss = keras.losses.CategoricalCrossentropy(
+        from_logits=True, label_smoothing=plan.train.label_smoothing
+    )
+    model.compile(optimizer, loss, metrics=["accuracy"])
+    return model
+
+
+def execute(job):
+    """Trains, evaluates and writes everything into the run folder; returns the result, a dict."""
+    begin = time.perf_counter()
+    fit(job)
+    train_seconds = time.perf_counter() - begin
+    print(f"Trained in {clock(train_seconds)}; now the test images, the pictures and the export")
+    return finish(job, train_seconds)
+
+
+def fit(job):
+    """`model.fit` on tf.data from the first epoch that is not done."""
+    train, classes = job.recipe.train, job.model.output.shape[-1]
+    steps = data.steps_per_epoch(job.splits.train, train.batch_size)
+    augment = augmentation(**vars(job.recipe.augment))
+    epochs = range(job.first_epoch, train.epochs)
+    if not epochs:
+        return  # it was stopped after its last epoch
+    progress = ProgressOfRun(train.epochs, job.first_epoch, steps, train.batch_size)
+    try:
+        job.model.fit(
+            data.train_dataset(
+                job.splits.train, classes, train.batch_size, augment, train.seed, epochs
+            ),
+            validation_data=data.validation_dataset(job.splits.validation, classes, 256),
+            steps_per_epoch=steps,
+            initial_epoch=job.first_epoch,
+            epochs=train.epochs,
+            shuffle=False,  # the pipeline does
+            verbose=0,
+            callbacks=[
+                ReseedEveryEpoch(train.seed),
+                StopOnNaN(job.folder.checkpoint),
+                progress,
+                Metrics(job.folder.metrics, job.first_epoch),
+                Checkpoint(job.folder.checkpoint),
+            ],
+        )
+    finally:
+        progress.stop()
+
+
+def finish(job, train_seconds):
+    """The one look at the test images, the pictures, the export, and the result last of all."""
+    model, folder, test = job.model, job.folder, job.splits.test
+    images = test.images.astype("float32")
+    logits = model.predict(images, batch_size=256, verbose=0).astype("float64")  # (N, K)
+    probabilities = np.exp(logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True))
+    right = probabilities.argmax(-1) == test.labels
+    of_label = probabilities[np.arange(len(right)), test.labels]
+
+    report.curves(folder.metrics, folder.curves)
+    report.predictions(model, test.images, test.labels, probabilities, folder.predictions)
+    if folder.saved_model.exists():
+        shutil.rmtree(folder.saved_model)  # of an attempt at finishing that was stopped
+    exported = keras_vit.export(model, folder.saved_model, samples=images[:32])
+    print(exported)
+    backend = keras.backend.backend()
+    result = {
+        "test_accuracy": float(right.mean()),
+        "test_loss": float(-np.log(np.maximum(of_label, 1e-12)).mean()),
+        "test_images": len(right),
+        "epochs": job.recipe.train.epochs,
+        "parameters": model.count_params(),
+        "train_seconds": round(train_seconds, 1),
+        "trained_from_epoch": job.first_epoch,
+        "export_max_difference": float(exported.max_difference),
+        "backend": backend,
+        "cpu_count": os.cpu_count(),
+        "versions": {
+            "python": platform.python_version(),
+            "keras_vit": keras_vit.__version__,
+            "keras": keras.__version__,
+            backend: importlib.import_module(backend).__version__,
+            "numpy": np.__version__,
+        },
+    }
+    folder.write_result(result)
+    return result
+
+
+def _check_override(override):
+    table, key, _ = recipe.parse_override(override)
+    if (table, key) not in MAY_CHANGE_ON_RESUME:
+        raise ValueError(
+            f"A resumed run keeps its recipe; only train.epochs may change. Received: {override}"
+        )

@@ -1,0 +1,156 @@
+"""What a recipe may say: a dataclass for every table, with its types, defaults and bounds."""
+
+import dataclasses
+import inspect
+from dataclasses import dataclass, field
+
+import keras_vit
+
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+
+
+@dataclass(frozen=True)
+class ModelTable:
+    """[model]: a variant of `keras_vit` and arguments of its constructor.
+
+    Attributes:
+        variant: name of a public model, such as "ViTTiny" or "VisionTransformer".
+        arguments: its keyword arguments; the model itself checks the values.
+    """
+
+    variant: str
+    arguments: dict = field(default_factory=dict)
+
+    @staticmethod
+    def variants():
+        """Names of the models that a recipe can train."""
+        return [name for name in vars(keras_vit) if name.startswith(("ViT", "VisionTransformer"))]
+
+    def valid_arguments(self):
+        """Names and defaults of the arguments; the rest is for [train] and the data to say."""
+        parameters = inspect.signature(getattr(keras_vit, self.variant)).parameters
+        elsewhere = ("name", "dtype", "include_preprocessing")
+        return {key: p.default for key, p in parameters.items() if key not in elsewhere}
+
+    def all_arguments(self):
+        """The arguments in force: those of the recipe over the variant's defaults."""
+        return self.valid_arguments() | self.arguments
+
+    def build(self, precision):
+        """The model, on pixels 0..255, with weights drawn from Keras' global seed."""
+        variant = getattr(keras_vit, self.variant)
+        return variant(**self.arguments, include_preprocessing=True, dtype=precision)
+
+
+@dataclass(frozen=True)
+class DataTable:
+    """[data]: where the images come from (see `training.data.load`).
+
+    Attributes:
+        source: "digits" or "npz:PATH".
+        validation: share of every class's training images that is held out.
+    """
+
+    source: str
+    validation: float = 0.1
+
+    def __post_init__(self):
+        _require(0 < self.validation < 1, "data.validation", "in (0, 1)", self.validation)
+
+
+@dataclass(frozen=True)
+class AugmentTable:
+    """[augment]: how far training images are changed (see `training.augment.augmentation`).
+
+    Attributes:
+        rotate: degrees, either way.
+        translate: share of the image's side, either way.
+        zoom: largest magnification less one.
+        flip: whether half of the images are mirrored.
+    """
+
+    rotate: float = 0.0
+    translate: float = 0.0
+    zoom: float = 0.0
+    flip: bool = False
+
+    def __post_init__(self):
+        _require(0 <= self.rotate <= 180, "augment.rotate", "in [0, 180]", self.rotate)
+        _require(0 <= self.translate < 1, "augment.translate", "in [0, 1)", self.translate)
+        _require(0 <= self.zoom < 10, "augment.zoom", "in [0, 10)", self.zoom)
+
+
+@dataclass(frozen=True)
+class OptimizerTable:
+    """[optimizer]: AdamW and its rates (see `training.optimizers.adamw`).
+
+    Attributes:
+        learning_rate: the highest rate, at the end of the warm-up.
+        weight_decay: of matrices; biases, norms, layer scales, tokens and positions have none.
+        warmup_steps: steps of linear growth before the cosine.
+        clip_norm: largest norm of the whole gradient; 0 for no clipping.
+    """
+
+    learning_rate: float
+    weight_decay: float = 0.0
+    warmup_steps: int = 0
+    clip_norm: float = 0.0
+
+    def __post_init__(self):
+        rate = self.learning_rate
+        _require(0 < rate < float("inf"), "optimizer.learning_rate", "above 0", rate)
+        for name in ("weight_decay", "warmup_steps", "clip_norm"):
+            value = getattr(self, name)
+            _require(0 <= value < float("inf"), f"optimizer.{name}", "0 or more", value)
+
+
+@dataclass(frozen=True)
+class TrainTable:
+    """[train]: the loop.
+
+    Attributes:
+        epochs: how often every training image is seen.
+        batch_size: images a step.
+        label_smoothing: share of the target that is spread over all classes.
+        seed: of the weights, the order, the augmentation and the dropouts.
+        precision: "float32", "mixed_bfloat16" or "mixed_float16" (with loss scaling).
+    """
+
+    epochs: int
+    batch_size: int
+    label_smoothing: float = 0.0
+    seed: int = 0
+    precision: str = "float32"
+
+    def __post_init__(self):
+        _require(self.epochs > 0, "train.epochs", "positive", self.epochs)
+        _require(self.batch_size > 0, "train.batch_size", "positive", self.batch_size)
+        smoothing = self.label_smoothing
+        _require(0 <= smoothing < 1, "train.label_smoothing", "in [0, 1)", smoothing)
+        _require(0 <= self.seed < 2**31, "train.seed", "in [0, 2**31)", self.seed)
+        known = self.precision in PRECISIONS
+        _require(known, "train.precision", f"one of {', '.join(PRECISIONS)}", self.precision)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that a run is made from."""
+
+    model: ModelTable
+    data: DataTable
+    augment: AugmentTable
+    optimizer: OptimizerTable
+    train: TrainTable
+
+    def as_dict(self):
+        """All tables with every value that is in force, as a recipe file would have them."""
+        tables = dataclasses.asdict(self)
+        # TOML has no None: an argument that is left out is None by default.
+        arguments = self.model.all_arguments()
+        set_arguments = {key: value for key, value in arguments.items() if value is not None}
+        return tables | {"model": {"variant": self.model.variant, **set_arguments}}
+
+
+def _require(condition, name, expected, value):
+    if not condition:
+        raise ValueError(f"{name} must be {expected}. Received: {name}={value!r}")
