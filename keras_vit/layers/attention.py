@@ -108,9 +108,14 @@ class Attention(keras.layers.Layer):
         width = tokens_shape[-1]
         self.head_dim = head_width(width, self.num_heads)
         layer = {"dtype": self.dtype_policy}
-        dense = {"kernel_initializer": keras.initializers.TruncatedNormal(stddev=0.02), **layer}
-        self.qkv = keras.layers.Dense(3 * width, use_bias=self.qkv_bias, name="qkv", **dense)
-        self.proj = keras.layers.Dense(width, use_bias=self.proj_bias, name="proj", **dense)
+        self.qkv = keras.layers.Dense(
+            3 * width,
+            use_bias=self.qkv_bias,
+            kernel_initializer=keras.initializers.LecunUniform(),  # Glorot's for each (D, D) part
+            name="qkv",
+            **layer,
+        )
+        self.proj = keras.layers.Dense(width, use_bias=self.proj_bias, name="proj", **layer)
         self.qkv.build(tokens_shape)
         self.proj.build(tokens_shape)
         if self.qk_norm:

@@ -114,12 +114,20 @@ class AttentionPooling(keras.layers.Layer):
         check_tokens(tokens_shape, "AttentionPooling")
         width = tokens_shape[-1]
         self.head_dim = head_width(width, self.num_heads)
-        initializer = keras.initializers.TruncatedNormal(stddev=0.02)
-        dense = {"kernel_initializer": initializer, "dtype": self.dtype_policy}
-        self.probe = self.add_weight(shape=(1, width), initializer=initializer, name="probe")
-        self.query = keras.layers.Dense(width, name="query", **dense)
-        self.key_value = keras.layers.Dense(2 * width, name="key_value", **dense)
-        self.proj = keras.layers.Dense(width, name="proj", **dense)
+        layer = {"dtype": self.dtype_policy}
+        self.probe = self.add_weight(
+            shape=(1, width),
+            initializer=keras.initializers.TruncatedNormal(stddev=0.02),
+            name="probe",
+        )
+        self.query = keras.layers.Dense(width, name="query", **layer)
+        self.key_value = keras.layers.Dense(
+            2 * width,
+            kernel_initializer=keras.initializers.LecunUniform(),  # Glorot's for each (D, D) part
+            name="key_value",
+            **layer,
+        )
+        self.proj = keras.layers.Dense(width, name="proj", **layer)
         for layer in (self.query, self.proj, self.norm, self.mlp):
             layer.build((None, 1, width))
         self.key_value.build(tokens_shape)

@@ -50,7 +50,7 @@ class PatchEmbedding(keras.layers.Layer):
         self.projection = keras.layers.Dense(
             width,
             use_bias=use_bias,
-            kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
+            kernel_initializer=keras.initializers.LecunNormal(),
             dtype=self.dtype_policy,
             name="projection",
         )

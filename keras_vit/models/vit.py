@@ -4,6 +4,10 @@ Differences from the paper, each an argument: registers (Darcet et al. 2024), La
 path (DeiT III), query-key normalisation (ViT-22B), GAP and MAP pooling (Zhai et al. 2022), sin-cos
 positions and no head MLP (Beyer et al. 2022); the head has one linear layer, as in fine-tuning.
 
+Initial weights are those of the paper's code (google-research/vision_transformer): Glorot uniform
+matrices, Lecun normal patch embedding, normal positions of 0.02; but class token and head, zeros
+there, are normal of 0.02 too.
+
 Letters: B batch, H x W image size, C channels, h x w grid of patches, N = h*w, P prefix tokens
 (class token and registers), D width, K classes.
 """

@@ -15,14 +15,6 @@ from keras_vit.models.variants import variant
 ROWS = json.loads((Path(__file__).parent.parent / "golden" / "parameter_counts.json").read_text())
 
 
-@pytest.fixture
-def no_initialization(monkeypatch):
-    """Billions of random numbers are not what a count is about."""
-    zeros = keras.initializers.Zeros()
-    draw = keras.initializers.TruncatedNormal
-    monkeypatch.setattr(draw, "__call__", lambda self, shape, dtype=None: zeros(shape, dtype))
-
-
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row['variant']} {row['arguments']}")
 def test_parameter_count(row, no_initialization):
     model = getattr(keras_vit, row["variant"])(**row["arguments"], dtype="bfloat16")
