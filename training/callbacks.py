@@ -29,11 +29,21 @@ class ReseedEveryEpoch(keras.callbacks.Callback):
         super().__init__()
         self.seed = seed
 
+        self.epoch = 0
+
     def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if batch > 0:
+            return  # only now, because starting to read data draws from PyTorch's generator too
+        keras.utils.set_random_seed(self._draw(0))  # what PyTorch's dropout draws from
         states = [v for v in self.model.variables if v.name == "seed_generator_state"]
-        for i, state in enumerate(states):
-            words = np.random.SeedSequence([self.seed, epoch, i]).generate_state(1)
-            state.assign(np.array([words[0] >> 1, 0]).astype(state.dtype))
+        for i, state in enumerate(states, start=1):
+            state.assign(np.array([self._draw(i), 0]).astype(state.dtype))
+
+    def _draw(self, i):
+        return int(np.random.SeedSequence([self.seed, self.epoch, i]).generate_state(1)[0] >> 1)
 
 
 class StopOnNaN(keras.callbacks.Callback):
