@@ -13,7 +13,7 @@ PIP := $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --
 .PHONY: train test lint clean
 
 train: $(VENV)/.training
-	$(VENV)/bin/python -m training $(RECIPE) $(ARGS)
+	KERAS_BACKEND=tensorflow $(VENV)/bin/python -m training $(RECIPE) $(ARGS)
 
 test: $(VENV)/.test
 	@failed=""; for backend in $(BACKEND); do \

@@ -126,27 +126,24 @@ def timed(function, least=0.0):
 
 
 class Worker:
-    """A process of its own that answers requests: one library, one backend, one set of threads.
+    """A process of its own that answers requests: one library on one backend.
 
     Args:
-        module: the module to run, which calls `serve`.
-        arguments: JSON-like object handed to it.
+        module: the module to run, which calls `serve` or `command_or_worker`.
+        arguments: keyword arguments of its `start`, JSON-like.
         backend: what KERAS_BACKEND is there.
-        threads: int, cores that it may use; by default all.
     """
 
-    def __init__(self, module, arguments, backend="tensorflow", threads=None):
+    def __init__(self, module, arguments, backend="tensorflow"):
         environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "2"}
         # On a GPU, so that two libraries fit beside each other.
         environment["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
         environment["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
-        if threads:
-            environment["OMP_NUM_THREADS"] = environment["MKL_NUM_THREADS"] = str(threads)
         self._folder = tempfile.TemporaryDirectory()
         self._log = Path(self._folder.name, "stderr.txt")
         with open(self._log, "w") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", module, json.dumps({"threads": threads, **arguments})],
+                [sys.executable, "-m", module, "--worker", json.dumps(arguments)],
                 cwd=ROOT,
                 env=environment,
                 stdin=subprocess.PIPE,
@@ -174,16 +171,19 @@ class Worker:
         self._folder.cleanup()
 
 
-def serve(make_answer):
-    """The worker's side: `make_answer(**arguments)` gives a function that answers requests."""
+def serve(start):
+    """The worker's side: `start(**arguments)` gives a function that answers requests."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
-    arguments = json.loads(sys.argv[1])
-    threads = arguments.pop("threads")
-    if threads and hasattr(os, "sched_setaffinity"):
-        # Before any library starts its threads: TensorFlow and JAX count the cores they may use.
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
-    answer = make_answer(**arguments)
+    answer = start(**json.loads(sys.argv[2]))
     for line in sys.stdin:
         answers.write(json.dumps(answer(**json.loads(line))) + "\n")
         answers.flush()
+
+
+def command_or_worker(main, start):
+    """For a module that is both: runs `main`, or serves where a `Worker` started it."""
+    if sys.argv[1:2] == ["--worker"]:
+        serve(start)
+    else:
+        main()

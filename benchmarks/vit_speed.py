@@ -38,7 +38,7 @@ DISTRIBUTIONS = {
     "keras_vit": ("keras",),
     "keras_hub": ("keras-hub", "keras"),
 }
-KEY = ("model", "image_size", "depth", "dtype", "threads", "step", "batch", "library", "backend")
+KEY = ("model", "image_size", "depth", "dtype", "step", "batch", "library", "backend")
 SHOWN = ("step", "batch", "library", "backend", "wall_s", "cpu_s", "speed", "speed_cpu", "peak_mb")
 WARM_UP = 2  # calls before the first that counts: compiling, allocating
 PAUSE = 0.2  # seconds in which the other's idle threads go to sleep
@@ -68,7 +68,7 @@ def compare(name, arguments):
     shape["depth"] = arguments.depth or shape["depth"]
     setting = {"shape": shape, "image_size": arguments.image_size, "dtype": arguments.dtype}
     names = [name] + [REFERENCE] * installed(REFERENCE)
-    workers = [_start(n, setting, arguments.threads) for n in names]
+    workers = [_start(n, setting) for n in names]
     parameters = {worker.ask()["parameters"] for worker in workers}
     if len(parameters) > 1:
         raise ValueError(f"{names} must have as many parameters. Received: {parameters}")
@@ -85,7 +85,6 @@ def compare(name, arguments):
                         "image_size": arguments.image_size,
                         "depth": shape["depth"],
                         "dtype": arguments.dtype,
-                        "threads": arguments.threads or "all",
                         "step": step,
                         "batch": batch,
                         "library": n.partition("-")[0],
@@ -101,11 +100,9 @@ def compare(name, arguments):
     return rows
 
 
-def _start(name, setting, threads):
+def _start(name, setting):
     library, _, backend = name.partition("-")
-    return Worker(
-        "benchmarks.contestants", {"library": library, **setting}, backend or "torch", threads
-    )
+    return Worker("benchmarks.contestants", {"library": library, **setting}, backend or "torch")
 
 
 def _alternate(workers, step, batch, arguments):
@@ -163,7 +160,6 @@ def _arguments():
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--least", type=float, default=0.5, help="seconds a turn takes at least")
     parser.add_argument("--only", nargs="+", choices=CONTESTANTS, metavar="NAME")
-    parser.add_argument("--threads", type=int, help="cores that each may use; by default all")
     parser.add_argument("--out", help="CSV file, by default results/vit_speed_<hardware>.csv")
     return parser.parse_args()
 

@@ -28,7 +28,6 @@ class ReseedEveryEpoch(keras.callbacks.Callback):
     def __init__(self, seed):
         super().__init__()
         self.seed = seed
-
         self.epoch = 0
 
     def on_epoch_begin(self, epoch, logs=None):

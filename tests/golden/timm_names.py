@@ -1,20 +1,20 @@
-"""timm's parameter names and layouts in this library's: just enough for the golden files."""
+"""timm's parameter names and layouts in this library's: just enough for the tests."""
 
 import re
 
 import numpy as np
 
-# timm's name -> ours; {i} is the block's number
+# timm's name -> ours
 NAMES = {
     r"cls_token": "class_token/tokens",
     r"reg_token": "registers/tokens",
     r"patch_embed\.proj\.(weight|bias)": r"patch_embedding/projection/\1",
-    r"blocks\.(\d+)\.norm([12])\.(weight|bias)": r"block0\1/norm\2/\3",
-    r"blocks\.(\d+)\.ls([12])\.gamma": r"block0\1/layer_scale\2/gamma",
-    r"blocks\.(\d+)\.attn\.q_norm\.(weight|bias)": r"block0\1/attention/query_norm/\2",
-    r"blocks\.(\d+)\.attn\.k_norm\.(weight|bias)": r"block0\1/attention/key_norm/\2",
-    r"blocks\.(\d+)\.attn\.(qkv|proj)\.(weight|bias)": r"block0\1/attention/\2/\3",
-    r"blocks\.(\d+)\.mlp\.(fc[12])\.(weight|bias)": r"block0\1/mlp/\2/\3",
+    r"blocks\.(\d+)\.norm([12])\.(weight|bias)": r"block\1/norm\2/\3",
+    r"blocks\.(\d+)\.ls([12])\.gamma": r"block\1/layer_scale\2/gamma",
+    r"blocks\.(\d+)\.attn\.q_norm\.(weight|bias)": r"block\1/attention/query_norm/\2",
+    r"blocks\.(\d+)\.attn\.k_norm\.(weight|bias)": r"block\1/attention/key_norm/\2",
+    r"blocks\.(\d+)\.attn\.(qkv|proj)\.(weight|bias)": r"block\1/attention/\2/\3",
+    r"blocks\.(\d+)\.mlp\.(fc[12])\.(weight|bias)": r"block\1/mlp/\2/\3",
     r"norm\.(weight|bias)": r"norm/\1",
     r"attn_pool\.latent": "pool/probe",
     r"attn_pool\.q\.(weight|bias)": r"pool/query/\1",
@@ -26,7 +26,7 @@ NAMES = {
 
 
 def load(model, golden):
-    """Puts every `weights/...` array of a golden file into the model; all must find their place."""
+    """Puts every `weights/TIMM_NAME` array of a mapping into the model; all must find a place."""
     values = {}
     for key in golden:
         if not key.startswith("weights/"):
@@ -40,6 +40,7 @@ def load(model, golden):
                 values["position_embedding/prefix"] = value[0, : -h * w]
             continue
         (path,) = [re.sub(k, v, name) for k, v in NAMES.items() if re.fullmatch(k, name)]
+        path = re.sub(r"^block(\d)/", r"block0\1/", path)
         if path.endswith("/weight"):
             stem = path.removesuffix("/weight")
             if value.ndim == 1:

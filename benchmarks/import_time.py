@@ -1,0 +1,72 @@
+"""What `import keras_vit` adds to `import keras`.
+
+    python -m benchmarks.import_time
+
+New processes, taking turns; the medians count.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+
+from benchmarks.common import (
+    BACKENDS,
+    ROOT,
+    hardware_name,
+    installed,
+    print_rows,
+    results_path,
+    versions,
+    write_rows,
+)
+
+KEY = ("backend",)
+# The clock runs inside, so that starting Python does not count.
+IMPORT = "import time; start = time.perf_counter(); {}; print(time.perf_counter() - start)"
+
+
+def main():
+    arguments = _arguments()
+    path = results_path("import_time", arguments.out)
+    for backend in filter(installed, BACKENDS):
+        rounds = []
+        for _ in range(arguments.rounds + 1):
+            rounds.append(
+                [_seconds(what, backend) for what in ("import keras", "import keras_vit")]
+            )
+        keras, ours = map(
+            statistics.median, zip(*rounds[1:], strict=True)
+        )  # the first fills caches
+        row = {
+            "hardware": hardware_name(),
+            "backend": backend,
+            "keras_s": keras,
+            "keras_vit_s": ours,
+            "added": ours / keras - 1,
+            "rounds": arguments.rounds,
+            "versions": versions("keras", backend),
+        }
+        write_rows(path, [row], KEY)
+        print_rows([row], ("backend", "keras_s", "keras_vit_s", "added"))
+
+
+def _seconds(what, backend):
+    environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, "-c", IMPORT.format(what)]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    return float(done.stdout.split()[-1])
+
+
+def _arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--out", help="CSV file, by default results/import_time_<hardware>.csv")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""Writes the tables of the README: `python -m benchmarks.readme`.
+
+Each stands between <!-- NAME --> and <!-- end -->. What a model costs is counted anew; what was
+timed comes from results/*.csv, which the other benchmarks write.
+"""
+
+import re
+
+from benchmarks.common import RESULTS, ROOT, read_rows
+
+README = ROOT / "README.md"
+# What Dosovitskiy et al. 2021, table 1, give.
+PUBLISHED = {"ViTBase": "86M", "ViTLarge": "307M", "ViTHuge": "632M"}
+CONFIGURATIONS = [
+    ("ViTTiny", {}),
+    ("ViTSmall", {}),
+    ("ViTSmall", {"patch_size": 32}),
+    ("ViTBase", {"patch_size": 32}),
+    ("ViTBase", {}),
+    ("ViTBase", {"image_size": 384}),
+    ("ViTBase", {"patch_size": 8}),
+    ("ViTLarge", {"patch_size": 32}),
+    ("ViTLarge", {}),
+    ("ViTLarge", {"patch_size": 14}),
+    ("ViTSo400m", {}),
+    ("ViTHuge", {}),
+    ("ViTGiant", {}),
+    ("ViTGigantic", {}),
+]
+STEPS = {"forward": "forward", "train": "training step"}
+
+
+def main():
+    text = README.read_text(encoding="utf-8")
+    for name, render in {"variants": variants, **TIMED}.items():
+        text = replace(text, name, render())
+    README.write_text(text, encoding="utf-8")
+
+
+def replace(text, name, table):
+    """`text` with what stands between <!-- name --> and <!-- end --> replaced by `table`."""
+    pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+    if not pattern.search(text):
+        raise ValueError(f"The README must have a place for this. Received: <!-- {name} -->")
+    return pattern.sub(lambda match: f"{match[1]}{table}{match[2]}", text)
+
+
+def variants():
+    """What the published configurations cost, counted from the models themselves."""
+    import keras_vit
+    from keras_vit.models.vit import VARIANTS
+
+    rows = []
+    for name, arguments in CONFIGURATIONS:
+        model = getattr(keras_vit, name)(**arguments)
+        row, cost = VARIANTS[name] | arguments, keras_vit.complexity(model)
+        rows.append(
+            (
+                f"`{name}({', '.join(f'{k}={v}' for k, v in arguments.items())})`",
+                f"{row['width']} / {row['depth']} / {row['num_heads']}",
+                f"{cost.image_size[0]} / {row['patch_size']}",
+                f"{cost.parameters:,}",
+                "" if arguments else PUBLISHED.get(name, ""),
+                f"{cost.macs / 1e9:,.2f}",
+                f"{cost.activation_bytes / 2**20:,.0f}",
+            )
+        )
+    header = ("model", "width / depth / heads", "image / patch", "parameters", "published")
+    return table((*header, "GMACs", "activations, MiB an image"), rows)
+
+
+def vit_speed(rows):
+    """Seconds and speed relative to timm, contestants by rows."""
+    settings = [(step, batch) for step in STEPS for batch in ("1", "8")]
+    order = ("timm", "keras_vit", "keras_hub", "transformers")
+    contestants = sorted(
+        {(row["library"], row["backend"]) for row in rows}, key=lambda c: (order.index(c[0]), c[1])
+    )
+    lines = []
+    for library, backend in contestants:
+        cells = []
+        for step, batch in settings:
+            found = [
+                row
+                for row in rows
+                if (row["library"], row["backend"], row["step"], row["batch"])
+                == (library, backend, step, batch)
+            ]
+            cells.append(
+                f"{found[0]['wall_s']} s, {found[0]['speed']}" if found else "not measured"
+            )
+        lines.append((library.replace("_hub", "-hub"), backend, *cells))
+    return table(("", "backend", *(f"{STEPS[s]}, batch {b}" for s, b in settings)), lines)
+
+
+def remat_memory(rows):
+    """Peak memory and seconds of a training step, plain and with `remat=True`."""
+    lines = []
+    for plain, remat in zip(rows[::2], rows[1::2], strict=True):
+        lines.append(
+            (
+                plain["backend"],
+                f"{plain['model']}, {plain['image_size']} px, batch {plain['batch']}",
+                f"{plain['peak_mb']} MB, {plain['step_s']} s",
+                f"{remat['peak_mb']} MB, {remat['step_s']} s",
+            )
+        )
+    return table(("backend", "training step of", "plain", "`remat=True`"), lines)
+
+
+def import_time(rows):
+    """Seconds of both imports."""
+    lines = [
+        (row["backend"], row["keras_s"], row["keras_vit_s"], f"{100 * float(row['added']):+.1f} %")
+        for row in rows
+    ]
+    return table(("backend", "`import keras`, s", "`import keras_vit`, s", "added"), lines)
+
+
+def patch_embedding(rows):
+    """Seconds of both ways to embed patches."""
+    lines = [
+        (row["backend"], row["step"], row["matmul_s"], row["conv_s"], row["speed"]) for row in rows
+    ]
+    return table(("backend", "step", "reshape + matmul, s", "convolution, s", "speed"), lines)
+
+
+def table(header, rows):
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def timed(render):
+    """A function that renders every results file of the benchmark that `render` is named after."""
+
+    def sections():
+        text = ""
+        for path in sorted(RESULTS.glob(f"{render.__name__}_*.csv")):
+            rows = read_rows(path)
+            seen = dict.fromkeys(v for row in rows for v in row["versions"].split(" + "))
+            text += f"{rows[0]['hardware']}; {', '.join(sorted(seen))}\n\n{render(rows)}\n"
+        return text or "not measured\n"
+
+    return sections
+
+
+TIMED = {r.__name__: timed(r) for r in (vit_speed, remat_memory, import_time, patch_embedding)}
+
+if __name__ == "__main__":
+    main()
