@@ -36,7 +36,10 @@ class ReseedEveryEpoch(keras.callbacks.Callback):
     def on_train_batch_begin(self, batch, logs=None):
         if batch > 0:
             return  # only now, because starting to read data draws from PyTorch's generator too
-        keras.utils.set_random_seed(self._draw(0))  # what PyTorch's dropout draws from
+        if keras.backend.backend() == "torch":
+            import torch
+
+            torch.manual_seed(self._draw(0))  # what dropout draws from there
         states = [v for v in self.model.variables if v.name == "seed_generator_state"]
         for i, state in enumerate(states, start=1):
             state.assign(np.array([self._draw(i), 0]).astype(state.dtype))
