@@ -1,6 +1,6 @@
-"""Random changes of training images, each a function of the image and a seed only.
+"""Random changes of training images, each a function of the images and a seed only.
 
-Letters: H x W image size, C channels.
+Letters: B batch, H x W image size, C channels, K classes.
 """
 
 import math
@@ -8,7 +8,7 @@ import math
 import tensorflow as tf
 
 
-def augmentation(rotate, translate, zoom, flip):
+def augmentation(rotate, translate, zoom, flip, probability=1.0):
     """The function that augments one image.
 
     Args:
@@ -16,6 +16,7 @@ def augmentation(rotate, translate, zoom, flip):
         translate: float, largest shift as a share of the image's side, either way.
         zoom: float, largest magnification less one, 0.2 for sizes from 1/1.2 to 1.2.
         flip: whether half of the images are mirrored left to right.
+        probability: float, share of the images that are changed; the others stay as they are.
 
     Returns:
         A function from a float32 image (H, W, C) and an integer seed (2,) to an image (H, W, C).
@@ -28,13 +29,15 @@ def augmentation(rotate, translate, zoom, flip):
 
     def augment(image, seed):
         if rotate or translate or zoom or flip:
-            image = warp(image, *_draw(seed))
+            changed, *motion = _draw(seed)
+            image = tf.where(changed, warp(image, *motion), image)
         return image
 
     def _draw(seed):
-        draw = tf.random.stateless_uniform((5,), seed, -1.0, 1.0)
+        draw = tf.random.stateless_uniform((6,), seed, -1.0, 1.0)
         mirror = tf.sign(draw[4]) if flip else 1.0
         return (
+            draw[5] < 2 * probability - 1,
             math.radians(rotate) * draw[0],
             translate * draw[1],
             translate * draw[2],
@@ -75,3 +78,29 @@ def warp(image, angle, shift_x, shift_y, scale, mirror):
         fill_mode="CONSTANT",
     )
     return tf.ensure_shape(warped[0], image.shape)
+
+
+def mixup(images, labels, seed, alpha):
+    """Blends every example of a batch with the one opposite to it; labels are blended alike.
+
+    Args:
+        images: float32 (B, H, W, C).
+        labels: float32 (B, K), one-hot.
+        seed: integer (2,); the same seed blends alike.
+        alpha: float above 0; the share of the opposite example is Beta(alpha, alpha) distributed,
+            taken at most one half.
+
+    Returns:
+        images (B, H, W, C), labels (B, K).
+
+    Source: Zhang et al. 2018 (arXiv:1710.09412).
+    """
+    size = tf.shape(images)[0]
+    one, other = tf.unstack(tf.random.stateless_gamma((2, size), seed, alpha))
+    share = tf.math.divide_no_nan(tf.minimum(one, other), one + other)  # (B,), in [0, 1/2]
+
+    def blend(x):
+        shares = tf.reshape(share, (-1, *[1] * (len(x.shape) - 1)))
+        return (1.0 - shares) * x + shares * x[::-1]
+
+    return blend(images), blend(labels)

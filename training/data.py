@@ -10,6 +10,8 @@ import numpy as np
 import tensorflow as tf
 from sklearn.datasets import load_digits
 
+from training.augment import mixup
+
 SPLIT_SEED = 0  # part of what a data set is: every run holds out the same images
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
@@ -91,7 +93,7 @@ def stratified(split, share):
     )
 
 
-def train_dataset(split, num_classes, batch_size, augment, seed, epochs):
+def train_dataset(split, num_classes, batch_size, augment, seed, epochs, mixup_alpha=0.0):
     """The batches of several epochs, one after another, shuffled and augmented.
 
     The order is a function of (seed, epoch), the pixels of (seed, epoch, index of the example), so
@@ -105,10 +107,12 @@ def train_dataset(split, num_classes, batch_size, augment, seed, epochs):
         augment: function from a float32 image (H, W, C) and a seed (2,) to an image (H, W, C).
         seed: int.
         epochs: range of epochs, such as `range(3, 10)` to go on after three.
+        mixup_alpha: float, how examples of a batch are blended (`training.augment.mixup`); 0 leaves
+            them apart.
 
     Returns:
-        `tf.data.Dataset` of N // B batches an epoch: images (B, H, W, C), one-hot labels (B, K),
-        both float32.
+        `tf.data.Dataset` of N // B batches an epoch: images (B, H, W, C), labels (B, K), one-hot
+        where they are not blended; both float32.
     """
     size = len(split.labels)
     used = steps_per_epoch(split, batch_size) * batch_size
@@ -122,11 +126,17 @@ def train_dataset(split, num_classes, batch_size, augment, seed, epochs):
     def example(epoch, index):
         image = tf.cast(images[index], tf.float32)
         key = tf.random.fold_in(tf.stack([seed, epoch]), index)
-        return augment(image, key), tf.one_hot(labels[index], num_classes)
+        return augment(image, key), tf.one_hot(labels[index], num_classes), key
+
+    def finish(images, labels, keys):
+        if mixup_alpha:
+            images, labels = mixup(images, labels, keys[0], mixup_alpha)
+        return images, labels
 
     indices = tf.data.Dataset.range(epochs.start, epochs.stop, output_type=tf.int32)
     examples = indices.flat_map(one_epoch).map(example, num_parallel_calls=tf.data.AUTOTUNE)
-    return examples.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+    batches = examples.batch(batch_size, drop_remainder=True).map(finish)
+    return batches.prefetch(tf.data.AUTOTUNE)
 
 
 def steps_per_epoch(split, batch_size):

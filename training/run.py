@@ -127,7 +127,9 @@ def fit(job):
     """`model.fit` on tf.data from the first epoch that is not done."""
     train, classes = job.recipe.train, job.model.output.shape[-1]
     steps = data.steps_per_epoch(job.splits.train, train.batch_size)
-    augment = augmentation(**vars(job.recipe.augment))
+    strengths = dict(vars(job.recipe.augment))
+    mixup_alpha = strengths.pop("mixup")
+    augment = augmentation(**strengths)
     epochs = range(job.first_epoch, train.epochs)
     if not epochs:
         return  # it was stopped after its last epoch
@@ -135,7 +137,13 @@ def fit(job):
     try:
         job.model.fit(
             data.train_dataset(
-                job.splits.train, classes, train.batch_size, augment, train.seed, epochs
+                job.splits.train,
+                classes,
+                train.batch_size,
+                augment,
+                train.seed,
+                epochs,
+                mixup_alpha,
             ),
             validation_data=data.validation_dataset(job.splits.validation, classes, 256),
             steps_per_epoch=steps,

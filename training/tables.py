@@ -60,24 +60,31 @@ class DataTable:
 
 @dataclass(frozen=True)
 class AugmentTable:
-    """[augment]: how far training images are changed (see `training.augment.augmentation`).
+    """[augment]: how training images are changed (see `training.augment`).
 
     Attributes:
         rotate: degrees, either way.
         translate: share of the image's side, either way.
         zoom: largest magnification less one.
         flip: whether half of the images are mirrored.
+        probability: share of the images that the above changes; the others stay as they are.
+        mixup: alpha of the Beta distribution by which images and labels are blended; 0 for none.
     """
 
     rotate: float = 0.0
     translate: float = 0.0
     zoom: float = 0.0
     flip: bool = False
+    probability: float = 1.0
+    mixup: float = 0.0
 
     def __post_init__(self):
         _require(0 <= self.rotate <= 180, "augment.rotate", "in [0, 180]", self.rotate)
         _require(0 <= self.translate < 1, "augment.translate", "in [0, 1)", self.translate)
         _require(0 <= self.zoom < 10, "augment.zoom", "in [0, 10)", self.zoom)
+        share = self.probability
+        _require(0 <= share <= 1, "augment.probability", "in [0, 1]", share)
+        _require(0 <= self.mixup < 100, "augment.mixup", "in [0, 100)", self.mixup)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from training.augment import augmentation, warp
+from training.augment import augmentation, mixup, warp
 
 STRONG = {"rotate": 30.0, "translate": 0.2, "zoom": 0.3, "flip": True}
 NOTHING = {"angle": 0.0, "shift_x": 0.0, "shift_y": 0.0, "scale": 1.0, "mirror": 1.0}
@@ -66,3 +66,27 @@ def test_flip_takes_half(rng):
     augment = augmentation(rotate=0.0, translate=0.0, zoom=0.0, flip=True)
     flipped = [not np.allclose(augment(image, (0, key)), image, atol=1e-2) for key in range(200)]
     assert 70 < sum(flipped) < 130
+
+
+def test_probability_is_the_share_that_changes(image):
+    augment = augmentation(**STRONG, probability=0.25)
+    changed = [bool(np.any(augment(image, (0, key)) != image)) for key in range(400)]
+    assert 70 < sum(changed) < 130
+    never = augmentation(**STRONG, probability=0.0)
+    assert all(np.array_equal(never(image, (0, key)), image) for key in range(50))
+
+
+def test_mixup_blends_images_and_labels_by_the_same_shares():
+    size = 1000
+    labels = np.eye(size, dtype="float32")
+    images = np.arange(size, dtype="float32")[:, None, None, None]
+    blended, soft = map(np.asarray, mixup(images, labels, seed=(0, 1), alpha=0.3))
+    np.testing.assert_allclose(np.sum(soft, axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(soft @ np.arange(size), np.ravel(blended), rtol=1e-5)
+    share = 1 - np.diag(soft)  # of the opposite example
+    np.testing.assert_allclose(np.diag(soft[:, ::-1]), share, atol=1e-6)
+    assert share.min() >= 0 and share.max() <= 0.5
+    # E[min(x, 1 - x)] of Beta(0.3, 0.3), by numerical integration
+    assert abs(share.mean() - 0.134) < 0.025
+    np.testing.assert_array_equal(mixup(images, labels, (0, 1), 0.3)[1], soft)
+    assert np.abs(mixup(images, labels, (0, 2), 0.3)[1] - soft).max() > 0.1

@@ -8,10 +8,9 @@ def digits():
     return data.load("digits", 0.1, 10)
 
 
-def batches(split, seed, epochs, augment=lambda image, key: image, batch_size=64):
-    return list(
-        data.train_dataset(split, 10, batch_size, augment, seed, epochs).as_numpy_iterator()
-    )
+def batches(split, seed, epochs, augment=lambda image, key: image, batch_size=64, mixup=0.0):
+    dataset = data.train_dataset(split, 10, batch_size, augment, seed, epochs, mixup)
+    return list(dataset.as_numpy_iterator())
 
 
 def test_digits_are_all_there_once_and_stratified():
@@ -52,11 +51,13 @@ def test_going_on_at_an_epoch_shows_what_it_would_have_shown():
 
     split = digits().train
     augment = augmentation(rotate=20.0, translate=0.1, zoom=0.2, flip=True)
-    whole = batches(split, 3, range(3), augment)
-    rest = batches(split, 3, range(1, 3), augment)
-    for (one, _), (other, _) in zip(whole[-len(rest) :], rest, strict=True):
-        np.testing.assert_array_equal(one, other)
-    assert np.abs(batches(split, 4, range(1), augment)[0][0] - whole[0][0]).max() > 1
+    whole = batches(split, 3, range(3), augment, mixup=0.5)
+    rest = batches(split, 3, range(1, 3), augment, mixup=0.5)
+    for one, other in zip(whole[-len(rest) :], rest, strict=True):
+        np.testing.assert_array_equal(one[0], other[0])
+        np.testing.assert_array_equal(one[1], other[1])
+    assert np.max(whole[0][1], axis=-1).min() < 0.9  # blended
+    assert np.abs(batches(split, 4, range(1), augment, mixup=0.5)[0][0] - whole[0][0]).max() > 1
 
 
 def test_pixels_depend_on_the_example_not_on_its_place():

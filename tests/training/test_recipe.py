@@ -54,6 +54,8 @@ def test_override_of_a_model_argument(small):
         ("train.epochs=3.0", "of type int. Received: train.epochs=3.0 of type float"),
         ("train.epochs=true", "of type int"),
         ("augment.flip=1", "of type bool"),
+        ("augment.probability=2", r"in \[0, 1\]"),
+        ("augment.mixup=-0.1", r"in \[0, 100\)"),
         ("train.epochs=0", "train.epochs must be positive"),
         ("train.label_smoothing=1.0", r"in \[0, 1\)"),
         ("train.precision=float16", "one of float32, mixed_bfloat16, mixed_float16"),
