@@ -1,0 +1,49 @@
+"""Every notebook runs from top to bottom, and is stored with its pictures and no one's paths."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_runs(path, monkeypatch):
+    nbformat = pytest.importorskip("nbformat")
+    nbclient = pytest.importorskip("nbclient")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    notebook = nbformat.read(path, as_version=4)
+    nbclient.NotebookClient(
+        notebook, timeout=600, resources={"metadata": {"path": path.parent}}
+    ).execute()  # raises where a cell does
+    said = "".join(
+        output["text"]
+        for cell in code_cells(notebook)
+        for output in cell.outputs
+        if "text" in output
+    )
+    differences = [float(x) for x in re.findall(r"largest difference[^:]*: (\S+)", said)]
+    assert len(differences) == 5 and max(differences) < 1e-4
+    assert float(re.search(r"test accuracy (\S+) %", said)[1]) > 90
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_is_stored_as_it_ran(path):
+    notebook = pytest.importorskip("nbformat").read(path, as_version=4)
+    counts = [cell.execution_count for cell in code_cells(notebook)]
+    assert counts == list(range(1, len(counts) + 1))
+    pictures = [
+        o for cell in code_cells(notebook) for o in cell.outputs if "image/png" in o.get("data", {})
+    ]
+    assert len(pictures) >= 7
+    for cell in code_cells(notebook):
+        for output in cell.outputs:
+            assert output.output_type != "error" and output.get("name") != "stderr"
+            assert "/" not in output.get("text", "")
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
