@@ -70,27 +70,16 @@ def variants():
 
 
 def vit_speed(rows):
-    """Seconds and speed relative to timm, contestants by rows."""
-    settings = [(step, batch) for step in STEPS for batch in ("1", "8")]
-    order = ("timm", "keras_vit", "keras_hub", "transformers")
-    contestants = sorted(
-        {(row["library"], row["backend"]) for row in rows}, key=lambda c: (order.index(c[0]), c[1])
-    )
+    """Seconds and speed relative to timm; those that took turns stand together."""
     lines = []
-    for library, backend in contestants:
-        cells = []
-        for step, batch in settings:
-            found = [
-                row
-                for row in rows
-                if (row["library"], row["backend"], row["step"], row["batch"])
-                == (library, backend, step, batch)
-            ]
-            cells.append(
-                f"{found[0]['wall_s']} s, {found[0]['speed']}" if found else "not measured"
-            )
-        lines.append((library.replace("_hub", "-hub"), backend, *cells))
-    return table(("", "backend", *(f"{STEPS[s]}, batch {b}" for s, b in settings)), lines)
+    found = {(r["beside"], r["library"], r["step"], r["batch"]): r for r in rows}
+    settings = [(step, batch) for step in STEPS for batch in ("1", "8")]
+    for beside, library in dict.fromkeys(key[:2] for key in found):
+        measured = [found.get((beside, library, *setting)) for setting in settings]
+        cells = [f"{r['wall_s']} s, {r['speed']}" if r else "not measured" for r in measured]
+        name = f"**{library}**" if library == "keras_vit" else library.replace("_hub", "-hub")
+        lines.append((f"beside {beside}" if library == "timm" else "", name, *cells))
+    return table(("", "", *(f"{STEPS[s]}, batch {b}" for s, b in settings)), lines)
 
 
 def remat_memory(rows):

@@ -2,8 +2,9 @@
 
     python -m benchmarks.vit_speed
 
-timm is the reference. It takes turns with every other contestant (timm, X, timm, X, ...), so that
-whatever else the machine does falls on both; of each the median counts, and of their ratio too.
+timm is the reference. On every backend it takes turns with the libraries there (timm, keras_vit,
+keras-hub, timm, ...), so that whatever else the machine does falls on all of them; of each the
+median counts, and of its ratio to timm too.
 """
 
 import argparse
@@ -29,17 +30,21 @@ SHAPES = {
     "ViTBase": dict(patch_size=16, width=768, depth=12, num_heads=12, mlp_dim=3072),
     "ViTLarge": dict(patch_size=16, width=1024, depth=24, num_heads=16, mlp_dim=4096),
 }
-PEERS = ("transformers", *(f"keras_hub-{backend}" for backend in BACKENDS))
-CONTESTANTS = (*(f"keras_vit-{backend}" for backend in BACKENDS), *PEERS)
+# By backend, what takes turns.
+CONTESTANTS = {
+    "tensorflow": ("keras_vit", "keras_hub"),
+    "jax": ("keras_vit", "keras_hub"),
+    "torch": ("keras_vit", "keras_hub", "transformers"),
+}
 REFERENCE = "timm"
 DISTRIBUTIONS = {
-    "timm": ("timm", "torch"),
-    "transformers": ("transformers", "torch"),
+    "timm": ("timm",),
+    "transformers": ("transformers",),
     "keras_vit": ("keras",),
     "keras_hub": ("keras-hub", "keras"),
 }
-KEY = ("model", "image_size", "depth", "dtype", "step", "batch", "library", "backend")
-SHOWN = ("step", "batch", "library", "backend", "wall_s", "cpu_s", "speed", "speed_cpu", "peak_mb")
+KEY = ("model", "image_size", "depth", "dtype", "step", "batch", "beside", "library")
+SHOWN = ("step", "batch", "beside", "library", "wall_s", "cpu_s", "speed", "speed_cpu", "peak_mb")
 WARM_UP = 2  # calls before the first that counts: compiling, allocating
 PAUSE = 0.2  # seconds in which the other's idle threads go to sleep
 
@@ -49,26 +54,28 @@ def main():
     path = results_path("vit_speed", arguments.out)
     started = time.perf_counter()
     print(f"{hardware_name()}, load {load_average()}, -> {path}", flush=True)
-    for name in (REFERENCE, *CONTESTANTS):
-        missing = [m for m in _modules(name) if not installed(m)]
-        if missing:
-            print(f"skipped {name}: {', '.join(missing)} not installed", flush=True)
-    for name in arguments.only or CONTESTANTS:
-        if all(map(installed, _modules(name))):
-            rows = compare(name, arguments)
+    for backend in arguments.backend:
+        names = []
+        for library in (REFERENCE, *CONTESTANTS[backend]):
+            missing = [m for m in _modules(library, backend) if not installed(m)]
+            if missing:
+                print(f"skipped {library} on {backend}: {', '.join(missing)} not installed")
+            elif library == REFERENCE or library in arguments.library:
+                names.append(library)
+        if names and names != [REFERENCE]:
+            rows = compare(names, backend, arguments)
             write_rows(path, rows, KEY)
             print_rows(rows, SHOWN)
             print(flush=True)
     print(f"{(time.perf_counter() - started) / 60:.0f} minutes, load {load_average()}")
 
 
-def compare(name, arguments):
-    """The rows of one contestant and of the reference beside it."""
+def compare(names, backend, arguments):
+    """The rows of the libraries that take turns on one backend, the reference first."""
     shape = dict(SHAPES[arguments.model])
     shape["depth"] = arguments.depth or shape["depth"]
     setting = {"shape": shape, "image_size": arguments.image_size, "dtype": arguments.dtype}
-    names = [name] + [REFERENCE] * installed(REFERENCE)
-    workers = [_start(n, setting) for n in names]
+    workers = [_start(name, backend, setting) for name in names]
     parameters = {worker.ask()["parameters"] for worker in workers}
     if len(parameters) > 1:
         raise ValueError(f"{names} must have as many parameters. Received: {parameters}")
@@ -77,7 +84,7 @@ def compare(name, arguments):
         for batch in arguments.batch:
             load = load_average()
             figures = _alternate(workers, step, batch, arguments)
-            for n, own in zip(names, figures, strict=True):
+            for name, own in zip(names, figures, strict=True):
                 rows.append(
                     {
                         "hardware": hardware_name(),
@@ -87,12 +94,12 @@ def compare(name, arguments):
                         "dtype": arguments.dtype,
                         "step": step,
                         "batch": batch,
-                        "library": n.partition("-")[0],
-                        "backend": n.partition("-")[2] or "torch",
-                        **_summary(own, figures[-1]),
+                        "beside": backend,
+                        "library": name,
+                        **_summary(own, figures[0]),
                         "rounds": arguments.rounds,
                         "load": load,
-                        "versions": _versions(n),
+                        "versions": versions(*DISTRIBUTIONS[name], _backend(name, backend)),
                     }
                 )
     for worker in workers:
@@ -100,9 +107,9 @@ def compare(name, arguments):
     return rows
 
 
-def _start(name, setting):
-    library, _, backend = name.partition("-")
-    return Worker("benchmarks.contestants", {"library": library, **setting}, backend or "torch")
+def _start(name, backend, setting):
+    arguments = {"library": name, **setting}
+    return Worker("benchmarks.contestants", arguments, _backend(name, backend))
 
 
 def _alternate(workers, step, batch, arguments):
@@ -112,10 +119,12 @@ def _alternate(workers, step, batch, arguments):
         for _ in range(WARM_UP):
             worker.ask(step=step, least=0)
     figures = [[] for _ in workers]
+    turns = list(zip(workers, figures, strict=True))
     for _ in range(arguments.rounds):
-        for worker, own in reversed(list(zip(workers, figures, strict=True))):  # reference first
+        for worker, own in turns:
             time.sleep(PAUSE)
             own.append(worker.ask(step=step, least=arguments.least))
+        turns.append(turns.pop(0))  # so that nobody always follows the same one
     return figures
 
 
@@ -139,14 +148,13 @@ def _summary(own, reference):
     }
 
 
-def _modules(name):
-    library, _, backend = name.partition("-")
-    return ("keras_vit", backend) if library == "keras_vit" else (library, backend or "torch")
+def _backend(library, backend):
+    """What a library computes with, in the group of a backend."""
+    return backend if library.startswith("keras") else "torch"
 
 
-def _versions(name):
-    library, _, backend = name.partition("-")
-    return versions(*DISTRIBUTIONS[library], *([backend] if backend else []))
+def _modules(library, backend):
+    return (library, _backend(library, backend))
 
 
 def _arguments():
@@ -159,7 +167,9 @@ def _arguments():
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--least", type=float, default=0.5, help="seconds a turn takes at least")
-    parser.add_argument("--only", nargs="+", choices=CONTESTANTS, metavar="NAME")
+    parser.add_argument("--backend", nargs="+", default=BACKENDS, choices=BACKENDS)
+    libraries = CONTESTANTS["torch"]
+    parser.add_argument("--library", nargs="+", default=libraries, choices=libraries)
     parser.add_argument("--out", help="CSV file, by default results/vit_speed_<hardware>.csv")
     return parser.parse_args()
 
