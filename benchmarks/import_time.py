@@ -2,7 +2,7 @@
 
     python -m benchmarks.import_time
 
-New processes, taking turns; the medians count.
+In new processes: first one, then the other; the medians count.
 """
 
 import argparse
@@ -24,27 +24,28 @@ from benchmarks.common import (
 
 KEY = ("backend",)
 # The clock runs inside, so that starting Python does not count.
-IMPORT = "import time; start = time.perf_counter(); {}; print(time.perf_counter() - start)"
+IMPORT = """
+import time
+start = time.perf_counter()
+import keras
+between = time.perf_counter()
+import keras_vit
+print(between - start, time.perf_counter() - between)
+"""
 
 
 def main():
     arguments = _arguments()
     path = results_path("import_time", arguments.out)
     for backend in filter(installed, BACKENDS):
-        rounds = []
-        for _ in range(arguments.rounds + 1):
-            rounds.append(
-                [_seconds(what, backend) for what in ("import keras", "import keras_vit")]
-            )
-        keras, ours = map(
-            statistics.median, zip(*rounds[1:], strict=True)
-        )  # the first fills caches
+        rounds = [_seconds(backend) for _ in range(arguments.rounds + 1)][1:]  # 1st fills caches
+        keras, ours = map(statistics.median, zip(*rounds, strict=True))
         row = {
             "hardware": hardware_name(),
             "backend": backend,
             "keras_s": keras,
             "keras_vit_s": ours,
-            "added": ours / keras - 1,
+            "added": statistics.median(b / a for a, b in rounds),
             "rounds": arguments.rounds,
             "versions": versions("keras", backend),
         }
@@ -52,13 +53,13 @@ def main():
         print_rows([row], ("backend", "keras_s", "keras_vit_s", "added"))
 
 
-def _seconds(what, backend):
+def _seconds(backend):
     environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, "-c", IMPORT.format(what)]
+    command = [sys.executable, "-c", IMPORT]
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     )
-    return float(done.stdout.split()[-1])
+    return tuple(map(float, done.stdout.split()[-2:]))
 
 
 def _arguments():

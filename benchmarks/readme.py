@@ -98,12 +98,12 @@ def remat_memory(rows):
 
 
 def import_time(rows):
-    """Seconds of both imports."""
+    """Seconds of both imports, one after the other."""
     lines = [
         (row["backend"], row["keras_s"], row["keras_vit_s"], f"{100 * float(row['added']):+.1f} %")
         for row in rows
     ]
-    return table(("backend", "`import keras`, s", "`import keras_vit`, s", "added"), lines)
+    return table(("backend", "`import keras`, s", "then `import keras_vit`, s", "added"), lines)
 
 
 def patch_embedding(rows):
