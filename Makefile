@@ -18,7 +18,7 @@ train: $(VENV)/.training
 test: $(VENV)/.test
 	@failed=""; for backend in $(BACKEND); do \
 		echo "== $$backend"; \
-		KERAS_BACKEND=$$backend $(VENV)/bin/python -m pytest $(ARGS) || failed="$$failed $$backend"; \
+		KERAS_BACKEND=$$backend $(VENV)/bin/python -m pytest -n 2 --dist worksteal $(ARGS) || failed="$$failed $$backend"; \
 	done; \
 	if [ -n "$$failed" ]; then echo "failed on:$$failed"; exit 1; fi
 

@@ -4,7 +4,11 @@ import os
 import re
 from pathlib import Path
 
+import keras
 import pytest
+
+# Once is enough by default; with -m slow the other backends do it too.
+pytestmark = [] if keras.backend.backend() == "tensorflow" else [pytest.mark.slow]
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
