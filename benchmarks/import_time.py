@@ -64,7 +64,7 @@ def _seconds(backend):
 
 def _arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", help="CSV file, by default results/import_time_<hardware>.csv")
     return parser.parse_args()
 

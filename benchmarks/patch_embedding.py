@@ -82,7 +82,7 @@ def start(batch):
 def _arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--least", type=float, default=0.3, help="seconds a turn takes at least")
     parser.add_argument("--out", help="CSV file, by default results/patch_embedding_<hardware>.csv")
     return parser.parse_args()
