@@ -28,4 +28,7 @@ from keras_vit.models.vit import ViTSmall as ViTSmall
 from keras_vit.models.vit import ViTSo400m as ViTSo400m
 from keras_vit.models.vit import ViTTiny as ViTTiny
 
+# From pictures to what a model takes
+from keras_vit.preprocessing import Preprocessor as Preprocessor
+
 __version__ = "0.1.0"

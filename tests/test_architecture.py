@@ -13,7 +13,16 @@ ROOT = Path(keras_vit.__file__).parent
 BACKENDS = {"tensorflow", "jax", "torch"}
 
 # A module may import from its own level and from those before it.
-LEVELS = ["layers", "table", "models", "complexity", "interpret", "export"]
+LEVELS = [
+    "layers",
+    "table",
+    "preprocessing",
+    "models",
+    "checkpoints",
+    "complexity",
+    "interpret",
+    "export",
+]
 
 
 def imports(file, top_level_only=False):

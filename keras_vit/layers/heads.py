@@ -19,21 +19,21 @@ from keras_vit.layers.validation import check_choice, check_count, check_tokens
 
 @keras.saving.register_keras_serializable(package="keras_vit")
 class TokenPooling(keras.layers.Layer):
-    """One vector an image: the class token, or the mean of the patches.
+    """One vector an image: the class token, the mean of the patches, or both.
 
     Args:
-        mode: "token" (the first token) or "gap" (global average over the patches; prefix tokens
-            are left out).
+        mode: "token" (the first token), "gap" (global average over the patches; prefix tokens are
+            left out) or "token_gap" (both, side by side).
         num_prefix_tokens: int, how many tokens in front of the sequence are no patches.
 
     Call arguments:
         tokens: float tensor (B, N, D).
 
     Returns:
-        Tensor (B, D).
+        Tensor (B, D), or (B, 2D) for "token_gap".
 
     Raises:
-        ValueError: for another mode, or "token" without any prefix token.
+        ValueError: for another mode, or one that reads a token without any prefix token.
 
     Example:
         >>> TokenPooling("gap", num_prefix_tokens=1)(np.zeros((1, 197, 768))).shape
@@ -42,12 +42,12 @@ class TokenPooling(keras.layers.Layer):
 
     def __init__(self, mode="token", num_prefix_tokens=1, **kwargs):
         super().__init__(**kwargs)
-        check_choice(mode, "mode", ("token", "gap"))
+        check_choice(mode, "mode", ("token", "gap", "token_gap"))
         check_count(num_prefix_tokens, "num_prefix_tokens", minimum=0)
-        if mode == "token" and num_prefix_tokens == 0:
+        if mode != "gap" and num_prefix_tokens == 0:
             raise ValueError(
-                "Pooling by 'token' needs a class token; use 'gap' or 'map' without one. "
-                "Received: mode='token', num_prefix_tokens=0"
+                f"Pooling by {mode!r} needs a class token; use 'gap' or 'map' without one. "
+                f"Received: mode={mode!r}, num_prefix_tokens=0"
             )
         self.mode = mode
         self.num_prefix_tokens = num_prefix_tokens
@@ -55,14 +55,15 @@ class TokenPooling(keras.layers.Layer):
     def call(self, tokens):
         if self.mode == "token":
             return tokens[:, 0]
-        return ops.mean(tokens[:, self.num_prefix_tokens :], axis=1)
+        mean = ops.mean(tokens[:, self.num_prefix_tokens :], axis=1)  # (B, D)
+        return mean if self.mode == "gap" else ops.concatenate([tokens[:, 0], mean], axis=-1)
 
     def compute_output_shape(self, tokens_shape):
         check_tokens(tokens_shape, "TokenPooling")
-        return (tokens_shape[0], tokens_shape[2])
+        return (tokens_shape[0], tokens_shape[2] * (2 if self.mode == "token_gap" else 1))
 
     def cost(self, tokens_shape):
-        return Cost(activations=tokens_shape[2])
+        return Cost(activations=self.compute_output_shape(tokens_shape)[1])
 
     def get_config(self):
         return {
@@ -79,7 +80,7 @@ class AttentionPooling(keras.layers.Layer):
     Args:
         num_heads: int, H; the width of the tokens must be a multiple of it.
         mlp_dim: int, hidden width of the MLP.
-        mlp: "gelu", "gelu_tanh" or "swiglu".
+        mlp: the MLP's activation (`keras_vit.layers.MLP`).
         norm_epsilon: float, epsilon of the layer normalisation before the MLP.
 
     Call arguments:

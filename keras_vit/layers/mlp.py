@@ -9,7 +9,7 @@ from keras import ops
 from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.validation import check_choice, check_count, check_rate, check_tokens
 
-ACTIVATIONS = ("gelu", "gelu_tanh", "swiglu")
+ACTIVATIONS = ("gelu", "gelu_tanh", "quick_gelu", "swiglu")
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
@@ -19,8 +19,8 @@ class MLP(keras.layers.Layer):
     Args:
         hidden_dim: int, M.
         activation: "gelu" (exact, by the error function), "gelu_tanh" (its tanh approximation, as
-            flax has it by default) or "swiglu": `fc1` gives 2M features, SiLU of the first half
-            gates the second.
+            flax has it by default), "quick_gelu" (x sigmoid(1.702 x), as CLIP has it) or "swiglu":
+            `fc1` gives 2M features, SiLU of the first half gates the second.
         use_bias: whether the linear layers have biases.
         dropout_rate: float in [0, 1), dropout after the activation and after `fc2`.
 
@@ -75,6 +75,8 @@ class MLP(keras.layers.Layer):
         if self.activation == "swiglu":
             gate, x = ops.split(x, 2, axis=-1)
             x = ops.silu(gate) * x  # (B, N, M)
+        elif self.activation == "quick_gelu":
+            x = x * ops.sigmoid(1.702 * x)
         else:
             x = ops.gelu(x, approximate=self.activation == "gelu_tanh")
         x = self.dropout1(x, training=training)

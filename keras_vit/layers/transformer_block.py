@@ -20,7 +20,7 @@ class TransformerBlock(keras.layers.Layer):
     Args:
         num_heads: int, attention heads; the width of the tokens must be a multiple of it.
         mlp_dim: int, hidden width of the MLP.
-        mlp: "gelu", "gelu_tanh" or "swiglu".
+        mlp: the MLP's activation (`keras_vit.layers.MLP`).
         qkv_bias: whether the projection to queries, keys and values has a bias.
         qk_norm: whether queries and keys are normalised.
         layer_scale: float, where the factors of the residual branches start, or None for none.

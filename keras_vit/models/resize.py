@@ -35,6 +35,8 @@ def resize(model, image_size):
     old_positions = _position_layer(model)
     if image_size is not None:
         config["position_grid"] = None
+        if config["preprocessor"] is not None:
+            config["preprocessor"]["config"]["image_size"] = image_size
     elif old_positions is not None and old_positions.kind == "learned":
         config["position_grid"] = old_positions.grid_size
     resized = type(model).from_config(config)

@@ -2,7 +2,8 @@
 
 Differences from the paper, each an argument: registers (Darcet et al. 2024), LayerScale and drop
 path (DeiT III), query-key normalisation (ViT-22B), GAP and MAP pooling (Zhai et al. 2022), sin-cos
-positions and no head MLP (Beyer et al. 2022); the head has one linear layer, as in fine-tuning.
+positions (Beyer et al. 2022), a norm before the blocks (CLIP) or after the pooling (MAE). The head
+has one linear layer, as in fine-tuning; `representation_size` adds that of pre-training.
 
 Initial weights are those of the paper's code (google-research/vision_transformer): Glorot uniform
 matrices, Lecun normal patch embedding, normal positions of 0.02; but class token and head, zeros
@@ -22,15 +23,14 @@ from keras_vit.layers import (
     ClassToken,
     PatchEmbedding,
     TokenPooling,
-    TokensToGrid,
     TransformerBlock,
 )
-from keras_vit.layers.validation import (
-    as_pair,
-    check_choice,
-    check_count,
-    check_images,
-    check_rate,
+from keras_vit.layers.validation import as_pair, check_choice, check_count, check_rate
+from keras_vit.models.base import (
+    ImageModel,
+    as_preprocessor,
+    check_class_names,
+    pixels_to_input,
 )
 from keras_vit.models.variants import variant
 
@@ -51,7 +51,7 @@ VARIANTS = {
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
-class VisionTransformer(keras.Model):
+class VisionTransformer(ImageModel):
     """Vision Transformer from images (B, H, W, C) to logits (B, num_classes).
 
     Args:
@@ -63,8 +63,8 @@ class VisionTransformer(keras.Model):
         num_heads: int, attention heads of a block; `width` must be a multiple of it.
         mlp_dim: int, hidden width of a block's MLP.
         num_channels: int, C.
-        pooling: "token" (the class token), "gap" (mean of the patches, prefix tokens left out) or
-            "map" (attention pooling over all tokens).
+        pooling: "token" (the class token), "gap" (mean of the patches, prefix tokens left out),
+            "token_gap" (both, side by side: 2 x width) or "map" (attention pooling).
         class_token: bool; by default there is one where `pooling` is "token".
         num_registers: int, learned tokens without a meaning of their own.
         position_embedding: "learned" (for patches and prefix tokens), "learned_patches" (prefix
@@ -73,10 +73,16 @@ class VisionTransformer(keras.Model):
             of `image_size`, or of 224 pixels where `image_size` is None.
         position_resample: "timm", "hf" or "flax", the arithmetic by which learned embeddings are
             resampled to another grid (`keras_vit.layers.resample_grid`).
-        mlp: "gelu" (exact), "gelu_tanh" or "swiglu".
+        mlp: "gelu" (exact), "gelu_tanh", "quick_gelu" or "swiglu".
+        patch_bias: whether the projection of the patches has a bias.
         qkv_bias: whether the projection to queries, keys and values has a bias.
         qk_norm: whether queries and keys are normalised.
         layer_scale: float, where the factors of the residual branches start, or None for none.
+        pre_norm: whether there is a layer normalisation before the first block (CLIP).
+        fc_norm: whether the last layer normalisation comes after the pooling (MAE, fine-tuned)
+            instead of before it.
+        representation_size: int, width of a linear layer with tanh before the head (the
+            "pre-logits" of the original ImageNet-21k models), or None for none.
         norm_epsilon: float, epsilon of every layer normalisation.
         dropout_rate: float in [0, 1), dropout after the position embedding, the attention and in
             the MLP.
@@ -85,8 +91,11 @@ class VisionTransformer(keras.Model):
             0 at the first.
         remat: whether training recomputes every block in the backward pass (gradient
             checkpointing): less memory, about a third more work.
-        include_preprocessing: if True the model takes pixels 0..255 and maps them to -1..1 itself;
-            otherwise it expects -1..1.
+        include_preprocessing: if True the model takes pixels 0..255 and normalises them itself, as
+            `preprocessor` says, by default to -1..1; otherwise it expects normalised images.
+        preprocessor: `keras_vit.Preprocessor`, how pictures of any size become this model's input;
+            `predict_images` uses it, and it is saved with the model.
+        class_names: list of str, what the K logits stand for.
         frozen_layers: names of layers that are not trained; setting `layer.trainable` later changes
             the configuration likewise, so that a saved model loads as it was.
         dtype: dtype policy of every layer, such as "mixed_bfloat16"; by default the global one.
@@ -119,32 +128,42 @@ class VisionTransformer(keras.Model):
         position_grid=None,
         position_resample="timm",
         mlp="gelu",
+        patch_bias=True,
         qkv_bias=True,
         qk_norm=False,
         layer_scale=None,
+        pre_norm=False,
+        fc_norm=False,
+        representation_size=None,
         norm_epsilon=1e-6,
         dropout_rate=0.0,
         attention_dropout_rate=0.0,
         drop_path_rate=0.0,
         remat=False,
         include_preprocessing=False,
+        preprocessor=None,
+        class_names=None,
         frozen_layers=(),
         dtype=None,
         name=None,
     ):
         dtype = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
+        preprocessor = as_preprocessor(preprocessor)
         arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         patch_size, image_size, position_grid = _grids(patch_size, image_size, position_grid)
-        class_token = pooling == "token" if class_token is None else class_token
+        class_token = pooling in ("token", "token_gap") if class_token is None else class_token
         _check(arguments, class_token)
         prefix = int(class_token) + num_registers
+        norm = {"epsilon": norm_epsilon, "dtype": dtype}
 
         images = keras.Input((*(image_size or (None, None)), num_channels), name="images")
         x = images  # (B, H, W, C)
         if include_preprocessing:
-            x = layers.Rescaling(1 / 127.5, offset=-1.0, name="preprocessing", dtype=dtype)(x)
+            x = pixels_to_input(preprocessor, name="preprocessing", dtype=dtype)(x)
 
-        x = PatchEmbedding(width, patch_size, name="patch_embedding", dtype=dtype)(x)  # (B, N, D)
+        x = PatchEmbedding(
+            width, patch_size, use_bias=patch_bias, name="patch_embedding", dtype=dtype
+        )(x)  # (B, N, D)
         if num_registers:
             x = ClassToken(num_registers, name="registers", dtype=dtype)(x)  # (B, R+N, D)
         if class_token:
@@ -161,6 +180,8 @@ class VisionTransformer(keras.Model):
                 dtype=dtype,
             )(x, images)  # (B, P+N, D)
         x = layers.Dropout(dropout_rate, name="dropout", dtype=dtype)(x)
+        if pre_norm:
+            x = layers.LayerNormalization(name="pre_norm", **norm)(x)
 
         for i in range(depth):
             x = TransformerBlock(
@@ -179,122 +200,28 @@ class VisionTransformer(keras.Model):
                 dtype=dtype,
             )(x)  # (B, P+N, D)
 
-        x = layers.LayerNormalization(epsilon=norm_epsilon, name="norm", dtype=dtype)(x)
+        if not fc_norm:
+            x = layers.LayerNormalization(name="norm", **norm)(x)
         if pooling == "map":
             x = AttentionPooling(num_heads, mlp_dim, mlp, norm_epsilon, name="pool", dtype=dtype)(x)
         else:
             x = TokenPooling(pooling, prefix, name="pool", dtype=dtype)(x)  # (B, D)
+        if fc_norm:
+            x = layers.LayerNormalization(name="fc_norm", **norm)(x)
+        if representation_size is not None:
+            x = layers.Dense(representation_size, "tanh", name="pre_logits", dtype=dtype)(x)
         if num_classes is not None:
             x = ClassificationHead(num_classes, name="head", dtype=dtype)(x)  # (B, K)
 
-        super().__init__(inputs=images, outputs=x, name=name)
-        self.dtype_policy = dtype
-        self.patch_size = patch_size
-        self.num_prefix_tokens = prefix
-        self._prefix_tokens_after = {"patch_embedding": 0, "registers": num_registers}
-        self._arguments = arguments
-        for layer_name in frozen_layers:
-            self.get_layer(layer_name).trainable = False
-
-    @property
-    def grid_size(self):
-        """(h, w), the grid of patches, or None where the model takes images of any size."""
-        height, width = self.input.shape[1:3]
-        if height is None:
-            return None
-        return (height // self.patch_size[0], width // self.patch_size[1])
-
-    def feature_model(self, layers=None, grid=False):
-        """A model from images to the outputs of named layers; it shares this model's weights.
-
-        Args:
-            layers: list of layer names, such as `["block05", "norm"]`; by default every block.
-            grid: if True the prefix tokens are left out and the patches laid back onto their grid.
-
-        Returns:
-            `keras.Model` from images (B, H, W, C) to a dict of tokens (B, P + N, D), or feature
-            maps (B, h, w, D), by layer name.
-
-        Raises:
-            ValueError: for a layer that does not exist, or whose output has no grid.
-        """
-        if layers is None:
-            layers = [layer.name for layer in self.layers if isinstance(layer, TransformerBlock)]
-        outputs = {}
-        for name in layers:
-            x = self.get_layer(name).output
-            if grid:
-                if len(x.shape) != 3:
-                    raise ValueError(
-                        "grid=True needs layers that give tokens, such as 'block00' or 'norm'. "
-                        f"Received: {name!r} with output shape {x.shape}"
-                    )
-                prefix = self._prefix_tokens_after.get(name, self.num_prefix_tokens)
-                to_grid = TokensToGrid(self.patch_size, prefix, name=f"{name}_grid")
-                x = to_grid(x, self.input)
-            outputs[name] = x
-        return keras.Model(self.input, outputs, name=f"{self.name}_features")
-
-    def features(self, images, layers=None, grid=False):
-        """Outputs of named layers for `images` (B, H, W, C), as `feature_model` gives them."""
-        self._check_size(images.shape)
-        outputs = self.feature_model(layers, grid)(images, training=False)
-        return {name: outputs[name] for name in (outputs if layers is None else layers)}
-
-    def fit(self, x=None, *args, **kwargs):
-        self._check_data(x)
-        return super().fit(x, *args, **kwargs)
-
-    def evaluate(self, x=None, *args, **kwargs):
-        self._check_data(x)
-        return super().evaluate(x, *args, **kwargs)
-
-    def predict(self, x, *args, **kwargs):
-        self._check_data(x)
-        return super().predict(x, *args, **kwargs)
-
-    def __call__(self, inputs, *args, **kwargs):
-        if hasattr(inputs, "shape"):
-            self._check_size(inputs.shape)
-        return super().__call__(inputs, *args, **kwargs)
-
-    def call(self, inputs, training=None, mask=None):
-        self._check_size(inputs.shape)  # again: JAX's trainer does not come through __call__
-        return super().call(inputs, training=training, mask=mask)
-
-    def _check_data(self, data):
-        """Checks arrays and tf.data pipelines before Keras starts.
-
-        An error in the middle would be too late: on JAX it leaves the model without its weights,
-        and on TensorFlow, which generalises its traces, a wrong size would not even show.
-        """
-        data = getattr(data, "element_spec", data)
-        images = data[0] if isinstance(data, (tuple, list)) and data else data
-        shape = getattr(images, "shape", None)
-        if shape is not None and getattr(shape, "rank", 4) is not None:
-            self._check_size(shape)
-
-    def _check_size(self, shape):
-        check_images(shape, self.patch_size, self.name)
-        expected = self.input.shape[1:]
-        if any(
-            a is not None and b is not None and a != b
-            for a, b in zip(expected, shape[1:], strict=True)
-        ):
-            raise ValueError(
-                f"{self.name} was built for images of shape {expected}. Resize the images, or the "
-                f"model with keras_vit.resize(model, image_size=...), or build it with "
-                f"image_size=None. Received: shape={tuple(shape)}"
-            )
-
-    def get_config(self):
-        policy = keras.dtype_policies.serialize(self._arguments["dtype"])
-        frozen = [layer.name for layer in self.layers if layer.weights and not layer.trainable]
-        return {**self._arguments, "frozen_layers": frozen, "dtype": policy, "name": self.name}
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**config)
+        super().__init__(
+            images,
+            x,
+            name,
+            arguments=arguments,
+            patch_size=patch_size,
+            num_prefix_tokens=prefix,
+            prefix_tokens_after={"patch_embedding": 0, "registers": num_registers},
+        )
 
 
 def _grids(patch_size, image_size, position_grid):
@@ -319,14 +246,17 @@ def _check(arguments, class_token):
         check_count(arguments[name], name)
     check_count(arguments["num_registers"], "num_registers", minimum=0)
     check_rate(arguments["drop_path_rate"], "drop_path_rate")
-    check_choice(arguments["pooling"], "pooling", ("token", "gap", "map"))
+    check_choice(arguments["pooling"], "pooling", ("token", "gap", "token_gap", "map"))
+    if arguments["representation_size"] is not None:
+        check_count(arguments["representation_size"], "representation_size")
     kinds = ("learned", "learned_patches", "sincos", None)
     check_choice(arguments["position_embedding"], "position_embedding", kinds)
-    if arguments["pooling"] == "token" and not class_token:
+    if arguments["pooling"] in ("token", "token_gap") and not class_token:
         raise ValueError(
-            "pooling='token' reads the class token; use pooling='gap' or 'map' without one. "
-            "Received: pooling='token', class_token=False"
+            f"pooling={arguments['pooling']!r} reads the class token; use pooling='gap' or 'map' "
+            f"without one. Received: pooling={arguments['pooling']!r}, class_token=False"
         )
+    check_class_names(arguments["class_names"], arguments["num_classes"])
     if arguments["position_grid"] is not None and arguments["position_embedding"] in (
         "sincos",
         None,

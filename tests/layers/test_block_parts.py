@@ -8,7 +8,7 @@ from keras_vit.layers import MLP, ClassToken, DropPath, TokenPooling, Transforme
 from tests.helpers import randomize, to_numpy
 
 
-@pytest.mark.parametrize("activation", ["gelu", "gelu_tanh", "swiglu"])
+@pytest.mark.parametrize("activation", ["gelu", "gelu_tanh", "quick_gelu", "swiglu"])
 def test_mlp_equals_the_formula(activation, rng):
     tokens = rng.normal(size=(2, 3, 8))
     layer = MLP(12, activation)
@@ -19,6 +19,7 @@ def test_mlp_equals_the_formula(activation, rng):
     x = {
         "gelu": lambda: 0.5 * x * (1 + erf(x / 2**0.5)),
         "gelu_tanh": lambda: 0.5 * x * (1 + np.tanh((2 / np.pi) ** 0.5 * (x + 0.044715 * x**3))),
+        "quick_gelu": lambda: x / (1 + np.exp(-1.702 * x)),
         "swiglu": lambda: x[..., :12] / (1 + np.exp(-x[..., :12])) * x[..., 12:],
     }[activation]()
     np.testing.assert_allclose(to_numpy(layer(tokens)), x @ w2 + b2, atol=1e-5)

@@ -19,6 +19,8 @@ ARGUMENTS = [
     {"mlp": "swiglu", "qk_norm": True, "layer_scale": 0.1, "qkv_bias": False},
     {"dropout_rate": 0.1, "attention_dropout_rate": 0.1, "drop_path_rate": 0.2},
     {"remat": True, "drop_path_rate": 0.2, "dropout_rate": 0.1},
+    {"pre_norm": True, "patch_bias": False, "mlp": "quick_gelu", "representation_size": 8},
+    {"pooling": "token_gap", "fc_norm": True, "class_names": ["cat", "dog", "car", "tree"]},
 ]
 
 
@@ -59,6 +61,12 @@ def test_contract(arguments, tmp_path):
     [
         {"pooling": "gap"},
         {"pooling": "map"},
+        {"pooling": "token_gap"},
+        {"pre_norm": True},
+        {"fc_norm": True},
+        {"patch_bias": False},
+        {"representation_size": 16},
+        {"mlp": "quick_gelu"},
         {"num_registers": 1},
         {"position_embedding": "learned_patches"},
         {"position_embedding": "sincos"},
@@ -217,12 +225,16 @@ def test_normalization_statistics_stay_accurate(policy):
         ({"drop_path_rate": 1.0}, "drop_path_rate must be a number in \\[0, 1\\). Received.*1.0"),
         ({"drop_path_rate": -0.2, "depth": 1}, "drop_path_rate"),
         ({"attention_dropout_rate": 2}, "attention_dropout_rate"),
-        ({"pooling": "max"}, "pooling must be one of 'token', 'gap', 'map'. Received.*'max'"),
+        ({"pooling": "max"}, "must be one of 'token', 'gap', 'token_gap', 'map'. Received.*'max'"),
         ({"pooling": "token", "class_token": False}, "pooling='token' reads the class token"),
         ({"position_embedding": "rope"}, "position_embedding must be one of .*'rope'"),
         ({"position_embedding": "sincos", "position_grid": 3}, "grid of learned position"),
         ({"position_resample": "area"}, "'timm', 'hf', 'flax'.*'area'"),
-        ({"mlp": "relu"}, "'gelu', 'gelu_tanh', 'swiglu'.*'relu'"),
+        ({"representation_size": 0}, "representation_size must be an integer >= 1"),
+        ({"preprocessor": "timm"}, "must be a keras_vit.Preprocessor or None. Received: 'timm'"),
+        ({"class_names": ["cat"]}, "one name for each class. Received: 1 names, num_classes=4"),
+        ({"class_names": "abcd"}, "class_names must be a list of str. Received: 'abcd'"),
+        ({"mlp": "relu"}, "'gelu', 'gelu_tanh', 'quick_gelu', 'swiglu'.*'relu'"),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )

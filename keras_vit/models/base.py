@@ -1,0 +1,224 @@
+"""What all models here share: images in, checked before anything starts; features by name.
+
+Letters: B batch, H x W image size, C channels, h x w grid of patches, N = h*w, P prefix tokens,
+D width.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_vit.layers import TokensToGrid, TransformerBlock
+from keras_vit.layers.validation import check_count, check_images
+from keras_vit.preprocessing import Preprocessor, load_image
+
+
+class ImageModel(keras.Model):
+    """A functional model on images; families derive from it.
+
+    A family's constructor builds the graph and then hands over what this class needs.
+
+    Args:
+        inputs, outputs, name: of the functional model.
+        arguments: dict, exactly the constructor's arguments, for `get_config`.
+        patch_size: (p, q) in pixels; image sizes must be multiples of it.
+        num_prefix_tokens: int, P, tokens in front of the sequence that are no patches.
+        prefix_tokens_after: dict of layer name to P where it differs on the way.
+    """
+
+    def __init__(
+        self, inputs, outputs, name, arguments, patch_size, num_prefix_tokens, prefix_tokens_after
+    ):
+        super().__init__(inputs=inputs, outputs=outputs, name=name)
+        self.dtype_policy = arguments["dtype"]
+        self.patch_size = patch_size
+        self.num_prefix_tokens = num_prefix_tokens
+        self._prefix_tokens_after = prefix_tokens_after
+        self._arguments = arguments
+        for layer_name in arguments["frozen_layers"]:
+            self.get_layer(layer_name).trainable = False
+
+    @property
+    def grid_size(self):
+        """(h, w), the grid of patches, or None where the model takes images of any size."""
+        height, width = self.input.shape[1:3]
+        if height is None:
+            return None
+        return (height // self.patch_size[0], width // self.patch_size[1])
+
+    def feature_model(self, layers=None, grid=False):
+        """A model from images to the outputs of named layers; it shares this model's weights.
+
+        Args:
+            layers: list of layer names, such as `["block05", "norm"]`; by default every block.
+            grid: if True the prefix tokens are left out and the patches laid back onto their grid.
+
+        Returns:
+            `keras.Model` from images (B, H, W, C) to a dict of tokens (B, P + N, D), or feature
+            maps (B, h, w, D), by layer name.
+
+        Raises:
+            ValueError: for a layer that does not exist, or whose output has no grid.
+        """
+        if layers is None:
+            layers = [layer.name for layer in self.layers if isinstance(layer, TransformerBlock)]
+        outputs = {}
+        for name in layers:
+            x = self.get_layer(name).output
+            if grid:
+                if len(x.shape) != 3:
+                    raise ValueError(
+                        "grid=True needs layers that give tokens, such as 'block00' or 'norm'. "
+                        f"Received: {name!r} with output shape {x.shape}"
+                    )
+                prefix = self._prefix_tokens_after.get(name, self.num_prefix_tokens)
+                to_grid = TokensToGrid(self.patch_size, prefix, name=f"{name}_grid")
+                x = to_grid(x, self.input)
+            outputs[name] = x
+        return keras.Model(self.input, outputs, name=f"{self.name}_features")
+
+    def features(self, images, layers=None, grid=False):
+        """Outputs of named layers for `images` (B, H, W, C), as `feature_model` gives them."""
+        self._check_size(images.shape)
+        outputs = self.feature_model(layers, grid)(images, training=False)
+        return {name: outputs[name] for name in (outputs if layers is None else layers)}
+
+    def predict_images(self, images, top=5, batch_size=32):
+        """What is on pictures of any size, in words.
+
+        Args:
+            images: list of pictures, each a path, the bytes of a file, a PIL image, or an array of
+                pixels 0..255, (H, W, 3).
+            top: int, how many classes to name for each.
+            batch_size: int, pictures at a time.
+
+        Returns:
+            list, for each picture the `top` most probable as (label, probability), most probable
+            first; labels are `class_names`, or class indices where the model has none.
+
+        Raises:
+            ValueError: for a model without `preprocessor` or head, or what is no picture.
+
+        Example:
+            >>> model.predict_images(["cat.jpg"], top=1)
+            [[('tabby, tabby cat', 0.82)]]
+        """
+        preprocessor = self._arguments["preprocessor"]
+        if preprocessor is None or self._arguments["num_classes"] is None:
+            raise ValueError(
+                "predict_images needs a model with a head and with preprocessor=keras_vit."
+                "Preprocessor(...), as keras_vit.from_pretrained gives them. Received: "
+                f"num_classes={self._arguments['num_classes']}, preprocessor={preprocessor}"
+            )
+        check_count(top, "top")
+        check_count(batch_size, "batch_size")
+        if isinstance(images, (str, bytes)) or not hasattr(images, "__iter__"):
+            raise ValueError(f"images must be a list of pictures. Received: {type(images)}")
+        if self._arguments["include_preprocessing"]:  # then the model takes pixels
+            pixels = {"mean": (0, 0, 0), "std": (1 / 255,) * 3}
+            preprocessor = Preprocessor.from_config({**preprocessor.get_config(), **pixels})
+        names, found, images = self._arguments["class_names"], [], list(images)
+        for start in range(0, len(images), batch_size):
+            batch = [preprocessor(load_image(x)) for x in images[start : start + batch_size]]
+            batch = ops.stack(batch)  # (B, H, W, C)
+            logits = ops.cast(self(batch, training=False), "float32")
+            for row in ops.convert_to_numpy(ops.softmax(logits)):
+                best = np.argsort(-row)[:top]
+                found.append([(names[i] if names else int(i), float(row[i])) for i in best])
+        return found
+
+    def fit(self, x=None, *args, **kwargs):
+        self._check_data(x)
+        return super().fit(x, *args, **kwargs)
+
+    def evaluate(self, x=None, *args, **kwargs):
+        self._check_data(x)
+        return super().evaluate(x, *args, **kwargs)
+
+    def predict(self, x, *args, **kwargs):
+        self._check_data(x)
+        return super().predict(x, *args, **kwargs)
+
+    def __call__(self, inputs, *args, **kwargs):
+        if hasattr(inputs, "shape"):
+            self._check_size(inputs.shape)
+        return super().__call__(inputs, *args, **kwargs)
+
+    def call(self, inputs, training=None, mask=None):
+        self._check_size(inputs.shape)  # again: JAX's trainer does not come through __call__
+        return super().call(inputs, training=training, mask=mask)
+
+    def _check_data(self, data):
+        """Checks arrays and tf.data pipelines before Keras starts.
+
+        An error in the middle would be too late: on JAX it leaves the model without its weights,
+        and on TensorFlow, which generalises its traces, a wrong size would not even show.
+        """
+        data = getattr(data, "element_spec", data)
+        images = data[0] if isinstance(data, (tuple, list)) and data else data
+        shape = getattr(images, "shape", None)
+        if shape is not None and getattr(shape, "rank", 4) is not None:
+            self._check_size(shape)
+
+    def _check_size(self, shape):
+        check_images(shape, self.patch_size, self.name)
+        expected = self.input.shape[1:]
+        if any(
+            a is not None and b is not None and a != b
+            for a, b in zip(expected, shape[1:], strict=True)
+        ):
+            raise ValueError(
+                f"{self.name} was built for images of shape {expected}. Resize the images, or the "
+                f"model with keras_vit.resize(model, image_size=...), or build it with "
+                f"image_size=None. Received: shape={tuple(shape)}"
+            )
+
+    def get_config(self):
+        config = dict(self._arguments)
+        config["dtype"] = keras.dtype_policies.serialize(config["dtype"])
+        if config["preprocessor"] is not None:
+            config["preprocessor"] = keras.saving.serialize_keras_object(config["preprocessor"])
+        frozen = [layer.name for layer in self.layers if layer.weights and not layer.trainable]
+        return {**config, "frozen_layers": frozen, "name": self.name}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
+def as_preprocessor(preprocessor):
+    """A `Preprocessor`, given as one, as its configuration, or None for none."""
+    if isinstance(preprocessor, dict):
+        preprocessor = keras.saving.deserialize_keras_object(preprocessor)
+    if preprocessor is not None and not isinstance(preprocessor, Preprocessor):
+        raise ValueError(
+            f"preprocessor must be a keras_vit.Preprocessor or None. Received: {preprocessor!r}"
+        )
+    return preprocessor
+
+
+def pixels_to_input(preprocessor, **kwargs):
+    """The layer that normalises pixels 0..255 as `preprocessor` does, by default to -1..1."""
+    mean = np.array(preprocessor.mean if preprocessor else (0.5,))
+    std = np.array(preprocessor.std if preprocessor else (0.5,))
+    scale, offset = 1 / (255 * std), -mean / std
+    if len(scale) == 1:
+        scale, offset = scale[0], offset[0]
+    else:
+        scale, offset = scale.tolist(), offset.tolist()
+    return keras.layers.Rescaling(scale, offset=offset, **kwargs)
+
+
+def check_class_names(class_names, num_classes):
+    """Raises unless there is a name for every class, or none at all."""
+    if class_names is None:
+        return
+    if not isinstance(class_names, (list, tuple)) or not all(
+        isinstance(name, str) for name in class_names
+    ):
+        raise ValueError(f"class_names must be a list of str. Received: {class_names!r}")
+    if len(class_names) != num_classes:
+        raise ValueError(
+            "class_names must hold one name for each class. "
+            f"Received: {len(class_names)} names, num_classes={num_classes}"
+        )

@@ -1,0 +1,311 @@
+"""From a picture of any size to what a model's weights were trained on.
+
+Letters: B batch, H x W size of the picture, h x w size that the model takes.
+"""
+
+import io
+import math
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_vit.layers.validation import as_pair, check_choice
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+INTERPOLATIONS = ("bilinear", "bicubic", "lanczos")
+
+
+@keras.saving.register_keras_serializable(package="keras_vit")
+class Preprocessor(keras.layers.Layer):
+    """Resizes, crops the centre and normalises, as timm and torchvision do by way of PIL.
+
+    Resizing is antialiased as in PIL: the kernel widens when it shrinks, and pixels are rounded
+    after each side. NumPy pictures of bytes are resized by PIL itself, tensors by one explicit
+    matrix a side, the width first. PIL chooses the order by the picture's shape: where "squash"
+    distorts it, a few pixels of a tensor may differ by more than a rounding.
+
+    Args:
+        image_size: int or (h, w), the size to give.
+        resize: "short_side" (the shorter side becomes image_size / crop_fraction, the longer keeps
+            its proportion), "squash" (both sides do) or None (pictures have the size already).
+        crop_fraction: float in (0, 1], the share of the resized side that the crop keeps.
+        interpolation: "bilinear", "bicubic" or "lanczos".
+        mean, std: for each channel, of values 0..1.
+
+    Call arguments:
+        images: pixels 0..255, (H, W, C) or (B, H, W, C): array, tensor, or TensorFlow tensor
+            inside a `tf.data` pipeline whatever Keras's backend is. H and W may be unknown.
+
+    Returns:
+        Tensor (h, w, C) or (B, h, w, C), normalised.
+
+    Raises:
+        ValueError: for another rank, another number of channels or an empty picture.
+
+    Example:
+        >>> Preprocessor(224)(keras_vit.preprocessing.load_image("cat.jpg")).shape
+        (224, 224, 3)
+
+    Sources: timm `data/transforms_factory.py`, `transforms_imagenet_eval`; Pillow
+    `src/libImaging/Resample.c`.
+    """
+
+    def __init__(
+        self,
+        image_size=224,
+        resize="short_side",
+        crop_fraction=0.875,
+        interpolation="bicubic",
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        check_choice(resize, "resize", ("short_side", "squash", None))
+        check_choice(interpolation, "interpolation", INTERPOLATIONS)
+        if not isinstance(crop_fraction, (int, float)) or not 0 < crop_fraction <= 1:
+            raise ValueError(
+                f"crop_fraction must be a number in (0, 1]. Received: {crop_fraction!r}"
+            )
+        self.image_size = as_pair(image_size, "image_size")
+        self.resize = resize
+        self.crop_fraction = crop_fraction
+        self.interpolation = interpolation
+        self.mean, self.std = _per_channel(mean, "mean"), _per_channel(std, "std")
+        if len(self.mean) != len(self.std) or min(self.std) <= 0:
+            raise ValueError(
+                "mean and std must have a number for each channel, std above 0. "
+                f"Received: mean={mean}, std={std}"
+            )
+        self.built = True
+
+    def __call__(self, images, *args, **kwargs):
+        if isinstance(images, np.ndarray) and images.dtype == np.uint8 and self.resize:
+            return super().__call__(self._resize_by_pil(images), resized=True)
+        if keras.backend.backend() != "tensorflow" and _is_tensorflow(images):
+            import tensorflow as tf  # a tf.data pipeline beside another backend
+
+            return self._transform(images, tf.experimental.numpy)
+        return super().__call__(images, *args, **kwargs)
+
+    def call(self, images, resized=False):
+        return self._transform(images, ops, resized)
+
+    def _transform(self, x, xp, resized=False):
+        self._check(x.shape)
+        single = len(x.shape) == 3
+        x = xp.expand_dims(x, 0) if single else x
+        shape = _shape(x, xp)
+        x = ops.cast(x, "float32") if xp is ops else xp.asarray(x, dtype="float32")
+        if self.resize and not resized:
+            for axis, rows in reversed(list(enumerate(self._resized(*shape[1:3])))):
+                x = self._resample(x, axis + 1, shape[axis + 1], *rows, xp)
+        mean, std = (np.array(v, "float32") for v in (self.mean, self.std))
+        x = (x / 255.0 - mean) / std
+        x = x[0] if single else x
+        return ops.cast(x, self.compute_dtype) if xp is ops else x
+
+    def _resized(self, height, width):
+        """For both sides: what it is resized to, where the crop starts, and how long that is."""
+        crop = self.image_size
+        to = [math.floor(side / self.crop_fraction + 1e-9) for side in crop]
+        if self.resize == "short_side":
+            # Whichever side is relatively shorter becomes exact; the other keeps the proportion.
+            half = 0 if to[0] == to[1] else 1  # torchvision truncates, timm's non-square one rounds
+            taller = to[0] + _positive((height * to[1] - width * to[0]), width, half)
+            wider = to[1] + _positive((width * to[0] - height * to[1]), height, half)
+            to = [taller, wider]
+        excess = [side - part for side, part in zip(to, crop, strict=True)]
+        # Half of the excess, halves rounded to the even neighbour as Python's round does.
+        starts = [e // 2 + (e % 2) * (e // 2 % 2) for e in excess]
+        return list(zip(to, starts, crop, strict=True))
+
+    def _resample(self, x, axis, old, new, start, length, xp):
+        """Resizes one axis of (B, H, W, C) from `old` to `new`; keeps `length` from `start` on."""
+        scale = _float(old, xp) / _float(new, xp)
+        index = _arange(length, xp) + _float(start, xp)
+        centre = xp.expand_dims((index + 0.5) * scale, 1)  # (length, 1)
+        source = _arange(old, xp) + 0.5  # (old,)
+        weights = _kernel(xp, (source - centre) / xp.maximum(scale, 1.0), self.interpolation)
+        weights = weights / xp.sum(weights, axis=1, keepdims=True)
+        x = xp.einsum("nw,bhwc->bhnc" if axis == 2 else "nh,bhwc->bnwc", weights, x)
+        return xp.clip(xp.floor(x + 0.5), 0.0, 255.0)
+
+    def _resize_by_pil(self, images):
+        from PIL import Image
+
+        self._check(images.shape)
+        if images.ndim == 4:
+            return np.stack([self._resize_by_pil(image) for image in images])
+        (h, top, height), (w, left, width) = self._resized(*images.shape[:2])
+        method = getattr(Image.Resampling, self.interpolation.upper())
+        channels = [  # one by one, so that any number of them will do
+            np.asarray(Image.fromarray(images[..., i]).resize((w, h), method))
+            for i in range(images.shape[-1])
+        ]
+        return np.stack(channels, axis=-1)[top : top + height, left : left + width]
+
+    def _check(self, shape):
+        if len(shape) not in (3, 4) or shape[-1] != len(self.mean) or 0 in shape:
+            raise ValueError(
+                f"Preprocessor expects pictures (height, width, {len(self.mean)}) or a batch of "
+                "them; keras_vit.preprocessing.load_image makes one of any file or array. "
+                f"Received: shape={tuple(shape)}"
+            )
+        if self.resize is None and any(
+            isinstance(side, int) and side != expected
+            for side, expected in zip(shape[-3:-1], self.image_size, strict=True)
+        ):
+            raise ValueError(
+                f"With resize=None pictures must have the size {self.image_size}. "
+                f"Received: shape={tuple(shape)}"
+            )
+
+    def compute_output_shape(self, images_shape):
+        self._check(images_shape)
+        return (*images_shape[:-3], *self.image_size, images_shape[-1])
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "image_size": self.image_size,
+            "resize": self.resize,
+            "crop_fraction": self.crop_fraction,
+            "interpolation": self.interpolation,
+            "mean": self.mean,
+            "std": self.std,
+        }
+
+
+def load_image(source):
+    """A picture as the RGB bytes that a `Preprocessor` takes.
+
+    The orientation that a camera wrote down (EXIF) is applied; transparency is left out, grey is
+    repeated, CMYK and palettes are converted, as PIL converts to "RGB".
+
+    Args:
+        source: path, the bytes of a file, a PIL image, or an array of pixels 0..255: (H, W),
+            (H, W, 1), (H, W, 3) or (H, W, 4).
+
+    Returns:
+        uint8 array (H, W, 3).
+
+    Raises:
+        ValueError: for what is no picture, or a broken one.
+
+    Example:
+        >>> load_image("cat.jpg").shape
+        (480, 640, 3)
+    """
+    from PIL import Image, ImageOps
+
+    if isinstance(source, np.ndarray) or hasattr(source, "__array__") and _has_rank(source):
+        return _rgb_array(np.asarray(source))
+    name = f"a file of {len(source)} bytes" if isinstance(source, bytes) else str(source)
+    try:
+        if isinstance(source, Image.Image):
+            image = source
+        else:
+            image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    except FileNotFoundError:
+        raise ValueError(f"There is no such picture. Received: {name}") from None
+    except (
+        AttributeError,
+        EOFError,
+        Image.DecompressionBombError,
+        LookupError,
+        MemoryError,
+        OSError,
+        SyntaxError,  # PIL's word for a broken PNG
+        TypeError,
+        ValueError,
+    ) as error:
+        raise ValueError(
+            "A picture must be a path, bytes, a PIL image or an array, and whole. "
+            f"Received: {name}: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _has_rank(source):
+    return hasattr(source, "ndim") or hasattr(source, "shape")
+
+
+def _rgb_array(pixels):
+    x = pixels[..., None] if pixels.ndim == 2 else pixels
+    if x.ndim != 3 or x.shape[-1] not in (1, 3, 4) or x.size == 0:
+        raise ValueError(
+            "An array must have the shape (height, width), or (height, width, channels) with 1, 3 "
+            f"or 4 channels. Received: shape={pixels.shape}"
+        )
+    if x.dtype != np.uint8:
+        if not np.isfinite(x).all() or x.min() < 0 or x.max() > 255:
+            raise ValueError(
+                f"Pixels must be 0..255. Received: {x.dtype} values from {np.min(x)} to {np.max(x)}"
+            )
+        x = np.floor(x.astype("float32") + 0.5).astype("uint8")
+    return np.repeat(x, 3, axis=-1) if x.shape[-1] == 1 else x[..., :3]
+
+
+def _kernel(xp, distance, interpolation):
+    """PIL's kernels; zero outside their support of 1, 2 or 3."""
+    x = xp.abs(distance)
+    if interpolation == "bilinear":
+        return xp.maximum(1.0 - x, 0.0)
+    if interpolation == "bicubic":  # Keys, a = -0.5
+        near = (1.5 * x - 2.5) * x * x + 1.0
+        far = -0.5 * (((x - 5.0) * x + 8.0) * x - 4.0)
+        return xp.where(x < 1.0, near, xp.where(x < 2.0, far, xp.zeros_like(x)))
+    angle = math.pi * xp.maximum(x, 1e-6)
+    sinc = xp.sin(angle) / angle * xp.sin(angle / 3.0) / (angle / 3.0)
+    return xp.where(x < 3.0, sinc, xp.zeros_like(x))
+
+
+def _positive(excess, side, half):
+    """max(excess, 0) / side, truncated, or rounded where `half` is 1; ints or integer tensors."""
+    share = (2 * excess + half * side) // (2 * side)
+    if isinstance(share, int):
+        return max(share, 0)
+    import tensorflow as tf
+
+    return tf.maximum(share, 0)
+
+
+def _shape(x, xp):
+    """(B, H, W, C) with whole numbers where they are known, else scalar tensors."""
+    if xp is ops:
+        return tuple(ops.shape(x))
+    import tensorflow as tf
+
+    dynamic = tf.shape(x)
+    return tuple(dynamic[i] if side is None else side for i, side in enumerate(x.shape))
+
+
+def _arange(length, xp):
+    """0. .. length - 1, also where `length` is a symbolic tensor, which tf's own NumPy refuses."""
+    if xp is ops:
+        return ops.arange(length, dtype="float32")
+    import tensorflow as tf
+
+    return tf.cast(tf.range(length), "float32")
+
+
+def _float(value, xp):
+    if isinstance(value, int):
+        return float(value)
+    return ops.cast(value, "float32") if xp is ops else xp.asarray(value, dtype="float32")
+
+
+def _is_tensorflow(x):
+    return type(x).__module__.startswith("tensorflow")
+
+
+def _per_channel(values, name):
+    try:
+        return tuple(float(value) for value in values)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"{name} must hold a number for each channel. Received: {values!r}"
+        ) from None

@@ -1,0 +1,225 @@
+"""Pictures become what timm's evaluation transform makes of them, by PIL or by tensors."""
+
+import io
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import keras_vit
+from keras_vit.preprocessing import INTERPOLATIONS, load_image
+from tests.helpers import tiny_vit, to_numpy
+
+PHOTOS = Path(__file__).parents[2] / "shared" / "data" / "tiny_coco" / "val2017"
+UNIT = {"mean": (0, 0, 0), "std": (1 / 255,) * 3}  # the output is pixels 0..255
+
+
+def picture(height, width, seed=0):
+    """Smooth structure and some noise: what resizing has to do with in a photo."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (5, 7, 3)).astype("uint8"))
+    smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC), "float32")
+    return np.clip(smooth + rng.normal(0, 8, smooth.shape), 0, 255).astype("uint8")
+
+
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+@pytest.mark.parametrize("size", [(3, 5), (20, 31), (480, 640), (640, 427), (50, 1000), (64, 64)])
+def test_tensors_equal_pil(size, interpolation):
+    pixels = picture(*size)
+    layer = keras_vit.Preprocessor(64, interpolation=interpolation, **UNIT)
+    by_pil = to_numpy(layer(pixels))
+    by_matrix = to_numpy(layer(keras.ops.convert_to_tensor(pixels)))
+    assert by_pil.shape == by_matrix.shape == (64, 64, 3)
+    assert np.abs(by_pil - by_matrix).max() <= 2.001
+
+
+@pytest.mark.parametrize("target", [64, (48, 80), (80, 48)])
+@pytest.mark.parametrize("resize", ["short_side", "squash"])
+def test_sizes_are_those_of_torchvision(resize, target):
+    """Written down once more, from torchvision's documentation, on one grey ramp a side."""
+    for height, width in [(100, 151), (151, 100), (64, 64), (33, 200)]:
+        th, tw = (target, target) if isinstance(target, int) else target
+        sh, sw = int(th / 0.9), int(tw / 0.9)
+        if resize == "squash":
+            new = (sh, sw)
+        elif sh == sw:
+            short = min(height, width)
+            new = tuple(sh if x == short else int(sh * x / short) for x in (height, width))
+        else:
+            ratio = min(height / sh, width / sw)
+            new = (round(height / ratio), round(width / ratio))
+        top, left = round((new[0] - th) / 2), round((new[1] - tw) / 2)
+        pixels = picture(height, width)
+        expected = Image.fromarray(pixels).resize(new[::-1], Image.Resampling.BICUBIC)
+        expected = np.asarray(expected)[top : top + th, left : left + tw]
+        layer = keras_vit.Preprocessor(target, resize=resize, crop_fraction=0.9, **UNIT)
+        np.testing.assert_allclose(to_numpy(layer(pixels)), expected, atol=1e-3)
+
+
+def test_a_batch_is_its_pictures_and_normalisation_is_the_formula():
+    batch = np.stack([picture(40, 50, seed) for seed in range(3)])
+    layer = keras_vit.Preprocessor(32)
+    singles = np.stack([to_numpy(layer(image)) for image in batch])
+    np.testing.assert_allclose(to_numpy(layer(batch)), singles, atol=1e-6)
+    pixels = to_numpy(keras_vit.Preprocessor(32, **UNIT)(batch))
+    expected = (pixels / 255 - keras_vit.preprocessing.IMAGENET_MEAN) / np.array(
+        keras_vit.preprocessing.IMAGENET_STD
+    )
+    np.testing.assert_allclose(singles, expected, atol=1e-5)
+
+
+def test_what_needs_no_change_stays():
+    constant = np.full((50, 70, 3), 117, "uint8")
+    for pixels in (constant, keras.ops.convert_to_tensor(constant)):
+        found = to_numpy(keras_vit.Preprocessor(32, **UNIT)(pixels))
+        np.testing.assert_allclose(found, np.full((32, 32, 3), 117), rtol=1e-6)
+    pixels = picture(32, 32)
+    same = keras_vit.Preprocessor(32, crop_fraction=1.0, **UNIT)
+    np.testing.assert_allclose(to_numpy(same(pixels)), pixels, atol=1e-4)
+    np.testing.assert_allclose(to_numpy(keras_vit.Preprocessor(32, None, **UNIT)(pixels)), pixels)
+
+
+def test_inside_tf_data_on_every_backend():
+    tf = pytest.importorskip("tensorflow")
+    pictures = [picture(40, 50), picture(90, 33)]
+    layer = keras_vit.Preprocessor(32)
+    data = tf.data.Dataset.from_generator(
+        lambda: iter(pictures), output_signature=tf.TensorSpec((None, None, 3), "uint8")
+    )
+    found = list(data.map(layer).batch(2).as_numpy_iterator())[0]
+    expected = np.stack([to_numpy(layer(image)) for image in pictures])
+    assert np.abs(found - expected).max() <= 2.001 / 255 / 0.224
+
+
+def test_as_the_first_layer_of_a_model_that_is_saved(tmp_path):
+    inputs = keras.Input((None, None, 3))
+    layer = keras_vit.Preprocessor((24, 16), "squash", 0.9, "bilinear", (0.5,) * 3, (0.5,) * 3)
+    model = keras.Model(inputs, tiny_vit()(layer(inputs)))
+    pixels = picture(60, 41)[None].astype("float32")
+    expected = to_numpy(model(pixels))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(to_numpy(loaded(pixels)), expected, atol=1e-6)
+    assert loaded.layers[1].get_config() == layer.get_config()
+
+
+def test_every_kind_of_picture_becomes_rgb(tmp_path):
+    rgb = Image.fromarray(picture(20, 30))
+    rotated = Image.Exif()
+    rotated[0x0112] = 6  # to be turned by 90 degrees
+    for mode, name in [("RGB", "png"), ("L", "png"), ("LA", "png"), ("RGBA", "png"), ("P", "png")]:
+        path = tmp_path / f"{mode}.{name}"
+        rgb.convert(mode).save(path)
+        np.testing.assert_array_equal(
+            load_image(path), np.asarray(Image.open(path).convert("RGB")), err_msg=mode
+        )
+    rgb.convert("CMYK").save(tmp_path / "cmyk.jpg")
+    assert load_image(str(tmp_path / "cmyk.jpg")).shape == (20, 30, 3)
+    rgb.save(tmp_path / "turned.png", exif=rotated)
+    turned = load_image((tmp_path / "turned.png").read_bytes())
+    np.testing.assert_array_equal(turned, np.rot90(np.asarray(rgb), -1))
+    grey = picture(4, 5)[..., 0]
+    for array in (grey, grey[..., None], np.float32(grey)):
+        np.testing.assert_array_equal(load_image(array), np.stack([grey] * 3, -1))
+    np.testing.assert_array_equal(load_image(np.dstack([picture(4, 5), grey])), picture(4, 5))
+    np.testing.assert_array_equal(load_image(rgb), np.asarray(rgb))
+
+
+def test_what_is_no_picture_is_named(tmp_path):
+    whole = io.BytesIO()
+    Image.fromarray(picture(40, 40)).save(whole, "png")
+    (tmp_path / "half.png").write_bytes(whole.getvalue()[:200])
+    for source, message in [
+        (tmp_path / "none.jpg", "There is no such picture. Received.*none.jpg"),
+        (tmp_path / "half.png", "and whole. Received.*half.png"),
+        (b"text", "a file of 4 bytes: UnidentifiedImageError"),
+        (np.zeros((3, 4, 5)), "1, 3 or 4 channels. Received: shape=\\(3, 4, 5\\)"),
+        (np.full((3, 4, 3), np.nan), "Pixels must be 0..255. Received: float64 values"),
+        (np.full((3, 4, 3), -1), "Pixels must be 0..255. Received: int64 values from -1"),
+        (17, "must be a path"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            load_image(source)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"image_size": 0}, "image_size must be a positive integer"),
+        ({"resize": "crop"}, "resize must be one of 'short_side', 'squash', None"),
+        ({"crop_fraction": 1.2}, "in \\(0, 1\\]. Received: 1.2"),
+        ({"crop_fraction": "all"}, "in \\(0, 1\\]. Received: 'all'"),
+        ({"interpolation": "area"}, "interpolation must be one of 'bilinear'"),
+        ({"mean": 0.5}, "mean must hold a number for each channel. Received: 0.5"),
+        ({"std": (1, 1)}, "a number for each channel, std above 0. Received.*\\(1, 1\\)"),
+        ({"std": (1, 0, 1)}, "std above 0"),
+    ],
+)
+def test_bad_arguments_are_explained(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        keras_vit.Preprocessor(**arguments)
+
+
+def test_bad_tensors_are_explained():
+    for shape in [(5, 3), (5, 5, 1), (0, 5, 3), (2, 2, 5, 5, 3)]:
+        with pytest.raises(ValueError, match="Preprocessor expects pictures.*load_image"):
+            keras_vit.Preprocessor(8)(np.zeros(shape, "uint8"))
+    with pytest.raises(ValueError, match="With resize=None pictures must have the size \\(8, 8\\)"):
+        keras_vit.Preprocessor(8, None)(np.zeros((9, 8, 3), "float32"))
+
+
+def test_predict_images_names_classes_and_takes_every_source(tmp_path):
+    preprocessor = keras_vit.Preprocessor((24, 16), crop_fraction=0.9)
+    names = ["cat", "dog", "car", "tree"]
+    model = tiny_vit(preprocessor=preprocessor, class_names=names)
+    pixels = picture(50, 60)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    found = model.predict_images([tmp_path / "a.png", pixels, Image.fromarray(pixels)], top=2)
+    for other in found[1:]:
+        assert [name for name, _ in other] == [name for name, _ in found[0]] and len(other) == 2
+        np.testing.assert_allclose([p for _, p in other], [p for _, p in found[0]], atol=1e-5)
+    logits = to_numpy(model(to_numpy(preprocessor(pixels))[None]))[0]
+    expected = np.exp(logits) / np.exp(logits).sum()
+    assert found[0][0][0] == names[expected.argmax()]
+    np.testing.assert_allclose(found[0][0][1], expected.max(), rtol=1e-5)
+
+    # a model that takes pixels itself gives the same, and so does one that was saved
+    other = tiny_vit(preprocessor=preprocessor, class_names=names, include_preprocessing=True)
+    for ours, theirs in zip(model.weights, other.weights, strict=True):
+        theirs.assign(keras.ops.copy(ours))
+    other.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    for taker in (other, loaded):
+        again = taker.predict_images([pixels], top=2)[0]
+        assert [name for name, _ in again] == [name for name, _ in found[0]]
+        np.testing.assert_allclose([p for _, p in again], [p for _, p in found[0]], atol=1e-5)
+    assert keras_vit.resize(model, (48, 32)).predict_images([pixels])[0][0][0] in names
+    with pytest.raises(ValueError, match="predict_images needs a model with a head and with"):
+        tiny_vit().predict_images([pixels])
+    with pytest.raises(ValueError, match="images must be a list of pictures"):
+        model.predict_images("a.png")
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("mode", ["center", "squash"])
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+def test_equals_timm_on_photos(mode, interpolation):
+    timm = pytest.importorskip("timm")
+    if not PHOTOS.is_dir():
+        pytest.skip(f"no photos in {PHOTOS}")
+    transform = timm.data.create_transform(
+        (3, 224, 224), interpolation=interpolation, crop_pct=0.9, crop_mode=mode
+    )
+    resize = {"center": "short_side", "squash": "squash"}[mode]
+    layer = keras_vit.Preprocessor(224, resize, 0.9, interpolation)
+    photos = [load_image(path) for path in sorted(PHOTOS.glob("*.jpg"))]
+    photos += [picture(3, 5), picture(20, 31), picture(3000, 4000), picture(50, 10000)]
+    std = np.array(layer.std) * 255
+    for photo in photos:
+        theirs = transform(Image.fromarray(photo)).numpy().transpose(1, 2, 0)
+        assert np.abs((to_numpy(layer(photo)) - theirs) * std).max() < 0.01
+        tensor = to_numpy(layer(keras.ops.convert_to_tensor(photo)))
+        if (mode, interpolation) in [("center", "bilinear"), ("center", "bicubic")]:
+            assert np.abs((tensor - theirs) * std).max() <= 2.001
