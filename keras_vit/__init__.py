@@ -6,6 +6,10 @@
 # Building blocks
 from keras_vit import layers as layers
 
+# Other people's weights
+from keras_vit.checkpoints.load import from_pretrained as from_pretrained
+from keras_vit.checkpoints.load import load_weights as load_weights
+
 # Looking at a model: shapes, cost, attention
 from keras_vit.complexity import complexity as complexity
 from keras_vit.complexity import shape_flow as shape_flow

@@ -188,8 +188,8 @@ class ImageModel(keras.Model):
 
 def as_preprocessor(preprocessor):
     """A `Preprocessor`, given as one, as its configuration, or None for none."""
-    if isinstance(preprocessor, dict):
-        preprocessor = keras.saving.deserialize_keras_object(preprocessor)
+    if isinstance(preprocessor, dict) and preprocessor.get("class_name") == "Preprocessor":
+        preprocessor = Preprocessor.from_config(preprocessor["config"])  # no other class is made
     if preprocessor is not None and not isinstance(preprocessor, Preprocessor):
         raise ValueError(
             f"preprocessor must be a keras_vit.Preprocessor or None. Received: {preprocessor!r}"

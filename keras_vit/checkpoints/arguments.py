@@ -1,0 +1,163 @@
+"""The constructor's arguments that a checkpoint asks for."""
+
+import math
+
+from keras_vit.checkpoints.configs import TIMM_HEADS
+from keras_vit.checkpoints.files import CheckpointError
+from keras_vit.checkpoints.matching import heads_of
+
+# What tensors and configuration both say; they must agree.
+SAID_TWICE = (
+    "width",
+    "depth",
+    "mlp_dim",
+    "num_channels",
+    "patch_size",
+    "num_registers",
+    "qkv_bias",
+)
+
+
+def complete_arguments(inferred, description, overrides, name):
+    """Arguments of `VisionTransformer` from what tensors, configuration and caller say.
+
+    Args:
+        inferred: dict, what the tensors say (`matching.infer`).
+        description: `Description` of the source's configuration, or None.
+        overrides: dict of the caller's arguments, read where the source is silent.
+        name: str, the source, for errors.
+
+    Returns:
+        dict with every argument that concerns the architecture, as the source has it.
+
+    Raises:
+        CheckpointError: where tensors and configuration contradict each other, or both are silent.
+    """
+    found = dict(inferred)
+    positions = found.pop("positions", None)
+    said = description.arguments if description else {}
+    for key in SAID_TWICE:
+        value = said.get(key, found[key])
+        value = (value, value) if key == "patch_size" and isinstance(value, int) else value
+        if value != found[key]:
+            raise CheckpointError(
+                f"The configuration and the tensors of {name} contradict each other. Expected: "
+                f"{key}={found[key]!r}, as the tensors have it. Received: {key}={value!r}"
+            )
+    if found.get("mlp") == "swiglu" and said.get("mlp") not in (None, "swiglu"):
+        raise CheckpointError(f"{name} has tensors of SwiGLU. Received: mlp={said['mlp']!r}")
+    extra = {k: v for k, v in said.items() if k not in SAID_TWICE and v is not None}
+    heads = found.get("num_heads")  # flax's tensors know
+    found.update(extra)
+    if heads is not None:
+        found["num_heads"] = heads
+    found.setdefault("pooling", "token")
+    if "num_heads" not in found:
+        heads = overrides.get("num_heads") or heads_of(
+            found["width"], found["depth"], found["mlp_dim"]
+        )
+        if heads is None and description is not None and description.architecture:
+            heads = TIMM_HEADS.get(found["width"], found["width"] // 64)
+        if heads is None:
+            raise CheckpointError(
+                f"{name} does not say how many heads its attention has: pass num_heads=. Received: "
+                f"a width of {found['width']}, which is that of no published variant here"
+            )
+        found["num_heads"] = heads
+    _positions(found, positions, overrides.get("image_size"), name)
+    if description is not None:
+        _preprocessing(found, description)
+    return found
+
+
+def _positions(found, count, asked, name):
+    """Grid, image size and kind of the position embeddings from how many there are.
+
+    `asked`, the caller's image size, counts as the source's where nothing else says what it is.
+    """
+    p, q = found["patch_size"]
+    size = found.get("image_size")
+    size = (size, size) if isinstance(size, int) else size
+    prefix = int(found["class_token"]) + found["num_registers"]
+    if count is None:
+        found.setdefault("position_embedding", None)
+        found.update(image_size=size or (224 // p * p, 224 // q * q), position_grid=None)
+        return
+    if size is None:
+        for extra in (0, prefix):
+            side = math.isqrt(count - extra)
+            if side * side == count - extra:
+                size = (side * p, side * q)
+                break
+        else:
+            if asked is None:
+                raise CheckpointError(
+                    f"The {count} position embeddings of {name} make no square, and no config.json "
+                    "says which shape they have: pass the source's image_size=(height, width)."
+                )
+            size = (asked, asked) if isinstance(asked, int) else tuple(asked)
+    grid = (size[0] // p, size[1] // q)
+    extra = count - grid[0] * grid[1]
+    if extra not in (0, prefix) or min(grid) < 1:
+        raise CheckpointError(
+            f"{name} has {count} position embeddings, which fit neither {grid[0]} x {grid[1]} "
+            f"patches nor these and {prefix} tokens before them. Received: image_size={size}"
+        )
+    kind = "learned" if extra == prefix else "learned_patches"
+    found.update(image_size=size, position_grid=grid, position_embedding=kind)
+
+
+def _preprocessing(found, description):
+    found["preprocessor"] = description.preprocessor
+    names = description.class_names
+    if names is not None and len(names) != found["num_classes"]:
+        raise CheckpointError(
+            "config.json must name every class once. "
+            f"Received: {len(names)} names, {found['num_classes']} classes"
+        )
+    found["class_names"] = names
+    if description.preprocessor is not None:
+        # DINOv2 keeps the positions of 518 pixels and is meant to be used at 224: the model takes
+        # what the preprocessor gives and resamples, as the source does, at call time.
+        p, q = found["patch_size"]
+        h, w = description.preprocessor.image_size
+        if h % p == 0 and w % q == 0:
+            found["image_size"] = (h, w)
+
+
+def keras_arguments(reader, inferred):
+    """The arguments that a `.keras` file holds, held against its weights before use.
+
+    Args:
+        reader: `KerasReader`.
+        inferred: dict, what the weights say.
+
+    Returns:
+        dict of arguments.
+
+    Raises:
+        CheckpointError: for another class, or arguments that the weights contradict.
+    """
+    config = reader.config if isinstance(reader.config, dict) else {}
+    name, arguments = config.get("registered_name"), config.get("config")
+    if name != "keras_vit>VisionTransformer" or not isinstance(arguments, dict):
+        raise CheckpointError(
+            f"{reader.path} must hold a keras_vit.VisionTransformer; load others with "
+            f"keras.models.load_model. Received: {name}"
+        )
+    arguments = dict(arguments)
+    for key, value in inferred.items():
+        said_twice = key in ("width", "depth", "mlp_dim", "num_registers", "num_classes")
+        if said_twice and arguments.get(key) != value:
+            raise CheckpointError(
+                f"The configuration and the weights of {reader.path} contradict each other. "
+                f"Expected: {key}={value!r}. Received: {key}={arguments.get(key)!r}"
+            )
+    dtype = arguments.get("dtype")
+    if isinstance(dtype, dict):  # a policy; only Keras's own, by its name
+        dtype = (dtype.get("config") or {}).get("name")
+    arguments["dtype"] = dtype
+    for key in ("image_size", "patch_size", "position_grid"):
+        if isinstance(arguments.get(key), list):
+            arguments[key] = tuple(arguments[key])
+    return arguments

@@ -1,0 +1,318 @@
+"""What a source's own configuration says: transformers' `config.json`, timm's `config.json`.
+
+Tensors say most of what a model is; a configuration adds what shapes cannot say, and is held
+against them. What cannot be honoured is refused by name.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+from keras_vit.checkpoints.files import CheckpointError
+from keras_vit.preprocessing import Preprocessor
+
+
+@dataclass
+class Description:
+    """What a configuration says.
+
+    Attributes:
+        arguments: dict of `VisionTransformer` arguments.
+        preprocessor: `Preprocessor` or None.
+        class_names: list of str or None.
+        architecture: str, timm's name, or None.
+        unread: list of fields that are neither used nor known to be without effect here.
+    """
+
+    arguments: dict = field(default_factory=dict)
+    preprocessor: Preprocessor | None = None
+    class_names: list | None = None
+    architecture: str | None = None
+    unread: list = field(default_factory=list)
+
+
+def describe(config, processor=None, name=""):
+    """Reads a configuration.
+
+    Args:
+        config: dict, the content of `config.json`.
+        processor: dict, the content of `preprocessor_config.json`, or None.
+        name: str, the hub id or folder, which may carry timm's tag.
+
+    Returns:
+        `Description`.
+
+    Raises:
+        CheckpointError: for a model that is none of those known here, or a field whose value cannot
+            be honoured; it names the field.
+    """
+    if not isinstance(config, dict):
+        raise CheckpointError(f"config.json must hold an object. Received: {type(config).__name__}")
+    try:
+        if "architecture" in config:  # timm's, and transformers' wrapper around it
+            return _describe_timm(config, name)
+        if "model_type" in config:
+            return _describe_transformers(config, processor)
+    except (AttributeError, KeyError, TypeError, IndexError) as error:
+        raise CheckpointError(
+            f"config.json is not as its library writes it. Received: {type(error).__name__}: "
+            f"{error}"
+        ) from error
+    raise CheckpointError(
+        "config.json must have a `model_type` (transformers) or an `architecture` (timm). "
+        f"Received: the fields {sorted(config)[:10]}"
+    )
+
+
+# transformers
+
+ACTIVATIONS = {
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "quick_gelu": "quick_gelu",
+}
+# field: our argument
+FIELDS = {
+    "hidden_size": "width",
+    "num_hidden_layers": "depth",
+    "num_attention_heads": "num_heads",
+    "intermediate_size": "mlp_dim",
+    "image_size": "image_size",
+    "patch_size": "patch_size",
+    "num_channels": "num_channels",
+    "qkv_bias": "qkv_bias",
+    "layer_norm_eps": "norm_epsilon",
+    "hidden_act": "mlp",
+    "hidden_dropout_prob": "dropout_rate",
+    "attention_probs_dropout_prob": "attention_dropout_rate",
+    "attention_dropout": "attention_dropout_rate",
+    "drop_path_rate": "drop_path_rate",
+    "num_register_tokens": "num_registers",
+}
+# Fields that matter to training, to another tower, or that the tensors say too.
+_WITHOUT_EFFECT = """
+    _name_or_path add_cross_attention apply_layernorm architectures attn_implementation
+    bos_token_id chunk_size_feed_forward decoder_hidden_size decoder_intermediate_size
+    decoder_num_attention_heads decoder_num_hidden_layers dtype encoder_stride eos_token_id
+    id2label initializer_factor initializer_range is_decoder is_encoder_decoder label2id
+    layerscale_value logit_scale_init_value mask_ratio mlp_ratio model_type norm_pix_loss
+    num_labels out_features out_indices output_attentions output_hidden_states pad_token_id
+    pooler_output_size problem_type projection_dim projection_size reshape_hidden_states
+    return_dict stage_names text_config torch_dtype torchscript transformers_version
+    use_bfloat16 use_mask_token use_swiglu_ffn vision_config
+"""
+WITHOUT_EFFECT = frozenset(_WITHOUT_EFFECT.split())
+# What a class assumes where its config.json is silent.
+DEFAULTS = {
+    "vit": {"layer_norm_eps": 1e-12, "hidden_act": "gelu", "num_attention_heads": 12},
+    "vit_mae": {"layer_norm_eps": 1e-12, "hidden_act": "gelu", "num_attention_heads": 12},
+    "dinov2": {"layer_norm_eps": 1e-6, "hidden_act": "gelu", "num_attention_heads": 12},
+    "dinov2_with_registers": {
+        "layer_norm_eps": 1e-6,
+        "hidden_act": "gelu",
+        "num_attention_heads": 12,
+    },
+    "siglip_vision_model": {
+        "layer_norm_eps": 1e-6,
+        "hidden_act": "gelu_pytorch_tanh",
+        "num_attention_heads": 12,
+    },
+    "clip_vision_model": {
+        "layer_norm_eps": 1e-5,
+        "hidden_act": "quick_gelu",
+        "num_attention_heads": 12,
+    },
+}
+# Whole models of two towers: where the image tower's configuration is, and its own type.
+TOWERS = {"siglip": "siglip_vision_model", "clip": "clip_vision_model"}
+# class: what its head reads; classes not named here give features
+HEADS = {
+    "ViTForImageClassification": "token",
+    "Dinov2ForImageClassification": "token_gap",
+    "Dinov2WithRegistersForImageClassification": "token_gap",
+    "SiglipForImageClassification": "gap",
+}
+
+
+def _describe_transformers(config, processor):
+    kind = config["model_type"]
+    architecture = (config.get("architectures") or [None])[0]
+    tower = config
+    if kind in TOWERS:
+        tower = {"model_type": TOWERS[kind], **(config.get("vision_config") or {})}
+        kind = TOWERS[kind]
+    if kind not in DEFAULTS:
+        raise CheckpointError(
+            f"This model_type is not known here. Expected: {', '.join([*DEFAULTS, *TOWERS])} or "
+            f"timm_wrapper. Received: model_type={kind!r}"
+        )
+    tower = {**DEFAULTS[kind], **tower}
+    _refuse(tower, "hidden_act", ACTIVATIONS)
+    _refuse(tower, "pooler_act", ("tanh", None))
+    _refuse(tower, "vision_use_head", (True, None))
+    _refuse(tower, "apply_layernorm", (True, None))
+    if architecture == "CLIPForImageClassification":
+        raise CheckpointError(
+            "The head of CLIPForImageClassification reads tokens that were not normalised; no "
+            "model here does. Load the CLIP model that it was made of and train a head."
+        )
+    known = {*FIELDS, *WITHOUT_EFFECT, "pooler_act", "vision_use_head"}
+    found = Description(unread=sorted(set(tower) - known))
+    for name, argument in FIELDS.items():
+        if tower.get(name) is not None:
+            found.arguments[argument] = tower[name]
+    found.arguments["mlp"] = ACTIVATIONS[tower["hidden_act"]]
+    if tower.get("use_swiglu_ffn"):
+        found.arguments["mlp"] = "swiglu"
+    for name in ("image_size", "patch_size"):
+        if isinstance(found.arguments.get(name), list):
+            found.arguments[name] = tuple(found.arguments[name])
+    if architecture in HEADS:
+        found.arguments["pooling"] = HEADS[architecture]
+    elif kind == "siglip_vision_model":
+        found.arguments["pooling"] = "map"
+    else:
+        found.arguments["pooling"] = "token"
+    if architecture in HEADS:
+        found.class_names = _names(config.get("id2label"))
+    if processor is not None:
+        found.preprocessor = _processor(processor)
+    return found
+
+
+def _refuse(config, name, accepted):
+    if config.get(name) not in accepted:
+        raise CheckpointError(
+            f"{name} cannot be honoured. Expected any of {[x for x in accepted if x is not None]}. "
+            f"Received: {name}={config[name]!r}"
+        )
+
+
+def _names(id2label):
+    """Names in the order of their numbers; LABEL_0, LABEL_1 ... are none."""
+    if not id2label:
+        return None
+    names = [id2label[key] for key in sorted(id2label, key=int)]
+    return None if names[0] == "LABEL_0" else names
+
+
+RESAMPLING = {1: "lanczos", 2: "bilinear", 3: "bicubic"}  # PIL's numbers
+
+
+def _processor(config):
+    """transformers' image processor as a `Preprocessor`."""
+    if config.get("do_resize") is False:
+        raise CheckpointError("do_resize=False in preprocessor_config.json cannot be honoured.")
+    size = config.get("size", 224)
+    size = {"height": size, "width": size} if isinstance(size, int) else size
+    crop = config.get("crop_size")
+    crop = {"height": crop, "width": crop} if isinstance(crop, int) else crop
+    _refuse(config, "resample", {**RESAMPLING, None: ""})
+    if config.get("do_rescale", True):
+        factor = config.get("rescale_factor", 1 / 255)
+        if abs(factor * 255 - 1) > 1e-6:
+            raise CheckpointError(f"rescale_factor must be 1 / 255. Received: {factor}")
+    cropped = bool(config.get("do_center_crop")) and crop is not None
+    if "shortest_edge" in size:
+        if not cropped:
+            raise CheckpointError(f"size={size} without a crop gives pictures of many sizes.")
+        target = (crop["height"], crop["width"])
+        resize, fraction = "short_side", target[0] / size["shortest_edge"]
+    else:
+        whole = (size["height"], size["width"])
+        target = (crop["height"], crop["width"]) if cropped else whole
+        resize, fraction = "squash", target[0] / whole[0]
+    normalise = config.get("do_normalize", True)
+    return Preprocessor(
+        target,
+        resize=resize,
+        crop_fraction=fraction,
+        interpolation=RESAMPLING[config.get("resample") or 2],
+        mean=config.get("image_mean") or (0.5,) * 3 if normalise else (0,) * 3,
+        std=config.get("image_std") or (0.5,) * 3 if normalise else (1,) * 3,
+    )
+
+
+# timm
+
+# What an architecture is beyond its tensors; the first pattern that matches the name decides.
+TIMM_KINDS = (
+    (r".*(relpos|rpn|18x2|rope|naflex|_r\d+_|_r_|resnet|distilled|_mci_|_xp_|dinov3).*", None),
+    (r"vit_(pwee|dwee|dlittle|dpwee|intern300m|pe|7b|5b).*|.*(lingbot|sapiens|radio).*", None),
+    (r"vit_giantopt_patch16_siglip_\w+", {"mlp": "gelu_tanh", "num_heads": 16}),
+    (r"vit_base_patch16_gap_224", {"num_heads": 16}),
+    (r"vit_\w+_clip_quickgelu_\d+", {"norm_epsilon": 1e-5, "mlp": "quick_gelu"}),
+    (r"vit_\w+_clip_\d+", {"norm_epsilon": 1e-5}),
+    (r"vit_(base_patch32|so400m_patch16)_siglip_\w+", {"mlp": "gelu_tanh"}),
+    (r"vit_large_patch16_siglip_(gap_)?512", {"mlp": "gelu_tanh"}),
+    (r"(vit|flexivit|deit|deit3)_[a-z0-9_]+", {}),
+)
+# model_args of timm whose effect the tensors show, or that only act in training.
+_TIMM_SEEN_IN_TENSORS = """
+    attn_drop_rate class_token depth drop_path_rate drop_rate dynamic_img_size embed_dim fc_norm
+    img_size in_chans init_values mlp_ratio no_embed_class num_classes patch_drop_rate
+    patch_size pool_include_prefix pos_drop_rate pre_norm proj_drop_rate qk_norm qkv_bias
+    reg_tokens strict_img_size weight_init
+"""
+TIMM_SEEN_IN_TENSORS = frozenset(_TIMM_SEEN_IN_TENSORS.split())
+# timm's heads are 64 wide, but for these widths.
+TIMM_HEADS = {1152: 16, 1280: 16, 1408: 16, 1664: 16}
+POOLS = {"token": "token", "avg": "gap", "map": "map", "": None}
+
+
+def _describe_timm(config, name):
+    architecture = config["architecture"]
+    kinds = [kind for pattern, kind in TIMM_KINDS if re.fullmatch(pattern, architecture)]
+    if not kinds or kinds[0] is None:
+        raise CheckpointError(
+            "This timm architecture is no plain Vision Transformer. "
+            f"Received: architecture={architecture!r}"
+        )
+    arguments = dict(kinds[0])
+    model_args = dict(config.get("model_args") or {})
+    pretrained = {**config, **(config.get("pretrained_cfg") or {})}
+    if "num_heads" in model_args:
+        arguments["num_heads"] = model_args.pop("num_heads")
+    pool = model_args.pop("global_pool", config.get("global_pool"))
+    if pool is not None:
+        _refuse({"global_pool": pool}, "global_pool", POOLS)
+        arguments["pooling"] = POOLS[pool]
+    act = model_args.pop("act_layer", None)
+    if act is not None:
+        _refuse({"act_layer": act}, "act_layer", ACTIVATIONS | {"gelu_tanh": "", "silu": ""})
+        arguments["mlp"] = {**ACTIVATIONS, "gelu_tanh": "gelu_tanh", "silu": "swiglu"}[act]
+    unknown = sorted(set(model_args) - set(TIMM_SEEN_IN_TENSORS))
+    if unknown:
+        raise CheckpointError(
+            "These model_args in config.json cannot be honoured. "
+            f"Received: {', '.join(f'{key}={model_args[key]!r}' for key in unknown)}"
+        )
+    size = model_args.get("img_size")
+    _, *input_size = pretrained.get("input_size") or (3, 224, 224)
+    size = input_size if size is None else size
+    arguments["image_size"] = tuple(size) if isinstance(size, (list, tuple)) else size
+    result = Description(arguments, architecture=architecture)
+    if pretrained.get("mean") is not None:
+        result.preprocessor = preprocessor_from_timm(pretrained)
+    names = config.get("label_names") or pretrained.get("label_names")
+    descriptions = config.get("label_descriptions") or {}
+    if names:
+        result.class_names = [str(descriptions.get(x, x)) for x in names]
+    return result
+
+
+def preprocessor_from_timm(pretrained):
+    """timm's `pretrained_cfg` as a `Preprocessor`."""
+    mode = pretrained.get("crop_mode") or "center"
+    _refuse({"crop_mode": mode}, "crop_mode", ("center", "squash"))
+    interpolation = pretrained.get("interpolation") or "bicubic"
+    _refuse({"interpolation": interpolation}, "interpolation", ("bilinear", "bicubic", "lanczos"))
+    return Preprocessor(
+        tuple(pretrained.get("input_size") or (3, 224, 224))[1:],
+        resize="short_side" if mode == "center" else "squash",
+        crop_fraction=pretrained.get("crop_pct") or 0.875,
+        interpolation=interpolation,
+        mean=pretrained["mean"],
+        std=pretrained["std"],
+    )

@@ -1,0 +1,144 @@
+"""How the axes of a source's tensors become those of the weights here, and back.
+
+Letters: D width, H heads, K = D / H, p x q patch size, C channels, P prefix tokens, h x w grid.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Facts(NamedTuple):
+    """What a layout must know beyond the arrays: of the source when reading, else of the model.
+
+    Attributes:
+        patch_size: (p, q).
+        num_channels: int, C.
+        num_heads: int, H.
+        num_prefix_tokens: int, P, how many prefix tokens have a position.
+        grid: (h, w) of the position embeddings.
+    """
+
+    patch_size: tuple
+    num_channels: int
+    num_heads: int
+    num_prefix_tokens: int
+    grid: tuple
+
+
+def _same(x, facts):
+    return x
+
+
+def _transposed(x, facts):
+    return x.T
+
+
+def _from_convolution(x, facts):
+    return x.transpose(2, 3, 1, 0).reshape(-1, x.shape[0])  # (D, C, p, q) -> (p*q*C, D)
+
+
+def _to_convolution(x, facts):
+    return _to_patches(x, facts).transpose(3, 2, 0, 1)
+
+
+def _to_patches(x, facts):
+    return x.reshape(*facts.patch_size, facts.num_channels, x.shape[-1])  # (p, q, C, D)
+
+
+def _rows(x, facts):
+    return x.reshape(-1, x.shape[-1])
+
+
+# name: (theirs to ours, ours to theirs), for one array
+SIMPLE = {
+    "vector": (_same, _same),
+    "plain": (_same, _same),  # (in, out)
+    "linear": (_transposed, _transposed),  # (out, in)
+    "convolution": (_from_convolution, _to_convolution),
+    "patches": (_rows, _to_patches),
+    "heads_out": (  # (D, H, K)
+        lambda x, facts: x.reshape(x.shape[0], -1),
+        lambda x, facts: x.reshape(x.shape[0], facts.num_heads, -1),
+    ),
+    "heads_in": (  # (H, K, D)
+        _rows,
+        lambda x, facts: x.reshape(facts.num_heads, -1, x.shape[-1]),
+    ),
+    "heads_bias": (  # (H, K)
+        lambda x, facts: x.reshape(-1),
+        lambda x, facts: x.reshape(facts.num_heads, -1),
+    ),
+    "token": (_rows, lambda x, facts: x[None]),  # (1, P, D)
+    "single_token": (lambda x, facts: x[None], lambda x, facts: x[0]),  # (D,)
+}
+
+
+def _read_positions(arrays, facts):
+    rows = _rows(arrays[0], facts)  # (P + h*w, D)
+    prefix, grid = rows[: facts.num_prefix_tokens], rows[facts.num_prefix_tokens :]
+    return [prefix, grid.reshape(*facts.grid, -1)]
+
+
+def _write_positions(arrays, facts):
+    *prefix, grid = arrays
+    return np.concatenate([*prefix, _rows(grid, facts)])
+
+
+def read(layout, arrays, targets, facts):
+    """Arrays of one row's sources as those of its targets.
+
+    Args:
+        layout: str, the row's.
+        arrays: list of arrays, one a source.
+        targets: list of the paths to make, with the size of their last axis: (path, size) pairs.
+        facts: `Facts` of the source.
+
+    Returns:
+        dict of path to array. Grids of positions keep the source's size.
+
+    Raises:
+        ValueError: where the arrays have not the axes that the layout says.
+    """
+    paths = [path for path, _ in targets]
+    if layout in ("positions", "position_table"):
+        prefix, grid = _read_positions(arrays, facts)
+        return {path: grid if path.endswith("/grid") else prefix for path in paths}
+    if layout == "positions_after_class_token":
+        return {paths[0]: _rows(arrays[0], facts)[1:].reshape(*facts.grid, -1)}
+    if layout == "class_token_with_position":
+        return {paths[0]: _rows(arrays[0], facts) + _rows(arrays[1], facts)[:1]}
+    convert = SIMPLE[layout][0]
+    parts = [convert(x, facts) for x in arrays]
+    whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
+    if len(paths) == 1:
+        return {paths[0]: whole}
+    sizes = [size for _, size in targets]
+    if sum(sizes) != whole.shape[-1]:
+        raise ValueError(f"{whole.shape[-1]} outputs for {sizes}")
+    return dict(zip(paths, np.split(whole, np.cumsum(sizes)[:-1], axis=-1), strict=True))
+
+
+def write(layout, arrays, count, facts):
+    """The way back: arrays of one row's targets as those of its `count` sources.
+
+    Args:
+        layout: str, the row's.
+        arrays: list of arrays, one a target that the model has.
+        count: int, number of sources.
+        facts: `Facts` of the model.
+
+    Returns:
+        list of arrays, one a source; None where another row writes it.
+    """
+    if layout in ("positions", "position_table"):
+        rows = _write_positions(arrays, facts)
+        return [rows[None] if layout == "positions" else rows]
+    if layout == "positions_after_class_token":
+        rows = _rows(arrays[0], facts)
+        return [np.concatenate([np.zeros_like(rows[:1]), rows])[None]]
+    if layout == "class_token_with_position":
+        return [arrays[0][None], None]  # the position stays within the token
+    whole = arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=-1)
+    convert = SIMPLE[layout][1]
+    return [convert(part, facts) for part in np.split(whole, count, axis=-1)]

@@ -1,0 +1,228 @@
+"""Which library's names a file has, and what its tensors say about the model they belong to."""
+
+import re
+from typing import NamedTuple
+
+from keras_vit.checkpoints.files import CheckpointError, Tensor
+from keras_vit.checkpoints.names import Names, as_tuple
+from keras_vit.checkpoints.names.vit import TABLES
+from keras_vit.models.vit import VARIANTS
+
+# A block's number in a tensor's name: blocks.3. layer.3. layers.3. encoderblock_3/ block03/
+BLOCK = re.compile(
+    r"(?<=blocks\.)\d+(?=\.)|(?<=layer\.)\d+(?=\.)|(?<=layers\.)\d+(?=\.)"
+    r"|(?<=encoderblock_)\d+(?=/)|(?<=^block)\d+(?=/)"
+)
+
+
+class Match(NamedTuple):
+    """The tensors of a file, sorted by the rows of a table.
+
+    Attributes:
+        table: `Names` that fits best.
+        prefix: str before every name.
+        found: dict of (row, block number as text or None) to {source pattern: tensor's name}.
+        dropped: dict of tensor name to the reason why it is left out.
+        unknown: list of the names that no row knows.
+    """
+
+    table: Names
+    prefix: str
+    found: dict
+    dropped: dict
+    unknown: list
+
+
+def match(tensors, path):
+    """Finds the table and prefix that explain most of the names.
+
+    Args:
+        tensors: dict of name to `Tensor`.
+        path: where they are from, for errors.
+
+    Returns:
+        `Match`.
+
+    Raises:
+        CheckpointError: where no table explains a patch embedding and a block.
+    """
+    tried = [_match(tensors, table, prefix) for table in TABLES for prefix in table.prefixes]
+    best = max(tried, key=lambda m: len({x for names in m.found.values() for x in names.values()}))
+    targets = {target for row, _ in best.found for target in as_tuple(row.targets)}
+    if not {"patch_embedding/projection/kernel", "block{i}/attention/qkv/kernel"} <= targets:
+        names = ", ".join(table.name for table in TABLES)
+        raise CheckpointError(
+            f"{path} holds no Vision Transformer that is known here. Expected: tensors named as by "
+            f"{names}. Received: {len(tensors)} tensors such as {sorted(tensors)[:3]}"
+        )
+    return best
+
+
+def _match(tensors, table, prefix):
+    rows = {}
+    for row in table.rows:
+        for source in as_tuple(row.sources):
+            rows.setdefault(prefix + source, []).append((row, source))
+    found, dropped, unknown = {}, {}, []
+    for name in tensors:
+        numbers = BLOCK.findall(name)
+        pattern = BLOCK.sub("{i}", name, count=1)
+        # A head stands outside of the prefix: vit.embeddings.cls_token, but classifier.weight.
+        known = rows.get(pattern) or rows.get(name) or rows.get(prefix + name)
+        if known is None:
+            reason = _reason_to_drop(name, table, prefix)
+            if reason:
+                dropped[name] = reason
+            else:
+                unknown.append(name)
+            continue
+        for row, source in known:
+            number = numbers[0] if "{i}" in source else None
+            if source in found.setdefault((row, number), {}):
+                raise CheckpointError(
+                    f"Two tensors are {source!r}. Received: {name!r} and "
+                    f"{found[row, number][source]!r}"
+                )
+            found[row, number][source] = name
+    return Match(table, prefix, found, dropped, unknown)
+
+
+def _reason_to_drop(name, table, prefix):
+    names = {name, name.removeprefix(prefix)}
+    for pattern, reason in table.dropped.items():
+        if any(re.fullmatch(pattern, name) for name in names):
+            return reason
+    return None
+
+
+def infer(matched, tensors):
+    """What the tensors say of the model: constructor arguments of `VisionTransformer`.
+
+    What they cannot say is left out: the number of heads (but for flax's, which keep them apart),
+    the kind of GELU, epsilon, which tokens are pooled, and a grid that is not square.
+
+    Args:
+        matched: `Match`.
+        tensors: dict of name to `Tensor`.
+
+    Returns:
+        dict; besides the arguments `positions`, how many position embeddings there are.
+
+    Raises:
+        CheckpointError: for shapes that are none of a Vision Transformer.
+    """
+    shapes = {}  # of the first source of each target, {i} in the path; the largest block number
+    depth = 0
+    for (row, number), sources in matched.found.items():
+        shape = tensors[next(iter(sources.values()))].shape
+        for target in as_tuple(row.targets):
+            shapes.setdefault(target, (row, shape, len(as_tuple(row.sources))))
+        depth = max(depth, int(number) + 1) if number is not None else depth
+    try:
+        return _infer(shapes, depth, matched.table)
+    except (IndexError, ValueError, ZeroDivisionError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(
+            f"The shapes are none of a Vision Transformer by {matched.table.name}: {error}"
+        ) from error
+
+
+def _infer(shapes, depth, table):
+    row, kernel, _ = shapes["patch_embedding/projection/kernel"]
+    found = {"depth": depth, **table.arguments}
+    if row.layout == "convolution":
+        found["width"], found["num_channels"], p, q = kernel
+        found["patch_size"] = (p, q)
+    elif row.layout == "patches":
+        p, q, found["num_channels"], found["width"] = kernel
+        found["patch_size"] = (p, q)
+    else:  # our own files hold a matrix: their configuration says what it was made of
+        found["width"] = kernel[-1]
+    width = found["width"]
+    attention = shapes["block{i}/attention/qkv/kernel"]
+    if attention[0].layout == "heads_out":
+        found["num_heads"] = attention[1][1]
+    fc1, fc2 = (_outputs(shapes, f"block{{i}}/mlp/fc{n}/kernel") for n in (1, 2))
+    inputs = _inputs(shapes, "block{i}/mlp/fc2/kernel")
+    if fc2 != width or fc1 not in (inputs, 2 * inputs):
+        raise ValueError(f"an MLP of {width} -> {fc1}, {inputs} -> {fc2}")
+    found["mlp_dim"] = inputs
+    if fc1 == 2 * inputs:
+        found["mlp"] = "swiglu"
+    registers = shapes.get("registers/tokens")
+    found.update(
+        patch_bias="patch_embedding/projection/bias" in shapes,
+        qkv_bias="block{i}/attention/qkv/bias" in shapes,
+        qk_norm="block{i}/attention/query_norm/gamma" in shapes,
+        layer_scale=1e-5 if "block{i}/layer_scale1/gamma" in shapes else None,
+        pre_norm="pre_norm/gamma" in shapes,
+        fc_norm="fc_norm/gamma" in shapes and "norm/gamma" not in shapes,
+        class_token="class_token/tokens" in shapes,
+        num_registers=registers[1][-2] if registers else 0,
+        representation_size=_outputs(shapes, "pre_logits/kernel"),
+        num_classes=_outputs(shapes, "head/dense/kernel"),
+    )
+    if "pool/probe" in shapes:
+        found["pooling"] = "map"
+    elif not found["class_token"] or found["fc_norm"]:
+        found["pooling"] = "gap"
+    positions = shapes.get("position_embedding/grid")
+    if positions:
+        row, shape, _ = positions
+        after = row.layout == "positions_after_class_token"  # whose own position is not counted
+        found["positions"] = shape[-2] - after
+    return found
+
+
+def _outputs(shapes, target):
+    if target not in shapes:
+        return None
+    row, shape, parts = shapes[target]
+    return shape[0] if row.layout == "linear" else shape[-1] * (parts if parts > 1 else 1)
+
+
+def _inputs(shapes, target):
+    row, shape, _ = shapes[target]
+    return shape[1] if row.layout == "linear" else shape[0]
+
+
+def heads_of(width, depth, mlp_dim):
+    """The number of heads of the published variant of this size, or None."""
+    for row in VARIANTS.values():
+        if (row["width"], row["depth"], row["mlp_dim"]) == (width, depth, mlp_dim):
+            return row["num_heads"]
+    return None
+
+
+class Unstacked:
+    """big_vision's scanned models keep all blocks in one array: here it is one array a block."""
+
+    STACK = "Transformer/encoderblock/"
+
+    def __init__(self, reader):
+        self.reader = reader
+        self.path = reader.path
+        self.config = reader.config
+        self.tensors = {}
+        self._last = (None, None)
+        for name, tensor in reader.tensors.items():
+            if self.STACK not in name:
+                self.tensors[name] = tensor
+                continue
+            if not tensor.shape or tensor.shape[0] > 1000:
+                raise CheckpointError(f"{name!r} is no stack of blocks. Received: {tensor.shape}")
+            for i in range(tensor.shape[0]):
+                unstacked = name.replace(self.STACK, f"Transformer/encoderblock_{i}/")
+                self.tensors[unstacked] = Tensor(tensor.shape[1:], tensor.dtype, (name, i))
+
+    def read(self, name):
+        if name in self.reader.tensors:
+            return self.reader.read(name)
+        stack, i = self.tensors[name].place
+        if self._last[0] != stack:
+            self._last = (stack, self.reader.read(stack))
+        return self._last[1][i]
+
+    def close(self):
+        self.reader.close()

@@ -1,0 +1,44 @@
+"""Renaming tables: a family a file, one row a tensor kind, read in both directions."""
+
+from typing import NamedTuple
+
+
+class Row(NamedTuple):
+    """Where the tensors of one kind stand, in a source and here.
+
+    Several sources are laid side by side to make the target, several targets cut from the source:
+    both along the outputs, so that a fused projection meets its parts. `{i}` is a block's number.
+
+    Attributes:
+        sources: str, or tuple of str: the source's names.
+        targets: str, or tuple of str: paths of weights here.
+        layout: how the source's axes lie (`checkpoints.layouts`).
+    """
+
+    sources: str | tuple
+    targets: str | tuple
+    layout: str = "vector"
+
+
+class Names(NamedTuple):
+    """How one library names the tensors of one family.
+
+    Attributes:
+        name: str, what reports call it.
+        rows: tuple of `Row`.
+        prefixes: what may stand before every name, "" where nothing may.
+        dropped: dict of a regular expression to the reason why such tensors are left out.
+        position_resample: how this source resamples its position embeddings.
+        arguments: dict, what its models are where neither tensors nor configuration say.
+    """
+
+    name: str
+    rows: tuple
+    prefixes: tuple = ("",)
+    dropped: dict = {}
+    position_resample: str = "timm"
+    arguments: dict = {}
+
+
+def as_tuple(names):
+    return (names,) if isinstance(names, str) else names

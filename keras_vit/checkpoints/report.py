@@ -1,0 +1,58 @@
+"""What became of every tensor of a checkpoint and of every weight of the model."""
+
+from dataclasses import dataclass, field
+
+from keras_vit.table import Table
+
+
+@dataclass
+class LoadReport:
+    """Prints as a table; nothing is in neither list.
+
+    Attributes:
+        source: str, what was loaded.
+        names: str, whose names the tensors had.
+        used: list of (tensor names, weight paths).
+        dropped: dict of tensor name to the reason why it was left out.
+        fresh: dict of weight path to the reason why it kept its initial values.
+        resampled: list of weight paths that were resampled to another size.
+        unread: list of fields of the configuration that are not known here.
+    """
+
+    source: str
+    names: str
+    used: list = field(default_factory=list)
+    dropped: dict = field(default_factory=dict)
+    fresh: dict = field(default_factory=dict)
+    resampled: list = field(default_factory=list)
+    unread: list = field(default_factory=list)
+
+    @property
+    def table(self):
+        """`Table` of (what happened, tensor, weight or reason)."""
+        rows = []
+        for sources, targets in self.used:
+            kind = "resampled" if set(targets) & set(self.resampled) else "loaded"
+            rows.append((kind, " + ".join(sources), " + ".join(targets)))
+        rows += [("dropped", name, reason) for name, reason in self.dropped.items()]
+        rows += [("fresh", reason, path) for path, reason in self.fresh.items()]
+        return Table(("", "tensor", "weight"), rows)
+
+    def summary(self):
+        """One line, and one for each reason why something was dropped or begins anew."""
+        tensors = sum(len(sources) for sources, _ in self.used)
+        weights = sum(len(targets) for _, targets in self.used)
+        lines = [f"{self.source}: {tensors} tensors ({self.names}) fill {weights} weights"]
+        for what, found in (("dropped", self.dropped), ("initialised anew", self.fresh)):
+            for reason in dict.fromkeys(found.values()):
+                names = [name for name in found if found[name] == reason]
+                more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+                lines.append(f"  {what}: {', '.join(names[:3])}{more} ({reason})")
+        if self.resampled:
+            lines.append(f"  resampled: {', '.join(self.resampled)}")
+        if self.unread:
+            lines.append(f"  fields of config.json not known here: {', '.join(self.unread)}")
+        return "\n".join(lines)
+
+    def __str__(self):
+        return f"{self.summary()}\n{self.table}"

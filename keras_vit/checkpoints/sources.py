@@ -1,0 +1,141 @@
+"""Where a checkpoint is: a file, a folder, a hub, or a name of the catalogue."""
+
+import json
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from keras_vit.checkpoints.files import CheckpointError, readable
+
+# In a folder or on the hub, best first.
+WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "model.keras",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+SUFFIXES = (".safetensors", ".npz", ".pth", ".pt", ".bin", ".keras", ".h5")
+HUB_ID = re.compile(r"(hf://|hf-hub:)?([\w.-]+/[\w.-]+)(@[\w./-]+)?")
+MAX_JSON = 20 * 2**20  # bytes; the labels of 21,843 classes take about two
+
+
+class Source(NamedTuple):
+    """A checkpoint on this machine.
+
+    Attributes:
+        name: str, as the user gave it.
+        weights: path of the file, or of the index of its shards.
+        config: dict of `config.json`, or None.
+        processor: dict of `preprocessor_config.json`, or None.
+    """
+
+    name: str
+    weights: Path
+    config: dict | None = None
+    processor: dict | None = None
+
+
+def locate(source):
+    """Finds a checkpoint, downloading it where it is on the hub.
+
+    Args:
+        source: path of a file or folder; hub id such as "timm/vit_base_patch16_224.augreg_in21k",
+            "hf://google/vit-base-patch16-224" or "owner/name@revision"; or a catalogue name.
+
+    Returns:
+        `Source`.
+
+    Raises:
+        CheckpointError: where there is nothing of that name; it names what is near.
+    """
+    name = str(source)
+    path = Path(name)
+    if path.is_file():
+        return _with_configs(name, path, path.parent)
+    if path.is_dir():
+        return _with_configs(name, _weights_in(path), path)
+    from keras_vit.checkpoints.catalog import catalog, nearest
+
+    if name in catalog():
+        return _download(name, catalog()[name].source, None)
+    found = HUB_ID.fullmatch(name)
+    if found and path.suffix.lower() not in SUFFIXES:
+        return _download(name, found[2], found[3] and found[3][1:])
+    raise CheckpointError(
+        "There is no such checkpoint. Expected: a file, a folder, a hub id (owner/name) or a name "
+        f"of the catalogue, such as {', '.join(nearest(name))}. Received: {name!r}"
+    )
+
+
+def _weights_in(folder):
+    for name in WEIGHTS:
+        if (folder / name).is_file():
+            return folder / name
+    others = sorted(x for x in folder.iterdir() if x.suffix in SUFFIXES and x.is_file())
+    if len(others) == 1:
+        return others[0]
+    raise CheckpointError(
+        f"A folder must hold one of {', '.join(WEIGHTS)}, or a single file of weights. "
+        f"Received: {folder} with {[x.name for x in others] or 'none'}"
+    )
+
+
+def _with_configs(name, weights, folder):
+    return Source(
+        name,
+        weights,
+        read_json(folder / "config.json"),
+        read_json(folder / "preprocessor_config.json"),
+    )
+
+
+def read_json(path):
+    """The object in a JSON file, or None where there is no file."""
+    if not path.is_file():
+        return None
+    with readable(path, "JSON"):
+        if path.stat().st_size > MAX_JSON:
+            raise ValueError(f"{path.stat().st_size} bytes")
+        return json.loads(path.read_text("utf-8"))
+
+
+def _download(name, repository, revision):
+    """From the Hugging Face hub, with its cache, token, offline switch and progress bar."""
+    import huggingface_hub
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+    )
+
+    def fetch(file):
+        try:
+            return Path(huggingface_hub.hf_hub_download(repository, file, revision=revision))
+        except LocalEntryNotFoundError:
+            raise
+        except EntryNotFoundError:
+            return None
+
+    try:
+        config = fetch("config.json")
+        processor = fetch("preprocessor_config.json") if config else None
+        for file in WEIGHTS:
+            weights = fetch(file)
+            if weights is None:
+                continue
+            if file.endswith(".index.json"):
+                index = read_json(weights) or {}
+                for shard in sorted(set((index.get("weight_map") or {}).values())):
+                    if Path(shard).name == shard:  # the reader refuses any other
+                        fetch(shard)
+            return Source(
+                name, weights, config and read_json(config), processor and read_json(processor)
+            )
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
+        raise CheckpointError(
+            f"{name!r} could not be fetched from the hub. Expected: a network, or the files in the "
+            f"cache of huggingface_hub. Received: {type(error).__name__}: {str(error)[:500]}"
+        ) from error
+    raise CheckpointError(f"{repository} has none of {', '.join(WEIGHTS)}. Received: {name!r}")
