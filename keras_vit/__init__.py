@@ -7,8 +7,10 @@
 from keras_vit import layers as layers
 
 # Other people's weights
+from keras_vit.checkpoints.catalog import list_checkpoints as list_checkpoints
 from keras_vit.checkpoints.load import from_pretrained as from_pretrained
 from keras_vit.checkpoints.load import load_weights as load_weights
+from keras_vit.checkpoints.save import save_pretrained as save_pretrained
 
 # Looking at a model: shapes, cost, attention
 from keras_vit.complexity import complexity as complexity

@@ -22,6 +22,7 @@ LEVELS = [
     "complexity",
     "interpret",
     "export",
+    "cli",
 ]
 
 

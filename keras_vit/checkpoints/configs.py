@@ -7,6 +7,7 @@ against them. What cannot be honoured is refused by name.
 import re
 from dataclasses import dataclass, field
 
+from keras_vit.checkpoints.catalog import imagenet_names
 from keras_vit.checkpoints.files import CheckpointError
 from keras_vit.preprocessing import Preprocessor
 
@@ -299,7 +300,14 @@ def _describe_timm(config, name):
     descriptions = config.get("label_descriptions") or {}
     if names:
         result.class_names = [str(descriptions.get(x, x)) for x in names]
+    elif pretrained.get("num_classes") == 1000 and _is_imagenet(name, pretrained.get("tag")):
+        result.class_names = list(imagenet_names())
     return result
+
+
+def _is_imagenet(name, tag):
+    """timm names no classes of ImageNet-1k; its tags end in what the head was trained on."""
+    return (tag or str(name).rpartition(".")[2]).split("_")[-1] == "in1k"
 
 
 def preprocessor_from_timm(pretrained):

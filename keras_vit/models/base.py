@@ -33,6 +33,8 @@ class ImageModel(keras.Model):
         self.dtype_policy = arguments["dtype"]
         self.patch_size = patch_size
         self.num_prefix_tokens = num_prefix_tokens
+        self.preprocessor = arguments["preprocessor"]
+        self.class_names = arguments["class_names"]
         self._prefix_tokens_after = prefix_tokens_after
         self._arguments = arguments
         for layer_name in arguments["frozen_layers"]:
@@ -103,7 +105,7 @@ class ImageModel(keras.Model):
             >>> model.predict_images(["cat.jpg"], top=1)
             [[('tabby, tabby cat', 0.82)]]
         """
-        preprocessor = self._arguments["preprocessor"]
+        preprocessor = self.preprocessor
         if preprocessor is None or self._arguments["num_classes"] is None:
             raise ValueError(
                 "predict_images needs a model with a head and with preprocessor=keras_vit."
@@ -117,7 +119,7 @@ class ImageModel(keras.Model):
         if self._arguments["include_preprocessing"]:  # then the model takes pixels
             pixels = {"mean": (0, 0, 0), "std": (1 / 255,) * 3}
             preprocessor = Preprocessor.from_config({**preprocessor.get_config(), **pixels})
-        names, found, images = self._arguments["class_names"], [], list(images)
+        names, found, images = self.class_names, [], list(images)
         for start in range(0, len(images), batch_size):
             batch = [preprocessor(load_image(x)) for x in images[start : start + batch_size]]
             batch = ops.stack(batch)  # (B, H, W, C)

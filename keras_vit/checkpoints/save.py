@@ -1,0 +1,384 @@
+"""A model as a folder that transformers or timm opens: same logits, labels and preprocessing."""
+
+import json
+import math
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from keras import ops
+
+from keras_vit.checkpoints import layouts
+from keras_vit.checkpoints.configs import RESAMPLING
+from keras_vit.checkpoints.files import SAFETENSORS_DTYPES, CheckpointError
+from keras_vit.checkpoints.names import as_tuple
+from keras_vit.checkpoints.names import vit as tables
+from keras_vit.layers import sincos_grid
+from keras_vit.layers.validation import check_choice
+from keras_vit.models.vit import VisionTransformer
+
+GRID = "position_embedding/grid"
+
+
+def save_pretrained(model, folder, format="hf"):
+    """Writes a model for another library, whole or not at all.
+
+    Args:
+        model: `VisionTransformer`.
+        folder: path that does not exist yet.
+        format: "hf" for `transformers.AutoModel...from_pretrained(folder)`, "timm" for
+            `timm.create_model("local-dir:FOLDER", pretrained=True)`, or "keras" for
+            `keras_vit.from_pretrained(folder)` and `keras.models.load_model`.
+
+    Returns:
+        `Path` of the folder.
+
+    Raises:
+        ValueError: for an existing folder, or a model that the other library has no class for; it
+            says which argument stands in the way.
+
+    Example:
+        >>> keras_vit.save_pretrained(model, "my_vit", format="hf")
+    """
+    check_choice(format, "format", ("hf", "timm", "keras"))
+    if not isinstance(model, VisionTransformer):
+        raise ValueError(
+            f"save_pretrained expects a VisionTransformer. Received: {type(model).__name__}"
+        )
+    folder = Path(folder)
+    if folder.exists():
+        raise ValueError(f"folder must not exist yet: choose another. Received: {folder}")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+            written = Path(scratch) / "model"
+            written.mkdir()
+            if format == "keras":
+                model.save(written / "model.keras")
+            else:
+                {"hf": _write_transformers, "timm": _write_timm}[format](model, written)
+            shutil.move(written, folder)
+    except OSError as error:
+        raise ValueError(f"The folder cannot be written: {error}. Received: {folder}") from error
+    return folder
+
+
+def _write_transformers(model, folder):
+    config = model.get_config()
+    kind, table, names = _transformers_class(config)
+    fields = {
+        "model_type": kind,
+        "architectures": [names],
+        "hidden_size": config["width"],
+        "num_hidden_layers": config["depth"],
+        "num_attention_heads": config["num_heads"],
+        "intermediate_size": config["mlp_dim"],
+        "image_size": _one_or_two(_image_size(model)),
+        "patch_size": _one_or_two(model.patch_size),
+        "num_channels": config["num_channels"],
+        "qkv_bias": config["qkv_bias"],
+        "layer_norm_eps": config["norm_epsilon"],
+        "hidden_act": {"gelu_tanh": "gelu_pytorch_tanh", "swiglu": "gelu"}.get(
+            config["mlp"], config["mlp"]
+        ),
+        "dtype": "float32",
+    }
+    if kind.startswith("dinov2"):
+        fields["mlp_ratio"] = _dinov2_ratio(config)
+        fields["use_swiglu_ffn"] = config["mlp"] == "swiglu"
+        fields["drop_path_rate"] = config["drop_path_rate"]
+        fields["num_register_tokens"] = config["num_registers"]
+    if kind in ("clip_vision_model", "siglip_vision_model"):
+        fields["attention_dropout"] = config["attention_dropout_rate"]
+    else:
+        fields["hidden_dropout_prob"] = config["dropout_rate"]
+        fields["attention_probs_dropout_prob"] = config["attention_dropout_rate"]
+    if config["num_classes"] is not None:
+        labels = config["class_names"] or [f"LABEL_{i}" for i in range(config["num_classes"])]
+        fields["id2label"] = {str(i): name for i, name in enumerate(labels)}
+        fields["label2id"] = {name: i for i, name in enumerate(labels)}
+    if config["representation_size"] is not None:
+        fields["pooler_output_size"] = config["representation_size"]
+        fields["pooler_act"] = "tanh"
+    prefix = {"ViTForImageClassification": "vit."}.get(names, "")
+    prefix = "dinov2." if names == "Dinov2ForImageClassification" else prefix
+    if names == "Dinov2WithRegistersForImageClassification":
+        prefix = "dinov2_with_registers."
+    other = r"mlp.fc" if config["mlp"] == "swiglu" and kind.startswith("dinov2") else r"mlp.weights"
+    arrays = {
+        (name if name.startswith("classifier") else prefix + name): value
+        for name, value in _arrays(model, table).items()
+        if other not in name
+    }
+    if kind.startswith("dinov2"):
+        arrays[f"{prefix}embeddings.mask_token"] = np.zeros((1, config["width"]), "float32")
+    _write_json(folder / "config.json", fields)
+    if model.preprocessor is not None:
+        _write_json(folder / "preprocessor_config.json", _processor(model.preprocessor))
+    write_safetensors(folder / "model.safetensors", arrays, {"format": "pt"})
+
+
+def _transformers_class(config):
+    """(model_type, table, class) of transformers that computes what the model does."""
+    plain = {
+        "qk_norm": False,
+        "fc_norm": False,
+        "include_preprocessing": False,
+        "pre_norm": False,
+        "patch_bias": True,
+        "class_token": True,
+        "num_registers": 0,
+        "layer_scale": None,
+        "representation_size": None,
+        "position": "with prefix",
+        "pooling": "token",
+    }
+    found = {key: config.get(key) for key in plain}
+    found["class_token"] = _has_class_token(config)
+    kind = config["position_embedding"]
+    bare = not found["class_token"] and not config["num_registers"]
+    found["position"] = "with prefix" if kind == "learned" or (kind and bare) else kind
+    if config["layer_scale"] is not None:
+        found["layer_scale"] = "some"
+        wanted = {**plain, "layer_scale": "some"}
+        model_type, table, names = "dinov2", tables.HF_DINOV2, "Dinov2"
+        if config["num_registers"]:
+            wanted.update(num_registers=config["num_registers"], position="learned_patches")
+            model_type, table = "dinov2_with_registers", tables.HF_DINOV2_REGISTERS
+            names = "Dinov2WithRegisters"
+        if config["num_classes"] is not None:
+            wanted["pooling"] = "token_gap"
+        names += "Model" if config["num_classes"] is None else "ForImageClassification"
+    elif config["pooling"] == "map":
+        wanted = {**plain, "class_token": False, "pooling": "map"}
+        model_type, table, names = "siglip_vision_model", tables.HF_SIGLIP, "SiglipVisionModel"
+        _refuse(config, "num_classes", (None,), names)
+    elif config["pre_norm"]:
+        wanted = {**plain, "pre_norm": True, "patch_bias": False}
+        model_type, table, names = "clip_vision_model", tables.HF_CLIP, "CLIPVisionModel"
+        _refuse(config, "num_classes", (None,), names)
+    else:
+        wanted = dict(plain)
+        model_type, table, names = "vit", tables.HF_VIT, "ViTForImageClassification"
+        if config["num_classes"] is None:
+            names = "ViTModel"
+            wanted["representation_size"] = config["representation_size"]
+    for key, value in wanted.items():
+        _refuse(found, key, (value,), names)
+    if model_type != "dinov2" and model_type != "dinov2_with_registers":
+        _refuse(config, "mlp", ("gelu", "gelu_tanh", "quick_gelu"), names)
+    return model_type, table, names
+
+
+def _refuse(found, key, accepted, names):
+    if found[key] not in accepted:
+        raise CheckpointError(
+            f"transformers' {names} cannot be what this model is; try format='timm'. "
+            f"Expected: {key}={accepted[0]!r}. Received: {key}={found[key]!r}"
+        )
+
+
+def _has_class_token(config):
+    if config["class_token"] is None:
+        return config["pooling"] in ("token", "token_gap")
+    return config["class_token"]
+
+
+def _write_timm(model, folder):
+    config = model.get_config()
+    epsilon, mlp = config["norm_epsilon"], config["mlp"]
+    if config["pooling"] == "token_gap" or config["representation_size"] is not None:
+        raise CheckpointError(
+            "timm's VisionTransformer has neither 'token_gap' pooling nor pre-logits. Received: "
+            f"pooling={config['pooling']!r}, representation_size={config['representation_size']}"
+        )
+    if config["include_preprocessing"] or config["position_embedding"] is None:
+        raise CheckpointError(
+            "timm's VisionTransformer normalises outside and has positions. Received: "
+            f"include_preprocessing={config['include_preprocessing']}, "
+            f"position_embedding={config['position_embedding']!r}"
+        )
+    if config["patch_bias"] == config["pre_norm"]:
+        raise CheckpointError(
+            "timm's VisionTransformer has a bias of the patches exactly where it has no pre_norm. "
+            f"Received: patch_bias={config['patch_bias']}, pre_norm={config['pre_norm']}"
+        )
+    if epsilon not in (1e-6, 1e-5) or (epsilon == 1e-5 and mlp == "swiglu"):
+        raise CheckpointError(
+            "timm's configurations know norm_epsilon=1e-6, and 1e-5 without SwiGLU; use "
+            f"format='hf'. Received: norm_epsilon={epsilon}, mlp={mlp!r}"
+        )
+    architecture = "vit_base_patch16_224" if epsilon == 1e-6 else "vit_base_patch16_clip_224"
+    architecture = "vit_giant_patch14_dinov2" if mlp == "swiglu" else architecture
+    pool = {"token": "token", "gap": "avg", "map": "map"}[config["pooling"]]
+    class_token = _has_class_token(config)
+    size = list(_image_size(model))
+    arguments = {
+        "img_size": size,
+        "patch_size": _one_or_two(model.patch_size),
+        "in_chans": config["num_channels"],
+        "embed_dim": config["width"],
+        "depth": config["depth"],
+        "num_heads": config["num_heads"],
+        "mlp_ratio": _ratio(config) * (2 if mlp == "swiglu" else 1),
+        "qkv_bias": config["qkv_bias"],
+        "qk_norm": config["qk_norm"],
+        "init_values": config["layer_scale"],
+        "class_token": class_token,
+        "reg_tokens": config["num_registers"],
+        "no_embed_class": config["position_embedding"] != "learned",
+        "pre_norm": config["pre_norm"],
+        "fc_norm": config["fc_norm"],
+        "global_pool": pool,
+        "dynamic_img_size": config["image_size"] is None,
+    }
+    if mlp in ("gelu_tanh", "quick_gelu"):
+        arguments["act_layer"] = mlp
+    fields = {
+        "architecture": architecture,
+        "num_classes": config["num_classes"] or 0,
+        "num_features": config["width"],
+        "global_pool": pool,
+        "model_args": arguments,
+        "pretrained_cfg": {
+            "num_classes": config["num_classes"] or 0,
+            "input_size": [config["num_channels"], *size],
+            "first_conv": "patch_embed.proj",
+            "classifier": "head",
+        },
+    }
+    if config["class_names"]:
+        fields["label_names"] = list(config["class_names"])
+    preprocessor = model.preprocessor
+    if preprocessor is not None:
+        fields["pretrained_cfg"].update(
+            mean=list(preprocessor.mean),
+            std=list(preprocessor.std),
+            interpolation=preprocessor.interpolation,
+            crop_pct=preprocessor.crop_fraction,
+            crop_mode={"short_side": "center", "squash": "squash"}[preprocessor.resize],
+        )
+    _write_json(folder / "config.json", fields)
+    write_safetensors(folder / "model.safetensors", _arrays(model, tables.TIMM), {"format": "pt"})
+
+
+def _processor(preprocessor):
+    """A `Preprocessor` as transformers' image processors read it."""
+    h, w = preprocessor.image_size
+    if preprocessor.resize is None:
+        raise CheckpointError("transformers' image processors resize. Received: resize=None")
+    to = [math.floor(side / preprocessor.crop_fraction + 1e-9) for side in (h, w)]
+    fields = {
+        "do_resize": True,
+        "resample": {name: number for number, name in RESAMPLING.items()}[
+            preprocessor.interpolation
+        ],
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(preprocessor.mean),
+        "image_std": list(preprocessor.std),
+    }
+    crop = {"do_center_crop": True, "crop_size": {"height": h, "width": w}}
+    if preprocessor.resize == "short_side":
+        if to[0] != to[1]:
+            raise CheckpointError(
+                "transformers' image processors crop squares of the shorter side. Received: "
+                f"image_size={(h, w)}"
+            )
+        kind = {"image_processor_type": "CLIPImageProcessor"}
+        return {**kind, **fields, **crop, "size": {"shortest_edge": to[0]}}
+    size = {"size": {"height": to[0], "width": to[1]}}
+    if preprocessor.crop_fraction == 1:
+        return {"image_processor_type": "ViTImageProcessor", **fields, **size}
+    return {"image_processor_type": "DeiTImageProcessor", **fields, **crop, **size}
+
+
+def _arrays(model, table):
+    """The model's weights under the names and in the layouts of a table: {name: array}."""
+    weights = {w.path: w for w in model.weights if "seed_generator" not in w.path}
+    config = model.get_config()
+    h, w = (side // patch for side, patch in zip(_image_size(model), model.patch_size, strict=True))
+    values = {path: ops.convert_to_numpy(ops.cast(x, "float32")) for path, x in weights.items()}
+    if config["position_embedding"] == "sincos":
+        values[GRID] = ops.convert_to_numpy(sincos_grid((h, w), config["width"]))
+    facts = layouts.Facts(model.patch_size, config["num_channels"], config["num_heads"], 0, (h, w))
+    written, arrays = set(), {}
+    for row in table.rows:
+        sources, targets = as_tuple(row.sources), as_tuple(row.targets)
+        for i in range(config["depth"]) if "{i}" in targets[0] else (None,):
+            paths = [t if i is None else t.replace("{i}", f"{i:02d}") for t in targets]
+            found = [values[path] for path in paths if path in values]
+            if not found:
+                continue
+            names = [s if i is None else s.replace("{i}", str(i)) for s in sources]
+            made = layouts.write(row.layout, found, len(names), facts)
+            for name, array in zip(names, made, strict=True):
+                if array is not None:
+                    arrays[name] = array
+            written.update(paths)
+    left = sorted(set(values) - written)
+    if left:
+        raise CheckpointError(f"{table.name} has no names for these weights. Received: {left}")
+    return arrays
+
+
+def _image_size(model):
+    """(H, W) in pixels: of the model, or of its position embeddings where it takes any size."""
+    height, width = model.input.shape[1:3]
+    if height is not None:
+        return height, width
+    grid = next(
+        (x.grid_size for x in model.layers if getattr(x, "grid_size", None) is not None),
+        (14, 14),
+    )
+    return tuple(side * patch for side, patch in zip(grid, model.patch_size, strict=True))
+
+
+def _ratio(config):
+    ratio = config["mlp_dim"] / config["width"]
+    return int(ratio) if ratio == int(ratio) else ratio
+
+
+def _dinov2_ratio(config):
+    """The ratio from which transformers' Dinov2 makes the MLP's width."""
+    if config["mlp"] != "swiglu":
+        return _ratio(config)
+    width, mlp_dim = config["width"], config["mlp_dim"]
+    for ratio in (4, 2, 3, 1, 6, 8, 1.5 * mlp_dim / width):
+        if (int(int(width * ratio) * 2 / 3) + 7) // 8 * 8 == mlp_dim:
+            return ratio
+    raise CheckpointError(
+        "transformers' Dinov2 has SwiGLU widths that are multiples of 8. "
+        f"Received: mlp_dim={mlp_dim}"
+    )
+
+
+def _one_or_two(pair):
+    return pair[0] if pair[0] == pair[1] else list(pair)
+
+
+def _write_json(path, fields):
+    path.write_text(json.dumps(fields, indent=2) + "\n", "utf-8")
+
+
+def write_safetensors(path, arrays, metadata):
+    """Writes arrays as `.safetensors`: a JSON header, then the data in the order of the names."""
+    codes = {dtype: code for code, dtype in SAFETENSORS_DTYPES.items()}
+    header, offset = {"__metadata__": metadata}, 0
+    for name in sorted(arrays):
+        array = arrays[name]
+        end = offset + array.nbytes
+        header[name] = {
+            "dtype": codes[array.dtype],
+            "shape": list(array.shape),
+            "data_offsets": [offset, end],
+        }
+        offset = end
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)  # the data begins at a multiple of eight bytes
+    with open(path, "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in sorted(arrays):
+            file.write(np.ascontiguousarray(arrays[name]).tobytes())

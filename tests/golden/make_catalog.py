@@ -1,0 +1,103 @@
+"""Makes keras_vit/checkpoints/catalog.toml and imagenet1k.txt from what timm registers.
+
+    pip install timm && python tests/golden/make_catalog.py results-imagenet.csv
+
+The argument is the file of that name in `results/` of github.com/huggingface/pytorch-image-models:
+accuracies as timm measured them. A checkpoint whose architecture is no plain Vision Transformer
+here, or that states no licence, is left out.
+"""
+
+import csv
+import json
+import re
+import sys
+from pathlib import Path
+
+import timm
+import torch
+from timm.data import ImageNetInfo
+from timm.models import get_pretrained_cfg
+
+import keras_vit
+from keras_vit.checkpoints.configs import TIMM_KINDS
+from keras_vit.models.vit import VARIANTS
+
+HERE = Path(keras_vit.__file__).parent / "checkpoints"
+HEADER = f"""\
+# Known checkpoints, by timm's names. Made by tests/golden/make_catalog.py from the registry of
+# timm {timm.__version__}; accuracies (top-1, %, ImageNet-1k) are those of its results-imagenet.csv.
+# sha256_start is given where the authors put it into their file's name; it is that of `original`.
+"""
+
+
+def kind(architecture):
+    for pattern, found in TIMM_KINDS:
+        if re.fullmatch(pattern, architecture):
+            return found
+    return None
+
+
+def variant(model):
+    mlp = model.blocks[0].mlp.fc2.in_features
+    sizes = (model.embed_dim, len(model.blocks), mlp)
+    for name, row in VARIANTS.items():
+        if (row["width"], row["depth"], row["mlp_dim"]) == sizes:
+            return name
+    return "VisionTransformer"
+
+
+def entry(name, accuracy):
+    config = get_pretrained_cfg(name)
+    if kind(config.architecture) is None or not (config.hf_hub_id or "").startswith("timm/"):
+        return None
+    if not config.license:
+        return None
+    with torch.device("meta"):
+        model = timm.create_model(config.architecture, num_classes=config.num_classes)
+    if type(model).__name__ != "VisionTransformer" or type(model.patch_embed).__name__ != (
+        "PatchEmbed"
+    ):
+        return None
+    if type(model.norm).__name__ == type(model.fc_norm).__name__ == "Identity":
+        return None
+    found = {
+        "variant": variant(model),
+        "source": config.hf_hub_id,
+        "image_size": config.input_size[1],
+        "patch_size": model.patch_embed.patch_size[0],
+        "num_classes": config.num_classes,
+        "mean": list(config.mean),
+        "std": list(config.std),
+        "crop_fraction": config.crop_pct,
+        "interpolation": config.interpolation,
+        "resize": {"center": "short_side", "squash": "squash"}[config.crop_mode],
+        "licence": config.license,
+        "original": config.url or config.origin_url,
+        "accuracy": accuracy,
+    }
+    start = re.search(r"-([0-9a-f]{8})\.pth$", found["original"] or "")
+    found["sha256_start"] = start and start[1]
+    return {key: value for key, value in found.items() if value is not None and value != ""}
+
+
+def main(results):
+    with open(results, newline="") as file:
+        accuracies = {row["model"]: float(row["top1"]) for row in csv.DictReader(file)}
+    lines = [HEADER]
+    for name in timm.list_pretrained():
+        if not re.match(r"(vit|deit|deit3|flexivit)_", name):
+            continue
+        found = entry(name, accuracies.get(name))
+        if found is None:
+            continue
+        lines.append(f'["{name}"]')
+        lines += [f"{key} = {json.dumps(value)}" for key, value in found.items()]
+        lines.append("")
+    (HERE / "catalog.toml").write_text("\n".join(lines))
+    info = ImageNetInfo()
+    names = [info.index_to_description(i) for i in range(info.num_classes())]
+    (HERE / "imagenet1k.txt").write_text("\n".join(names) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
