@@ -155,7 +155,10 @@ def keras_arguments(reader, inferred):
             )
     dtype = arguments.get("dtype")
     if isinstance(dtype, dict):  # a policy; only Keras's own, by its name
-        dtype = (dtype.get("config") or {}).get("name")
+        known = dtype.get("module") == "keras" and dtype.get("class_name") == "DTypePolicy"
+        dtype = dtype["config"]["name"] if known else dtype
+    if not isinstance(dtype, str):
+        raise CheckpointError(f"{reader.path} has an unknown dtype policy. Received: {dtype}")
     arguments["dtype"] = dtype
     for key in ("image_size", "patch_size", "position_grid"):
         if isinstance(arguments.get(key), list):

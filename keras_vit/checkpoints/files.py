@@ -9,6 +9,7 @@ import json
 import math
 import os
 import struct
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -86,9 +87,11 @@ def readable(path, what):
         NotImplementedError,
         OSError,
         RuntimeError,  # RecursionError among them
+        SyntaxError,
         TypeError,
         ValueError,
         struct.error,
+        tokenize.TokenError,
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
@@ -114,7 +117,7 @@ class SafetensorsReader(Reader):
             length = int.from_bytes(self._file.read(8), "little")
             if self.size < 8 or length > min(MAX_HEADER, self.size - 8):
                 raise ValueError(f"a header of {length} bytes in a file of {self.size}")
-            header = json.loads(self._file.read(length), object_pairs_hook=_unique)
+            header = json.loads(self._file.read(length), object_pairs_hook=unique_keys)
             header.pop("__metadata__", None)
             start = 8 + length
             for name, entry in header.items():
@@ -192,7 +195,7 @@ class ShardedReader(Reader):
         super().__init__(path)
         with readable(path, "index"):
             text = self.path.read_text("utf-8")
-            index = json.loads(text, object_pairs_hook=_unique)["weight_map"]
+            index = json.loads(text, object_pairs_hook=unique_keys)["weight_map"]
             names = sorted(set(index.values()))
             for name in names:
                 if Path(name).name != name or name in ("", ".", ".."):
@@ -304,7 +307,7 @@ def _checked_shape(name, shape):
     return tuple(shape)
 
 
-def _unique(pairs):
+def unique_keys(pairs):
     """A dict of JSON pairs; a key that comes twice raises."""
     found = {}
     for key, value in pairs:

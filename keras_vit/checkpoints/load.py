@@ -86,8 +86,8 @@ def from_pretrained(source, **overrides):
     if description is not None:
         report.unread = description.unread
     model.load_report = report
-    if report.fresh or report.unread:
-        keras.utils.io_utils.print_msg(report.summary())
+    if (report.fresh or report.unread) and keras.config.is_interactive_logging_enabled():
+        print(report.summary())
     return model
 
 
@@ -347,7 +347,10 @@ def _resampled(array, path, weight, facts, matched, model):
     if array.shape == expected:
         return array
     if path == GRID:
-        resampled = resample_grid(array, expected[:2], matched.table.position_resample)
+        mode = matched.table.position_resample
+        if matched.table.name == "keras":
+            mode = model.get_config()["position_resample"]
+        resampled = resample_grid(array, expected[:2], mode)
         return ops.convert_to_numpy(resampled)
     kernel = array.reshape(*facts.patch_size, facts.num_channels, -1)
     return resample_patches(kernel, model.patch_size).reshape(expected)

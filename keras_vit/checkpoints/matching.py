@@ -130,7 +130,7 @@ def infer(matched, tensors):
 
 def _infer(shapes, depth, table):
     row, kernel, _ = shapes["patch_embedding/projection/kernel"]
-    found = {"depth": depth, **table.arguments}
+    found = {"depth": depth, **table.arguments, "position_resample": table.position_resample}
     if row.layout == "convolution":
         found["width"], found["num_channels"], p, q = kernel
         found["patch_size"] = (p, q)

@@ -111,8 +111,8 @@ def interpret(file):
             stack.pop()
         else:
             raise CheckpointError(
-                f"The pickle uses the instruction {name}, which dicts of tensors do not need. "
-                "Nothing of it was run; save the weights with torch.save(model.state_dict(), path)."
+                "The pickle does more than to hold a dict of tensors. Nothing of it was run; save "
+                f"the weights with torch.save(model.state_dict(), path). Received: {name}"
             )
     raise ValueError("the pickle has no end")
 
@@ -136,9 +136,9 @@ def _known_call(function, arguments):
     if name in HARMLESS:
         return Inert()
     raise CheckpointError(
-        f"The pickle wants to call {name.replace(' ', '.')}, which loading weights does not need. "
-        "Nothing of it was run. If you trust the file, load it with PyTorch and save the "
-        "state_dict alone; if you do not, delete it."
+        "The pickle wants to run code that weights do not need; nothing of it was run. If you trust "
+        "the file, load it with PyTorch and save the state_dict alone; if you do not, delete it. "
+        f"Received: a call of {name.replace(' ', '.')}"
     )
 
 

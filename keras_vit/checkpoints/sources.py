@@ -114,7 +114,9 @@ def _download(name, repository, revision):
         try:
             return Path(huggingface_hub.hf_hub_download(repository, file, revision=revision))
         except LocalEntryNotFoundError:
-            raise
+            if file == "config.json":
+                raise  # neither network nor cache
+            return None  # offline nobody can tell whether there is such a file
         except EntryNotFoundError:
             return None
 

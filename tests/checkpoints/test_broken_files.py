@@ -1,0 +1,263 @@
+"""Broken and hostile files: a clear error, nothing executed, little memory, the model as it was."""
+
+import json
+import os
+import pickle
+import resource
+import shutil
+import struct
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import keras_vit
+from keras_vit.checkpoints.files import CheckpointError, open_file
+from keras_vit.checkpoints.matching import infer, match
+from tests.checkpoints.test_golden import GOLDEN
+from tests.helpers import to_numpy
+
+MUTATIONS = 2000
+# Each costs a process of its own, which tries the HDF5 library first: 2000 under `-m slow`.
+PROCESSES = {"weights.h5"}
+KINDS = {
+    "safetensors": "timm_vit/model.safetensors",
+    "npz": "vt_token_published/model.npz",
+    "torch": "torch_zip/model.pth",
+    "legacy_torch": "torch_legacy/model.pth",
+    "bin": "torch_half/pytorch_model.bin",
+    "index": "hf_sharded/model.safetensors.index.json",
+    "weights.h5": None,
+    "keras": None,
+}
+
+
+def model():
+    return keras_vit.VisionTransformer(
+        image_size=(24, 16), patch_size=8, width=32, depth=2, num_heads=4, mlp_dim=64, num_classes=5
+    )
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A whole file of every kind, in folders of their own."""
+    root, found = tmp_path_factory.mktemp("files"), {}
+    for kind, place in KINDS.items():
+        folder = root / kind
+        folder.mkdir()
+        if place is None:
+            found[kind] = folder / f"model.{kind}"
+            (model().save if kind == "keras" else model().save_weights)(found[kind])
+        elif kind == "index":
+            for shard in (GOLDEN / place).parent.glob("model*"):
+                shutil.copy(shard, folder)
+            found[kind] = folder / Path(place).name
+        else:
+            found[kind] = shutil.copy(GOLDEN / place, folder)
+    return found
+
+
+def mutate(data, rng):
+    """One of what happens to files: bits flip, ends are missing, parts repeat, numbers grow."""
+    data = bytearray(data)
+    kind = rng.integers(6)
+    # most of what a file says of itself stands at its two ends
+    near = int(rng.integers(min(len(data), 4000)))
+    at = [near, len(data) - 1 - near, int(rng.integers(len(data)))][rng.integers(3)]
+    if kind == 0:
+        data[at] ^= 1 << int(rng.integers(8))
+    elif kind == 1:
+        del data[at:]
+    elif kind == 2:
+        data[at : at + 8] = rng.bytes(8)
+    elif kind == 3:
+        data[at:at] = data[at : at + int(rng.integers(1, 64))]
+    elif kind == 4:
+        data[at : at + 4] = b"\xff\xff\xff\x7f"
+    else:
+        del data[at : at + int(rng.integers(1, 16))]
+    return bytes(data)
+
+
+def read_all(path):
+    reader = open_file(path)
+    try:
+        matched = match(reader.tensors, path)
+        infer(matched, reader.tensors)
+        for name in reader.tensors:
+            reader.read(name)
+    finally:
+        reader.close()
+
+
+def peak_memory():
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM"):
+            return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+@pytest.mark.parametrize(
+    ("kind", "mutations"),
+    [(kind, 30 if kind in PROCESSES else MUTATIONS) for kind in KINDS]
+    + [pytest.param(kind, MUTATIONS, marks=pytest.mark.slow) for kind in PROCESSES],
+)
+def test_mutated_files_are_read_or_refused(kind, mutations, files, tmp_path):
+    whole = Path(files[kind]).read_bytes()
+    before, read, refused = peak_memory(), 0, 0
+    rng = np.random.default_rng(0)
+    folder = shutil.copytree(Path(files[kind]).parent, tmp_path / "mutated")
+    path = folder / Path(files[kind]).name
+    for _ in range(mutations):
+        path.write_bytes(mutate(whole, rng))
+        try:
+            read_all(path)
+            read += 1
+        except CheckpointError as error:
+            assert "Received" in str(error) or "Expected" in str(error) or path.name in str(error)
+            refused += 1
+    assert read + refused == mutations and refused > mutations / 10
+    assert peak_memory() - before < 2**30
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "torch", "npz", "weights.h5"])
+def test_a_failed_load_leaves_the_model_as_it_was(kind, files, tmp_path):
+    whole = Path(files[kind]).read_bytes()
+    standing = keras_vit.VisionTransformer(
+        image_size=24 if kind == "npz" else (24, 16),
+        patch_size=8,
+        width=32,
+        depth=2,
+        num_heads=4,
+        mlp_dim=64,
+        num_classes=5,
+    )
+    path = tmp_path / Path(files[kind]).name
+    before = {w.path: to_numpy(w) for w in standing.weights}
+    rng = np.random.default_rng(1)
+    failures = 0
+    for _ in range(20 if kind in PROCESSES else 60):
+        path.write_bytes(mutate(whole, rng))
+        try:
+            keras_vit.load_weights(standing, path)
+            before = {w.path: to_numpy(w) for w in standing.weights}
+        except CheckpointError:
+            failures += 1
+            for weight in standing.weights:
+                np.testing.assert_array_equal(to_numpy(weight), before[weight.path])
+    assert failures > 3
+
+
+class Evil:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_pickle_that_wants_to_run_code_is_named_and_not_run(legacy, tmp_path):
+    """Once more by hand beside the golden file that PyTorch wrote."""
+    proof = tmp_path / "EVIL_RAN"
+    program = pickle.dumps({"model": Evil(str(proof))}, protocol=2)
+    path = tmp_path / "evil.pth"
+    if legacy:
+        path.write_bytes(program)
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", program)
+    with pytest.raises(CheckpointError, match="nothing of it was run.*Received: a call of .*open"):
+        keras_vit.from_pretrained(path)
+    assert not proof.exists()
+    with pytest.raises(
+        CheckpointError, match="nothing of it was run.*Received: a call of posix.system"
+    ):
+        keras_vit.from_pretrained(GOLDEN / "torch_evil" / "model.pth")
+    assert not Path("EVIL_RAN").exists()
+
+
+def header(text, data=b""):
+    text = text.encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+TENSOR = '{"dtype":"F32","shape":[2],"data_offsets":[0,8]}'
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "Git LFS pointer"),
+        (b"<!DOCTYPE html><html>", "is no checkpoint that can be read"),
+        (struct.pack("<Q", 2**62) + b"{}", "a header of 4611686018427387904 bytes"),
+        (header("{}" + "[" * 100000), "JSONDecodeError"),
+        (header('{"a":' + "[" * 100000), "RecursionError|JSONDecodeError"),
+        (header(f'{{"a":{TENSOR},"a":{TENSOR}}}', b"\0" * 8), "'a' comes twice"),
+        (header(f'{{"a":{TENSOR}}}', b"\0" * 4), "arrays up to byte"),
+        (header(f'{{"a":{TENSOR},"b":{TENSOR}}}', b"\0" * 8), "overlap or leave a gap"),
+        (header(f'{{"a":{TENSOR.replace("[2]", "[99999999999]")}}}', b"\0" * 8), "but 8 bytes"),
+        (header(f'{{"a":{TENSOR.replace("[2]", "[-2]")}}}', b"\0" * 8), "shape \\[-2\\]"),
+        (header(f'{{"a":{TENSOR.replace("F32", "F5")}}}', b"\0" * 8), "dtype 'F5'"),
+        (header('{"a":7}'), "TypeError"),
+        (header("[]"), "no whole safetensors|is no checkpoint"),
+    ],
+    ids=range(14),
+)
+def test_absurd_safetensors_are_refused(content, message, tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(content)
+    with pytest.raises(CheckpointError, match=message):
+        keras_vit.from_pretrained(tmp_path / "model.safetensors")
+
+
+def test_a_small_file_that_unpacks_to_much_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.npy", bytes(200 * 2**20))
+    with pytest.raises(CheckpointError, match="would unpack to 209715200"):
+        keras_vit.from_pretrained(tmp_path / "bomb.npz")
+
+
+@pytest.mark.parametrize("shard", ["../secret.safetensors", "/etc/passwd", "", "..", "a/b"])
+def test_an_index_that_leaves_its_folder_is_refused(shard, tmp_path):
+    path = tmp_path / "model.safetensors.index.json"
+    path.write_text(json.dumps({"weight_map": {"a": shard}}))
+    with pytest.raises(CheckpointError, match="no plain file name beside the index"):
+        keras_vit.from_pretrained(path)
+
+
+def test_a_missing_shard_is_named(tmp_path):
+    folder = shutil.copytree(GOLDEN / "hf_sharded", tmp_path / "sharded")
+    shard = sorted(folder.glob("model-*"))[1]
+    shard.unlink()
+    with pytest.raises(CheckpointError, match=f"names '{shard.name}', which is not beside it"):
+        keras_vit.from_pretrained(folder)
+
+
+def test_a_keras_file_makes_no_class_but_ours(tmp_path):
+    """Neither a Lambda layer nor a class of another module is made from a file."""
+    path = tmp_path / "model.keras"
+    model().save(path)
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    config = json.loads(parts["config.json"])
+    evil = {"class_name": "Popen", "module": "subprocess", "config": {"args": ["touch", "EVIL"]}}
+    for key, value, message in [
+        ("preprocessor", evil, "must be a keras_vit.Preprocessor"),
+        ("dtype", evil, "dtype|policy|Invalid"),
+        ("depth", 10**6, "contradict each other. Expected: depth=2"),
+        ("width", 10**6, "contradict each other. Expected: width=32"),
+    ]:
+        changed = json.loads(json.dumps(config))
+        changed["config"][key] = value
+        parts["config.json"] = json.dumps(changed).encode()
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, data in parts.items():
+                archive.writestr(name, data)
+        with pytest.raises(ValueError, match=message):
+            keras_vit.from_pretrained(path)
+    assert not Path("EVIL").exists() and keras.backend.backend() in os.environ.get(
+        "KERAS_BACKEND", keras.backend.backend()
+    )
