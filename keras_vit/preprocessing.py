@@ -102,7 +102,7 @@ class Preprocessor(keras.layers.Layer):
         if self.resize and not resized:
             for axis, rows in reversed(list(enumerate(self._resized(*shape[1:3])))):
                 x = self._resample(x, axis + 1, shape[axis + 1], *rows, xp)
-        mean, std = (np.array(v, "float32") for v in (self.mean, self.std))
+        mean, std = (xp.array(v, "float32") for v in (self.mean, self.std))
         x = (x / 255.0 - mean) / std
         x = x[0] if single else x
         return ops.cast(x, self.compute_dtype) if xp is ops else x

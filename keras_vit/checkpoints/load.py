@@ -20,6 +20,7 @@ from keras_vit.checkpoints.patches import resample_patches
 from keras_vit.checkpoints.report import LoadReport
 from keras_vit.checkpoints.sources import locate
 from keras_vit.layers import resample_grid
+from keras_vit.layers.initializers import no_initialization
 from keras_vit.models.vit import VisionTransformer
 
 # Which weights an argument that the caller changed may leave out or begin anew.
@@ -78,11 +79,13 @@ def from_pretrained(source, **overrides):
         facts = _source_facts(matched, arguments)
         changed = {k: v for k, v in overrides.items() if arguments.get(k, _MISSING) != v}
         arguments = _with_overrides(arguments, overrides)
-        model = VisionTransformer(**arguments)
+        with no_initialization():
+            model = VisionTransformer(**arguments)
         optional = {EFFECTS[k]: f"{k}={v!r}" for k, v in changed.items() if k in EFFECTS}
         if description is not None and arguments["pooling"] != "map":
             optional.setdefault(r"pool/.*", f"pooling={arguments['pooling']!r} does not use it")
         report = _fill(model, reader, matched, facts, found.name, optional=optional)
+    _initialize(model, report.fresh)
     if description is not None:
         report.unread = description.unread
     model.load_report = report
@@ -253,6 +256,21 @@ def _fill(model, reader, matched, facts, name, optional=(), skipped=(), standing
             weights[path].assign(_resampled(array, path, weights[path], facts, matched, model))
         report.used.append((names, paths))
     return report
+
+
+def _initialize(model, paths):
+    """Gives these weights of a model that was built with `no_initialization` their initial values.
+
+    A new layer of the same configuration knows them.
+    """
+    for name in dict.fromkeys(path.partition("/")[0] for path in paths):
+        layer = model.get_layer(name)
+        new = type(layer).from_config(layer.get_config())
+        new.build(*(x.shape for x in keras.tree.flatten(layer.input)))
+        values = {weight.path.partition("/")[2]: weight for weight in new.weights}
+        for weight in layer.weights:
+            if weight.path in paths:
+                weight.assign(ops.copy(values[weight.path.partition("/")[2]]))
 
 
 def _path(pattern, number, digits=2):

@@ -136,8 +136,9 @@ def _known_call(function, arguments):
     if name in HARMLESS:
         return Inert()
     raise CheckpointError(
-        "The pickle wants to run code that weights do not need; nothing of it was run. If you trust "
-        "the file, load it with PyTorch and save the state_dict alone; if you do not, delete it. "
+        "The pickle wants to run code that weights do not need; nothing of it was run. If you "
+        "trust the file, load it with PyTorch and save the state_dict alone; if you do not, delete "
+        "it. "
         f"Received: a call of {name.replace(' ', '.')}"
     )
 

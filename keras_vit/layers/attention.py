@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_vit.layers.cost import Cost, dense_cost
+from keras_vit.layers.initializers import Initial
 from keras_vit.layers.validation import check_count, check_rate, check_tokens
 
 
@@ -111,11 +112,17 @@ class Attention(keras.layers.Layer):
         self.qkv = keras.layers.Dense(
             3 * width,
             use_bias=self.qkv_bias,
-            kernel_initializer=keras.initializers.LecunUniform(),  # Glorot's for each (D, D) part
+            kernel_initializer=Initial("lecun_uniform"),  # Glorot's for each (D, D) part
             name="qkv",
             **layer,
         )
-        self.proj = keras.layers.Dense(width, use_bias=self.proj_bias, name="proj", **layer)
+        self.proj = keras.layers.Dense(
+            width,
+            use_bias=self.proj_bias,
+            kernel_initializer=Initial("glorot_uniform"),
+            name="proj",
+            **layer,
+        )
         self.qkv.build(tokens_shape)
         self.proj.build(tokens_shape)
         if self.qk_norm:

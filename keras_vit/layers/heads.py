@@ -13,6 +13,7 @@ from keras_vit.layers.attention import (
     head_width,
 )
 from keras_vit.layers.cost import Cost, dense_cost
+from keras_vit.layers.initializers import Initial
 from keras_vit.layers.mlp import MLP
 from keras_vit.layers.validation import check_choice, check_count, check_tokens
 
@@ -118,17 +119,18 @@ class AttentionPooling(keras.layers.Layer):
         layer = {"dtype": self.dtype_policy}
         self.probe = self.add_weight(
             shape=(1, width),
-            initializer=keras.initializers.TruncatedNormal(stddev=0.02),
+            initializer=Initial(keras.initializers.TruncatedNormal(stddev=0.02)),
             name="probe",
         )
-        self.query = keras.layers.Dense(width, name="query", **layer)
+        glorot = {"kernel_initializer": Initial("glorot_uniform")}
+        self.query = keras.layers.Dense(width, name="query", **glorot, **layer)
         self.key_value = keras.layers.Dense(
             2 * width,
-            kernel_initializer=keras.initializers.LecunUniform(),  # Glorot's for each (D, D) part
+            kernel_initializer=Initial("lecun_uniform"),  # Glorot's for each (D, D) part
             name="key_value",
             **layer,
         )
-        self.proj = keras.layers.Dense(width, name="proj", **layer)
+        self.proj = keras.layers.Dense(width, name="proj", **glorot, **layer)
         for layer in (self.query, self.proj, self.norm, self.mlp):
             layer.build((None, 1, width))
         self.key_value.build(tokens_shape)
@@ -194,7 +196,7 @@ class ClassificationHead(keras.layers.Layer):
         self.num_classes = num_classes
         self.dense = keras.layers.Dense(
             num_classes,
-            kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
+            kernel_initializer=Initial(keras.initializers.TruncatedNormal(stddev=0.02)),
             dtype=self.variable_dtype,
             name="dense",
         )

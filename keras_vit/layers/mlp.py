@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_vit.layers.cost import Cost, dense_cost
+from keras_vit.layers.initializers import Initial
 from keras_vit.layers.validation import check_choice, check_count, check_rate, check_tokens
 
 ACTIVATIONS = ("gelu", "gelu_tanh", "quick_gelu", "swiglu")
@@ -60,6 +61,7 @@ class MLP(keras.layers.Layer):
         return keras.layers.Dense(
             units,
             use_bias=self.use_bias,
+            kernel_initializer=Initial("glorot_uniform"),
             dtype=self.dtype_policy,
             name=name,
         )

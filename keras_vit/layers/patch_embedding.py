@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from keras_vit.layers.cost import dense_cost
+from keras_vit.layers.initializers import Initial
 from keras_vit.layers.validation import as_pair, check_count, check_images
 
 
@@ -50,7 +51,7 @@ class PatchEmbedding(keras.layers.Layer):
         self.projection = keras.layers.Dense(
             width,
             use_bias=use_bias,
-            kernel_initializer=keras.initializers.LecunNormal(),
+            kernel_initializer=Initial("lecun_normal"),
             dtype=self.dtype_policy,
             name="projection",
         )

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_vit.layers.cost import Cost
+from keras_vit.layers.initializers import Initial
 from keras_vit.layers.validation import as_pair, check_choice, check_count, check_tokens
 
 RESAMPLING_MODES = ("timm", "hf", "flax")
@@ -185,7 +186,8 @@ class AddPositionEmbedding(keras.layers.Layer):
         check_tokens(tokens_shape, "AddPositionEmbedding")
         self.width = tokens_shape[-1]
         # float32 whatever the policy: the embeddings are cast once they have been resampled.
-        weight = {"initializer": keras.initializers.TruncatedNormal(stddev=0.02), "autocast": False}
+        initializer = Initial(keras.initializers.TruncatedNormal(stddev=0.02))
+        weight = {"initializer": initializer, "autocast": False}
         if self.kind == "learned":
             self.grid = self.add_weight(shape=(*self.grid_size, self.width), name="grid", **weight)
         else:

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_vit.layers.cost import Cost
+from keras_vit.layers.initializers import Initial
 from keras_vit.layers.validation import as_pair, check_count, check_tokens
 
 
@@ -45,7 +46,7 @@ class ClassToken(keras.layers.Layer):
         self.tokens = self.add_weight(
             shape=(self.num_tokens, tokens_shape[-1]),
             # Noise, not zeros: equal registers would receive equal gradients and stay equal.
-            initializer=keras.initializers.TruncatedNormal(stddev=0.02),
+            initializer=Initial(keras.initializers.TruncatedNormal(stddev=0.02)),
             name="tokens",
         )
 

@@ -25,6 +25,7 @@ from keras_vit.layers import (
     TokenPooling,
     TransformerBlock,
 )
+from keras_vit.layers.initializers import Initial
 from keras_vit.layers.validation import as_pair, check_choice, check_count, check_rate
 from keras_vit.models.base import (
     ImageModel,
@@ -209,7 +210,13 @@ class VisionTransformer(ImageModel):
         if fc_norm:
             x = layers.LayerNormalization(name="fc_norm", **norm)(x)
         if representation_size is not None:
-            x = layers.Dense(representation_size, "tanh", name="pre_logits", dtype=dtype)(x)
+            x = layers.Dense(
+                representation_size,
+                "tanh",
+                kernel_initializer=Initial("glorot_uniform"),
+                name="pre_logits",
+                dtype=dtype,
+            )(x)
         if num_classes is not None:
             x = ClassificationHead(num_classes, name="head", dtype=dtype)(x)  # (B, K)
 

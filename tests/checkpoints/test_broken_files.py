@@ -1,7 +1,6 @@
 """Broken and hostile files: a clear error, nothing executed, little memory, the model as it was."""
 
 import json
-import os
 import pickle
 import resource
 import shutil
@@ -19,7 +18,8 @@ from keras_vit.checkpoints.matching import infer, match
 from tests.checkpoints.test_golden import GOLDEN
 from tests.helpers import to_numpy
 
-MUTATIONS = 2000
+# What is read stays NumPy on every backend, so one of them does the whole count.
+MUTATIONS = 2000 if keras.backend.backend() == "tensorflow" else 100
 # Each costs a process of its own, which tries the HDF5 library first: 2000 under `-m slow`.
 PROCESSES = {"weights.h5"}
 KINDS = {
@@ -102,7 +102,7 @@ def peak_memory():
 @pytest.mark.parametrize(
     ("kind", "mutations"),
     [(kind, 30 if kind in PROCESSES else MUTATIONS) for kind in KINDS]
-    + [pytest.param(kind, MUTATIONS, marks=pytest.mark.slow) for kind in PROCESSES],
+    + [pytest.param(kind, 2000, marks=pytest.mark.slow) for kind in PROCESSES],
 )
 def test_mutated_files_are_read_or_refused(kind, mutations, files, tmp_path):
     whole = Path(files[kind]).read_bytes()
@@ -258,6 +258,4 @@ def test_a_keras_file_makes_no_class_but_ours(tmp_path):
                 archive.writestr(name, data)
         with pytest.raises(ValueError, match=message):
             keras_vit.from_pretrained(path)
-    assert not Path("EVIL").exists() and keras.backend.backend() in os.environ.get(
-        "KERAS_BACKEND", keras.backend.backend()
-    )
+    assert not Path("EVIL").exists()

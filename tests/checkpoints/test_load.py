@@ -72,6 +72,8 @@ def test_a_new_head_is_said_to_be_new(folder, capsys):
     assert set(report.fresh) == {"head/dense/kernel", "head/dense/bias"}
     assert set(report.dropped) == {"head.weight", "head.bias"}
     assert model.class_names is None
+    kernel = values(model)["head/dense/kernel"]
+    assert 0.01 < kernel.std() < 0.03  # its own initial values, not zeros
     assert_same(values(model), values(whole), but=report.fresh)
     features = keras_vit.from_pretrained(folder, num_classes=None)
     assert features.load_report.fresh == {}
