@@ -86,7 +86,10 @@ def test_documented(layer_class):
         (lambda: layers.Attention(3)(TOKENS), "multiple of num_heads.*width=16, num_heads=3"),
         (lambda: layers.Attention(4, dropout_rate=-0.1), "dropout_rate must be .*Received.*-0.1"),
         (lambda: layers.Attention(4, attention_dropout_rate=1.0), r"\[0, 1\).*Received"),
-        (lambda: layers.MLP(8, activation="relu"), "'gelu', 'gelu_tanh', 'quick_gelu', 'swiglu'.*'relu'"),
+        (
+            lambda: layers.MLP(8, activation="relu"),
+            "'gelu', 'gelu_tanh', 'quick_gelu', 'swiglu'.*'relu'",
+        ),
         (lambda: layers.MLP(8)(FEATURES), "MLP expects tokens .*Received"),
         (lambda: layers.DropPath(-0.5), "rate must be a number in \\[0, 1\\).*-0.5"),
         (lambda: layers.LayerScale("small"), "initial_value must be a number.*'small'"),
