@@ -23,8 +23,8 @@ class Preprocessor(keras.layers.Layer):
 
     Resizing is antialiased as in PIL: the kernel widens when it shrinks, and pixels are rounded
     after each side. NumPy pictures of bytes are resized by PIL itself, tensors by one explicit
-    matrix a side, the width first. PIL chooses the order by the picture's shape: where "squash"
-    distorts it, a few pixels of a tensor may differ by more than a rounding.
+    matrix a side, in the order that Pillow 13 takes: the width first, unless the height shrinks by
+    more than twice as many pixels (older versions: always the width).
 
     Args:
         image_size: int or (h, w), the size to give.
@@ -100,12 +100,30 @@ class Preprocessor(keras.layers.Layer):
         shape = _shape(x, xp)
         x = ops.cast(x, "float32") if xp is ops else xp.asarray(x, dtype="float32")
         if self.resize and not resized:
-            for axis, rows in reversed(list(enumerate(self._resized(*shape[1:3])))):
-                x = self._resample(x, axis + 1, shape[axis + 1], *rows, xp)
+            x = self._resized_as_pil_does(x, shape, xp)
         mean, std = (xp.array(v, "float32") for v in (self.mean, self.std))
         x = (x / 255.0 - mean) / std
         x = x[0] if single else x
         return ops.cast(x, self.compute_dtype) if xp is ops else x
+
+    def _resized_as_pil_does(self, x, shape, xp):
+        _, height, width, _ = shape
+        (new_height, *_), (new_width, *_) = sides = self._resized(height, width)
+
+        def in_order(*axes):
+            y = x
+            for axis in axes:
+                y = self._resample(y, axis, shape[axis], *sides[axis - 1], xp)
+            return y
+
+        # Observed in Pillow 13.0.0 with pictures of thousands of sizes.
+        less = height - new_height
+        height_first = (less > 0) & (less > 2 * (width - new_width))
+        if isinstance(height_first, bool):
+            return in_order(1, 2) if height_first else in_order(2, 1)
+        import tensorflow as tf  # which alone has sizes that are not known yet
+
+        return tf.cond(height_first, lambda: in_order(1, 2), lambda: in_order(2, 1))
 
     def _resized(self, height, width):
         """For both sides: what it is resized to, where the crop starts, and how long that is."""

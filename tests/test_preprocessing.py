@@ -24,11 +24,17 @@ def picture(height, width, seed=0):
     return np.clip(smooth + rng.normal(0, 8, smooth.shape), 0, 255).astype("uint8")
 
 
-@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
-@pytest.mark.parametrize("size", [(3, 5), (20, 31), (480, 640), (640, 427), (50, 1000), (64, 64)])
-def test_tensors_equal_pil(size, interpolation):
+SIZES = [(3, 5), (20, 31), (480, 640), (640, 427), (50, 1000), (900, 300), (300, 20), (64, 64)]
+
+
+@pytest.mark.parametrize(
+    ("resize", "interpolation"),
+    [*(("short_side", x) for x in INTERPOLATIONS), ("squash", "lanczos")],
+)
+@pytest.mark.parametrize("size", SIZES)
+def test_tensors_equal_pil(size, resize, interpolation):
     pixels = picture(*size)
-    layer = keras_vit.Preprocessor(64, interpolation=interpolation, **UNIT)
+    layer = keras_vit.Preprocessor(64, resize, interpolation=interpolation, **UNIT)
     by_pil = to_numpy(layer(pixels))
     by_matrix = to_numpy(layer(keras.ops.convert_to_tensor(pixels)))
     assert by_pil.shape == by_matrix.shape == (64, 64, 3)
@@ -83,12 +89,12 @@ def test_what_needs_no_change_stays():
 
 def test_inside_tf_data_on_every_backend():
     tf = pytest.importorskip("tensorflow")
-    pictures = [picture(40, 50), picture(90, 33)]
+    pictures = [picture(40, 50), picture(90, 33), picture(290, 90), picture(33, 90)]
     layer = keras_vit.Preprocessor(32)
     data = tf.data.Dataset.from_generator(
         lambda: iter(pictures), output_signature=tf.TensorSpec((None, None, 3), "uint8")
     )
-    found = list(data.map(layer).batch(2).as_numpy_iterator())[0]
+    found = list(data.map(layer).batch(4).as_numpy_iterator())[0]
     expected = np.stack([to_numpy(layer(image)) for image in pictures])
     assert np.abs(found - expected).max() <= 2.001 / 255 / 0.224
 
@@ -216,10 +222,10 @@ def test_equals_timm_on_photos(mode, interpolation):
     layer = keras_vit.Preprocessor(224, resize, 0.9, interpolation)
     photos = [load_image(path) for path in sorted(PHOTOS.glob("*.jpg"))]
     photos += [picture(3, 5), picture(20, 31), picture(3000, 4000), picture(50, 10000)]
+    photos += [picture(10000, 50), picture(1300, 500)]
     std = np.array(layer.std) * 255
     for photo in photos:
         theirs = transform(Image.fromarray(photo)).numpy().transpose(1, 2, 0)
         assert np.abs((to_numpy(layer(photo)) - theirs) * std).max() < 0.01
         tensor = to_numpy(layer(keras.ops.convert_to_tensor(photo)))
-        if (mode, interpolation) in [("center", "bilinear"), ("center", "bicubic")]:
-            assert np.abs((tensor - theirs) * std).max() <= 2.001
+        assert np.abs((tensor - theirs) * std).max() <= 2.001
