@@ -1,6 +1,10 @@
 """What every test may use."""
 
+import importlib.util
 import os
+
+if importlib.util.find_spec("triton"):
+    import torch as _  # a build for CUDA crashes where TensorFlow was loaded before its Triton
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
