@@ -1,10 +1,11 @@
 """What every test may use."""
 
-import importlib.util
+import contextlib
+import importlib
 import os
 
-if importlib.util.find_spec("triton"):
-    import torch as _  # a build for CUDA crashes where TensorFlow was loaded before its Triton
+with contextlib.suppress(ImportError):  # PyTorch for CUDA has it
+    importlib.import_module("triton")  # crashes where TensorFlow is in the process already
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
