@@ -25,7 +25,8 @@ class Entry:
         licence: str.
         original: str, where the authors published it.
         accuracy: float, top-1 on ImageNet-1k in %, as timm measured it.
-        sha256_start: str, the first digits of the SHA-256 of `original`.
+        sha256_start: str, the first digits of the SHA-256 of `original`, which its authors put into
+            its name; a file of that name is held against it.
     """
 
     variant: str
@@ -49,6 +50,13 @@ def catalog():
     """dict of name to `Entry`, as in `catalog.toml`."""
     text = (resources.files(__package__) / "catalog.toml").read_text("utf-8")
     return {name: Entry(**fields) for name, fields in tomllib.loads(text).items()}
+
+
+@functools.cache
+def original_hashes():
+    """dict of file name to the first digits of its SHA-256, for originals that tell them."""
+    known = [entry for entry in catalog().values() if entry.sha256_start]
+    return {entry.original.rpartition("/")[2]: entry.sha256_start for entry in known}
 
 
 @functools.cache

@@ -1,10 +1,12 @@
 """Where a checkpoint is: a file, a folder, a hub, or a name of the catalogue."""
 
+import hashlib
 import json
 import re
 from pathlib import Path
 from typing import NamedTuple
 
+from keras_vit.checkpoints.catalog import catalog, nearest, original_hashes
 from keras_vit.checkpoints.files import CheckpointError, readable
 
 # In a folder or on the hub, best first.
@@ -47,16 +49,16 @@ def locate(source):
         `Source`.
 
     Raises:
-        CheckpointError: where there is nothing of that name; it names what is near.
+        CheckpointError: where there is nothing of that name; it names what is near. For a file that
+            has the name of an original of the catalogue but another SHA-256.
     """
     name = str(source)
     path = Path(name)
     if path.is_file():
+        _check_hash(path)
         return _with_configs(name, path, path.parent)
     if path.is_dir():
         return _with_configs(name, _weights_in(path), path)
-    from keras_vit.checkpoints.catalog import catalog, nearest
-
     if name in catalog():
         return _download(name, catalog()[name].source, None)
     found = HUB_ID.fullmatch(name)
@@ -66,6 +68,19 @@ def locate(source):
         "There is no such checkpoint. Expected: a file, a folder, a hub id (owner/name) or a name "
         f"of the catalogue, such as {', '.join(nearest(name))}. Received: {name!r}"
     )
+
+
+def _check_hash(path):
+    expected = original_hashes().get(path.name)
+    if expected is None:
+        return
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if not found.startswith(expected):
+        raise CheckpointError(
+            f"{path} is not the file that its authors published under this name: download it "
+            f"again. Expected: a SHA-256 that starts with {expected}. Received: {found}"
+        )
 
 
 def _weights_in(folder):

@@ -1,5 +1,6 @@
 """Loading is strict: everything is accounted for, or nothing has changed and the error says why."""
 
+import hashlib
 import json
 import shutil
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 import keras_vit
+from keras_vit.checkpoints import sources
 from keras_vit.checkpoints.files import CheckpointError, open_file
 from keras_vit.checkpoints.patches import resample_patches
 from keras_vit.checkpoints.save import write_safetensors
@@ -304,3 +306,16 @@ def test_from_the_hub_s_cache_and_by_name_of_the_catalogue(tmp_path, monkeypatch
         np.testing.assert_allclose(to_numpy(model(pixels)), expected, atol=1e-6)
     with pytest.raises(CheckpointError, match="could not be fetched from the hub"):
         keras_vit.from_pretrained("timm/no_such_model")
+
+
+def test_a_published_file_is_held_against_its_hash(tmp_path, monkeypatch):
+    path = shutil.copy(GOLDEN / "torch_deit/checkpoint.pth", tmp_path)
+    published = tmp_path / "deit_tiny_patch16_224-a1311bcf.pth"
+    shutil.copy(path, published)
+    arguments = {"num_heads": 4, "image_size": (24, 16)}
+    with pytest.raises(CheckpointError, match="starts with a1311bcf. Received: [0-9a-f]{64}"):
+        keras_vit.from_pretrained(published, **arguments)
+    start = hashlib.sha256(published.read_bytes()).hexdigest()[:8]
+    monkeypatch.setattr(sources, "original_hashes", lambda: {published.name: start})
+    keras_vit.from_pretrained(published, **arguments)
+    keras_vit.from_pretrained(path, **arguments)  # any other name says nothing

@@ -5,6 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 import keras_vit
 from keras_vit.checkpoints.files import open_file
@@ -151,3 +152,44 @@ def test_transformers_opens_it(case, tmp_path):
     prepared = processor(photo, return_tensors="np")["pixel_values"][0].transpose(1, 2, 0)
     difference = np.abs(prepared - to_numpy(model.preprocessor(photo)))
     assert (difference * np.array(model.preprocessor.std)).max() < 2.01 / 255
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("format", ["hf", "timm"])
+def test_read_fine_tuned_written_and_read_elsewhere(format, tmp_path):
+    """Somebody's checkpoint with a new head, a step of training, back to its own library."""
+    library = pytest.importorskip({"hf": "transformers", "timm": "timm"}[format])
+    import torch
+
+    names = ["cat", "dog", "owl"]
+    model = keras_vit.from_pretrained(GOLDEN / f"{format}_vit", num_classes=3, class_names=names)
+    size = model.input.shape[1:3]
+    pixels = images(size)
+    untrained = to_numpy(model(pixels))
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(pixels, np.array([0, 1, 2]), epochs=3, verbose=0)
+    folder = keras_vit.save_pretrained(model, tmp_path / "out", format)
+    if format == "hf":
+        theirs = library.AutoModelForImageClassification.from_pretrained(folder).eval()
+        labels = [theirs.config.id2label[i] for i in range(3)]
+        processor = library.AutoImageProcessor.from_pretrained(folder, use_fast=False)
+    else:
+        theirs = library.create_model(f"local-dir:{folder}", pretrained=True).eval()
+        labels = theirs.pretrained_cfg["label_names"]
+        settings = library.data.resolve_model_data_config(theirs)
+        transform = library.data.create_transform(**settings, is_training=False)
+    assert list(labels) == names
+
+    photo = np.random.default_rng(0).integers(0, 256, (50, 60, 3)).astype("uint8")
+    ours = to_numpy(model.preprocessor(photo))
+    if format == "hf":
+        prepared = processor(photo, return_tensors="np")["pixel_values"][0].transpose(1, 2, 0)
+    else:
+        prepared = transform(Image.fromarray(photo)).numpy().transpose(1, 2, 0)
+    assert (np.abs(prepared - ours) * np.array(model.preprocessor.std)).max() < 2.01 / 255
+
+    with torch.no_grad():
+        output = theirs(torch.tensor(pixels.transpose(0, 3, 1, 2)))
+    expected = (output.logits if format == "hf" else output).numpy()
+    assert np.abs(untrained - expected).max() > 1e-3
+    np.testing.assert_allclose(to_numpy(model(pixels)), expected, atol=1e-4)
