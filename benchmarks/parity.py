@@ -84,7 +84,7 @@ CASES = [
     Case("transformers", "Dinov2Model B/14", (224, 280)),
     Case("transformers", "Dinov2ForImageClassification B/14", (224, 280), LABELS),
     Case("transformers", "Dinov2WithRegistersModel B/14", (224, 280)),
-    Case("transformers", "CLIPVisionModel B/16", (224, 336), {"patch_size": 16}),
+    Case("transformers", "CLIPVisionModel B/16", (224, 336)),
     Case("transformers", "SiglipVisionModel B/16", (224, 384)),
     Case("transformers", "SiglipForImageClassification B/16", (224, 384), LABELS),
 ]

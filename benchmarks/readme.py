@@ -6,7 +6,7 @@ timed comes from results/*.csv, which the other benchmarks write.
 
 import re
 
-from benchmarks.common import RESULTS, ROOT, read_rows
+from benchmarks.common import BACKENDS, RESULTS, ROOT, read_rows
 
 README = ROOT / "README.md"
 # What Dosovitskiy et al. 2021, table 1, give.
@@ -114,6 +114,45 @@ def patch_embedding(rows):
     return table(("backend", "step", "reshape + matmul, s", "convolution, s", "speed"), lines)
 
 
+def loading(rows):
+    """Seconds and memory, the peers first."""
+    lines = [
+        (
+            f"**{r['library']}**, {r['backend']}" if r["library"] == "keras_vit" else r["library"],
+            r["seconds"],
+            f"{int(r['peak_mb']):,}",
+            r["over_model"],
+        )
+        for r in rows
+    ]
+    return table(("", "seconds", "peak, MB", "peak / size of the weights"), lines)
+
+
+def parity(rows):
+    """The largest differences: by precision in all, and every one folded away below."""
+    worst = {}
+    for row in rows:
+        found = worst.setdefault(row["precision"], [])
+        found.append((float(row["difference"]), float(row["largest_output"])))
+    lines = [
+        (precision, str(len(found)), f"{max(found)[0]:.1e}", f"{max(x[1] for x in found):.1f}")
+        for precision, found in worst.items()
+    ]
+    text = table(("precision", "comparisons", "largest difference", "largest output"), lines)
+    cells = {}
+    for row in rows:
+        cell = cells.setdefault((row["source"], row["image_size"]), {})
+        cell.setdefault(row["backend"], []).append(row["difference"])
+        cell["largest_output"] = [row["largest_output"]]
+    columns = (*BACKENDS, "largest_output")
+    lines = [(*key, *(" / ".join(c.get(x, ())) for x in columns)) for key, c in cells.items()]
+    header = ("source", "pixels", *BACKENDS, "largest output")
+    return (
+        f"{text}\n<details><summary>All of them: float32 / bfloat16 / float16</summary>\n\n"
+        f"{table(header, lines)}\n</details>\n"
+    )
+
+
 def table(header, rows):
     """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
@@ -134,7 +173,8 @@ def timed(render):
     return sections
 
 
-TIMED = {r.__name__: timed(r) for r in (vit_speed, remat_memory, import_time, patch_embedding)}
+RENDERERS = (parity, loading, vit_speed, remat_memory, import_time, patch_embedding)
+TIMED = {render.__name__: timed(render) for render in RENDERERS}
 
 if __name__ == "__main__":
     main()

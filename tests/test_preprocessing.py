@@ -111,6 +111,21 @@ def test_as_the_first_layer_of_a_model_that_is_saved(tmp_path):
     assert loaded.layers[1].get_config() == layer.get_config()
 
 
+def test_inside_an_export_that_takes_bytes_of_any_size(tmp_path):
+    inputs = keras.Input((None, None, 3), dtype="uint8")
+    layer = keras_vit.Preprocessor((24, 16), crop_fraction=0.9)
+    model = keras.Model(inputs, tiny_vit()(layer(inputs)))
+    pixels = np.stack([picture(60, 41, seed) for seed in range(3)])
+    report = keras_vit.export(model, tmp_path / "saved_model", samples=pixels)
+    assert report.max_difference < 1e-4
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        loaded = tf.saved_model.load(tmp_path / "saved_model")
+        tall = picture(300, 40)[None]  # whose height is resized first, which only the call tells
+        np.testing.assert_allclose(loaded.serve(tall), to_numpy(model(tall)), atol=1e-5)
+
+
 def test_every_kind_of_picture_becomes_rgb(tmp_path):
     rgb = Image.fromarray(picture(20, 30))
     rotated = Image.Exif()

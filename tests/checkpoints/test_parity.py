@@ -17,7 +17,7 @@ def test_outputs_are_the_library_s_at_two_sizes(case, tmp_path):
         parity.make_reference(case, folder)
         for number, size in enumerate(case.sizes):
             largest, scale = parity.difference(folder, number, size, "float32")
-            assert scale > 1  # the noise has not died on its way
+            assert scale > 0.5  # the noise has not died on its way
             assert largest < 1e-4
     finally:
         shutil.rmtree(folder)  # up to 4.5 GB each
