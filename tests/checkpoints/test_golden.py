@@ -11,6 +11,7 @@ from tests.helpers import to_numpy
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "checkpoints"
 CASES = sorted(path.parent.name for path in GOLDEN.glob("*/expected.npz"))
+RESAMPLED = [case for case in CASES if "other_output" in np.load(GOLDEN / case / "expected.npz")]
 
 
 def source(case):
@@ -51,3 +52,13 @@ def test_equals_the_library_that_wrote_it(case):
     if "logits" in expected and "pre_logits" in expected:
         inner = keras.Model(model.input, model.get_layer("head").input)
         np.testing.assert_allclose(to_numpy(inner(images)), expected["pre_logits"], atol=1e-4)
+
+
+@pytest.mark.parametrize("case", RESAMPLED)
+def test_another_size_is_resampled_as_the_library_does(case):
+    expected = np.load(GOLDEN / case / "expected.npz")
+    images = expected["other_images"]
+    size = images.shape[1:3]
+    model = keras_vit.from_pretrained(source(case), **{**arguments(case), "image_size": size})
+    assert model.load_report.resampled == ["position_embedding/grid"]
+    np.testing.assert_allclose(to_numpy(model(images)), expected["other_output"], atol=1e-4)

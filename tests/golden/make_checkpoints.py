@@ -5,7 +5,8 @@
 
 The second needs checkouts of github.com/google-research/big_vision and vision_transformer. Each
 folder holds a checkpoint and `expected.npz`: `made_with`, `images` (B, H, W, C) as the model takes
-them, and what came out: `block00` ..., `norm`, `pre_logits` and, with a head, `logits`.
+them, and what came out: `block00` ..., `norm`, `pre_logits` and, with a head, `logits`. Of timm and
+transformers also `other_images`, of another size, and the model's `other_output` for them.
 """
 
 import json
@@ -58,6 +59,8 @@ def watch(blocks, found):
 def pixels(height, width):
     return np.random.default_rng(0).uniform(-1, 1, (2, height, width, 3)).astype("float32")
 
+
+OTHER = (40, 48)  # a size to which positions are resampled, one side more than the other
 
 # timm
 
@@ -123,7 +126,13 @@ def make_timm():
         again = timm.create_model(f"local-dir:{target}", pretrained=True).eval()
         x = torch.tensor(images.transpose(0, 3, 1, 2))
         assert torch.equal(again(x), model(x)), case
-        save(case, images, timm_outputs(model, images), versions)
+        found = timm_outputs(model, images)
+        other = timm.create_model(f"local-dir:{target}", pretrained=True, img_size=OTHER).eval()
+        found["other_images"] = pixels(*OTHER)
+        with torch.no_grad():
+            x = torch.tensor(found["other_images"].transpose(0, 3, 1, 2))
+            found["other_output"] = other(x)
+        save(case, images, found, versions)
     make_files(images, versions)
 
 
@@ -249,6 +258,14 @@ def make_transformers():
         with torch.no_grad():
             output = runner(x, **arguments)
         found.update(read(output))
+        if case not in ("hf_mae", "hf_vit_wide"):  # whose own code resamples squares alone
+            found["other_images"] = pixels(*OTHER)
+            x = torch.tensor(found["other_images"].transpose(0, 3, 1, 2))
+            arguments = {} if "dinov2" in case else {"interpolate_pos_encoding": True}
+            kept = dict(found)
+            with torch.no_grad():
+                kept["other_output"] = list(read(runner(x, **arguments)).values())[-1]
+            found = kept  # without what the hooks saw this time
         if case.startswith("hf_clip") or found["norm"].ndim == 2:
             del found["norm"]  # CLIP normalises the class token alone
         target = folder(case)

@@ -145,7 +145,7 @@ HF_DINOV2_REGISTERS = Names(
         *_HF_ENDS,
     ),
     dropped=_MASK_TOKEN,
-    position_resample="hf",
+    position_resample="timm",  # transformers: antialias=True, in this class alone
 )
 
 # transformers: CLIP, SigLIP and SigLIP 2 share the blocks.
