@@ -103,7 +103,17 @@ _WITHOUT_EFFECT = """
     return_dict stage_names text_config torch_dtype torchscript transformers_version
     use_bfloat16 use_mask_token use_swiglu_ffn vision_config
 """
-WITHOUT_EFFECT = frozenset(_WITHOUT_EFFECT.split())
+# Old configurations spell out what concerns the generation of text, even those of image towers.
+_OF_TEXT = """
+    bad_words_ids begin_suppress_tokens cross_attention_hidden_size decoder_start_token_id
+    diversity_penalty do_sample dropout early_stopping encoder_no_repeat_ngram_size
+    exponential_decay_length_penalty finetuning_task forced_bos_token_id forced_eos_token_id
+    length_penalty max_length min_length no_repeat_ngram_size num_beam_groups num_beams
+    num_return_sequences output_scores prefix remove_invalid_values repetition_penalty
+    return_dict_in_generate sep_token_id suppress_tokens task_specific_params temperature
+    tf_legacy_loss tie_encoder_decoder tie_word_embeddings tokenizer_class top_k top_p typical_p
+"""
+WITHOUT_EFFECT = frozenset((_WITHOUT_EFFECT + _OF_TEXT).split())
 # What a class assumes where its config.json is silent.
 DEFAULTS = {
     "vit": {"layer_norm_eps": 1e-12, "hidden_act": "gelu", "num_attention_heads": 12},
@@ -153,12 +163,13 @@ def _describe_transformers(config, processor):
     _refuse(tower, "pooler_act", ("tanh", None))
     _refuse(tower, "vision_use_head", (True, None))
     _refuse(tower, "apply_layernorm", (True, None))
+    _refuse(tower, "pruned_heads", ({}, None))
     if architecture == "CLIPForImageClassification":
         raise CheckpointError(
             "The head of CLIPForImageClassification reads tokens that were not normalised; no "
             "model here does. Load the CLIP model that it was made of and train a head."
         )
-    known = {*FIELDS, *WITHOUT_EFFECT, "pooler_act", "vision_use_head"}
+    known = {*FIELDS, *WITHOUT_EFFECT, "pooler_act", "pruned_heads", "vision_use_head"}
     found = Description(unread=sorted(set(tower) - known))
     for name, argument in FIELDS.items():
         if tower.get(name) is not None:

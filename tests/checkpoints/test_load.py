@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import keras_vit
-from keras_vit.checkpoints import sources
+from keras_vit.checkpoints import configs, sources
 from keras_vit.checkpoints.files import CheckpointError, open_file
 from keras_vit.checkpoints.patches import resample_patches
 from keras_vit.checkpoints.save import write_safetensors
@@ -319,3 +319,27 @@ def test_a_published_file_is_held_against_its_hash(tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "original_hashes", lambda: {published.name: start})
     keras_vit.from_pretrained(published, **arguments)
     keras_vit.from_pretrained(path, **arguments)  # any other name says nothing
+
+
+def test_old_configurations_leave_nothing_unread():
+    """transformers 4 wrote what concerns the generation of text into every configuration."""
+    tower = {
+        "_name_or_path": "",
+        "bad_words_ids": None,
+        "hidden_act": "quick_gelu",
+        "hidden_size": 768,
+        "image_size": 224,
+        "length_penalty": 1.0,
+        "patch_size": 16,
+        "pruned_heads": {},
+        "temperature": 1.0,
+        "torch_dtype": None,
+    }
+    clip = {"model_type": "clip", "architectures": ["CLIPModel"], "vision_config": tower}
+    found = configs.describe({**clip, "text_config": {}, "projection_dim": 512})
+    assert found.unread == []
+    assert found.arguments["mlp"] == "quick_gelu" and found.arguments["pooling"] == "token"
+    assert configs.describe({**clip, "vision_config": {**tower, "new": 1}}).unread == ["new"]
+    pruned = {**tower, "pruned_heads": {"0": [1]}}
+    with pytest.raises(CheckpointError, match="pruned_heads cannot be honoured"):
+        configs.describe({**clip, "vision_config": pruned})
