@@ -14,9 +14,10 @@ import numpy as np
 import keras_vit
 from training import data, recipe, report
 from training.augment import augmentation
+from training.averages import EvaluateAverage
 from training.callbacks import Checkpoint, Metrics, ReseedEveryEpoch, StopOnNaN, restore
 from training.folder import RunFolder, choose
-from training.optimizers import adamw
+from training.optimizers import optimizer
 from training.progress import ProgressOfRun, clock
 from training.tables import Recipe
 
@@ -98,19 +99,11 @@ def build(plan, splits):
             f"{splits.train.images.shape[1:]}. Received: a model for {model.input.shape[1:]}"
         )
     steps = data.steps_per_epoch(splits.train, plan.train.batch_size)
-    table = plan.optimizer
-    optimizer = adamw(
-        model,
-        table.learning_rate,
-        table.weight_decay,
-        table.warmup_steps,
-        steps * plan.train.epochs,
-        table.clip_norm,
-    )
+    rule = optimizer(model, steps * plan.train.epochs, **vars(plan.optimizer))
     loss = keras.losses.CategoricalCrossentropy(
         from_logits=True, label_smoothing=plan.train.label_smoothing
     )
-    model.compile(optimizer, loss, metrics=["accuracy"])
+    model.compile(rule, loss, metrics=["accuracy"])
     return model
 
 
@@ -131,8 +124,9 @@ def fit(job):
     mixup_alpha = strengths.pop("mixup")
     augment = augmentation(**strengths)
     epochs = range(job.first_epoch, train.epochs)
-    if not epochs:
-        return  # it was stopped after its last epoch
+    if not epochs:  # it was stopped after its last epoch
+        job.model.optimizer.finalize_variable_values(job.model.trainable_variables)
+        return
     progress = ProgressOfRun(train.epochs, job.first_epoch, steps, train.batch_size)
     try:
         job.model.fit(
@@ -152,6 +146,7 @@ def fit(job):
             shuffle=False,  # the pipeline does
             verbose=0,
             callbacks=[
+                *([EvaluateAverage()] if job.recipe.optimizer.ema else []),
                 ReseedEveryEpoch(train.seed),
                 StopOnNaN(job.folder.checkpoint),
                 progress,

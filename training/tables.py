@@ -5,6 +5,7 @@ import inspect
 from dataclasses import dataclass, field
 
 import keras_vit
+from training import optimizers
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
@@ -89,26 +90,50 @@ class AugmentTable:
 
 @dataclass(frozen=True)
 class OptimizerTable:
-    """[optimizer]: AdamW and its rates (see `training.optimizers.adamw`).
+    """[optimizer]: the rule of the updates and its rates (see `training.optimizers.optimizer`).
 
     Attributes:
+        name: "adamw", "lion", "muon" or "sgd".
         learning_rate: the highest rate, at the end of the warm-up.
+        schedule: "cosine", "linear", "rsqrt" or "constant", what follows the warm-up.
+        warmup_steps: batches of linear growth before it.
+        cooldown_steps: last batches over which the rate is brought down to 0 besides.
         weight_decay: of matrices; biases, norms, layer scales, tokens and positions have none.
-        warmup_steps: steps of linear growth before the cosine.
+        beta_2: how long "adamw" and "lion" remember; 0 for their own default.
         clip_norm: largest norm of the whole gradient; 0 for no clipping.
+        layer_decay: how much slower every layer learns than the next one; 1 for all alike.
+        accumulate: batches whose gradients are averaged for one update.
+        ema: momentum of the average of the weights, which is what is validated, judged and
+            exported; 0 for none.
     """
 
     learning_rate: float
-    weight_decay: float = 0.0
+    name: str = "adamw"
+    schedule: str = "cosine"
     warmup_steps: int = 0
+    cooldown_steps: int = 0
+    weight_decay: float = 0.0
+    beta_2: float = 0.0
     clip_norm: float = 0.0
+    layer_decay: float = 1.0
+    accumulate: int = 1
+    ema: float = 0.0
 
     def __post_init__(self):
         rate = self.learning_rate
         _require(0 < rate < float("inf"), "optimizer.learning_rate", "above 0", rate)
-        for name in ("weight_decay", "warmup_steps", "clip_norm"):
-            value = getattr(self, name)
-            _require(0 <= value < float("inf"), f"optimizer.{name}", "0 or more", value)
+        for key, known in (("name", optimizers.NAMES), ("schedule", optimizers.SHAPES)):
+            value = getattr(self, key)
+            _require(value in known, f"optimizer.{key}", f"one of {', '.join(known)}", value)
+        for key in ("weight_decay", "warmup_steps", "cooldown_steps", "clip_norm"):
+            value = getattr(self, key)
+            _require(0 <= value < float("inf"), f"optimizer.{key}", "0 or more", value)
+        for key in ("beta_2", "ema"):
+            value = getattr(self, key)
+            _require(0 <= value < 1, f"optimizer.{key}", "in [0, 1)", value)
+        decay = self.layer_decay
+        _require(0 < decay <= 1, "optimizer.layer_decay", "in (0, 1]", decay)
+        _require(self.accumulate > 0, "optimizer.accumulate", "positive", self.accumulate)
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,24 @@
 import keras
 import numpy as np
 import pytest
+from keras import ops
 
 import keras_vit
-from training.optimizers import adamw, warmup_cosine
+from training.averages import EvaluateAverage
+from training.optimizers import NAMES, LayerwiseAdamW, WarmupSchedule, layer_shares, optimizer
+
+MATRICES = {
+    "patch_embedding/projection/kernel",
+    "block00/attention/qkv/kernel",
+    "block00/attention/proj/kernel",
+    "block00/mlp/fc1/kernel",
+    "block00/mlp/fc2/kernel",
+    "head/dense/kernel",
+}
 
 
-def model():
-    return keras_vit.VisionTransformer(
+def model(**arguments):
+    small = dict(
         num_classes=3,
         image_size=8,
         patch_size=4,
@@ -19,39 +30,204 @@ def model():
         layer_scale=0.1,
         qk_norm=True,
     )
+    return keras_vit.VisionTransformer(**{**small, **arguments})
 
 
-def test_only_matrices_decay():
+def values(model):
+    return {v.path: ops.convert_to_numpy(v).copy() for v in model.trainable_variables}
+
+
+def apply(found, vit, gradient):
+    """One update with the same gradient everywhere."""
+    gradients = [ops.full(v.shape, gradient) for v in vit.trainable_variables]
+    found.apply(gradients, vit.trainable_variables)
+
+
+def constant(vit, **arguments):
+    return optimizer(vit, total_steps=100, schedule="constant", **arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"name": name} for name in NAMES] + [{"layer_decay": 0.999999}], ids=str
+)
+def test_only_matrices_decay(arguments):
     vit = model()
     for variable in vit.trainable_variables:
         variable.assign(np.ones(variable.shape))
-    optimizer = adamw(vit, 0.1, 0.5, warmup_steps=0, total_steps=10, clip_norm=0.0)
-    zeros = [keras.ops.zeros(variable.shape) for variable in vit.trainable_variables]
-    optimizer.apply(zeros, vit.trainable_variables)
-    shrunk = {v.path for v in vit.trainable_variables if np.max(keras.ops.convert_to_numpy(v)) < 1}
-    assert shrunk == {
-        "patch_embedding/projection/kernel",
-        "block00/attention/qkv/kernel",
-        "block00/attention/proj/kernel",
-        "block00/mlp/fc1/kernel",
-        "block00/mlp/fc2/kernel",
-        "head/dense/kernel",
-    }
+    apply(constant(vit, learning_rate=0.1, weight_decay=0.5, **arguments), vit, 0.0)
+    after = values(vit)
+    assert {path for path, value in after.items() if value.max() < 1} == MATRICES
+    np.testing.assert_allclose(after["head/dense/kernel"], 1 - 0.1 * 0.5, rtol=1e-5)
 
 
-def test_schedule_rises_linearly_and_falls_by_a_cosine():
-    schedule = warmup_cosine(2.0, warmup_steps=10, total_steps=110)
-    rates = [float(schedule(step)) for step in (0, 5, 10, 35, 60, 110)]
-    expected = [0, 1, 2, 1 + np.cos(np.pi / 4), 1, 0]
-    np.testing.assert_allclose(rates, expected, atol=1e-6)
-    assert float(warmup_cosine(2.0, 0, 10)(0)) == 2.0
+def test_the_probe_of_attention_pooling_does_not_decay():
+    vit = model(pooling="map")
+    vit.get_layer("pool").probe.assign(np.ones(vit.get_layer("pool").probe.shape))
+    apply(constant(vit, learning_rate=0.1, weight_decay=0.5), vit, 0.0)
+    assert values(vit)["pool/probe"].min() == 1
 
 
-def test_a_warm_up_as_long_as_the_run_is_refused():
-    with pytest.raises(ValueError, match="warmup_steps=10, 10 steps"):
-        warmup_cosine(2.0, warmup_steps=10, total_steps=10)
+def test_every_layer_has_its_rate():
+    vit = model(depth=3)
+    shares = dict(zip(values(vit), layer_shares(vit, 0.5), strict=True))
+    assert shares["head/dense/bias"] == shares["norm/gamma"] == 1
+    assert shares["block02/mlp/fc1/kernel"] == 0.5
+    assert shares["block00/norm1/beta"] == 0.5**3
+    for path in ("patch_embedding/projection/kernel", "class_token/tokens", "registers/tokens"):
+        assert shares[path] == 0.5**4
+    assert shares["position_embedding/grid"] == 0.5**4
+
+    # The first step of Adam is as long as its rate, whatever the gradient.
+    before = values(vit)
+    apply(constant(vit, learning_rate=1e-2, layer_decay=0.5), vit, 3.0)
+    for path, value in values(vit).items():
+        np.testing.assert_allclose(before[path] - value, 1e-2 * shares[path], rtol=1e-3)
+
+
+def test_rates_by_layer_without_decay_are_adamw():
+    plain, layered = model(), model()
+    for ours, theirs in zip(plain.weights, layered.weights, strict=True):
+        theirs.assign(ops.copy(ours))
+    settings = dict(learning_rate=1e-2, weight_decay=0.1, clip_norm=1.0)
+    one, other = constant(plain, **settings), constant(layered, **settings, layer_decay=0.9)
+    assert isinstance(other, LayerwiseAdamW)
+    other.shares = [1.0] * len(other.shares)
+    for gradient in (0.3, -0.1, 0.2):
+        apply(one, plain, gradient)
+        apply(other, layered, gradient)
+    for path, value in values(plain).items():
+        np.testing.assert_allclose(values(layered)[path], value, atol=1e-6, err_msg=path)
+
+
+def test_rates_by_layer_train_and_are_saved(tmp_path):
+    vit = model()
+    vit.compile(constant(vit, layer_decay=0.5, weight_decay=0.1), "mse")
+    images, targets = np.ones((4, 8, 8, 3), "float32"), np.ones((4, 3), "float32")
+    vit.fit(images, targets, verbose=0)
+    vit.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.optimizer.get_config() == vit.optimizer.get_config()
+    vit.fit(images, targets, verbose=0)
+    loaded.fit(images, targets, verbose=0)
+    for path, value in values(vit).items():
+        np.testing.assert_allclose(values(loaded)[path], value, atol=1e-6, err_msg=path)
+    with pytest.raises(ValueError, match="an entry for each trainable variable. Received: 2"):
+        LayerwiseAdamW(shares=[1, 1], decays=[True, True]).build(vit.trainable_variables)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_optimizer_learns(name):
+    vit = model()
+    rng = np.random.default_rng(0)
+    images, labels = rng.normal(size=(32, 8, 8, 3)).astype("float32"), rng.integers(0, 3, 32)
+    rate = {"adamw": 1e-2, "lion": 3e-3, "muon": 1e-2, "sgd": 1e-1}[name]
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    vit.compile(constant(vit, name=name, learning_rate=rate, clip_norm=1.0), loss)
+    history = vit.fit(images, labels, batch_size=16, epochs=20, verbose=0).history["loss"]
+    assert history[-1] < 0.9 * history[0]
+
+
+def test_accumulated_batches_are_one_large_one():
+    """Also under a schedule, whose steps are batches."""
+    whole, parts = model(), model()
+    for ours, theirs in zip(whole.weights, parts.weights, strict=True):
+        theirs.assign(ops.copy(ours))
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(8, 8, 8, 3)).astype("float32")
+    targets = rng.normal(size=(8, 3)).astype("float32")
+    settings = dict(total_steps=40, schedule="constant", learning_rate=1e-2, clip_norm=1.0)
+    whole.compile(optimizer(whole, **settings), "mse")
+    parts.compile(optimizer(parts, **settings, accumulate=4), "mse")
+    whole.fit(images, targets, batch_size=8, epochs=3, shuffle=False, verbose=0)
+    parts.fit(images, targets, batch_size=2, epochs=3, shuffle=False, verbose=0)
+    for path, value in values(whole).items():
+        np.testing.assert_allclose(values(parts)[path], value, atol=2e-5, err_msg=path)
+    linear = optimizer(parts, total_steps=40, schedule="linear", learning_rate=1.0, accumulate=4)
+    linear.build(parts.trainable_variables)
+    for _ in range(10):
+        apply(linear, parts, 0.0)
+    np.testing.assert_allclose(float(linear.learning_rate), 0.75, rtol=1e-6)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_the_average_is_evaluated_and_left_at_the_end(accumulate):
+    vit = model()
+    found = constant(vit, learning_rate=1e-2, ema=0.5, accumulate=accumulate)
+    vit.compile(found, "mse")
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(8, 8, 8, 3)).astype("float32")
+    targets = rng.normal(size=(8, 3)).astype("float32")
+    seen, averages = [], []
+
+    class Watch(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if accumulate > 1 and batch % 2 == 0:
+                return
+            if keras.backend.backend() == "jax":
+                vit.jax_state_sync()
+            seen.append(values(vit)["head/dense/kernel"])
+
+        def on_epoch_end(self, epoch, logs=None):
+            averages.append(logs["val_loss"])
+
+    arguments = dict(batch_size=8 // (2 * accumulate), shuffle=False, verbose=0)
+    vit.fit(
+        images,
+        targets,
+        epochs=3,
+        validation_data=(images, targets),
+        callbacks=[Watch(), EvaluateAverage()],
+        **arguments,
+    )
+    expected = seen[0]
+    for value in seen[1:]:
+        expected = 0.5 * expected + 0.5 * value
+    if accumulate == 1:
+        np.testing.assert_allclose(values(vit)["head/dense/kernel"], expected, atol=1e-5)
+    # What fit left is what the last validation saw, and is not what training went on with.
+    np.testing.assert_allclose(vit.evaluate(images, targets, verbose=0), averages[-1], rtol=1e-5)
+    assert np.abs(values(vit)["head/dense/kernel"] - seen[-1]).max() > 1e-4
+    for variable in found.variables:  # nor was any of them given away with the model's arrays
+        assert np.isfinite(ops.convert_to_numpy(variable)).all()
+
+
+def test_evaluating_an_average_needs_one():
+    vit = model()
+    vit.compile("adam", "mse")
+    with pytest.raises(ValueError, match="use_ema=True. Received: Adam"):
+        EvaluateAverage().set_model(vit)
+
+
+def test_schedules():
+    def rates(steps, *arguments, **named):
+        return [float(WarmupSchedule(*arguments, **named)(step)) for step in steps]
+
+    found = rates((0, 5, 10, 35, 60, 110), 2.0, 110, 10)
+    np.testing.assert_allclose(found, [0, 1, 2, 1 + np.cos(np.pi / 4), 1, 0], atol=1e-6)
+    np.testing.assert_allclose(rates((0, 25, 100), 2.0, 100, shape="linear"), [2, 1.5, 0])
+    found = rates((0, 50, 90, 95, 100), 2.0, 100, shape="constant", cooldown_steps=10)
+    np.testing.assert_allclose(found, [2, 2, 2, 1, 0])
+    found = rates((5, 10, 110, 310), 2.0, 1000, 10, "rsqrt", timescale=100)
+    np.testing.assert_allclose(found, [1, 2, 2 / np.sqrt(2), 1], rtol=1e-6)
+    schedule = WarmupSchedule(2.0, 100, 10, "rsqrt", 5)
+    assert WarmupSchedule.from_config(schedule.get_config()).get_config() == schedule.get_config()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"warmup_steps": 60, "cooldown_steps": 40}, "warmup_steps=60, cooldown_steps=40, 100"),
+        ({"schedule": "step"}, "optimizer.schedule must be one of cosine.*Received: 'step'"),
+        ({"name": "adam"}, "optimizer.name must be one of adamw.*Received: 'adam'"),
+        ({"name": "lion", "layer_decay": 0.9}, "layer_decay needs optimizer.name='adamw'"),
+        ({"name": "muon", "beta_2": 0.9}, "beta_2 needs.*Received: beta_2=0.9, name='muon'"),
+    ],
+)
+def test_bad_input_is_explained(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        optimizer(model(), 100, **arguments)
 
 
 def test_the_whole_gradient_is_clipped():
-    assert adamw(model(), 0.1, 0.0, 0, 10, clip_norm=0.5).global_clipnorm == 0.5
-    assert adamw(model(), 0.1, 0.0, 0, 10, clip_norm=0.0).global_clipnorm is None
+    assert optimizer(model(), 10, clip_norm=0.5).global_clipnorm == 0.5
+    assert optimizer(model(), 10).global_clipnorm is None
