@@ -32,8 +32,8 @@ def read(path, overrides=()):
     """Reads a recipe.
 
     Args:
-        path: `Path` of a .toml file with the tables [model], [data], [augment], [optimizer] and
-            [train], whose keys are the attributes in `training.tables`.
+        path: `Path` of a .toml file with the tables [model], [finetune], [data], [augment],
+            [optimizer] and [train], whose keys are the attributes in `training.tables`.
         overrides: strings "table.key=value"; the value as in TOML, or a bare string.
 
     Returns:

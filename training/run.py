@@ -92,7 +92,7 @@ def prepare(name, overrides=(), run_dir=None, resume=False, new=False):
 def build(plan, splits):
     """The compiled model of a recipe; a ValueError where it does not fit the data."""
     keras.utils.set_random_seed(plan.train.seed)
-    model = plan.model.build(plan.train.precision)
+    model = plan.model.build(plan.train.precision, plan.finetune)
     if model.input.shape[1:] != splits.train.images.shape[1:]:
         raise ValueError(
             "model.image_size and model.num_channels must be those of the data, "

@@ -37,10 +37,43 @@ class ModelTable:
         """The arguments in force: those of the recipe over the variant's defaults."""
         return self.valid_arguments() | self.arguments
 
-    def build(self, precision):
-        """The model, on pixels 0..255, with weights drawn from Keras' global seed."""
-        variant = getattr(keras_vit, self.variant)
-        return variant(**self.arguments, include_preprocessing=True, dtype=precision)
+    def build(self, precision, finetune):
+        """The model, on pixels 0..255: its weights drawn from Keras' global seed, or loaded."""
+        settings = {**self.arguments, "include_preprocessing": True, "dtype": precision}
+        if not finetune.source:
+            return getattr(keras_vit, self.variant)(**settings)
+        model = keras_vit.from_pretrained(finetune.source, **settings)
+        config, own = model.get_config(), self.all_arguments()
+        for key in ("width", "depth", "num_heads", "mlp_dim"):
+            _require(
+                config[key] == own[key],
+                "model.variant",
+                f"that of finetune.source, which has {key}={config[key]}",
+                f"{self.variant} with {key}={own[key]}",
+            )
+        if finetune.train == "head":
+            for layer in model.layers:
+                layer.trainable = layer.name == "head"
+        return model
+
+
+@dataclass(frozen=True)
+class FinetuneTable:
+    """[finetune]: whose weights a run starts from, and which of them it trains.
+
+    Attributes:
+        source: what `keras_vit.from_pretrained` takes, whose own configuration then decides
+            everything that [model] does not say; "" for new weights.
+        train: "all", or "head" for a linear probe.
+    """
+
+    source: str = ""
+    train: str = "all"
+
+    def __post_init__(self):
+        _require(self.train in ("all", "head"), "finetune.train", "all or head", self.train)
+        probes = self.train == "head" and not self.source
+        _require(not probes, "finetune.source", "set where only the head is trained", self.source)
 
 
 @dataclass(frozen=True)
@@ -169,6 +202,7 @@ class Recipe:
     """Everything that a run is made from."""
 
     model: ModelTable
+    finetune: FinetuneTable
     data: DataTable
     augment: AugmentTable
     optimizer: OptimizerTable
@@ -177,8 +211,9 @@ class Recipe:
     def as_dict(self):
         """All tables with every value that is in force, as a recipe file would have them."""
         tables = dataclasses.asdict(self)
-        # TOML has no None: an argument that is left out is None by default.
-        arguments = self.model.all_arguments()
+        # TOML has no None: an argument that is left out is None by default, or as its source says.
+        table = self.model
+        arguments = table.arguments if self.finetune.source else table.all_arguments()
         set_arguments = {key: value for key, value in arguments.items() if value is not None}
         return tables | {"model": {"variant": self.model.variant, **set_arguments}}
 
