@@ -14,6 +14,7 @@ from training.augment import mixup
 
 SPLIT_SEED = 0  # part of what a data set is: every run holds out the same images
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+KERAS_ARRAYS = ("x_train", "y_train", "x_test", "y_test")  # as keras.datasets names them
 
 
 class Split(NamedTuple):
@@ -41,7 +42,8 @@ def load(source, validation, num_classes):
 
     Args:
         source: "digits" (scikit-learn's 1,797 handwritten digits, 8x8 pixels, 20 % of them test
-            images), or "npz:PATH" with arrays train_images, train_labels, test_images, test_labels.
+            images), or "npz:PATH" with arrays train_images, train_labels, test_images, test_labels,
+            or x_train, y_train, x_test, y_test.
         validation: float in (0, 1), share of every class's training images to hold out.
         num_classes: int, K; labels must lie in [0, K).
 
@@ -170,14 +172,19 @@ def _npz(path):
     if not path.is_file():
         raise ValueError(f"data.source must name an existing .npz file. Received: npz:{path}")
     with np.load(path, allow_pickle=False) as file:
-        missing = [name for name in ARRAYS if name not in file]
+        names = KERAS_ARRAYS if KERAS_ARRAYS[0] in file else ARRAYS
+        missing = [name for name in names if name not in file]
         if missing:
             raise ValueError(
-                f"{path} must hold the arrays {', '.join(ARRAYS)}. "
+                f"{path} must hold the arrays {', '.join(names)}. "
                 f"Missing: {', '.join(missing)}. Received: {', '.join(file)}"
             )
-        arrays = [file[name] for name in ARRAYS]
-    return Split(*arrays[:2]), Split(*arrays[2:])
+        train_images, train_labels, test_images, test_labels = (file[name] for name in names)
+    # Keras's own data sets have labels of shape (N, 1).
+    train_labels, test_labels = (
+        x[:, 0] if x.ndim == 2 and x.shape[1] == 1 else x for x in (train_labels, test_labels)
+    )
+    return Split(train_images, train_labels), Split(test_images, test_labels)
 
 
 def _check(split, name, num_classes):

@@ -130,3 +130,16 @@ def test_sources_that_are_none(tmp_path):
         data.load(write(tmp_path / "a.npz"), 0.01, 4)
     with pytest.raises(ValueError, match=r"batch_size=2000, 1295 images"):
         data.steps_per_epoch(digits().train, 2000)
+
+
+def test_npz_with_the_names_of_keras(tmp_path):
+    """keras.datasets gives labels of shape (N, 1)."""
+    path = tmp_path / "keras.npz"
+    with np.load(write(tmp_path / "a.npz").removeprefix("npz:")) as file:
+        arrays = [file[name] for name in data.ARRAYS]
+    arrays[1], arrays[3] = arrays[1][:, None], arrays[3][:, None]
+    np.savez(path, **dict(zip(data.KERAS_ARRAYS, arrays, strict=True)))
+    one, other = data.load(f"npz:{path}", 0.2, 4), data.load(f"npz:{tmp_path}/a.npz", 0.2, 4)
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_array_equal(a.images, b.images)
+        np.testing.assert_array_equal(a.labels, b.labels)
