@@ -1,7 +1,49 @@
-"""Averages of the weights, judged while training goes on with the weights themselves."""
+"""Averages of the weights, judged and saved while training goes on with the weights themselves."""
+
+import contextlib
 
 import keras
 from keras import ops
+
+
+def keeps_average(model):
+    """Whether a compiled model's optimizer keeps an average of the weights."""
+    return bool(_optimizer(model).use_ema)
+
+
+@contextlib.contextmanager
+def averaged(model):
+    """Within it the model has the optimizer's average of its weights; then its own, exactly.
+
+    Args:
+        model: compiled `keras.Model`.
+
+    Raises:
+        ValueError: where the optimizer keeps no average.
+    """
+    optimizer = _optimizer(model)
+    if not optimizer.use_ema:
+        raise ValueError(
+            "An average of the weights needs an optimizer that keeps one: use_ema=True. "
+            f"Received: {type(optimizer).__name__} with use_ema=False"
+        )
+    kept = [ops.convert_to_numpy(variable).copy() for variable in model.trainable_variables]
+    optimizer.finalize_variable_values(model.trainable_variables)
+    unshare(model)
+    try:
+        yield kept
+    finally:
+        for variable, value in zip(model.trainable_variables, kept, strict=True):
+            variable.assign(value)
+
+
+def unshare(model):
+    """Gives the model arrays of its own after Keras has put the optimizer's averages into it.
+
+    JAX gives a model's arrays away while it trains or evaluates; the averages must not be these.
+    """
+    for variable in model.trainable_variables:
+        variable.assign(ops.copy(variable))
 
 
 class EvaluateAverage(keras.callbacks.Callback):
@@ -11,32 +53,16 @@ class EvaluateAverage(keras.callbacks.Callback):
     TensorFlow rounds them. `model.fit` itself leaves the average in the model at its end.
     """
 
-    def set_model(self, model):
-        super().set_model(model)
-        optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-        if not optimizer.use_ema:
-            raise ValueError(
-                "EvaluateAverage needs an optimizer that keeps one: use_ema=True. "
-                f"Received: {type(optimizer).__name__} with use_ema=False"
-            )
-        self._optimizer = optimizer
-        self._kept = None
-
     def on_test_begin(self, logs=None):
-        variables = self.model.trainable_variables
-        self._kept = [ops.convert_to_numpy(variable).copy() for variable in variables]
-        self._optimizer.finalize_variable_values(variables)
-        self._unshare()
+        self._within = contextlib.ExitStack()
+        self._within.enter_context(averaged(self.model))
 
     def on_test_end(self, logs=None):
-        for variable, value in zip(self.model.trainable_variables, self._kept, strict=True):
-            variable.assign(value)
-        self._kept = None
+        self._within.close()
 
     def on_train_end(self, logs=None):
-        self._unshare()  # Keras has put the averages into the model
+        unshare(self.model)
 
-    def _unshare(self):
-        """JAX gives the model's arrays away while it evaluates; the averages must not be these."""
-        for variable in self.model.trainable_variables:
-            variable.assign(ops.copy(variable))
+
+def _optimizer(model):
+    return getattr(model.optimizer, "inner_optimizer", model.optimizer)

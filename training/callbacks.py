@@ -2,13 +2,19 @@
 
 import json
 import os
+import shutil
 import zipfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import keras
 import numpy as np
 
-POSITION = "training.json"  # a member of the checkpoint's archive, so both are written as one
+from training.averages import averaged, keeps_average
+
+# Members of the checkpoint's archive, so that all is written as one.
+POSITION = "training.json"
+OWN_WEIGHTS = "own_weights.npz"
 
 
 class Diverged(ArithmeticError):
@@ -78,20 +84,36 @@ class StopOnNaN(keras.callbacks.Callback):
 class Checkpoint(keras.callbacks.Callback):
     """Writes model, optimizer and position after every epoch, whole or not at all.
 
+    Where the optimizer keeps an average of the weights, that is the model in the file, and the
+    weights that training goes on with lie beside it.
+
     Args:
         path: `Path` ending in .keras. `keras.models.load_model(path)` reads it like any other.
+        best_path: `Path` of a copy from the epoch with the highest validation accuracy.
     """
 
-    def __init__(self, path):
+    def __init__(self, path, best_path):
         super().__init__()
-        self.path = path
+        self.path, self.best_path = path, best_path
+        self.best = position(path).get("best", -1.0)  # of the epochs before, in a resumed run
 
     def on_epoch_end(self, epoch, logs=None):
         # In a name that ends in .keras too, or Keras refuses it.
         scratch = self.path.with_name(f".writing-{self.path.name}")
-        self.model.save(scratch)
+        accuracy = float((logs or {}).get("val_accuracy", -1.0))
+        is_best = accuracy > self.best
+        self.best = max(accuracy, self.best)
+        with averaged(self.model) if keeps_average(self.model) else nullcontext([]) as own_weights:
+            self.model.save(scratch)
         with zipfile.ZipFile(scratch, "a") as archive:
-            archive.writestr(POSITION, json.dumps({"epochs": epoch + 1}))
+            archive.writestr(POSITION, json.dumps({"epochs": epoch + 1, "best": self.best}))
+            if own_weights:
+                with archive.open(OWN_WEIGHTS, "w", force_zip64=True) as file:
+                    np.savez(file, *own_weights)
+        if is_best:  # first, so that no checkpoint speaks of a best one that is not there
+            best_scratch = self.best_path.with_name(f".writing-{self.best_path.name}")
+            shutil.copyfile(scratch, best_scratch)
+            replace(best_scratch, self.best_path)
         replace(scratch, self.path)
 
 
@@ -108,7 +130,19 @@ def restore(model, path):
     model.optimizer.build(model.trainable_variables)
     model.load_weights(path)
     with zipfile.ZipFile(path) as archive:
-        return json.loads(archive.read(POSITION))["epochs"]
+        if OWN_WEIGHTS in archive.namelist():
+            with archive.open(OWN_WEIGHTS) as file, np.load(file, allow_pickle=False) as arrays:
+                for variable, name in zip(model.trainable_variables, arrays, strict=True):
+                    variable.assign(arrays[name])
+    return position(path)["epochs"]
+
+
+def position(path):
+    """What a checkpoint says of the run: `epochs` behind it, `best` accuracy; {} without a file."""
+    if not Path(path).exists():
+        return {}
+    with zipfile.ZipFile(path) as archive:
+        return json.loads(archive.read(POSITION))
 
 
 def replace(scratch, path):

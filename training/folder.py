@@ -18,6 +18,7 @@ class RunFolder:
         self.path = Path(path)
         self.recipe = self.path / "recipe.toml"
         self.checkpoint = self.path / "model.keras"
+        self.best = self.path / "best.keras"
         self.metrics = self.path / "metrics.csv"
         self.curves = self.path / "curves.png"
         self.predictions = self.path / "predictions.png"

@@ -14,7 +14,7 @@ import numpy as np
 import keras_vit
 from training import data, recipe, report
 from training.augment import augmentation
-from training.averages import EvaluateAverage
+from training.averages import EvaluateAverage, unshare
 from training.callbacks import Checkpoint, Metrics, ReseedEveryEpoch, StopOnNaN, restore
 from training.folder import RunFolder, choose
 from training.optimizers import optimizer
@@ -126,6 +126,7 @@ def fit(job):
     epochs = range(job.first_epoch, train.epochs)
     if not epochs:  # it was stopped after its last epoch
         job.model.optimizer.finalize_variable_values(job.model.trainable_variables)
+        unshare(job.model)
         return
     progress = ProgressOfRun(train.epochs, job.first_epoch, steps, train.batch_size)
     try:
@@ -151,7 +152,7 @@ def fit(job):
                 StopOnNaN(job.folder.checkpoint),
                 progress,
                 Metrics(job.folder.metrics, job.first_epoch),
-                Checkpoint(job.folder.checkpoint),
+                Checkpoint(job.folder.checkpoint, job.folder.best),
             ],
         )
     finally:

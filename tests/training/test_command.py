@@ -44,6 +44,7 @@ def test_a_run_from_start_to_end(small, capsys):
         "curves.png",
         "predictions.png",
         "model.keras",
+        "best.keras",
         "saved_model",
         "result.json",
     }

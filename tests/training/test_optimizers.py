@@ -4,7 +4,7 @@ import pytest
 from keras import ops
 
 import keras_vit
-from training.averages import EvaluateAverage
+from training.averages import EvaluateAverage, averaged
 from training.optimizers import NAMES, LayerwiseAdamW, WarmupSchedule, layer_shares, optimizer
 
 MATRICES = {
@@ -194,8 +194,8 @@ def test_the_average_is_evaluated_and_left_at_the_end(accumulate):
 def test_evaluating_an_average_needs_one():
     vit = model()
     vit.compile("adam", "mse")
-    with pytest.raises(ValueError, match="use_ema=True. Received: Adam"):
-        EvaluateAverage().set_model(vit)
+    with pytest.raises(ValueError, match="use_ema=True. Received: Adam"), averaged(vit):
+        pass
 
 
 def test_schedules():

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from training import run
-from training.callbacks import Checkpoint, Diverged
+from training.callbacks import Checkpoint, Diverged, position
 
 
 class StoppedBeforeCheckpoint(Checkpoint):
@@ -26,15 +26,20 @@ def rows(job):
         return list(csv.DictReader(file))
 
 
-def test_a_stopped_run_ends_like_one_that_was_not(small, monkeypatch):
-    whole = run.prepare(small, run_dir="whole")
+@pytest.mark.parametrize(
+    "overrides",
+    [[], ["optimizer.ema=0.9", "optimizer.layer_decay=0.8", "optimizer.accumulate=2"]],
+    ids=["plain", "average"],
+)
+def test_a_stopped_run_ends_like_one_that_was_not(small, overrides, monkeypatch):
+    whole = run.prepare(small, overrides, "whole")
     untrained = weights(whole)
     run.fit(whole)
 
     with monkeypatch.context() as patch:
         patch.setattr(run, "Checkpoint", StoppedBeforeCheckpoint)
         with pytest.raises(KeyboardInterrupt):
-            run.fit(run.prepare(small, run_dir="stopped"))
+            run.fit(run.prepare(small, overrides, "stopped"))
     keras.utils.set_random_seed(99)
     resumed = run.prepare(small, run_dir="stopped", resume=True)
     assert resumed.first_epoch == 2
@@ -47,6 +52,37 @@ def test_a_stopped_run_ends_like_one_that_was_not(small, monkeypatch):
     for one, other in zip(rows(whole), rows(resumed), strict=True):
         for key, value in one.items():
             np.testing.assert_allclose(float(other[key]), float(value), rtol=1e-5, atol=1e-6)
+
+
+def test_the_file_holds_the_average_and_what_training_goes_on_with(small):
+    job = run.prepare(small, ["optimizer.ema=0.9", "train.epochs=2"], "run")
+    run.fit(job)
+    averages = weights(job)  # fit leaves them in the model
+    loaded = keras.models.load_model(job.folder.checkpoint)
+    again = run.prepare(small, ["train.epochs=3"], "run", resume=True)
+    apart = 0.0
+    for own, average, file in zip(weights(again), averages, loaded.weights, strict=True):
+        np.testing.assert_allclose(keras.ops.convert_to_numpy(file), average, atol=1e-6)
+        apart = max(apart, np.abs(own - average).max()) if own.dtype == np.float32 else apart
+    assert apart > 1e-4
+
+
+def test_the_best_epoch_is_kept_across_a_resume(small):
+    job = run.prepare(small, run_dir="run")
+    checkpoint = Checkpoint(job.folder.checkpoint, job.folder.best)
+    checkpoint.set_model(job.model)
+    job.folder.create()
+    job.model.optimizer.build(job.model.trainable_variables)
+    kept = []
+    for epoch, accuracy in enumerate([0.3, 0.5, 0.4, 0.45, 0.6]):
+        if epoch == 3:
+            checkpoint = Checkpoint(job.folder.checkpoint, job.folder.best)
+            checkpoint.set_model(job.model)
+        checkpoint.on_epoch_end(epoch, {"val_accuracy": accuracy})
+        kept.append(position(job.folder.best))
+    assert [x["epochs"] for x in kept] == [1, 2, 2, 2, 5]
+    assert position(job.folder.checkpoint) == {"epochs": 5, "best": 0.6}
+    keras.models.load_model(job.folder.best)
 
 
 def test_loss_scaling_survives(small):
@@ -73,7 +109,7 @@ def test_a_checkpoint_is_written_whole_or_not_at_all(small, monkeypatch):
         raise OSError("No space left on device")
 
     monkeypatch.setattr(job.model, "save", full_disk)
-    callback = Checkpoint(job.folder.checkpoint)
+    callback = Checkpoint(job.folder.checkpoint, job.folder.best)
     callback.set_model(job.model)
     with pytest.raises(OSError, match="No space"):
         callback.on_epoch_end(1)
