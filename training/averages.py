@@ -31,7 +31,7 @@ def averaged(model):
     optimizer.finalize_variable_values(model.trainable_variables)
     unshare(model)
     try:
-        yield kept
+        yield
     finally:
         for variable, value in zip(model.trainable_variables, kept, strict=True):
             variable.assign(value)

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from training.averages import averaged, keeps_average
+from training.lora import has_lora
 
 # Members of the checkpoint's archive, so that all is written as one.
 POSITION = "training.json"
@@ -84,8 +85,9 @@ class StopOnNaN(keras.callbacks.Callback):
 class Checkpoint(keras.callbacks.Callback):
     """Writes model, optimizer and position after every epoch, whole or not at all.
 
-    Where the optimizer keeps an average of the weights, that is the model in the file, and the
-    weights that training goes on with lie beside it.
+    Where the optimizer keeps an average of the weights, that is the model in the file, and where
+    low-rank updates are trained, these are added to the matrices. What training goes on with then
+    lies beside it.
 
     Args:
         path: `Path` ending in .keras. `keras.models.load_model(path)` reads it like any other.
@@ -103,18 +105,28 @@ class Checkpoint(keras.callbacks.Callback):
         accuracy = float((logs or {}).get("val_accuracy", -1.0))
         is_best = accuracy > self.best
         self.best = max(accuracy, self.best)
-        with averaged(self.model) if keeps_average(self.model) else nullcontext([]) as own_weights:
+        own_weights = own(self.model)
+        with averaged(self.model) if keeps_average(self.model) else nullcontext():
             self.model.save(scratch)
         with zipfile.ZipFile(scratch, "a") as archive:
             archive.writestr(POSITION, json.dumps({"epochs": epoch + 1, "best": self.best}))
             if own_weights:
                 with archive.open(OWN_WEIGHTS, "w", force_zip64=True) as file:
-                    np.savez(file, *own_weights)
+                    np.savez(file, **own_weights)
         if is_best:  # first, so that no checkpoint speaks of a best one that is not there
             best_scratch = self.best_path.with_name(f".writing-{self.best_path.name}")
             shutil.copyfile(scratch, best_scratch)
             replace(best_scratch, self.best_path)
         replace(scratch, self.path)
+
+
+def own(model):
+    """The weights that training goes on with, by path, where a saved model has others; else {}."""
+    if has_lora(model):
+        weights = [x for x in model.weights if "seed_generator" not in x.path]
+    else:
+        weights = model.trainable_variables if keeps_average(model) else []
+    return {weight.path: keras.ops.convert_to_numpy(weight) for weight in weights}
 
 
 def restore(model, path):
@@ -132,8 +144,9 @@ def restore(model, path):
     with zipfile.ZipFile(path) as archive:
         if OWN_WEIGHTS in archive.namelist():
             with archive.open(OWN_WEIGHTS) as file, np.load(file, allow_pickle=False) as arrays:
-                for variable, name in zip(model.trainable_variables, arrays, strict=True):
-                    variable.assign(arrays[name])
+                weights = {weight.path: weight for weight in model.weights}
+                for name in arrays:
+                    weights[name].assign(arrays[name])
     return position(path)["epochs"]
 
 

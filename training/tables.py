@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import keras_vit
 from training import optimizers
+from training.lora import enable_lora
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
@@ -51,7 +52,9 @@ class ModelTable:
                 f"that of finetune.source, which has {key}={config[key]}",
                 f"{self.variant} with {key}={own[key]}",
             )
-        if finetune.train == "head":
+        if finetune.train == "lora":
+            enable_lora(model, finetune.lora_rank)
+        elif finetune.train == "head":
             for layer in model.layers:
                 layer.trainable = layer.name == "head"
         return model
@@ -64,16 +67,20 @@ class FinetuneTable:
     Attributes:
         source: what `keras_vit.from_pretrained` takes, whose own configuration then decides
             everything that [model] does not say; "" for new weights.
-        train: "all", or "head" for a linear probe.
+        train: "all", "head" for a linear probe, or "lora" for low-rank updates and the head.
+        lora_rank: directions of every update.
     """
 
     source: str = ""
     train: str = "all"
+    lora_rank: int = 8
 
     def __post_init__(self):
-        _require(self.train in ("all", "head"), "finetune.train", "all or head", self.train)
-        probes = self.train == "head" and not self.source
-        _require(not probes, "finetune.source", "set where only the head is trained", self.source)
+        known = ("all", "head", "lora")
+        _require(self.train in known, "finetune.train", f"one of {', '.join(known)}", self.train)
+        of_nothing = self.train != "all" and not self.source
+        _require(not of_nothing, "finetune.source", "set where not all is trained", self.source)
+        _require(self.lora_rank > 0, "finetune.lora_rank", "positive", self.lora_rank)
 
 
 @dataclass(frozen=True)

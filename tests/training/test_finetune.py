@@ -65,6 +65,46 @@ def test_a_linear_probe_trains_the_head_alone_and_can_be_resumed(small, source):
         np.testing.assert_array_equal(_value(again.model, path), _value(job.model, path))
 
 
+@pytest.mark.parametrize("average", ["0", "0.9"])
+def test_lora_trains_few_weights_and_can_be_resumed(small, source, average):
+    folder, old = source
+    lora = ["finetune.train=lora", "finetune.lora_rank=2", f"optimizer.ema={average}"]
+    plan = settings(folder, *lora, "train.epochs=3", "model.remat=true")
+    whole = run.prepare(small, plan, "whole")
+    trained = {v.path for v in whole.model.trainable_variables}
+    assert trained == {"head/dense/kernel", "head/dense/bias"} | {
+        f"block0{i}/attention/{name}/lora_kernel_{x}"
+        for i in range(2)
+        for name in ("qkv", "proj")
+        for x in "ab"
+    }
+    pixels = np.random.default_rng(0).uniform(0, 255, (3, 8, 8, 1)).astype("float32")
+    run.fit(whole)
+    ours = to_numpy(whole.model(pixels))
+    for weight in old.weights:  # what was published is as it was
+        if weight.path.startswith("block") and "seed" not in weight.path:
+            np.testing.assert_array_equal(_value(whole.model, weight.path), to_numpy(weight))
+
+    # The file has the updates in its matrices, so anybody can load it.
+    loaded = keras.models.load_model(whole.folder.checkpoint)
+    assert not any("lora" in weight.path for weight in loaded.weights)
+    np.testing.assert_allclose(to_numpy(loaded(pixels)), ours, atol=1e-4)
+
+    # A run that is stopped after an epoch goes on with the updates, not with nothing.
+    class Stop(run.Checkpoint):
+        def on_epoch_end(self, epoch, logs=None):
+            super().on_epoch_end(epoch, logs)
+            if epoch == 0:
+                raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(run, "Checkpoint", Stop)
+        run.fit(run.prepare(small, plan, "stopped"))
+    resumed = run.prepare(small, run_dir="stopped", resume=True)
+    run.fit(resumed)
+    np.testing.assert_allclose(to_numpy(resumed.model(pixels)), ours, rtol=1e-4, atol=1e-5)
+
+
 def test_another_variant_than_the_source_is_refused(small, source):
     text = Path(small).read_text()
     Path("deep.toml").write_text(text.replace("depth = 2\n", ""))  # 12 by default
@@ -80,7 +120,7 @@ def _value(model, path):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["finetune.train=body"], "finetune.train must be all or head"),
+        (["finetune.train=body"], "finetune.train must be one of all, head, lora"),
         (["finetune.source=", "finetune.train=head"], "finetune.source must be set"),
         (["finetune.source=nobody_has_this"], "no such checkpoint"),
         (["model.mlp=swiglu"], "does not fit block00/mlp/fc1"),

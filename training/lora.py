@@ -1,0 +1,43 @@
+"""Fine-tuning by low-rank updates of the attention's projections."""
+
+import keras
+
+from keras_vit.layers import TransformerBlock
+
+
+def enable_lora(model, rank):
+    """Leaves of a model trainable only its head, and a low-rank update of every attention.
+
+    The projections to queries, keys and values, which are one matrix here, and the one behind them
+    each get `rank` directions. Keras adds the updates to the matrices where a model is saved, so a
+    `.keras` file and everything that is loaded from it has none of this.
+
+    Args:
+        model: built model of `TransformerBlock`s.
+        rank: int, positive.
+
+    Raises:
+        ValueError: for a model without blocks.
+
+    Source: Hu et al. 2022 (arXiv:2106.09685).
+    """
+    blocks = [layer for layer in model.layers if isinstance(layer, TransformerBlock)]
+    if not blocks:
+        raise ValueError(f"LoRA needs a model with transformer blocks. Received: {model.name}")
+    for layer in model.layers:
+        layer.trainable = layer.name == "head" or layer in blocks
+    for block in blocks:
+        adapted = (block.attention.qkv, block.attention.proj)
+        for layer in block._flatten_layers(include_self=False, recursive=True):
+            if layer not in (block.attention, *adapted):
+                layer.trainable = False
+        for layer in adapted:
+            layer.enable_lora(rank)
+            if layer.bias is not None:
+                layer.bias.trainable = False
+
+
+def has_lora(model):
+    """Whether any layer of a model has a low-rank update."""
+    layers = model._flatten_layers()
+    return any(isinstance(x, keras.layers.Dense) and x.lora_enabled for x in layers)
