@@ -3,8 +3,9 @@
 >>> model = keras_vit.ViTBase(num_classes=10)
 """
 
-# Building blocks
+# Building blocks, of models and of their training
 from keras_vit import layers as layers
+from keras_vit import optimizers as optimizers
 
 # Other people's weights
 from keras_vit.checkpoints.catalog import list_checkpoints as list_checkpoints

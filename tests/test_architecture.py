@@ -18,6 +18,7 @@ LEVELS = [
     "table",
     "preprocessing",
     "models",
+    "optimizers",
     "checkpoints",
     "complexity",
     "interpret",

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import os
+import signal
 import sys
 
 EXAMPLES = """examples:
@@ -16,10 +17,15 @@ EXAMPLES = """examples:
 
 
 def main(arguments=None):
-    """Runs the command; returns its exit code: 0 done, 1 diverged, 2 for a mistake of the user."""
+    """Runs the command.
+
+    Returns:
+        Its exit code: 0 done, 1 diverged or out of memory, 2 for a mistake of the user, 130 and 143
+        where it was stopped.
+    """
     options = _parser().parse_args(arguments)
     with _quiet():
-        from training import run
+        from training import memory, run
         from training.callbacks import Diverged
 
     try:
@@ -29,13 +35,42 @@ def main(arguments=None):
     if job.finished:
         print(f"{job.folder.path} is finished; raise train.epochs to train on.")
         return _show(job.folder)
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         run.execute(job)
     except Diverged as error:
         return _fail(error, 1)
     except KeyboardInterrupt:
-        return _fail(f"stopped; go on with --resume. Received: Ctrl-C in {job.folder.path}", 130)
+        return _stopped(job, "Ctrl-C", 130)
+    except Terminated:
+        return _stopped(job, "SIGTERM", 143)
+    except Exception as error:
+        if not memory.is_out_of_memory(error):
+            raise
+        said = memory.advice(job.model, job.recipe.train.batch_size)
+        return _fail(f"There was not enough memory. {said} Received: {type(error).__name__}", 1)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return _show(job.folder)
+
+
+class Terminated(BaseException):
+    """A scheduler asked the run to stop; no `except Exception` on the way may swallow that."""
+
+
+def _terminate(signal_number, frame):
+    raise Terminated
+
+
+def _stopped(job, what, code):
+    """Says what is kept: a checkpoint is written after every epoch, at whose borders runs go on."""
+    from training.callbacks import position
+
+    epochs = position(job.folder.checkpoint).get("epochs", 0)
+    kept = f"epochs 1 to {epochs} are kept" if epochs else "no epoch was finished"
+    return _fail(
+        f"stopped; {kept}; go on with --resume. Received: {what} in {job.folder.path}", code
+    )
 
 
 def _parser():

@@ -5,8 +5,9 @@ import inspect
 from dataclasses import dataclass, field
 
 import keras_vit
-from training import optimizers
+from keras_vit.optimizers import SHAPES
 from training.lora import enable_lora
+from training.optimizers import NAMES
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
@@ -162,7 +163,7 @@ class OptimizerTable:
     def __post_init__(self):
         rate = self.learning_rate
         _require(0 < rate < float("inf"), "optimizer.learning_rate", "above 0", rate)
-        for key, known in (("name", optimizers.NAMES), ("schedule", optimizers.SHAPES)):
+        for key, known in (("name", NAMES), ("schedule", SHAPES)):
             value = getattr(self, key)
             _require(value in known, f"optimizer.{key}", f"one of {', '.join(known)}", value)
         for key in ("weight_decay", "warmup_steps", "cooldown_steps", "clip_norm"):

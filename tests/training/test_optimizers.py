@@ -4,8 +4,9 @@ import pytest
 from keras import ops
 
 import keras_vit
+from keras_vit.optimizers import LayerwiseAdamW, WarmupSchedule, layer_shares
 from training.averages import EvaluateAverage, averaged
-from training.optimizers import NAMES, LayerwiseAdamW, WarmupSchedule, layer_shares, optimizer
+from training.optimizers import NAMES, optimizer
 
 MATRICES = {
     "patch_embedding/projection/kernel",

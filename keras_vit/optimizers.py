@@ -1,0 +1,170 @@
+"""Rates by layer, decay only where it belongs, and schedules of rates: parts of optimizers.
+
+They live here and not beside the recipes so that whoever loads a trained `.keras` file has them.
+"""
+
+import math
+import re
+
+import keras
+from keras import ops
+
+from keras_vit.layers import TransformerBlock
+
+# Weight decay pulls towards zero. That is meant for the matrices of linear maps only: at zero a
+# norm, a layer scale or a token is not simpler, it is dead.
+NO_DECAY = ("bias", "gamma", "beta", "probe")
+NO_DECAY_LAYERS = ("class_token", "registers", "position_embedding")
+# What comes before the first block, for the rates by layer.
+EMBEDDING_LAYERS = ("patch_embedding", "class_token", "registers", "position_embedding", "pre_norm")
+SHAPES = ("cosine", "linear", "rsqrt", "constant")
+
+
+def decays(path):
+    """Whether weight decay is for the variable at a path such as "block00/mlp/hidden/kernel"."""
+    *layers, name = path.split("/")
+    return name not in NO_DECAY and not any(layer in NO_DECAY_LAYERS for layer in layers)
+
+
+def layer_shares(model, layer_decay):
+    """The share of the learning rate of every trainable variable, as a list of floats.
+
+    The head and the last norm have 1, the last block `layer_decay`, the one before its square, and
+    what embeds the patches least of all.
+    """
+    depth = sum(isinstance(layer, TransformerBlock) for layer in model.layers)
+    shares = []
+    for variable in model.trainable_variables:
+        layer = variable.path.partition("/")[0]
+        block = re.fullmatch(r"block(\d+)", layer)
+        distance = depth - int(block[1]) if block else 0
+        shares.append(layer_decay ** (depth + 1 if layer in EMBEDDING_LAYERS else distance))
+    return shares
+
+
+@keras.saving.register_keras_serializable(package="keras_vit")
+class LayerwiseAdamW(keras.optimizers.Adam):
+    """AdamW in which every variable has its own share of the learning rate, for its decay too.
+
+    Args:
+        learning_rate: float or schedule.
+        weight_decay: float, share of a variable's rate by which it shrinks a step.
+        shares: list of floats, one for each trainable variable, in the model's order.
+        decays: list of bools likewise, whether it decays.
+        **kwargs: of `keras.optimizers.Adam`.
+
+    Raises:
+        ValueError: when built for another number of variables.
+    """
+
+    def __init__(self, learning_rate=1e-3, weight_decay=0.0, shares=(), decays=(), **kwargs):
+        super().__init__(learning_rate, **kwargs)
+        self.layer_weight_decay = weight_decay
+        self.shares = list(shares)
+        self.decays = list(decays)
+
+    def build(self, variables):
+        if not len(variables) == len(self.shares) == len(self.decays):
+            raise ValueError(
+                "shares and decays must have an entry for each trainable variable. Received: "
+                f"{len(self.shares)} shares, {len(self.decays)} decays, {len(variables)} variables"
+            )
+        super().build(variables)
+
+    def update_step(self, gradient, variable, learning_rate):
+        # By index: on TensorFlow the variable is not Keras's own here and has no path.
+        index = self._get_variable_index(variable)
+        rate = ops.cast(learning_rate, variable.dtype) * self.shares[index]
+        if self.decays[index] and self.layer_weight_decay:
+            self.assign_sub(variable, variable * (rate * self.layer_weight_decay))
+        super().update_step(gradient, variable, rate)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "weight_decay": self.layer_weight_decay,
+            "shares": self.shares,
+            "decays": self.decays,
+        }
+
+
+@keras.saving.register_keras_serializable(package="keras_vit")
+class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up from 0, a shape, and a linear cool-down to 0.
+
+    Args:
+        learning_rate: float, the rate at the end of the warm-up.
+        total_steps: int, batches of the whole run.
+        warmup_steps: int, batches of linear growth.
+        shape: "cosine" (half a cosine to 0 at the end), "linear" (a line to 0), "rsqrt" (one over
+            the square root of the steps, falling from the end of the warm-up) or "constant".
+        cooldown_steps: int, last batches over which the rate is brought down to 0 besides.
+        timescale: int, batches after which "rsqrt" has fallen by the square root of 2.
+
+    Raises:
+        ValueError: for another shape, or a warm-up and cool-down that leave nothing between them.
+
+    Example:
+        >>> float(WarmupSchedule(2.0, total_steps=110, warmup_steps=10)(60))
+        1.0
+
+    Sources: Loshchilov and Hutter 2017 (arXiv:1608.03983), cosine; Zhai et al. 2022
+    (arXiv:2106.04560), section 3.5, and big_vision `utils.py`, rsqrt with a cool-down.
+    """
+
+    def __init__(
+        self,
+        learning_rate,
+        total_steps,
+        warmup_steps=0,
+        shape="cosine",
+        cooldown_steps=0,
+        timescale=10_000,
+    ):
+        super().__init__()
+        if shape not in SHAPES:
+            raise ValueError(
+                f"optimizer.schedule must be one of {', '.join(SHAPES)}. Received: {shape!r}"
+            )
+        if warmup_steps + cooldown_steps >= total_steps:
+            raise ValueError(
+                "optimizer.warmup_steps and cooldown_steps must be fewer than the steps of the "
+                "run; lower them or raise train.epochs. Received: "
+                f"warmup_steps={warmup_steps}, cooldown_steps={cooldown_steps}, {total_steps} steps"
+            )
+        self.learning_rate = learning_rate
+        self.total_steps = total_steps
+        self.warmup_steps = warmup_steps
+        self.shape = shape
+        self.cooldown_steps = cooldown_steps
+        self.timescale = timescale
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        after = ops.maximum(step - self.warmup_steps, 0.0)
+        done = ops.minimum(after / (self.total_steps - self.warmup_steps), 1.0)
+        rate = (
+            self.learning_rate
+            * {
+                "cosine": lambda: 0.5 * (1.0 + ops.cos(math.pi * done)),
+                "linear": lambda: 1.0 - done,
+                "rsqrt": lambda: ops.rsqrt(1.0 + after / self.timescale),
+                "constant": lambda: ops.ones_like(step),
+            }[self.shape]()
+        )
+        if self.warmup_steps:
+            rate = rate * ops.minimum(step / self.warmup_steps, 1.0)
+        if self.cooldown_steps:
+            left = ops.maximum(self.total_steps - step, 0.0)
+            rate = rate * ops.minimum(left / self.cooldown_steps, 1.0)
+        return rate
+
+    def get_config(self):
+        return {
+            "learning_rate": self.learning_rate,
+            "total_steps": self.total_steps,
+            "warmup_steps": self.warmup_steps,
+            "shape": self.shape,
+            "cooldown_steps": self.cooldown_steps,
+            "timescale": self.timescale,
+        }

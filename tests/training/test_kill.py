@@ -1,0 +1,135 @@
+"""A run that is killed again and again ends like one that never was, to the last bit."""
+
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import keras_vit  # noqa: F401  its classes are in the file
+from training.folder import RunFolder
+
+ROOT = Path(__file__).parents[2]
+PLAN = ["--set", "train.epochs=12", "--set", "optimizer.ema=0.9"]
+
+
+def start(small, run_dir, **arguments):
+    """The command as a user gives it again after a kill: --resume where there is a run."""
+    state = RunFolder(run_dir).state
+    again = ["--resume"] if state != "free" else PLAN
+    return subprocess.Popen(
+        [sys.executable, "-m", "training", small, "--run-dir", run_dir, *again],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **arguments,
+    )
+
+
+def finish(small, run_dir):
+    process = start(small, run_dir)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return out
+
+
+def wait_for(condition, process):
+    while process.poll() is None and not condition():
+        time.sleep(0.001)
+
+
+def kill(small, run_dir, moment, rng):
+    """Starts the command and kills it while it imports, trains, writes or finishes.
+
+    Returns:
+        Whether it was still alive then.
+    """
+    process, folder = start(small, run_dir), RunFolder(run_dir)
+    before = folder.metrics.stat().st_size if folder.metrics.exists() else 0
+    if moment == "importing":
+        time.sleep(rng.uniform(0.5, 4.0))
+    else:
+        wait_for(
+            lambda: folder.metrics.exists() and folder.metrics.stat().st_size > before, process
+        )
+    if moment == "writing":
+        scratch = folder.checkpoint.with_name(f".writing-{folder.checkpoint.name}")
+        wait_for(scratch.exists, process)
+        time.sleep(rng.uniform(0, 0.02))
+    elif moment == "training":
+        time.sleep(rng.uniform(0, 0.5))
+    elif moment == "finishing":
+        wait_for(folder.predictions.exists, process)
+        time.sleep(rng.uniform(0, 3.0))
+    alive = process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    return alive
+
+
+def weights(run_dir):
+    model = keras.models.load_model(RunFolder(run_dir).checkpoint)
+    arrays = [keras.ops.convert_to_numpy(weight) for weight in model.weights]
+    return arrays + [keras.ops.convert_to_numpy(x) for x in model.optimizer.variables]
+
+
+def check(small, moments):
+    finish(small, "whole")
+    rng = random.Random(0)
+    alive = [kill(small, "killed", moment, rng) for moment in moments]
+    assert sum(alive) >= len(moments) - 2  # else nothing was tried
+    finish(small, "killed")
+    for one, other in zip(weights("whole"), weights("killed"), strict=True):
+        np.testing.assert_array_equal(one, other)
+    whole, killed = (RunFolder(x).metrics.read_text() for x in ("whole", "killed"))
+    assert whole == killed
+    left = {path.name for path in Path("killed").iterdir() if "writing" in path.name}
+    assert not left
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="all backends under -m slow")
+def test_killed_while_writing_and_while_training(small):
+    check(small, ["writing", "training"])
+
+
+@pytest.mark.slow
+def test_killed_at_ten_moments(small):
+    moments = ["importing", "writing", "training", "writing", "training"]
+    check(small, [*moments, *moments[1:], "finishing"])
+
+
+@pytest.mark.slow
+def test_a_full_disk_ends_the_run_and_loses_nothing(small):
+    """No file may grow beyond what a checkpoint takes, so the first one cannot be written."""
+    limit = 50_000
+
+    def full():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    process = start(small, "full", preexec_fn=full)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode != 0
+    assert not RunFolder("full").checkpoint.exists()
+    finish(small, "full")
+    finish(small, "whole")
+    for one, other in zip(weights("whole"), weights("full"), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.slow
+def test_sigterm_says_how_to_go_on(small):
+    process, folder = start(small, "run"), RunFolder("run")
+    wait_for(folder.checkpoint.exists, process)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 143, err
+    assert "are kept; go on with --resume. Received: SIGTERM in run" in err
+    assert len(err.strip().splitlines()) == 1

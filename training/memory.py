@@ -1,0 +1,100 @@
+"""What a training step needs, said when there was not enough of it."""
+
+import os
+
+import keras
+
+import keras_vit
+from keras_vit.layers import TransformerBlock
+
+# Weights, gradients and the two moments of AdamW, in float32.
+BYTES_A_PARAMETER = 16
+
+
+def is_out_of_memory(error):
+    """Whether an exception is a backend's way to say so."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    said = "RESOURCE_EXHAUSTED" in str(error) or "out of memory" in str(error).lower()
+    return bool(names & {"MemoryError", "OutOfMemoryError", "ResourceExhaustedError"}) or said
+
+
+def needs(model, batch_size, bfloat16=False, remat=False):
+    """Bytes that a training step of a model needs at least, estimated.
+
+    Args:
+        model: functional `keras.Model` on images, built in float32 or 16 bits.
+        batch_size: int, images a step.
+        bfloat16, remat: whether activations are kept in 16 bits, and only at the blocks' borders.
+
+    Returns:
+        int. Attention scores count where the backend writes them to memory.
+    """
+    cost = keras_vit.complexity(model)
+    activations = cost.activation_bytes
+    backend = keras.backend.backend()
+    if backend != "torch":
+        activations += cost.scores_bytes
+    blocks = [layer for layer in model.layers if isinstance(layer, TransformerBlock)]
+    if remat and blocks:
+        # Every block's input is kept, and one block at a time is computed again.
+        _, tokens, width = blocks[0].output.shape
+        activations = activations // len(blocks) + 4 * tokens * width * len(blocks)
+    if bfloat16 and model.compute_dtype == "float32":
+        activations //= 2
+    return BYTES_A_PARAMETER * model.count_params() + batch_size * activations
+
+
+def device_memory():
+    """Bytes that the device has in all, or None where the backend does not tell."""
+    backend = keras.backend.backend()
+    if backend == "torch":
+        import torch
+
+        if torch.cuda.is_available():
+            return torch.cuda.get_device_properties(0).total_memory
+    elif backend == "jax":
+        import jax
+
+        if jax.default_backend() != "cpu":
+            return (jax.devices()[0].memory_stats() or {}).get("bytes_limit")
+    else:
+        import tensorflow as tf
+
+        if tf.config.list_physical_devices("GPU"):
+            return None
+    if not hasattr(os, "sysconf"):
+        return None
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def advice(model, batch_size, memory=None):
+    """What would fit, in words.
+
+    Args:
+        model, batch_size: as the step had them.
+        memory: int, bytes of the device; by default what `device_memory` says.
+
+    Returns:
+        str, one line.
+    """
+    memory = device_memory() if memory is None else memory
+    parts = [f"A step of {batch_size} images needs about {_gib(needs(model, batch_size))}"]
+    if memory is not None:
+        parts[0] += f" of {_gib(memory)}"
+    for words, options in (
+        ("", {}),
+        ("train.precision=mixed_bfloat16 and ", {"bfloat16": True}),
+        ("model.remat=true and ", {"remat": True}),
+        ("both and ", {"bfloat16": True, "remat": True}),
+    ):
+        size = batch_size if options else max(batch_size // 2, 1)
+        while size > 1 and memory is not None and needs(model, size, **options) > memory:
+            size //= 2
+        amount = _gib(needs(model, size, **options))
+        parts.append(f"{words}train.batch_size={size} about {amount}")
+    accumulate = "optimizer.accumulate keeps the batch of an update as it is"
+    return f"{'; '.join(parts)}. {accumulate}."
+
+
+def _gib(count):
+    return f"{count / 2**30:.1f} GiB"
