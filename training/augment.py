@@ -20,7 +20,8 @@ def augmentation(rotate, translate, zoom, flip, probability=1.0):
 
     Returns:
         A function from a float32 image (H, W, C) and an integer seed (2,) to an image (H, W, C).
-        The same seed gives the same pixels. With no strength it returns the image as it came.
+        The same seed gives the same pixels. With no strength it returns the image as it came; with
+        no other strength than a flip the image may be of any dtype and is not resampled.
 
     Example:
         >>> augmentation(rotate=10.0, translate=0.1, zoom=0.1, flip=False)(image, seed=(0, 1)).shape
@@ -28,9 +29,12 @@ def augmentation(rotate, translate, zoom, flip, probability=1.0):
     """
 
     def augment(image, seed):
-        if rotate or translate or zoom or flip:
+        if rotate or translate or zoom:
             changed, *motion = _draw(seed)
             image = tf.where(changed, warp(image, *motion), image)
+        elif flip:
+            changed, *_, mirror = _draw(seed)
+            image = tf.where(changed & (mirror < 0), image[:, ::-1], image)
         return image
 
     def _draw(seed):
@@ -104,3 +108,65 @@ def mixup(images, labels, seed, alpha):
         return (1.0 - shares) * x + shares * x[::-1]
 
     return blend(images), blend(labels)
+
+
+def cutmix(images, labels, seed, alpha):
+    """Puts a box of the opposite example of a batch into every example.
+
+    Args:
+        images: float32 (B, H, W, C).
+        labels: float32 (B, K), one-hot.
+        seed: integer (2,); the same seed cuts alike.
+        alpha: float above 0; the box's share of the area is Beta(alpha, alpha) distributed before
+            what lies outside the image is cut off. Its middle is uniform over the image.
+
+    Returns:
+        images (B, H, W, C), labels (B, K), blended by the box's share of the area within the image.
+
+    Source: Yun et al. 2019 (arXiv:1905.04899). Every example has a box of its own; the paper's code
+    and timm's batch mode draw one for the batch.
+    """
+    size, (height, width) = tf.shape(images)[0], images.shape[1:3]
+    of_share, of_middle = tf.unstack(tf.random.split(seed, 2))
+    one, other = tf.unstack(tf.random.stateless_gamma((2, size), of_share, alpha))
+    side = tf.sqrt(tf.math.divide_no_nan(one, one + other))  # (B,), share of the image's sides
+    middle = tf.random.stateless_uniform((2, size), of_middle)
+
+    def inside(length, middle):
+        """Whether each of `length` pixels lies between the box's ends: (B, length)."""
+        middle, half = tf.floor(middle * length), tf.floor(side * length) / 2
+        low, high = tf.floor(middle - half), tf.floor(middle + half)
+        places = tf.range(length, dtype=tf.float32)
+        return (low[:, None] <= places) & (places < high[:, None])
+
+    rows, columns = inside(height, middle[0]), inside(width, middle[1])
+    box = rows[:, :, None, None] & columns[:, None, :, None]  # (B, H, W, 1)
+    share = tf.reduce_mean(tf.cast(box[..., 0], tf.float32), axis=(1, 2))[:, None]
+    return tf.where(box, images[::-1], images), (1.0 - share) * labels + share * labels[::-1]
+
+
+def mixing(mixup_alpha, cutmix_alpha):
+    """The function that mixes the examples of a batch: by `mixup`, by `cutmix`, or not at all.
+
+    Args:
+        mixup_alpha, cutmix_alpha: floats; 0 for none. With both every batch draws one of the two,
+            equally likely, as timm's `Mixup` does.
+
+    Returns:
+        A function from float32 images (B, H, W, C), labels (B, K) and an integer seed (2,) to
+        images and labels.
+    """
+
+    def mix(images, labels, seed):
+        if not cutmix_alpha:
+            return mixup(images, labels, seed, mixup_alpha) if mixup_alpha else (images, labels)
+        if not mixup_alpha:
+            return cutmix(images, labels, seed, cutmix_alpha)
+        which = tf.random.stateless_uniform((), tf.random.fold_in(seed, 1))
+        return tf.cond(
+            which < 0.5,
+            lambda: mixup(images, labels, seed, mixup_alpha),
+            lambda: cutmix(images, labels, seed, cutmix_alpha),
+        )
+
+    return mix

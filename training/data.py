@@ -1,85 +1,70 @@
-"""Images and labels as arrays that were checked, and tf.data pipelines that can be repeated.
+"""Images and labels that were checked, and tf.data pipelines that can be repeated.
 
 Letters: N examples, B batch, H x W image size, C channels, K classes.
 """
 
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from sklearn.datasets import load_digits
 
-from training.augment import mixup
+from training import records, sources
+from training.corrupt import without_corrupt
+from training.examples import Encoded, Split, Splits, reader, restore
 
 SPLIT_SEED = 0  # part of what a data set is: every run holds out the same images
-ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
-KERAS_ARRAYS = ("x_train", "y_train", "x_test", "y_test")  # as keras.datasets names them
 
 
-class Split(NamedTuple):
-    """Examples of one purpose.
-
-    Attributes:
-        images: array (N, H, W, C), pixels 0..255.
-        labels: integer array (N,).
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-
-
-class Splits(NamedTuple):
-    """A data set; the test images are for one look at the end."""
-
-    train: Split
-    validation: Split
-    test: Split
-
-
-def load(source, validation, num_classes):
+def load(table, num_classes, examples=None):
     """Reads a data set, checks it and holds out validation images.
 
+    Arrays stay in memory: those of "digits" (scikit-learn's 1,797 handwritten digits, 8x8 pixels,
+    20 % of them test images) and of "npz:PATH" (train_images, train_labels, test_images,
+    test_labels, or x_train ... as in keras.datasets). Of the others only the places of the images do:
+
+    - "folder:PATH": JPEG and PNG files in PATH/train/CLASS and PATH/test/CLASS (or val,
+      validation), or all in PATH/CLASS.
+    - "tfds:NAME": a data set of tensorflow-datasets.
+    - "tfrecord:GLOB": shards train-* and validation-* with image/encoded and image/class/label.
+
     Args:
-        source: "digits" (scikit-learn's 1,797 handwritten digits, 8x8 pixels, 20 % of them test
-            images), or "npz:PATH" with arrays train_images, train_labels, test_images, test_labels,
-            or x_train, y_train, x_test, y_test.
-        validation: float in (0, 1), share of every class's training images to hold out.
+        table: `DataTable`.
         num_classes: int, K; labels must lie in [0, K).
+        examples: `Path` of a file that `training.examples.save` may have written: if it exists it
+            says which encoded images are used, and they are not looked through again.
 
     Returns:
         `Splits`.
 
     Raises:
-        ValueError: for an unknown source, arrays that are missing, have another rank or size, hold
-            NaN or pixels outside 0..255, or labels that are no integers in [0, K).
+        ValueError: for an unknown source or split, arrays that are missing, have another rank or
+            size, hold NaN or pixels outside 0..255, labels that are no integers in [0, K), or more
+            broken images than `table.max_corrupt`.
 
     Example:
-        >>> load("digits", validation=0.1, num_classes=10).test.images.shape
+        >>> load(DataTable("digits"), num_classes=10).test.images.shape
         (359, 8, 8, 1)
     """
-    if source == "digits":
-        train, test = _digits()
-    elif source.startswith("npz:"):
-        train, test = _npz(Path(source.removeprefix("npz:")))
-    else:
-        raise ValueError(
-            f"data.source must be 'digits' or 'npz:PATH'. Received: data.source={source!r}"
-        )
+    if examples is not None and examples.exists():
+        return restore(examples)
+    train, test, class_names = _train_and_test(table)
     _check(train, "train", num_classes)
     _check(test, "test", num_classes)
-    if train.images.shape[1:] != test.images.shape[1:]:
+    if not isinstance(train.images, Encoded) and train.images.shape[1:] != test.images.shape[1:]:
         raise ValueError(
             "Training and test images must have one shape. "
             f"Received: {train.images.shape[1:]} and {test.images.shape[1:]}"
         )
-    train, held_out = stratified(train, validation)
+    train, skipped = without_corrupt(train, "train", 0, table.max_corrupt)
+    test, more_skipped = without_corrupt(test, "test", len(skipped), table.max_corrupt)
+    train, held_out = stratified(train, table.validation)
     if not len(held_out.labels) or not len(train.labels):
         raise ValueError(
             f"No images are left for training or for validation; change data.validation. Received: "
-            f"data.validation={validation} of {len(train.labels) + len(held_out.labels)} images"
+            f"data.validation={table.validation} of {len(train.labels) + len(held_out.labels)} "
+            "images"
         )
-    return Splits(train, held_out, test)
+    return Splits(train, held_out, test, class_names, skipped + more_skipped)
 
 
 def stratified(split, share):
@@ -95,7 +80,7 @@ def stratified(split, share):
     )
 
 
-def train_dataset(split, num_classes, batch_size, augment, seed, epochs, mixup_alpha=0.0):
+def train_dataset(split, num_classes, batch_size, transform, seed, epochs, mix=None, repeats=1):
     """The batches of several epochs, one after another, shuffled and augmented.
 
     The order is a function of (seed, epoch), the pixels of (seed, epoch, index of the example), so
@@ -106,33 +91,41 @@ def train_dataset(split, num_classes, batch_size, augment, seed, epochs, mixup_a
         split: `Split` of N examples.
         num_classes: int, K.
         batch_size: int, B.
-        augment: function from a float32 image (H, W, C) and a seed (2,) to an image (H, W, C).
+        transform: function from an image or its bytes and a seed (2,) to a float32 image (H, W, C)
+            (`training.transform.training_transform`).
         seed: int.
         epochs: range of epochs, such as `range(3, 10)` to go on after three.
-        mixup_alpha: float, how examples of a batch are blended (`training.augment.mixup`); 0 leaves
-            them apart.
+        mix: function from images, labels and a seed (2,) to images and labels, how examples of a
+            batch are mixed (`training.augment.mixing`); None leaves them apart.
+        repeats: int, how often an example follows itself, each time transformed anew. An epoch has
+            N // B steps whatever it is, so it shows only about N / repeats examples: repeated
+            augmentation as DeiT has it (Hoffer et al. 2020, arXiv:1901.09335).
 
     Returns:
         `tf.data.Dataset` of N // B batches an epoch: images (B, H, W, C), labels (B, K), one-hot
-        where they are not blended; both float32.
+        where they are not mixed; both float32.
     """
     size = len(split.labels)
     used = steps_per_epoch(split, batch_size) * batch_size
+    read = reader(split.images)
     with tf.device("CPU"):
-        images, labels = tf.constant(split.images), tf.constant(split.labels)
+        labels = tf.constant(split.labels)
 
     def one_epoch(epoch):
         order = tf.random.experimental.stateless_shuffle(tf.range(size), seed=[seed, epoch])
-        return tf.data.Dataset.from_tensor_slices(order[:used]).map(lambda index: (epoch, index))
+        places = tf.range(used)
+        shown = tf.gather(order, places // repeats), places % repeats
+        return tf.data.Dataset.from_tensor_slices(shown).map(lambda *shown: (epoch, *shown))
 
-    def example(epoch, index):
-        image = tf.cast(images[index], tf.float32)
+    def example(epoch, index, repeat):
         key = tf.random.fold_in(tf.stack([seed, epoch]), index)
-        return augment(image, key), tf.one_hot(labels[index], num_classes), key
+        if repeats > 1:
+            key = tf.random.fold_in(key, repeat)
+        return transform(read(index), key), tf.one_hot(labels[index], num_classes), key
 
     def finish(images, labels, keys):
-        if mixup_alpha:
-            images, labels = mixup(images, labels, keys[0], mixup_alpha)
+        if mix is not None:
+            images, labels = mix(images, labels, keys[0])
         return images, labels
 
     indices = tf.data.Dataset.range(epochs.start, epochs.stop, output_type=tf.int32)
@@ -152,44 +145,126 @@ def steps_per_epoch(split, batch_size):
     return steps
 
 
-def validation_dataset(split, num_classes, batch_size):
-    """All images as they are: batches of float32 images (B, H, W, C), one-hot labels (B, K)."""
+def evaluation_dataset(split, num_classes, batch_size, transform):
+    """All images in their order, nothing random about them.
 
-    def example(image, label):
-        return tf.cast(image, tf.float32), tf.one_hot(label, num_classes)
+    Args:
+        split: `Split` of N examples.
+        num_classes: int, K.
+        batch_size: int, B.
+        transform: function from an image or its bytes to a float32 image (H, W, C)
+            (`training.transform.evaluation_transform`).
 
-    examples = tf.data.Dataset.from_tensor_slices((split.images, split.labels)).map(example)
-    return examples.batch(batch_size).cache().prefetch(tf.data.AUTOTUNE)
+    Returns:
+        `tf.data.Dataset` of batches: float32 images (B, H, W, C), one-hot labels (B, K).
+    """
+    read = reader(split.images)
+    with tf.device("CPU"):
+        labels = tf.constant(split.labels)
+
+    def example(index):
+        return transform(read(index)), tf.one_hot(labels[index], num_classes)
+
+    indices = tf.data.Dataset.range(len(split.labels))
+    batches = indices.map(example, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
+    if not isinstance(split.images, Encoded):
+        batches = batches.cache()  # in memory, where the images are already
+    return batches.prefetch(tf.data.AUTOTUNE)
 
 
-def _digits():
-    digits = load_digits()
-    images = np.round(digits.images * (255 / 16)).astype("uint8")[..., None]  # (1797, 8, 8, 1)
-    return stratified(Split(images, digits.target), share=0.2)
+class Pictures:
+    """Encoded images as the model sees them, each decoded when somebody asks for it.
+
+    Args:
+        images: `Encoded`.
+        transform: `training.transform.evaluation_transform`.
+    """
+
+    def __init__(self, images, transform):
+        self.read, self.transform, self.size = reader(images), transform, len(images)
+
+    def __getitem__(self, chosen):
+        """float32 (H, W, C) of an index; (n, H, W, C) of a slice or a list of indices."""
+        if isinstance(chosen, slice):
+            chosen = range(self.size)[chosen]
+        if np.ndim(chosen):
+            return np.stack([self[index] for index in chosen])
+        return self.transform(self.read(int(chosen))).numpy()
 
 
-def _npz(path):
-    if not path.is_file():
-        raise ValueError(f"data.source must name an existing .npz file. Received: npz:{path}")
-    with np.load(path, allow_pickle=False) as file:
-        names = KERAS_ARRAYS if KERAS_ARRAYS[0] in file else ARRAYS
-        missing = [name for name in names if name not in file]
-        if missing:
-            raise ValueError(
-                f"{path} must hold the arrays {', '.join(names)}. "
-                f"Missing: {', '.join(missing)}. Received: {', '.join(file)}"
-            )
-        train_images, train_labels, test_images, test_labels = (file[name] for name in names)
-    # Keras's own data sets have labels of shape (N, 1).
-    train_labels, test_labels = (
-        x[:, 0] if x.ndim == 2 and x.shape[1] == 1 else x for x in (train_labels, test_labels)
-    )
-    return Split(train_images, train_labels), Split(test_images, test_labels)
+def pictures(split, transform):
+    """The images of a `Split` to be looked at: the array itself, or `Pictures` of encoded ones."""
+    encoded = isinstance(split.images, Encoded)
+    return Pictures(split.images, transform) if encoded else split.images
+
+
+def _train_and_test(table):
+    """(training `Split`, test `Split`, class names or None) of the source of a `DataTable`."""
+    kind, _, where = table.source.partition(":")
+    if table.source == "digits":
+        return *stratified(sources.digits(), share=0.2), None
+    if kind == "npz":
+        return *sources.npz(Path(where)), None
+    if kind == "folder":
+        source = sources.folder(Path(where), table.train_split)
+    elif kind == "tfds":
+        source = records.tfds(where, table.data_dir)
+    elif kind == "tfrecord":
+        source = records.tfrecord(where, table.first_label)
+    else:
+        raise ValueError(
+            "data.source must be 'digits', 'npz:PATH', 'folder:PATH', 'tfds:NAME' or "
+            f"'tfrecord:GLOB'. Received: data.source={table.source!r}"
+        )
+    train_names, test_name = _names(table, source.names)
+    train = source.read(train_names[0])
+    for name in train_names[1:]:
+        more = source.read(name)
+        labels = np.concatenate([train.labels, more.labels])
+        train = Split(train.images + more.images, labels)
+    if test_name is None:
+        return *stratified(train, table.test), source.class_names
+    return train, source.read(test_name), source.class_names
+
+
+def _names(table, names):
+    """Which splits are for training (a list) and for the test (None: some of the training's)."""
+    if not names:
+        return [""], None
+    train = table.train_split.split("+")
+    test = [name for name in sources.TEST_NAMES if name in names and name not in train]
+    test = [table.test_split] if table.test_split else test[:1]
+    for key, chosen in (("train_split", train), ("test_split", test)):
+        for name in chosen:
+            if name not in names:
+                raise ValueError(
+                    f"data.{key} must be one of {', '.join(names)}. "
+                    f"Received: data.{key}={getattr(table, key)!r}"
+                )
+    if set(train) & set(test):
+        raise ValueError(
+            "The test images must not be among the training images. Received: "
+            f"data.train_split={table.train_split!r}, data.test_split={table.test_split!r}"
+        )
+    return train, test[0] if test else None
 
 
 def _check(split, name, num_classes):
     """Raises for the first example that a model of K classes cannot learn from."""
     images, labels = split
+    if not isinstance(images, Encoded):
+        _check_arrays(images, labels, name)
+    outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
+    if outside.size:
+        index = outside[0]
+        place = images.name(index) if isinstance(images, Encoded) else f"index {index}"
+        raise ValueError(
+            f"{name}_labels must lie in [0, {num_classes}), model.num_classes. "
+            f"Received: {labels[index]} at {place}"
+        )
+
+
+def _check_arrays(images, labels, name):
     if images.ndim != 4 or not np.issubdtype(images.dtype, np.number):
         raise ValueError(
             f"{name}_images must be numbers of shape (N, H, W, C); grey images need a last axis of "
@@ -209,9 +284,3 @@ def _check(split, name, num_classes):
             raise ValueError(
                 f"{name}_images must be {what}. Received: {images[index]} at index {index}"
             )
-    outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
-    if outside.size:
-        raise ValueError(
-            f"{name}_labels must lie in [0, {num_classes}), model.num_classes. "
-            f"Received: {labels[outside[0]]} at index {outside[0]}"
-        )

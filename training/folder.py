@@ -23,6 +23,8 @@ class RunFolder:
         self.curves = self.path / "curves.png"
         self.predictions = self.path / "predictions.png"
         self.saved_model = self.path / "saved_model"
+        self.examples = self.path / "examples.npz"  # of encoded images: which ones are used
+        self.skipped = self.path / "skipped.csv"
         self.result = self.path / "result.json"
 
     @property

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import tomllib
+import typing
 from pathlib import Path
 
 import tomli_w
@@ -112,6 +113,10 @@ def _model_table(values):
 
 
 def _typed(name, value, expected):
+    """`value` as the type `expected`, one of int, float, bool, str, tuple[int or float, ...]."""
+    if typing.get_origin(expected) is tuple:
+        values, (element, _) = _typed(name, value, list), typing.get_args(expected)
+        return tuple(_typed(f"{name}[{i}]", v, element) for i, v in enumerate(values))
     if expected is float and type(value) is int:
         return float(value)
     if type(value) is not expected:

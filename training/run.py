@@ -13,13 +13,16 @@ import numpy as np
 
 import keras_vit
 from training import data, recipe, report
-from training.augment import augmentation
+from training.augment import mixing
 from training.averages import EvaluateAverage, unshare
 from training.callbacks import Checkpoint, Metrics, ReseedEveryEpoch, StopOnNaN, restore
+from training.corrupt import as_csv
+from training.examples import save
 from training.folder import RunFolder, choose
 from training.optimizers import optimizer
 from training.progress import ProgressOfRun, clock
 from training.tables import Recipe
+from training.transform import evaluation_transform, training_transform
 
 MAY_CHANGE_ON_RESUME = [("train", "epochs")]
 
@@ -72,7 +75,7 @@ def prepare(name, overrides=(), run_dir=None, resume=False, new=False):
         path = folder.recipe
     plan = recipe.read(path, overrides)
     num_classes = plan.model.all_arguments()["num_classes"]
-    splits = data.load(plan.data.source, plan.data.validation, num_classes)
+    splits = data.load(plan.data, num_classes, folder.examples if resume else None)
     model = build(plan, splits)
     first_epoch = restore(model, folder.checkpoint) if folder.checkpoint.exists() else 0
     if overrides and resume and plan.train.epochs <= first_epoch:
@@ -86,6 +89,7 @@ def prepare(name, overrides=(), run_dir=None, resume=False, new=False):
     if folder.state != "finished":
         made_by = f"As run by python -m training with keras_vit {keras_vit.__version__}."
         folder.write_whole(folder.recipe, recipe.to_toml(plan, made_by))
+        _write_examples(splits, folder)
     return Job(plan, folder, splits, model, first_epoch)
 
 
@@ -93,11 +97,18 @@ def build(plan, splits):
     """The compiled model of a recipe; a ValueError where it does not fit the data."""
     keras.utils.set_random_seed(plan.train.seed)
     model = plan.model.build(plan.train.precision, plan.finetune)
-    if model.input.shape[1:] != splits.train.images.shape[1:]:
+    if splits.encoded:
+        if model.input.shape[-1] not in (1, 3):
+            raise ValueError(
+                "model.num_channels must be 1 or 3 for JPEG and PNG files. "
+                f"Received: model.num_channels={model.input.shape[-1]}"
+            )
+    elif model.input.shape[1:] != splits.train.images.shape[1:]:
         raise ValueError(
             "model.image_size and model.num_channels must be those of the data, "
             f"{splits.train.images.shape[1:]}. Received: a model for {model.input.shape[1:]}"
         )
+    training_transform(plan.augment, plan.data, model.input.shape[1:])  # it checks the two
     steps = data.steps_per_epoch(splits.train, plan.train.batch_size)
     rule = optimizer(model, steps * plan.train.epochs, **vars(plan.optimizer))
     loss = keras.losses.CategoricalCrossentropy(
@@ -118,11 +129,9 @@ def execute(job):
 
 def fit(job):
     """`model.fit` on tf.data from the first epoch that is not done."""
-    train, classes = job.recipe.train, job.model.output.shape[-1]
+    plan, train, classes = job.recipe, job.recipe.train, job.model.output.shape[-1]
     steps = data.steps_per_epoch(job.splits.train, train.batch_size)
-    strengths = dict(vars(job.recipe.augment))
-    mixup_alpha = strengths.pop("mixup")
-    augment = augmentation(**strengths)
+    shape = job.model.input.shape[1:]
     epochs = range(job.first_epoch, train.epochs)
     if not epochs:  # it was stopped after its last epoch
         job.model.optimizer.finalize_variable_values(job.model.trainable_variables)
@@ -135,12 +144,15 @@ def fit(job):
                 job.splits.train,
                 classes,
                 train.batch_size,
-                augment,
+                training_transform(plan.augment, plan.data, shape),
                 train.seed,
                 epochs,
-                mixup_alpha,
+                mixing(plan.augment.mixup, plan.augment.cutmix),
+                plan.augment.repeats,
             ),
-            validation_data=data.validation_dataset(job.splits.validation, classes, 256),
+            validation_data=data.evaluation_dataset(
+                job.splits.validation, classes, 256, evaluation_transform(plan.data, shape)
+            ),
             steps_per_epoch=steps,
             initial_epoch=job.first_epoch,
             epochs=train.epochs,
@@ -162,17 +174,19 @@ def fit(job):
 def finish(job, train_seconds):
     """The one look at the test images, the pictures, the export, and the result last of all."""
     model, folder, test = job.model, job.folder, job.splits.test
-    images = test.images.astype("float32")
-    logits = model.predict(images, batch_size=256, verbose=0).astype("float64")  # (N, K)
+    transform = evaluation_transform(job.recipe.data, model.input.shape[1:])
+    batches = data.evaluation_dataset(test, model.output.shape[-1], 256, transform)
+    logits = model.predict(batches, verbose=0).astype("float64")  # (N, K)
+    images = data.pictures(test, transform)
     probabilities = np.exp(logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True))
     right = probabilities.argmax(-1) == test.labels
     of_label = probabilities[np.arange(len(right)), test.labels]
 
     report.curves(folder.metrics, folder.curves)
-    report.predictions(model, test.images, test.labels, probabilities, folder.predictions)
+    report.predictions(model, images, test.labels, probabilities, folder.predictions)
     if folder.saved_model.exists():
         shutil.rmtree(folder.saved_model)  # of an attempt at finishing that was stopped
-    exported = keras_vit.export(model, folder.saved_model, samples=images[:32])
+    exported = keras_vit.export(model, folder.saved_model, samples=images[:32].astype("float32"))
     print(exported)
     backend = keras.backend.backend()
     result = {
@@ -196,6 +210,16 @@ def finish(job, train_seconds):
     }
     folder.write_result(result)
     return result
+
+
+def _write_examples(splits, folder):
+    """Keeps which images of many files a run uses, and which it does not."""
+    if not splits.encoded or folder.examples.exists():
+        return
+    if splits.skipped:
+        folder.write_whole(folder.skipped, as_csv(splits.skipped))
+        print(f"{len(splits.skipped)} broken images are left out; {folder.skipped} names them")
+    save(splits, folder.examples)
 
 
 def _check_override(override):

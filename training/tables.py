@@ -9,6 +9,7 @@ from keras_vit.optimizers import SHAPES
 from training.lora import enable_lora
 from training.optimizers import NAMES
 
+INTERPOLATIONS = ("bilinear", "bicubic")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
@@ -86,47 +87,115 @@ class FinetuneTable:
 
 @dataclass(frozen=True)
 class DataTable:
-    """[data]: where the images come from (see `training.data.load`).
+    """[data]: where the images come from (see `training.data.load`) and how they are looked at.
 
     Attributes:
-        source: "digits" or "npz:PATH".
+        source: "digits", "npz:PATH", "folder:PATH", "tfds:NAME" or "tfrecord:GLOB".
         validation: share of every class's training images that is held out.
+        train_split: name of the training images; "train+validation" takes both.
+        test_split: name of the test images; by default test, else validation or val.
+        test: share of every class that is held out for the test where a source has no such split.
+        data_dir: folder where tensorflow-datasets keeps its data; by default its own.
+        first_label: what a TFRecord calls the first class: 1 in ImageNet as TF-Slim wrote it.
+        interpolation: "bilinear" or "bicubic", where encoded images or crops are resized.
+        crop_fraction: share of the resized side that the crop keeps in evaluation.
+        max_corrupt: how many broken images may be left out; with one more the run does not start.
     """
 
     source: str
     validation: float = 0.1
+    train_split: str = "train"
+    test_split: str = ""
+    test: float = 0.2
+    data_dir: str = ""
+    first_label: int = 0
+    interpolation: str = "bicubic"
+    crop_fraction: float = 0.875
+    max_corrupt: int = 0
 
     def __post_init__(self):
         _require(0 < self.validation < 1, "data.validation", "in (0, 1)", self.validation)
+        _require(0 < self.test < 1, "data.test", "in (0, 1)", self.test)
+        _require(self.train_split != "", "data.train_split", "a name", self.train_split)
+        known = self.interpolation in INTERPOLATIONS
+        expected = f"one of {', '.join(INTERPOLATIONS)}"
+        _require(known, "data.interpolation", expected, self.interpolation)
+        fraction = self.crop_fraction
+        _require(0 < fraction <= 1, "data.crop_fraction", "in (0, 1]", fraction)
+        _require(self.max_corrupt >= 0, "data.max_corrupt", "0 or more", self.max_corrupt)
 
 
 @dataclass(frozen=True)
 class AugmentTable:
-    """[augment]: how training images are changed (see `training.augment`).
+    """[augment]: how training images are changed, in this order (see `training.transform`).
 
     Attributes:
+        crop_scale: smallest and largest share of the area that a random crop takes, before it is
+            resized to the model's size; [] for no such crop.
+        crop_ratio: smallest and largest width / height of that crop.
+        pad_crop: pixels of reflection around the image, of which a random part is taken.
         rotate: degrees, either way.
         translate: share of the image's side, either way.
         zoom: largest magnification less one.
         flip: whether half of the images are mirrored.
-        probability: share of the images that the above changes; the others stay as they are.
+        probability: share of the images that the last four change; the others stay as they are.
+        randaugment: [number of operations, magnitude 0 to 30]; [] for none.
+        color_jitter: strengths for brightness, contrast and saturation; [] for none.
+        erasing: share of the images that lose a random rectangle.
         mixup: alpha of the Beta distribution by which images and labels are blended; 0 for none.
+        cutmix: alpha of the Beta distribution of the box that comes from another image; 0 for none.
+            With both a batch draws one of the two.
+        repeats: how often an example is in the stream of batches, each time changed anew; an epoch
+            has no more steps and shows so many fewer examples.
     """
 
+    crop_scale: tuple[float, ...] = ()
+    crop_ratio: tuple[float, ...] = (3 / 4, 4 / 3)
+    pad_crop: int = 0
     rotate: float = 0.0
     translate: float = 0.0
     zoom: float = 0.0
     flip: bool = False
     probability: float = 1.0
+    randaugment: tuple[int, ...] = ()
+    color_jitter: tuple[float, ...] = ()
+    erasing: float = 0.0
     mixup: float = 0.0
+    cutmix: float = 0.0
+    repeats: int = 1
 
     def __post_init__(self):
+        self._check_crops()
         _require(0 <= self.rotate <= 180, "augment.rotate", "in [0, 180]", self.rotate)
         _require(0 <= self.translate < 1, "augment.translate", "in [0, 1)", self.translate)
         _require(0 <= self.zoom < 10, "augment.zoom", "in [0, 10)", self.zoom)
         share = self.probability
         _require(0 <= share <= 1, "augment.probability", "in [0, 1]", share)
+        self._check_colors()
+        _require(0 <= self.erasing <= 1, "augment.erasing", "in [0, 1]", self.erasing)
         _require(0 <= self.mixup < 100, "augment.mixup", "in [0, 100)", self.mixup)
+        _require(0 <= self.cutmix < 100, "augment.cutmix", "in [0, 100)", self.cutmix)
+        _require(self.repeats > 0, "augment.repeats", "positive", self.repeats)
+
+    def _check_crops(self):
+        scale, ratio = self.crop_scale, self.crop_ratio
+        good = scale == () or len(scale) == 2 and 0 < scale[0] <= scale[1] <= 1
+        expected = "[smallest, largest] in (0, 1], or []"
+        _require(good, "augment.crop_scale", expected, list(scale))
+        good = len(ratio) == 2 and 0 < ratio[0] <= ratio[1] < float("inf")
+        _require(good, "augment.crop_ratio", "[smallest, largest] above 0", list(ratio))
+        _require(self.pad_crop >= 0, "augment.pad_crop", "0 or more", self.pad_crop)
+        one = not (scale and self.pad_crop)
+        _require(one, "augment.pad_crop", "0 beside augment.crop_scale", self.pad_crop)
+
+    def _check_colors(self):
+        chosen, strengths = self.randaugment, self.color_jitter
+        good = chosen == () or len(chosen) == 2 and chosen[0] > 0 and 0 <= chosen[1] <= 30
+        expected = "[number of operations, magnitude 0 to 30], or []"
+        _require(good, "augment.randaugment", expected, list(chosen))
+        good = strengths == () or len(strengths) == 3 and all(0 <= s < 100 for s in strengths)
+        expected = "three strengths in [0, 100), or []"
+        _require(good, "augment.color_jitter", expected, list(strengths))
 
 
 @dataclass(frozen=True)

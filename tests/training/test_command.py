@@ -54,8 +54,9 @@ def test_a_run_from_start_to_end(small, capsys):
     assert result["export_max_difference"] < 1e-4
 
     from training import data
+    from training.tables import DataTable
 
-    test = data.load("digits", 0.1, 10).test
+    test = data.load(DataTable("digits"), 10).test
     logits = keras.models.load_model(run / "model.keras").predict(
         test.images.astype("float32"), verbose=0
     )

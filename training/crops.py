@@ -1,0 +1,146 @@
+"""From encoded or whole images to crops of one size.
+
+Letters: H x W size of the picture, h x w size that the model takes, C channels.
+"""
+
+import math
+
+import tensorflow as tf
+
+from training.pixels import as_bytes
+
+TRIES = 10  # as in torchvision; then the largest crop from the middle that the ratio allows
+
+
+def decode(contents, channels, ratio=1):
+    """Decodes a whole JPEG or PNG; how a camera was held (EXIF) is ignored, as in torchvision.
+
+    Args:
+        contents: scalar string tensor, the bytes of a file.
+        channels: int, C: 1 for grey, 3 for RGB.
+        ratio: 1, 2, 4 or 8, by which a JPEG's sides become smaller.
+
+    Returns:
+        uint8 (H, W, C), H and W unknown.
+
+    Raises:
+        tf.errors.InvalidArgumentError: for bytes that are no whole image.
+    """
+    image = tf.cond(
+        tf.io.is_jpeg(contents),
+        lambda: tf.io.decode_jpeg(contents, channels, ratio, dct_method="INTEGER_ACCURATE"),
+        lambda: tf.io.decode_png(contents, channels),
+    )
+    return tf.ensure_shape(image, (None, None, channels))
+
+
+def random_window(height, width, seed, scale, ratio):
+    """Draws the part of a picture that Inception-style training takes.
+
+    Args:
+        height, width: integer scalars, of the picture.
+        seed: integer (2,).
+        scale: (float, float), smallest and largest share of the picture's area.
+        ratio: (float, float), smallest and largest width / height; the logarithm is uniform.
+
+    Returns:
+        int32 (4,): top, left, height, width.
+
+    Source: torchvision `RandomResizedCrop.get_params`; Szegedy et al. 2015 (arXiv:1409.4842).
+    """
+    height, width = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
+    draws = tf.random.stateless_uniform((4, TRIES), seed)
+    area = height * width * (scale[0] + draws[0] * (scale[1] - scale[0]))
+    low, high = math.log(ratio[0]), math.log(ratio[1])
+    aspect = tf.exp(low + draws[1] * (high - low))
+    w, h = tf.round(tf.sqrt(area * aspect)), tf.round(tf.sqrt(area / aspect))
+    top, left = tf.floor(draws[2] * (height - h + 1)), tf.floor(draws[3] * (width - w + 1))
+    fits = (w > 0) & (w <= width) & (h > 0) & (h <= height)
+    windows = tf.stack([top, left, h, w], axis=1)  # (tries, 4)
+
+    h = tf.minimum(height, tf.maximum(tf.round(width / ratio[0]), 1.0))
+    h = tf.where(width / height < ratio[0], h, height)
+    w = tf.minimum(width, tf.maximum(tf.round(height * ratio[1]), 1.0))
+    w = tf.where(width / height > ratio[1], w, width)
+    middle = tf.stack([(height - h) // 2, (width - w) // 2, h, w])
+    first = tf.argmax(fits)  # the first that is true
+    return tf.cast(tf.where(tf.reduce_any(fits), windows[first], middle), tf.int32)
+
+
+def random_resized_crop(source, size, channels, seed, scale, ratio, interpolation):
+    """Takes a random window of a picture and resizes it; of a JPEG only the window is decoded.
+
+    Args:
+        source: scalar string tensor, the bytes of a JPEG or PNG, or an image (H, W, C).
+        size: (h, w).
+        channels: int, C.
+        seed, scale, ratio: as in `random_window`.
+        interpolation: "bilinear" or "bicubic"; antialiased.
+
+    Returns:
+        uint8 (h, w, C).
+    """
+
+    def of_jpeg():
+        shape = tf.image.extract_jpeg_shape(source)
+        window = random_window(shape[0], shape[1], seed, scale, ratio)
+        return tf.io.decode_and_crop_jpeg(
+            source, window, channels=channels, dct_method="INTEGER_ACCURATE"
+        )
+
+    def of_pixels(image):
+        shape = tf.shape(image)
+        top, left, h, w = tf.unstack(random_window(shape[0], shape[1], seed, scale, ratio))
+        return image[top : top + h, left : left + w]
+
+    if source.dtype == tf.string:
+        crop = tf.cond(
+            tf.io.is_jpeg(source), of_jpeg, lambda: of_pixels(tf.io.decode_png(source, channels))
+        )
+    else:
+        crop = of_pixels(source)
+    crop = tf.ensure_shape(crop, (None, None, channels))
+    return as_bytes(tf.image.resize(crop, size, interpolation, antialias=True))
+
+
+def pad_crop(image, pad, seed):
+    """Puts `pad` pixels of reflection around an image and takes a random part of the old size.
+
+    Args:
+        image: (h, w, C), each side longer than `pad`.
+        pad: int.
+        seed: integer (2,).
+
+    Returns:
+        (h, w, C): the image shifted by up to `pad` pixels either way.
+    """
+    padded = tf.pad(image, ((pad, pad), (pad, pad), (0, 0)), mode="REFLECT")
+    top, left = tf.unstack(tf.random.stateless_uniform((2,), seed, 0, 2 * pad + 1, tf.int32))
+    height, width, _ = image.shape
+    return tf.ensure_shape(padded[top : top + height, left : left + width], image.shape)
+
+
+def erase(image, seed, probability):
+    """Fills a random rectangle with random pixels, uniform in 0..255.
+
+    Args:
+        image: float32 (h, w, C), pixels 0..255.
+        seed: integer (2,).
+        probability: float, share of the images that lose a rectangle of 2 % to a third of their
+            area, from 0.3 to 1 / 0.3 times as wide as high.
+
+    Returns:
+        float32 (h, w, C).
+
+    Source: Zhong et al. 2020 (arXiv:1708.04896), with random values ("RE-R"); timm's "pixel" mode
+    draws them from a normal distribution instead. Where no rectangle fits in ten draws, none.
+    """
+    height, width, _ = image.shape
+    where, what, whether = tf.unstack(tf.random.split(seed, 3))
+    top, left, h, w = tf.unstack(random_window(height, width, where, (0.02, 1 / 3), (0.3, 1 / 0.3)))
+    rows, columns = tf.range(height)[:, None, None], tf.range(width)[None, :, None]
+    inside = (top <= rows) & (rows < top + h) & (left <= columns) & (columns < left + w)
+    erased = tf.random.stateless_uniform((), whether) < probability
+    erased &= 2 * h * w <= height * width  # otherwise no draw did fit
+    noise = tf.random.stateless_uniform(image.shape, what, 0.0, 255.0)
+    return tf.where(erased & inside, noise, image)

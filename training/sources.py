@@ -1,0 +1,116 @@
+"""Where images come from: scikit-learn's digits, an .npz file, folders of JPEG and PNG files."""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.datasets import load_digits
+
+from training.examples import Encoded, Split
+
+ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+KERAS_ARRAYS = ("x_train", "y_train", "x_test", "y_test")  # as keras.datasets names them
+SUFFIXES = (".jpg", ".jpeg", ".png")
+TEST_NAMES = ("test", "validation", "val")
+
+
+class Source(NamedTuple):
+    """A source of encoded images.
+
+    Attributes:
+        names: list of str, the splits that there are; empty if it is not split.
+        read: function from one of these names (or "") to a `Split`.
+        class_names: list of str, or None.
+    """
+
+    names: list
+    read: callable
+    class_names: list | None
+
+
+def digits():
+    """All of scikit-learn's handwritten digits: a `Split` of 1,797 images of 8 x 8 pixels."""
+    data = load_digits()
+    images = np.round(data.images * (255 / 16)).astype("uint8")[..., None]  # (1797, 8, 8, 1)
+    return Split(images, data.target)
+
+
+def npz(path):
+    """The arrays of an .npz file: (training `Split`, test `Split`)."""
+    if not path.is_file():
+        raise ValueError(f"data.source must name an existing .npz file. Received: npz:{path}")
+    with np.load(path, allow_pickle=False) as file:
+        names = KERAS_ARRAYS if KERAS_ARRAYS[0] in file else ARRAYS
+        missing = [name for name in names if name not in file]
+        if missing:
+            raise ValueError(
+                f"{path} must hold the arrays {', '.join(names)}. "
+                f"Missing: {', '.join(missing)}. Received: {', '.join(file)}"
+            )
+        train_images, train_labels, test_images, test_labels = (file[name] for name in names)
+    # Keras's own data sets have labels of shape (N, 1).
+    train_labels, test_labels = (
+        x[:, 0] if x.ndim == 2 and x.shape[1] == 1 else x for x in (train_labels, test_labels)
+    )
+    return Split(train_images, train_labels), Split(test_images, test_labels)
+
+
+def folder(path, train_split):
+    """Files in PATH/SPLIT/CLASS, or in PATH/CLASS where there is no PATH/train.
+
+    Args:
+        path: `Path`.
+        train_split: "train", or the folders that say which classes there are, joined by "+".
+
+    Returns:
+        `Source`. Classes are numbered in the order of their names, as in torchvision.
+
+    Raises:
+        ValueError: for a folder that does not exist or holds no classes, a class without images,
+            and a class that there is only in another split.
+    """
+    if not path.is_dir():
+        raise ValueError(f"data.source must name an existing folder. Received: folder:{path}")
+    names = _folders(path)
+    if train_split == "train" and "train" not in names:
+        class_names, names = names, []
+    else:
+        parts = [path / name for name in train_split.split("+") if name in names]
+        class_names = sorted({name for part in parts for name in _folders(part)})
+    if names and not parts:
+        return Source(names, None, None)  # whoever asks for the names will refuse it
+    if not class_names:
+        raise ValueError(
+            "data.source must name a folder with a folder for each class, in it or in its folder "
+            f"train. Received: folder:{path} with {', '.join(sorted(os.listdir(path))[:5])}"
+        )
+
+    def read(name):
+        unknown = [c for c in _folders(path / name) if c not in class_names]
+        if unknown:
+            raise ValueError(
+                f"Every class must be among those of the training images. Received: "
+                f"{path / name / unknown[0]}"
+            )
+        files, labels = [], []
+        for label, class_name in enumerate(class_names):
+            found = _images(path / name / class_name)
+            files += found
+            labels += [label] * len(found)
+        return Split(Encoded.of_files(files), np.array(labels, "int64"))
+
+    return Source(names, read, class_names)
+
+
+def _folders(path):
+    return sorted(f.name for f in os.scandir(path) if f.is_dir() and not f.name.startswith("."))
+
+
+def _images(path):
+    """Paths of the JPEG and PNG files in a folder, sorted; a ValueError if there are none."""
+    names = os.listdir(path) if path.is_dir() else []
+    names = sorted(n for n in names if n.lower().endswith(SUFFIXES) and not n.startswith("."))
+    if not names and path.is_dir():
+        raise ValueError(f"A class must have .jpg, .jpeg or .png files. Received: {path}")
+    return [Path(path, name) for name in names]

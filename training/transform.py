@@ -1,0 +1,112 @@
+"""From an image as a source has it to what the model sees, in training and in evaluation.
+
+Letters: h x w size that the model takes, C channels.
+"""
+
+import tensorflow as tf
+
+import keras_vit
+from training import crops
+from training.augment import augmentation
+from training.pixels import as_bytes
+from training.randaugment import color_jitter, randaugment
+
+
+def training_transform(augment, data, shape):
+    """The function that crops and changes one image at random, as a recipe says.
+
+    Args:
+        augment: `AugmentTable`.
+        data: `DataTable`, for how images are resized.
+        shape: (h, w, C).
+
+    Returns:
+        A function from an image (h, w, C), or the bytes of a JPEG or PNG of any size, and an
+        integer seed (2,) to a float32 image (h, w, C), pixels 0..255. The same seed gives the same
+        pixels.
+
+    Raises:
+        ValueError: for padding that is not smaller than the image, and for changes of colour where
+            there are neither 1 nor 3 channels.
+    """
+    height, width, channels = shape
+    if augment.pad_crop >= min(height, width):
+        raise ValueError(
+            f"augment.pad_crop must be below the image's sides, {height} and {width}. "
+            f"Received: augment.pad_crop={augment.pad_crop}"
+        )
+    colors = []
+    if augment.randaugment:
+        colors.append(randaugment(*augment.randaugment))
+    if augment.color_jitter:
+        colors.append(color_jitter(augment.color_jitter))
+    if colors and channels not in (1, 3):
+        raise ValueError(
+            "augment.randaugment and augment.color_jitter need images of 1 or 3 channels. "
+            f"Received: {channels} channels"
+        )
+    whole = evaluation_transform(data, shape)
+    motion = augmentation(
+        augment.rotate, augment.translate, augment.zoom, augment.flip, augment.probability
+    )
+
+    def transform(image, seed):
+        def draw(number):
+            return tf.random.fold_in(seed, number)
+
+        if augment.crop_scale:
+            image = crops.random_resized_crop(
+                image,
+                (height, width),
+                channels,
+                draw(1),
+                augment.crop_scale,
+                augment.crop_ratio,
+                data.interpolation,
+            )
+        else:
+            image = whole(image)
+        if augment.pad_crop:
+            image = crops.pad_crop(image, augment.pad_crop, draw(2))
+        if augment.rotate or augment.translate or augment.zoom:
+            image = tf.cast(image, tf.float32)
+        image = motion(image, seed)
+        for number, change in enumerate(colors, start=3):
+            image = change(as_bytes(image), draw(number))
+        image = tf.cast(image, tf.float32)
+        if augment.erasing:
+            image = crops.erase(image, draw(5), augment.erasing)
+        return image
+
+    return transform
+
+
+def evaluation_transform(data, shape):
+    """The function that gives one image as it is evaluated; nothing in it is random.
+
+    Args:
+        data: `DataTable`.
+        shape: (h, w, C).
+
+    Returns:
+        A function to a float32 image (h, w, C), pixels 0..255: from an image (h, w, C) as it is, or
+        from the bytes of a JPEG or PNG of any size by a `keras_vit.Preprocessor`.
+    """
+    channels = shape[-1]
+    preprocessor = keras_vit.Preprocessor(
+        shape[:2],
+        "short_side",
+        data.crop_fraction,
+        data.interpolation,
+        mean=[0.0] * channels,
+        std=[1 / 255] * channels,  # the model itself normalises
+        dtype="float32",
+    )
+
+    def transform(image):
+        if image.dtype != tf.string:
+            return tf.cast(image, tf.float32)
+        image = preprocessor(crops.decode(image, channels))
+        return tf.ensure_shape(tf.round(image), shape)
+
+    return transform
