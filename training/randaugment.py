@@ -93,7 +93,9 @@ def operation(name, image, magnitude, sign=1.0):
     if name == "rotate":
         return pixels.rotate(image, math.radians(30 * level) * sign)
     if name in ("brightness", "color", "contrast", "sharpness"):
-        return getattr(pixels, name)(image, 1.0 + 0.9 * level * sign)
+        # Not 1 + 0.9 level sign: that is a bit less than 0.4 where PIL has 0.4, and cuts to less.
+        factor = tf.where(sign > 0, 1.0 + 0.9 * level, 1.0 - 0.9 * level)
+        return getattr(pixels, name)(image, factor)
     if name == "posterize":
         return pixels.posterize(image, 8 - round(4 * level))
     if name == "solarize":
