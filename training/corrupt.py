@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 
 import numpy as np
 import tensorflow as tf
@@ -77,5 +78,7 @@ def _reason(images, index):
     try:
         decode(images.reader()(index), channels=3, ratio=8)
     except tf.errors.OpError as error:
-        return " ".join(error.message.split())
+        # Without the op, which TensorFlow names in front and behind.
+        message = re.sub(r"\{\{.*?\}\}|\[Op:.*", "", error.message, flags=re.DOTALL)
+        return " ".join(message.split())
     return "it could be read the second time"

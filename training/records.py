@@ -64,13 +64,18 @@ def tfds(name, data_dir):
             f"data.source must name a data set of tensorflow-datasets: {first}. "
             f"Received: tfds:{name}, data.data_dir={data_dir!r}"
         ) from error
-    info, features = builder.info, tensorflow_datasets.features
-    image, label = info.supervised_keys or ("image", "label")
-    wanted = {image: features.Image, label: features.ClassLabel}
-    if not all(isinstance(info.features.get(key), kind) for key, kind in wanted.items()):
+    info, kinds = builder.info, tensorflow_datasets.features
+    features = dict(info.features.items())
+    image, label = keys = info.supervised_keys or ("image", "label")
+    known = all(isinstance(key, str) and key in features for key in keys)
+    if (
+        not known
+        or not isinstance(features[image], kinds.Image)
+        or not isinstance(features[label], kinds.ClassLabel)
+    ):
         raise ValueError(
             "A data set must have an image and a class as its supervised keys. "
-            f"Received: tfds:{name} with {', '.join(info.features)}"
+            f"Received: tfds:{name} with {', '.join(features)}"
         )
     if info.file_format.value != "tfrecord":
         raise ValueError(
@@ -81,7 +86,7 @@ def tfds(name, data_dir):
     def read(split):
         return find(info.splits[split].filepaths, image, label)
 
-    return Source(list(info.splits), read, list(info.features[label].names))
+    return Source(list(info.splits), read, list(features[label].names))
 
 
 def find(files, image_key, label_key):

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from training.augment import augmentation, mixup, warp
+from training.augment import augmentation, cutmix, mixing, mixup, warp
 
 STRONG = {"rotate": 30.0, "translate": 0.2, "zoom": 0.3, "flip": True}
 NOTHING = {"angle": 0.0, "shift_x": 0.0, "shift_y": 0.0, "scale": 1.0, "mirror": 1.0}
@@ -90,3 +90,55 @@ def test_mixup_blends_images_and_labels_by_the_same_shares():
     assert abs(share.mean() - 0.134) < 0.025
     np.testing.assert_array_equal(mixup(images, labels, (0, 1), 0.3)[1], soft)
     assert np.abs(mixup(images, labels, (0, 2), 0.3)[1] - soft).max() > 0.1
+
+
+def example_numbers(size, height=12, width=10):
+    """Images whose every pixel is the example's number, and labels that name it."""
+    images = np.zeros((size, height, width, 1), "float32") + np.arange(size)[:, None, None, None]
+    return images.astype("float32"), np.eye(size, dtype="float32")
+
+
+def test_cutmix_puts_one_box_and_the_labels_share_is_its_area():
+    size = 500
+    images, labels = example_numbers(size)
+    cut, soft = map(np.asarray, cutmix(images, labels, seed=(0, 1), alpha=1.0))
+    numbers = np.arange(size)
+    foreign = cut[..., 0] == (size - 1 - numbers)[:, None, None]
+    assert np.all(foreign | (cut[..., 0] == numbers[:, None, None]))
+    area = foreign.mean(axis=(1, 2))
+    np.testing.assert_allclose(soft[numbers, size - 1 - numbers], area, atol=1e-6)
+    np.testing.assert_allclose(soft[numbers, numbers], 1 - area, atol=1e-6)
+    for mask in foreign[area > 0]:
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        assert mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
+    # Boxes of alpha 1 have a uniform share; a quarter to a half is lost beyond the edges.
+    assert 0.22 < area.mean() < 0.42 and area.min() < 0.02 and area.max() > 0.8
+    assert foreign[:, 0, 0].mean() > 0.05 and foreign[:, -1, -1].mean() > 0.05
+    np.testing.assert_array_equal(cutmix(images, labels, (0, 1), 1.0)[0], cut)
+    assert np.any(np.asarray(cutmix(images, labels, (0, 2), 1.0)[0]) != cut)
+
+
+def test_boxes_have_the_proportions_and_the_size_that_alpha_says():
+    images, labels = example_numbers(500, 40, 60)
+    cut, _ = cutmix(images, labels, seed=(0, 1), alpha=1000.0)  # half of the area, always
+    foreign = np.asarray(cut)[..., 0] != images[..., 0]
+    heights, widths = foreign.any(2).sum(1), foreign.any(1).sum(1)
+    assert heights.max() in (28, 29, 30) and widths.max() in (42, 43, 44)
+
+
+def test_mixing_draws_one_of_the_two_for_a_batch():
+    images, labels = example_numbers(40)
+
+    def kind(seed, mix):
+        mixed = np.asarray(mix(images, labels, seed)[0])
+        return "cutmix" if np.all(mixed == np.round(mixed)) else "mixup"
+
+    both = mixing(0.4, 1.0)
+    kinds = [kind((0, key), both) for key in range(100)]
+    assert 30 < kinds.count("mixup") < 70
+    assert {kind((0, key), mixing(0.4, 0.0)) for key in range(20)} == {"mixup"}
+    assert {kind((0, key), mixing(0.0, 1.0)) for key in range(20)} == {"cutmix"}
+    assert mixing(0.0, 0.0)(images, labels, (0, 1))[0] is images
+    for seed in ((0, 1), (0, 2), (0, 3)):
+        np.testing.assert_array_equal(both(images, labels, seed)[1], both(images, labels, seed)[1])
+        np.testing.assert_allclose(np.sum(both(images, labels, seed)[1], axis=1), 1, atol=1e-6)

@@ -32,6 +32,10 @@ def test_values_types_and_defaults(small):
         ("train.precision=mixed_bfloat16", "train", "precision", "mixed_bfloat16"),
         ('data.source="npz:a b.npz"', "data", "source", "npz:a b.npz"),
         ("augment.flip=true", "augment", "flip", True),
+        ("augment.crop_scale=[0.08, 1]", "augment", "crop_scale", (0.08, 1.0)),
+        ("augment.randaugment=[2, 9]", "augment", "randaugment", (2, 9)),
+        ("augment.color_jitter=[]", "augment", "color_jitter", ()),
+        ("data.source=folder:/x", "data", "source", "folder:/x"),
         ("optimizer.learning_rate=1e-5", "optimizer", "learning_rate", 1e-5),
     ],
 )
@@ -56,6 +60,27 @@ def test_override_of_a_model_argument(small):
         ("augment.flip=1", "of type bool"),
         ("augment.probability=2", r"in \[0, 1\]"),
         ("augment.mixup=-0.1", r"in \[0, 100\)"),
+        ("augment.cutmix=100", r"in \[0, 100\)"),
+        ("augment.repeats=0", "positive"),
+        ("augment.erasing=1.1", r"in \[0, 1\]"),
+        ("augment.crop_scale=[1.0, 0.5]", r"\[smallest, largest\].*crop_scale=\[1.0, 0.5\]"),
+        ("augment.crop_scale=[0.0, 0.5]", r"in \(0, 1\]"),
+        ("augment.crop_scale=[0.5, 1.1]", r"in \(0, 1\]"),
+        ("augment.crop_scale=[0.5]", r"\[smallest, largest\]"),
+        ("augment.crop_scale=0.5", "of type list"),
+        ("augment.crop_scale=[0.5, true]", r"crop_scale\[1\] must be of type float"),
+        ("augment.crop_ratio=[]", r"\[smallest, largest\] above 0"),
+        ("augment.crop_ratio=[0.0, 1.0]", "above 0"),
+        ("augment.pad_crop=-1", "0 or more"),
+        ("augment.randaugment=[2, 31]", "magnitude 0 to 30"),
+        ("augment.randaugment=[0, 9]", "number of operations"),
+        ("augment.randaugment=[2, 9.5]", r"randaugment\[1\] must be of type int"),
+        ("augment.color_jitter=[0.1, 0.1]", "three strengths"),
+        ("augment.color_jitter=[0.1, 0.1, -0.1]", r"in \[0, 100\)"),
+        ("data.interpolation=nearest", "one of bilinear, bicubic"),
+        ("data.crop_fraction=0", r"in \(0, 1\]"),
+        ("data.max_corrupt=-1", "0 or more"),
+        ("data.test=1", r"in \(0, 1\)"),
         ("train.epochs=0", "train.epochs must be positive"),
         ("train.label_smoothing=1.0", r"in \[0, 1\)"),
         ("train.precision=float16", "one of float32, mixed_bfloat16, mixed_float16"),
@@ -70,6 +95,11 @@ def test_mistakes_are_named(small, override, message):
     with pytest.raises(ValueError, match=message) as error:
         read(small, override)
     assert "Received: " in str(error.value)
+
+
+def test_two_kinds_of_random_crop_are_one_too_many(small):
+    with pytest.raises(ValueError, match="pad_crop must be 0 beside augment.crop_scale"):
+        read(small, "augment.pad_crop=1", "augment.crop_scale=[0.5, 1.0]")
 
 
 def test_mistakes_in_the_file_are_named(small):
@@ -94,7 +124,7 @@ def test_an_unknown_recipe_brings_the_nearest():
 
 
 def test_what_is_written_says_everything_and_reads_back(small):
-    plan = read(small, "model.image_size=[8, 16]", "train.seed=7")
+    plan = read(small, "model.image_size=[8, 16]", "train.seed=7", "augment.randaugment=[2, 9]")
     text = recipe.to_toml(plan, "a comment")
     assert text.startswith("# a comment\n")
     assert "qkv_bias = true" in text  # a default of the model
