@@ -20,7 +20,7 @@ def load(table, num_classes, examples=None):
 
     Arrays stay in memory: those of "digits" (scikit-learn's 1,797 handwritten digits, 8x8 pixels,
     20 % of them test images) and of "npz:PATH" (train_images, train_labels, test_images,
-    test_labels, or x_train ... as in keras.datasets). Of the others only the places of the images do:
+    test_labels, or x_train ... as in keras.datasets). Of the others only the images' places do:
 
     - "folder:PATH": JPEG and PNG files in PATH/train/CLASS and PATH/test/CLASS (or val,
       validation), or all in PATH/CLASS.

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from training import data
+from training import data, sources
 from training.augment import mixing
 from training.tables import AugmentTable, DataTable
 from training.transform import training_transform
@@ -149,10 +149,10 @@ def test_npz_with_the_names_of_keras(tmp_path):
     """keras.datasets gives labels of shape (N, 1)."""
     path = tmp_path / "keras.npz"
     with np.load(write(tmp_path / "a.npz").removeprefix("npz:")) as file:
-        arrays = [file[name] for name in data.ARRAYS]
+        arrays = [file[name] for name in sources.ARRAYS]
     arrays[1], arrays[3] = arrays[1][:, None], arrays[3][:, None]
-    np.savez(path, **dict(zip(data.KERAS_ARRAYS, arrays, strict=True)))
-    one, other = data.load(f"npz:{path}", 0.2, 4), data.load(f"npz:{tmp_path}/a.npz", 0.2, 4)
-    for a, b in zip(one, other, strict=True):
+    np.savez(path, **dict(zip(sources.KERAS_ARRAYS, arrays, strict=True)))
+    one, other = load(f"npz:{path}", 0.2, 4), load(f"npz:{tmp_path}/a.npz", 0.2, 4)
+    for a, b in zip(one[:3], other[:3], strict=True):
         np.testing.assert_array_equal(a.images, b.images)
         np.testing.assert_array_equal(a.labels, b.labels)
