@@ -34,7 +34,9 @@ def augmentation(rotate, translate, zoom, flip, probability=1.0):
             image = tf.where(changed, warp(image, *motion), image)
         elif flip:
             changed, *_, mirror = _draw(seed)
-            image = tf.where(changed & (mirror < 0), image[:, ::-1], image)
+            # Not tf.where nor a step of -1, which take ten times as long on bytes.
+            mirrored = changed & (mirror < 0)
+            image = tf.cond(mirrored, lambda: tf.reverse(image, [1]), lambda: image)
         return image
 
     def _draw(seed):
@@ -140,9 +142,13 @@ def cutmix(images, labels, seed, alpha):
         return (low[:, None] <= places) & (places < high[:, None])
 
     rows, columns = inside(height, middle[0]), inside(width, middle[1])
-    box = rows[:, :, None, None] & columns[:, None, :, None]  # (B, H, W, 1)
-    share = tf.reduce_mean(tf.cast(box[..., 0], tf.float32), axis=(1, 2))[:, None]
-    return tf.where(box, images[::-1], images), (1.0 - share) * labels + share * labels[::-1]
+    area = tf.math.count_nonzero(rows, 1) * tf.math.count_nonzero(columns, 1)
+    share = tf.cast(area, tf.float32)[:, None] / (height * width)  # (B, 1)
+    # Channels lie beside each other in a row: a mask over rows of W C values is quick.
+    box = rows[:, :, None] & tf.repeat(columns, images.shape[-1], axis=1)[:, None]  # (B, H, W C)
+    flat = tf.reshape(images, tf.shape(box))
+    cut = tf.reshape(tf.where(box, flat[::-1], flat), tf.shape(images))
+    return tf.ensure_shape(cut, images.shape), (1.0 - share) * labels + share * labels[::-1]
 
 
 def mixing(mixup_alpha, cutmix_alpha):

@@ -100,7 +100,36 @@ def random_resized_crop(source, size, channels, seed, scale, ratio, interpolatio
     else:
         crop = of_pixels(source)
     crop = tf.ensure_shape(crop, (None, None, channels))
-    return as_bytes(tf.image.resize(crop, size, interpolation, antialias=True))
+    return as_bytes(resize(crop, size, interpolation))
+
+
+def resize(image, size, interpolation):
+    """Resizes an image as `tf.image.resize(..., antialias=True)` does, in a third of the time.
+
+    TensorFlow's op is quick along the height and slow along the width, where it adds up C values at
+    a time. So both sides take their turn as the height of an image of one column.
+
+    Args:
+        image: (H, W, C), H and W may be unknown.
+        size: (h, w).
+        interpolation: "bilinear" or "bicubic".
+
+    Returns:
+        float32 (h, w, C).
+    """
+    kernel = {"bilinear": "triangle", "bicubic": "keyscubic"}[interpolation]
+    for length in size:
+        height, width, channels = tf.unstack(tf.shape(image))
+        image = tf.raw_ops.ScaleAndTranslate(
+            images=tf.reshape(image, (1, height, 1, width * channels)),
+            size=(length, 1),
+            scale=tf.stack([length / tf.cast(height, tf.float32), 1.0]),
+            translation=(0.0, 0.0),
+            kernel_type=kernel,
+            antialias=True,
+        )
+        image = tf.transpose(tf.reshape(image, (length, width, channels)), (1, 0, 2))
+    return image
 
 
 def pad_crop(image, pad, seed):
@@ -135,12 +164,17 @@ def erase(image, seed, probability):
     Source: Zhong et al. 2020 (arXiv:1708.04896), with random values ("RE-R"); timm's "pixel" mode
     draws them from a normal distribution instead. Where no rectangle fits in ten draws, none.
     """
-    height, width, _ = image.shape
+    height, width, channels = image.shape
     where, what, whether = tf.unstack(tf.random.split(seed, 3))
     top, left, h, w = tf.unstack(random_window(height, width, where, (0.02, 1 / 3), (0.3, 1 / 0.3)))
-    rows, columns = tf.range(height)[:, None, None], tf.range(width)[None, :, None]
-    inside = (top <= rows) & (rows < top + h) & (left <= columns) & (columns < left + w)
     erased = tf.random.stateless_uniform((), whether) < probability
     erased &= 2 * h * w <= height * width  # otherwise no draw did fit
-    noise = tf.random.stateless_uniform(image.shape, what, 0.0, 255.0)
-    return tf.where(erased & inside, noise, image)
+
+    def with_noise():
+        noise = tf.random.stateless_uniform((h, w, channels), what, 0.0, 255.0)
+        around = ((top, height - top - h), (left, width - left - w), (0, 0))
+        # No pixel is -1: those around the rectangle stay.
+        noise = tf.ensure_shape(tf.pad(noise, around, constant_values=-1.0), image.shape)
+        return tf.where(noise < 0, image, noise)
+
+    return tf.cond(erased, with_noise, lambda: image)

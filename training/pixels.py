@@ -4,6 +4,8 @@ Letters: H x W image size, C channels, 1 or 3.
 Source: Pillow, `ImageEnhance.py`, `ImageOps.py` and `libImaging/{Blend,Filter,Geometry}.c`.
 """
 
+import math
+
 import tensorflow as tf
 
 
@@ -14,13 +16,13 @@ def brightness(image, factor):
 
 def color(image, factor):
     """From grey (0) over the image as it is (1) to more saturated; (H, W, C) to (H, W, C)."""
-    return _blend(_grey(image), image, factor)
+    channels = image.shape[-1]
+    return _blend(tf.reshape(_grey(image, channels), image.shape), image, factor)
 
 
 def contrast(image, factor):
     """From its mean grey (0) over the image as it is (1) to more contrast."""
-    mean = tf.reduce_mean(tf.cast(_grey(image), tf.float32))
-    return _blend(tf.floor(mean + 0.5), image, factor)
+    return _blend(tf.floor(tf.reduce_mean(_grey(image, 1)) + 0.5), image, factor)
 
 
 def sharpness(image, factor):
@@ -41,34 +43,50 @@ def posterize(image, bits):
 
 def solarize(image, threshold):
     """Inverts the values that are not below `threshold` (number, 0..255)."""
-    return tf.where(tf.cast(image, tf.float32) < threshold, image, 255 - image)
+    inverted = image >= tf.constant(math.ceil(threshold), tf.uint8)
+    return tf.bitwise.bitwise_xor(image, 255 * tf.cast(inverted, tf.uint8))
 
 
 def autocontrast(image):
     """Stretches every channel to 0..255; one that holds a single value stays as it is."""
-    x = tf.cast(image, tf.float32)
-    low, high = tf.reduce_min(x, (0, 1)), tf.reduce_max(x, (0, 1))  # (C,)
-    scale = tf.where(high > low, 255.0 / tf.maximum(high - low, 1.0), 1.0)
+    low, high = (tf.cast(f(image, (0, 1)), tf.float32) for f in (tf.reduce_min, tf.reduce_max))
+    scale = tf.where(high > low, 255.0 / tf.maximum(high - low, 1.0), 1.0)  # (C,)
     low = tf.where(high > low, low, 0.0)
+    x = tf.matmul(_flat(image), tf.linalg.diag(scale))  # quicker than a product that broadcasts
     # The little more is for products that are whole numbers and come out just below.
-    return tf.cast(tf.clip_by_value((x - low) * scale + 1e-3, 0.0, 255.0), tf.uint8)
+    x = tf.nn.bias_add(x, 1e-3 - low * scale)
+    return tf.cast(tf.reshape(tf.clip_by_value(x, 0.0, 255.0), image.shape), tf.uint8)
 
 
 def equalize(image):
     """Changes every channel's values so that all are about equally frequent."""
     height, width, channels = image.shape
-    index = tf.cast(image, tf.int32) + 256 * tf.range(channels)  # a histogram for each channel
-    counts = tf.math.bincount(
-        tf.reshape(index, [-1]), minlength=256 * channels, maxlength=256 * channels
-    )
-    counts = tf.reshape(counts, (channels, 256))
-    highest = tf.cast(tf.reduce_max(image, (0, 1)), tf.int32)  # (C,)
+    index = tf.cast(tf.transpose(tf.reshape(image, (-1, channels))), tf.int32)  # (C, H W)
+    counts = tf.math.bincount(index, minlength=256, maxlength=256, axis=-1)  # (C, 256)
+    highest = tf.reduce_max(index, axis=1)
     step = (height * width - tf.gather(counts, highest, batch_dims=1)) // 255
     step = step[:, None]
     below = tf.cumsum(counts, axis=1, exclusive=True)
     table = tf.minimum((step // 2 + below) // tf.maximum(step, 1), 255)
-    table = tf.where(step > 0, table, tf.range(256))  # (C, 256)
-    return tf.gather(tf.reshape(tf.cast(table, tf.uint8), [-1]), index)
+    table = tf.cast(tf.where(step > 0, table, tf.range(256)), tf.uint8)  # (C, 256)
+    return tf.reshape(tf.transpose(tf.gather(table, index, batch_dims=1)), image.shape)
+
+
+def translate(image, right, down, most):
+    """Shifts by whole pixels; what comes from outside the image is 0.
+
+    Args:
+        image: (H, W, C).
+        right, down: ints or int32 scalars.
+        most: int, not below either's absolute value.
+
+    Returns:
+        (H, W, C).
+    """
+    height, width, _ = image.shape
+    padded = tf.pad(image, ((most, most), (most, most), (0, 0)))
+    top, left = most - down, most - right
+    return tf.ensure_shape(padded[top : top + height, left : left + width], image.shape)
 
 
 def affine(image, matrix):
@@ -118,10 +136,15 @@ def _blend(other, image, factor):
     return tf.cast(tf.clip_by_value(mixed, 0.0, 255.0), tf.uint8)
 
 
-def _grey(image):
-    """Brightness as PIL's mode L, in whole numbers: (H, W, C) to int32 (H, W, 1)."""
-    x = tf.cast(image, tf.int32)
+def _grey(image, times):
+    """Brightness as PIL's mode L, whole numbers: (H, W, C) to float32 (H W, times)."""
     if image.shape[-1] == 1:
-        return x
-    weighted = 19595 * x[..., :1] + 38470 * x[..., 1:2] + 7471 * x[..., 2:]
-    return tf.bitwise.right_shift(weighted + 32768, 16)
+        return _flat(image)
+    weights = tf.repeat(tf.constant([[19595.0], [38470.0], [7471.0]]), times, axis=1)
+    # All products and sums are whole and below 2**24, so they are exact.
+    return tf.floor((tf.matmul(_flat(image), weights) + 32768.0) / 65536.0)
+
+
+def _flat(image):
+    """float32 (H W, C)."""
+    return tf.cast(tf.reshape(image, (-1, image.shape[-1])), tf.float32)

@@ -86,10 +86,10 @@ def operation(name, image, magnitude, sign=1.0):
         return pixels.affine(image, (1.0, 0.0, 0.0, 0.3 * level * sign, 1.0, 0.0))
     if name == "translate_x":
         shift = math.floor(150 / 331 * width * level)
-        return pixels.affine(image, (1.0, 0.0, -shift * sign, 0.0, 1.0, 0.0))
+        return pixels.translate(image, tf.cast(sign, tf.int32) * shift, 0, shift)
     if name == "translate_y":
         shift = math.floor(150 / 331 * height * level)
-        return pixels.affine(image, (1.0, 0.0, 0.0, 0.0, 1.0, -shift * sign))
+        return pixels.translate(image, 0, tf.cast(sign, tf.int32) * shift, shift)
     if name == "rotate":
         return pixels.rotate(image, math.radians(30 * level) * sign)
     if name in ("brightness", "color", "contrast", "sharpness"):

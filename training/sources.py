@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from training.examples import Encoded, Split
 
@@ -31,6 +30,8 @@ class Source(NamedTuple):
 
 def digits():
     """All of scikit-learn's handwritten digits: a `Split` of 1,797 images of 8 x 8 pixels."""
+    from sklearn.datasets import load_digits  # so that other sources do without
+
     data = load_digits()
     images = np.round(data.images * (255 / 16)).astype("uint8")[..., None]  # (1797, 8, 8, 1)
     return Split(images, data.target)

@@ -83,6 +83,17 @@ def test_a_whole_crop_is_the_resized_picture(photo):
         np.testing.assert_allclose(ours.numpy().astype(int), expected.astype(int), atol=atol)
 
 
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("size", [(24, 32), (200, 60), (90, 120)])
+def test_resize_is_that_of_tensorflow_and_of_pil(photo, size, interpolation):
+    ours = crops.resize(tf.constant(photo), size, interpolation)
+    theirs = tf.image.resize(photo, size, interpolation, antialias=True)
+    np.testing.assert_allclose(ours, theirs, atol=1e-3)
+    method = getattr(Image.Resampling, interpolation.upper())
+    pil = np.asarray(Image.fromarray(photo).resize(size[::-1], method)).astype("float32")
+    np.testing.assert_allclose(np.clip(ours, 0, 255), pil, atol=1.5)
+
+
 def test_jpeg_png_and_array_are_cropped_alike(photo):
     jpeg = encoded(photo)
     pixels = crops.decode(jpeg, 3)
@@ -129,7 +140,7 @@ def test_erasing(rng):
     image = np.full((64, 48, 3), 1000.0, "float32")  # no noise looks like it
     shares, ratios, values = [], [], []
     for key in range(300):
-        erased = crops.erase(image, (0, key), 0.5).numpy()
+        erased = np.asarray(crops.erase(image, (0, key), 0.5))
         gone = np.any(erased != image, axis=-1)
         if gone.any():
             rows, columns = np.flatnonzero(gone.any(1)), np.flatnonzero(gone.any(0))
