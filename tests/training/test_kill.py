@@ -17,7 +17,7 @@ import keras_vit  # noqa: F401  its classes are in the file
 from training.folder import RunFolder
 
 ROOT = Path(__file__).parents[2]
-PLAN = ["--set", "train.epochs=12", "--set", "optimizer.ema=0.9"]
+PLAN = ["--set", "train.epochs=20", "--set", "optimizer.ema=0.9"]
 
 
 def start(small, run_dir, **arguments):
@@ -85,7 +85,7 @@ def check(small, moments):
     finish(small, "whole")
     rng = random.Random(0)
     alive = [kill(small, "killed", moment, rng) for moment in moments]
-    assert sum(alive) >= len(moments) - 2  # else nothing was tried
+    assert sum(alive) > len(moments) // 2  # else little was tried
     finish(small, "killed")
     for one, other in zip(weights("whole"), weights("killed"), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -96,8 +96,8 @@ def check(small, moments):
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="all backends under -m slow")
-def test_killed_while_writing_and_while_training(small):
-    check(small, ["writing", "training"])
+def test_killed_while_writing(small):
+    check(small, ["writing"])
 
 
 @pytest.mark.slow
