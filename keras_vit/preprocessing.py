@@ -146,7 +146,9 @@ class Preprocessor(keras.layers.Layer):
         index = _arange(length, xp) + _float(start, xp)
         centre = xp.expand_dims((index + 0.5) * scale, 1)  # (length, 1)
         source = _arange(old, xp) + 0.5  # (old,)
-        weights = _kernel(xp, (source - centre) / xp.maximum(scale, 1.0), self.interpolation)
+        # Of a Python float TensorFlow's own NumPy would make a float64.
+        widened = max(scale, 1.0) if isinstance(scale, float) else xp.maximum(scale, 1.0)
+        weights = _kernel(xp, (source - centre) / widened, self.interpolation)
         weights = weights / xp.sum(weights, axis=1, keepdims=True)
         x = xp.einsum("nw,bhwc->bhnc" if axis == 2 else "nh,bhwc->bnwc", weights, x)
         return xp.clip(xp.floor(x + 0.5), 0.0, 255.0)

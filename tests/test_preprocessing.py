@@ -99,6 +99,13 @@ def test_inside_tf_data_on_every_backend():
     assert np.abs(found - expected).max() <= 2.001 / 255 / 0.224
 
 
+@pytest.mark.parametrize("size", [(61, 47), (20, 30)])
+def test_tensors_of_tensorflow_with_a_known_size_on_every_backend(size):
+    tf = pytest.importorskip("tensorflow")
+    pixels, layer = picture(*size), keras_vit.Preprocessor(32, **UNIT)
+    assert np.abs(np.array(layer(tf.constant(pixels))) - to_numpy(layer(pixels))).max() <= 2.001
+
+
 def test_as_the_first_layer_of_a_model_that_is_saved(tmp_path):
     inputs = keras.Input((None, None, 3))
     layer = keras_vit.Preprocessor((24, 16), "squash", 0.9, "bilinear", (0.5,) * 3, (0.5,) * 3)
