@@ -10,6 +10,7 @@ EXAMPLES = """examples:
   python -m training digits                       train into runs/digits
   python -m training digits --resume              go on after a stop, to the same result
   python -m training digits --new                 train again, into runs/digits-2
+  python -m training deit3 --smoke                try a recipe for ten steps, without its data
   python -m training digits --set train.epochs=20 --set model.depth=4
   python -m training my_recipe.toml --run-dir /tmp/run
   KERAS_BACKEND=jax python -m training digits     on another backend
@@ -29,7 +30,14 @@ def main(arguments=None):
         from training.callbacks import Diverged
 
     try:
-        job = run.prepare(options.recipe, options.set, options.run_dir, options.resume, options.new)
+        job = run.prepare(
+            options.recipe,
+            options.set,
+            options.run_dir,
+            options.resume,
+            options.new,
+            options.smoke,
+        )
     except ValueError as error:
         return _fail(error, 2)
     if job.finished:
@@ -88,6 +96,9 @@ def _parser():
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--resume", action="store_true", help="go on with the run in the folder")
     choice.add_argument("--new", action="store_true", help="take the next free folder")
+    parser.add_argument(
+        "--smoke", action="store_true", help="ten steps of a small model on embedded images"
+    )
     return parser
 
 

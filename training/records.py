@@ -92,8 +92,8 @@ def tfds(name, data_dir):
 def find(files, image_key, label_key):
     """Looks through TFRecord files once and notes where every image is, for random access later.
 
-    It reads all bytes, but keeps 32 an image: about as fast as the disk, or 20,000 images of 100 kB
-    a second from memory on one core.
+    It reads all bytes and keeps 32 an image: as fast as the disk, at most 20,000 images of 60 kB a
+    second on one core.
 
     Args:
         files: list of paths.

@@ -21,6 +21,7 @@ from training.examples import save
 from training.folder import RunFolder, choose
 from training.optimizers import optimizer
 from training.progress import ProgressOfRun, clock
+from training.smoke import overrides as smoke_overrides
 from training.tables import Recipe
 from training.transform import evaluation_transform, training_transform
 
@@ -51,7 +52,7 @@ class Job:
         return self.folder.state == "finished"
 
 
-def prepare(name, overrides=(), run_dir=None, resume=False, new=False):
+def prepare(name, overrides=(), run_dir=None, resume=False, new=False, smoke=False):
     """Reads and checks recipe, data and run folder, builds the model and restores a checkpoint.
 
     Args:
@@ -60,6 +61,7 @@ def prepare(name, overrides=(), run_dir=None, resume=False, new=False):
         run_dir: run folder; by default runs/NAME.
         resume: whether to go on with the run in the folder.
         new: whether to take the next free folder.
+        smoke: whether to run the recipe's smoke form, by default in runs/NAME-smoke.
 
     Returns:
         `Job`.
@@ -68,11 +70,14 @@ def prepare(name, overrides=(), run_dir=None, resume=False, new=False):
         ValueError: for whatever a user can get wrong, before anything is trained.
     """
     path = recipe.find(name)
-    folder = choose(Path(run_dir) if run_dir else Path("runs", path.stem), resume, new)
+    default = Path("runs", f"{path.stem}-smoke" if smoke else path.stem)
+    folder = choose(Path(run_dir) if run_dir else default, resume, new)
     if resume:
         for override in overrides:
             _check_override(override)
         path = folder.recipe
+    elif smoke:
+        overrides = [*smoke_overrides(path, folder.path / "smoke"), *overrides]
     plan = recipe.read(path, overrides)
     num_classes = plan.model.all_arguments()["num_classes"]
     splits = data.load(plan.data, num_classes, folder.examples if resume else None)

@@ -1,0 +1,59 @@
+"""Every recipe of the package in its smoke form: ten steps, and the losses that were recorded.
+
+    KERAS_BACKEND=tensorflow python -m tests.training.test_recipes
+
+records them anew in tests/golden/recipes.json.
+"""
+
+import csv
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from training import recipe, run
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "recipes.json"
+NAMES = sorted(path.stem for path in recipe.RECIPES.glob("*.toml"))
+
+
+def losses(name, folder):
+    """Training and validation loss of both epochs, five steps each."""
+    job = run.prepare(name, run_dir=folder, smoke=True)
+    run.fit(job)
+    with open(job.folder.metrics, newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [float(row[key]) for row in rows for key in ("loss", "val_loss")]
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="initial weights are the backend's own"
+)
+@pytest.mark.parametrize("name", NAMES)
+def test_smoke_form_gives_the_recorded_losses(name, tmp_path):
+    recorded = json.loads(GOLDEN.read_text())[name]
+    found = losses(name, tmp_path / "run")
+    np.testing.assert_allclose(found, recorded, rtol=2e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_head_of_the_page_says_what_was_measured(name):
+    head = (recipe.RECIPES / f"{name}.toml").read_text().split("[model]")[0]
+    for word in ("Paper", "Command", "Hardware", "Time", "Result", "Measured"):
+        assert f"# {word:10}" in head, word
+
+
+def main():
+    import tempfile
+
+    found = {}
+    for name in NAMES:
+        with tempfile.TemporaryDirectory() as folder:
+            found[name] = [round(x, 5) for x in losses(name, Path(folder) / "run")]
+    GOLDEN.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
