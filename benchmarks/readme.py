@@ -153,6 +153,21 @@ def parity(rows):
     )
 
 
+def data_speed(rows):
+    """Images a second of the library's process, and of its CPU time."""
+    names = {"randaugment": "crop, flip, RandAugment", "crop_flip": "crop, flip"}
+    lines = [
+        (
+            f"**{r['library']}**" if r["library"] == "keras_vit" else r["library"],
+            names[r["work"]],
+            r["images_per_s"],
+            r["images_per_cpu_s"],
+        )
+        for r in rows
+    ]
+    return table(("", "work", "images / s", "images / CPU second"), lines)
+
+
 def table(header, rows):
     """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
@@ -173,7 +188,15 @@ def timed(render):
     return sections
 
 
-RENDERERS = (parity, loading, vit_speed, remat_memory, import_time, patch_embedding)
+RENDERERS = (
+    parity,
+    loading,
+    data_speed,
+    vit_speed,
+    remat_memory,
+    import_time,
+    patch_embedding,
+)
 TIMED = {render.__name__: timed(render) for render in RENDERERS}
 
 if __name__ == "__main__":
