@@ -58,7 +58,11 @@ def tfds(name, data_dir):
     try:
         builder = tensorflow_datasets.builder(name, data_dir=data_dir or None)
         builder.download_and_prepare()
-    except (ValueError, tensorflow_datasets.core.DatasetNotFoundError) as error:
+    except (
+        OSError,  # no network, no place
+        ValueError,
+        tensorflow_datasets.core.DatasetNotFoundError,
+    ) as error:
         first = " ".join(str(error).split("\n", 1)[0].split())
         raise ValueError(
             f"data.source must name a data set of tensorflow-datasets: {first}. "

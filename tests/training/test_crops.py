@@ -192,6 +192,24 @@ def test_a_transform_of_everything_is_a_function_of_the_seed(photo):
     np.testing.assert_array_equal(transform(contents, tf.constant((0, 7))), results[7])
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_arrays_are_cropped_too(photo, dtype):
+    image = tf.constant(photo.astype(dtype))
+    cropped = training_transform(
+        AugmentTable(crop_scale=(0.2, 0.3)), DataTable("digits"), (90, 120, 3)
+    )
+    shifted = training_transform(AugmentTable(pad_crop=20), DataTable("digits"), (90, 120, 3))
+    for transform in (cropped, shifted):
+        results = [transform(image, (0, key)) for key in range(4)]
+        assert all(x.shape == image.shape and x.dtype == tf.float32 for x in results)
+        assert len({x.numpy().tobytes() for x in results}) == 4
+    # A quarter of the area shows gradients that are half as steep.
+    steepness = [
+        np.abs(np.diff(x, axis=1)).mean() for x in (cropped(image, (0, 1)), photo.astype(int))
+    ]
+    assert 0.3 < steepness[0] / steepness[1] < 0.75
+
+
 def test_flip_mirrors_half_and_nothing_else(photo):
     transform = training_transform(
         AugmentTable(flip=True), DataTable("folder:x", crop_fraction=1.0), (90, 120, 3)
