@@ -62,23 +62,27 @@ def example(contents, label):
 def write_tfds(path):
     import tensorflow_datasets as tfds
 
-    class TinyPets(tfds.core.GeneratorBasedBuilder):
-        VERSION = tfds.core.Version("1.0.0")
+    with tfds.core.registered.skip_registration():  # this may run twice in a process
 
-        def _info(self):
-            names = tfds.features.ClassLabel(names=CLASSES)
-            features = tfds.features.FeaturesDict({"image": tfds.features.Image(), "label": names})
-            return tfds.core.DatasetInfo(
-                builder=self, features=features, supervised_keys=("image", "label")
-            )
+        class TinyPets(tfds.core.GeneratorBasedBuilder):
+            VERSION = tfds.core.Version("1.0.0")
 
-        def _split_generators(self, download):
-            return {split: self._generate_examples(split) for split in COUNTS}
+            def _info(self):
+                names = tfds.features.ClassLabel(names=CLASSES)
+                features = tfds.features.FeaturesDict(
+                    {"image": tfds.features.Image(), "label": names}
+                )
+                return tfds.core.DatasetInfo(
+                    builder=self, features=features, supervised_keys=("image", "label")
+                )
 
-        def _generate_examples(self, split):
-            for index in range(COUNTS[split]):
-                contents, label = picture(split, index)
-                yield index, {"image": io.BytesIO(contents), "label": label}
+            def _split_generators(self, download):
+                return {split: self._generate_examples(split) for split in COUNTS}
+
+            def _generate_examples(self, split):
+                for index in range(COUNTS[split]):
+                    contents, label = picture(split, index)
+                    yield index, {"image": io.BytesIO(contents), "label": label}
 
     TinyPets(data_dir=path).download_and_prepare()
     return "tfds:tiny_pets"
