@@ -345,3 +345,10 @@ def test_a_run_on_a_folder_with_corrupt_images(tmp_path, monkeypatch, broken, ca
     result = run.finish(again, 0.0)
     assert result["test_images"] == 8
     assert Path("run/predictions.png").exists() and result["export_max_difference"] < 1e-4
+
+
+def test_the_data_sets_of_tensorflow_datasets_itself_can_be_asked_for(tmp_path):
+    """Where their files come from is read from the package, which needs more than it says."""
+    import tensorflow_datasets as tfds
+
+    assert tfds.builder("cifar10", data_dir=tmp_path).url_infos
