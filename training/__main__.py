@@ -21,8 +21,8 @@ def main(arguments=None):
     """Runs the command.
 
     Returns:
-        Its exit code: 0 done, 1 diverged or out of memory, 2 for a mistake of the user, 130 and 143
-        where it was stopped.
+        Its exit code: 0 done, 1 diverged, out of memory or of disk, 2 for a mistake of the user,
+        130 and 143 where it was stopped.
     """
     options = _parser().parse_args(arguments)
     with _quiet():
@@ -52,6 +52,8 @@ def main(arguments=None):
         return _stopped(job, "Ctrl-C", 130)
     except Terminated:
         return _stopped(job, "SIGTERM", 143)
+    except OSError as error:
+        return _stopped(job, f"{type(error).__name__}: {error}", 1)
     except Exception as error:
         if not memory.is_out_of_memory(error):
             raise

@@ -100,11 +100,25 @@ class Checkpoint(keras.callbacks.Callback):
         self.best = position(path).get("best", -1.0)  # of the epochs before, in a resumed run
 
     def on_epoch_end(self, epoch, logs=None):
+        self._check_finite(epoch)
         # In a name that ends in .keras too, or Keras refuses it.
         scratch = self.path.with_name(f".writing-{self.path.name}")
+        best_scratch = self.best_path.with_name(f".writing-{self.best_path.name}")
         accuracy = float((logs or {}).get("val_accuracy", -1.0))
         is_best = accuracy > self.best
         self.best = max(accuracy, self.best)
+        try:
+            self._write(scratch, epoch)
+            if is_best:  # first, so that no checkpoint speaks of a best one that is not there
+                shutil.copyfile(scratch, best_scratch)
+                replace(best_scratch, self.best_path)
+            replace(scratch, self.path)
+        except OSError:  # no space left: do not take what there is
+            scratch.unlink(missing_ok=True)
+            best_scratch.unlink(missing_ok=True)
+            raise
+
+    def _write(self, scratch, epoch):
         own_weights = own(self.model)
         with averaged(self.model) if keeps_average(self.model) else nullcontext():
             self.model.save(scratch)
@@ -113,11 +127,18 @@ class Checkpoint(keras.callbacks.Callback):
             if own_weights:
                 with archive.open(OWN_WEIGHTS, "w", force_zip64=True) as file:
                     np.savez(file, **own_weights)
-        if is_best:  # first, so that no checkpoint speaks of a best one that is not there
-            best_scratch = self.best_path.with_name(f".writing-{self.best_path.name}")
-            shutil.copyfile(scratch, best_scratch)
-            replace(best_scratch, self.best_path)
-        replace(scratch, self.path)
+
+    def _check_finite(self, epoch):
+        """The loss of an epoch's last step does not tell what its update did to the weights."""
+        for variable in self.model.trainable_variables:
+            if not np.isfinite(keras.ops.convert_to_numpy(variable).astype("float32")).all():
+                kept = f"{self.path} holds the epoch before" if epoch else "nothing was kept"
+                rate = float(self.model.optimizer.learning_rate)
+                raise Diverged(
+                    f"The weights must stay finite; {kept}. Lower optimizer.learning_rate or set "
+                    f"optimizer.clip_norm. Received: {variable.path} at the end of epoch "
+                    f"{epoch + 1}, at a learning rate of {rate:.2e}"
+                )
 
 
 def own(model):

@@ -34,9 +34,12 @@ class RunFolder:
             return "finished"
         if self.recipe.exists():
             return "unfinished"
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        if self.path.exists() and not self.path.is_dir():
             return "foreign"
-        return "free"
+        # What a run left that was killed before it had begun is nobody's.
+        names = {x.name for x in self.path.iterdir()} if self.path.exists() else set()
+        own = {name for name in names if name.startswith(".writing-")} | {"smoke"}
+        return "foreign" if names - own else "free"
 
     def create(self):
         """Makes the folder and proves that files can be written there; a ValueError otherwise."""

@@ -73,9 +73,8 @@ def prepare(name, overrides=(), run_dir=None, resume=False, new=False, smoke=Fal
     default = Path("runs", f"{path.stem}-smoke" if smoke else path.stem)
     folder = choose(Path(run_dir) if run_dir else default, resume, new)
     if resume:
-        for override in overrides:
-            _check_override(override)
         path = folder.recipe
+        _check_overrides(path, overrides)
     elif smoke:
         overrides = [*smoke_overrides(path, folder.path / "smoke"), *overrides]
     plan = recipe.read(path, overrides)
@@ -83,7 +82,8 @@ def prepare(name, overrides=(), run_dir=None, resume=False, new=False, smoke=Fal
     splits = data.load(plan.data, num_classes, folder.examples if resume else None)
     model = build(plan, splits)
     first_epoch = restore(model, folder.checkpoint) if folder.checkpoint.exists() else 0
-    if overrides and resume and plan.train.epochs <= first_epoch:
+    asked = resume and plan.train.epochs != recipe.read(path).train.epochs
+    if asked and plan.train.epochs <= first_epoch:
         raise ValueError(
             f"train.epochs must exceed the {first_epoch} epochs that the run in {folder.path} has "
             f"behind it. Received: train.epochs={plan.train.epochs}"
@@ -227,9 +227,13 @@ def _write_examples(splits, folder):
     save(splits, folder.examples)
 
 
-def _check_override(override):
-    table, key, _ = recipe.parse_override(override)
-    if (table, key) not in MAY_CHANGE_ON_RESUME:
-        raise ValueError(
-            f"A resumed run keeps its recipe; only train.epochs may change. Received: {override}"
-        )
+def _check_overrides(path, overrides):
+    """Raises where they change more of a run's recipe than its epochs; the same again may stand."""
+    before = recipe.read(path)
+    for override in overrides:
+        table, key, _ = recipe.parse_override(override)
+        if (table, key) not in MAY_CHANGE_ON_RESUME and recipe.read(path, [override]) != before:
+            raise ValueError(
+                "A resumed run keeps its recipe; only train.epochs may change. "
+                f"Received: {override}"
+            )

@@ -64,3 +64,12 @@ def test_a_file_is_replaced_as_a_whole(base):
     folder.write_result({"test_accuracy": 0.75})
     assert folder.read_result() == {"test_accuracy": 0.75}
     assert [path.name for path in base.iterdir()] == ["result.json"]
+
+
+def test_what_a_killed_run_left_before_it_began_is_no_hindrance(tmp_path):
+    (tmp_path / "run").mkdir()
+    for name in (".writing-probe", ".writing-recipe.toml"):
+        (tmp_path / "run" / name).write_text("")
+    assert choose(tmp_path / "run", resume=False, new=False).state == "free"
+    (tmp_path / "run" / "mine").write_text("")
+    assert RunFolder(tmp_path / "run").state == "foreign"

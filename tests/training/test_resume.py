@@ -114,6 +114,7 @@ def test_a_checkpoint_is_written_whole_or_not_at_all(small, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         callback.on_epoch_end(1)
     assert job.folder.checkpoint.read_bytes() == before
+    assert not list(job.folder.path.glob(".writing-*"))
     keras.models.load_model(job.folder.checkpoint)
 
 
@@ -126,15 +127,30 @@ def test_a_loss_that_is_no_number_stops_the_run(small):
     assert not job.folder.checkpoint.exists()
 
 
+def test_weights_that_are_no_numbers_are_not_kept(small):
+    """The update of an epoch's last step may spoil them without a loss that tells."""
+    job = run.prepare(small, ["train.epochs=1", "optimizer.warmup_steps=0"], "run")
+    run.fit(job)
+    before = job.folder.checkpoint.read_bytes()
+    kernel = job.model.get_layer("head").trainable_variables[0]
+    kernel.assign(kernel * np.nan)
+    callback = Checkpoint(job.folder.checkpoint, job.folder.best)
+    callback.set_model(job.model)
+    with pytest.raises(Diverged, match="holds the epoch before.*head/dense/kernel at the end of e"):
+        callback.on_epoch_end(1, {"val_accuracy": 0.9})
+    assert job.folder.checkpoint.read_bytes() == before
+
+
 def test_only_the_epochs_may_change(small):
     job = run.prepare(small, ["train.epochs=1", "optimizer.warmup_steps=0"], "run")
     run.fit(job)
     job.folder.write_result({"test_accuracy": 0.5})
     with pytest.raises(ValueError, match=r"only train\.epochs may change.*train\.seed=3"):
         run.prepare(small, ["train.epochs=3", "train.seed=3"], "run", resume=True)
-    with pytest.raises(ValueError, match=r"must exceed the 1 epochs"):
-        run.prepare(small, ["train.epochs=1"], "run", resume=True)
-    assert run.prepare(small, run_dir="run", resume=True).finished
+    same = ["train.epochs=1", "train.seed=0", "optimizer.warmup_steps=0"]
+    assert run.prepare(small, same, "run", resume=True).finished  # the same command again
     longer = run.prepare(small, ["train.epochs=3"], "run", resume=True)
     assert not longer.finished and longer.first_epoch == 1 and longer.recipe.train.epochs == 3
     assert run.prepare(small, run_dir="run", resume=True).recipe.train.epochs == 3
+    with pytest.raises(ValueError, match=r"must exceed the 1 epochs"):
+        run.prepare(small, ["train.epochs=1"], "run", resume=True)
