@@ -13,7 +13,6 @@ import keras
 import numpy as np
 import pytest
 
-import keras_vit  # noqa: F401  its classes are in the file
 from training.folder import RunFolder
 
 ROOT = Path(__file__).parents[2]
