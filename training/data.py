@@ -167,16 +167,17 @@ def evaluation_dataset(split, num_classes, batch_size, transform):
 
     indices = tf.data.Dataset.range(len(split.labels))
     batches = indices.map(example, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
-    if not isinstance(split.images, Encoded):
+    shape = batches.element_spec[0].shape[1:]
+    if not isinstance(split.images, Encoded) and split.images.shape[1:] == shape:
         batches = batches.cache()  # in memory, where the images are already
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
 class Pictures:
-    """Encoded images as the model sees them, each decoded when somebody asks for it.
+    """Images as the model sees them, each made when somebody asks for it.
 
     Args:
-        images: `Encoded`.
+        images: array (N, H, W, C) or `Encoded`.
         transform: `training.transform.evaluation_transform`.
     """
 
@@ -193,9 +194,8 @@ class Pictures:
 
 
 def pictures(split, transform):
-    """The images of a `Split` to be looked at: the array itself, or `Pictures` of encoded ones."""
-    encoded = isinstance(split.images, Encoded)
-    return Pictures(split.images, transform) if encoded else split.images
+    """The images of a `Split` to be looked at: `Pictures`."""
+    return Pictures(split.images, transform)
 
 
 def _train_and_test(table):

@@ -108,10 +108,10 @@ def build(plan, splits):
                 "model.num_channels must be 1 or 3 for JPEG and PNG files. "
                 f"Received: model.num_channels={model.input.shape[-1]}"
             )
-    elif model.input.shape[1:] != splits.train.images.shape[1:]:
+    elif model.input.shape[-1] != splits.train.images.shape[-1]:
         raise ValueError(
-            "model.image_size and model.num_channels must be those of the data, "
-            f"{splits.train.images.shape[1:]}. Received: a model for {model.input.shape[1:]}"
+            f"model.num_channels must be that of the data, {splits.train.images.shape[-1]}. "
+            f"Received: model.num_channels={model.input.shape[-1]}"
         )
     training_transform(plan.augment, plan.data, model.input.shape[1:])  # it checks the two
     steps = data.steps_per_epoch(splits.train, plan.train.batch_size)

@@ -97,8 +97,10 @@ class DataTable:
         test: share of every class that is held out for the test where a source has no such split.
         data_dir: folder where tensorflow-datasets keeps its data; by default its own.
         first_label: what a TFRecord calls the first class: 1 in ImageNet as TF-Slim wrote it.
-        interpolation: "bilinear" or "bicubic", where encoded images or crops are resized.
-        crop_fraction: share of the resized side that the crop keeps in evaluation.
+        interpolation: "bilinear" or "bicubic", where images or crops are resized.
+        crop_fraction: share of the resized side that the crop keeps in evaluation. Arrays (of
+            "digits" and "npz:PATH") are shown whole: one of the model's size stays as it is, one of
+            another size is resized, and cut only where its proportions are others.
         max_corrupt: how many broken images may be left out; with one more the run does not start.
     """
 

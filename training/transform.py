@@ -21,7 +21,7 @@ def training_transform(augment, data, shape):
         shape: (h, w, C).
 
     Returns:
-        A function from an image (h, w, C), or the bytes of a JPEG or PNG of any size, and an
+        A function from an image (H, W, C), or the bytes of a JPEG or PNG, of any size, and an
         integer seed (2,) to a float32 image (h, w, C), pixels 0..255. The same seed gives the same
         pixels.
 
@@ -89,24 +89,32 @@ def evaluation_transform(data, shape):
         shape: (h, w, C).
 
     Returns:
-        A function to a float32 image (h, w, C), pixels 0..255: from an image (h, w, C) as it is, or
-        from the bytes of a JPEG or PNG of any size by a `keras_vit.Preprocessor`.
+        A function to a float32 image (h, w, C), pixels 0..255, from the bytes of a JPEG or PNG of
+        any size or from an image (H, W, C) of known size. One of (h, w, C) stays as it is; others
+        are resized by a `keras_vit.Preprocessor`, which crops arrays only to their new proportions.
     """
     channels = shape[-1]
-    preprocessor = keras_vit.Preprocessor(
-        shape[:2],
-        "short_side",
-        data.crop_fraction,
-        data.interpolation,
-        mean=[0.0] * channels,
-        std=[1 / 255] * channels,  # the model itself normalises
-        dtype="float32",
-    )
+
+    def resize(crop_fraction):
+        return keras_vit.Preprocessor(
+            shape[:2],
+            "short_side",
+            crop_fraction,
+            data.interpolation,
+            mean=[0.0] * channels,
+            std=[1 / 255] * channels,  # the model itself normalises
+            dtype="float32",
+        )
+
+    of_file, of_array = resize(data.crop_fraction), resize(1.0)
 
     def transform(image):
-        if image.dtype != tf.string:
+        if image.dtype == tf.string:
+            image = of_file(crops.decode(image, channels))
+        elif image.shape == shape:
             return tf.cast(image, tf.float32)
-        image = preprocessor(crops.decode(image, channels))
+        else:
+            image = of_array(image)
         return tf.ensure_shape(tf.round(image), shape)
 
     return transform

@@ -82,7 +82,7 @@ def test_mistakes_are_one_line_and_leave_nothing_behind(refused):
         (["small.toml", "--set", "data.source=npz:nan.npz"], "finite"),
         (["small.toml", "--set", "model.patch_size=3"], "multiple of patch_size"),
         (["small.toml", "--set", "model.num_heads=3"], "multiple of num_heads"),
-        (["small.toml", "--set", "model.num_channels=3"], "those of the data, (8, 8, 1)"),
+        (["small.toml", "--set", "model.num_channels=3"], "that of the data, 1"),
         (["small.toml", "--set", "model.pooling=mean"], "pooling must be one of"),
         (["small.toml", "--set", "optimizer.warmup_steps=1000"], "warmup_steps"),
         (["small.toml", "--set", "train.batch_size=5000"], "batch_size"),

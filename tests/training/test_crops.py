@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from training import crops
+from training import crops, data, run
 from training.tables import AugmentTable, DataTable
 from training.transform import evaluation_transform, training_transform
 
@@ -169,8 +169,38 @@ def test_evaluation_is_the_preprocessor(photo):
     layer = keras_vit.Preprocessor(32, "short_side", 0.8, "bilinear", mean=(0,) * 3, std=(1,) * 3)
     theirs = 255 * np.asarray(layer(photo))
     np.testing.assert_allclose(ours, theirs, atol=1.01)
-    array = transform(tf.constant(photo))
-    assert array.dtype == tf.float32 and np.array_equal(array, photo)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_an_array_of_the_models_size_is_left_as_it_is(photo, dtype):
+    data = DataTable("npz:x", crop_fraction=0.8)
+    image = tf.constant(photo.astype(dtype) + (0.25 if dtype == "float32" else 0))
+    evaluated = evaluation_transform(data, (90, 120, 3))(image)
+    trained = training_transform(AugmentTable(), data, (90, 120, 3))(image, (0, 1))
+    for result in (evaluated, trained):
+        assert result.dtype == tf.float32
+        np.testing.assert_array_equal(result, tf.cast(image, tf.float32))
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("size", [(180, 240), (45, 60), (64, 64), (30, 120)])
+def test_an_array_of_another_size_is_resized_whole(photo, size, interpolation):
+    height, width = size
+    data = DataTable("npz:x", crop_fraction=0.5, interpolation=interpolation)
+    # As large as it takes to fill the model's size; then the middle.
+    scale = max(height / 90, width / 120)
+    large = round(scale * 120 - 1e-6), round(scale * 90 - 1e-6)
+    method = getattr(Image.Resampling, interpolation.upper())
+    pil = np.asarray(Image.fromarray(photo).resize(large, method)).astype("float32")
+    top, left = round((large[1] - height) / 2), round((large[0] - width) / 2)
+    expected = pil[top : top + height, left : left + width]
+    evaluated = evaluation_transform(data, (*size, 3))
+    trained = training_transform(AugmentTable(), data, (*size, 3))
+    for dtype in ("uint8", "float32"):
+        image = tf.constant(photo.astype(dtype))
+        for result in (evaluated(image), tf.function(evaluated)(image), trained(image, (0, 1))):
+            assert result.dtype == tf.float32 and result.shape == (*size, 3)
+            np.testing.assert_allclose(result, expected, atol=1)
 
 
 def test_a_transform_of_everything_is_a_function_of_the_seed(photo):
@@ -225,3 +255,18 @@ def test_what_does_not_fit_the_image_is_refused():
         training_transform(AugmentTable(pad_crop=8), DataTable("digits"), (8, 9, 1))
     with pytest.raises(ValueError, match="1 or 3 channels. Received: 4"):
         training_transform(AugmentTable(randaugment=(1, 1)), DataTable("digits"), (8, 8, 4))
+
+
+def test_grey_arrays_train_at_another_size(small, tmp_path):
+    """The digits of 8 x 8 pixels, in a model for 16 x 24."""
+    settings = ["model.image_size=[16, 24]", "train.epochs=1"]
+    job = run.prepare(small, settings, tmp_path / "run")
+    result = run.execute(job)
+    assert result["test_images"] == 359 and result["export_max_difference"] < 1e-3
+    assert job.folder.predictions.exists()
+    (images, _), *_ = data.evaluation_dataset(
+        job.splits.test, 10, 4, evaluation_transform(job.recipe.data, (16, 24, 1))
+    )
+    digit = Image.fromarray(job.splits.test.images[0, ..., 0])
+    pil = np.asarray(digit.resize((24, 24), Image.Resampling.BICUBIC))[4:20]
+    np.testing.assert_allclose(images[0, ..., 0], pil, atol=1)
