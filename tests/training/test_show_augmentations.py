@@ -1,0 +1,69 @@
+"""The picture of the README shows every augmentation, and shows it as it is now."""
+
+import dataclasses
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image, ImageFont
+
+from training import show_augmentations as show
+from training.randaugment import OPERATIONS
+from training.tables import AugmentTable
+
+ROOT = Path(__file__).parents[2]
+PICTURE = ROOT / "docs" / "augmentations.webp"
+# What a picture of one image cannot show.
+NOT_DRAWN = {"probability", "repeats"}
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return show.rows(*(Path(photo).read_bytes() for photo in show.sample_photos()))
+
+
+def cells(rows):
+    return [cell for row in rows for line in row.lines for cell in line]
+
+
+def test_every_key_and_every_operation_has_a_picture(rows):
+    keys = {field.name for field in dataclasses.fields(AugmentTable)}
+    assert {key for row in rows for key in row.keys} == keys - NOT_DRAWN
+    pictures = {label: np.asarray(image, "float32") for label, image in cells(rows)}
+    for name in OPERATIONS:
+        for level in (15, 30):
+            changed = not np.array_equal(pictures[f"{name}, {level}"], pictures["evaluation"])
+            assert changed == (name != "identity"), name
+    for key in keys - NOT_DRAWN - {"crop_ratio", "randaugment"}:
+        of_key = [x for label, x in pictures.items() if label.startswith(key)]
+        assert of_key and not any(np.array_equal(x, pictures["evaluation"]) for x in of_key), key
+
+
+def test_no_label_runs_into_the_next(rows):
+    font = ImageFont.load_default(13)
+    for label, _ in cells(rows):
+        assert font.getlength(label) <= show.SIZE + show.GAP / 2, label
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="one backend is enough")
+def test_the_picture_is_what_would_be_drawn(rows):
+    assert PICTURE.stat().st_size < 250_000
+    advice = "python -m training.show_augmentations -o docs/augmentations.webp draws it anew"
+    drawn, kept = show.draw(rows), Image.open(PICTURE).convert("RGB")
+    assert kept.size == drawn.size, advice
+    # It is compressed, which leaves the means of 16 x 16 pixels nearly as they are.
+    drawn, kept = (np.asarray(picture.reduce(16), "float32") for picture in (drawn, kept))
+    assert np.abs(drawn - kept).max() < 12, advice
+
+
+def test_a_recipe_of_ones_own(tmp_path, monkeypatch, capsys):
+    photos, out = show.sample_photos(), tmp_path / "new" / "mine.png"
+    monkeypatch.setattr("sys.argv", ["show", *photos, "--recipe", "digits", "-o", str(out)])
+    show.main()
+    assert Image.open(out).size == Image.open(PICTURE).size
+    assert str(out) in capsys.readouterr().out
+    monkeypatch.setattr("sys.argv", ["show", photos[0]])
+    with pytest.raises(SystemExit):
+        show.main()
+    assert "two photographs. Received: 1" in capsys.readouterr().err

@@ -1,0 +1,224 @@
+"""Draws what every augmentation does to a photograph: how a recipe's [augment] looks.
+
+    python -m training.show_augmentations -o docs/augmentations.webp  # the README's
+    python -m training.show_augmentations cat.jpg dog.jpg --recipe deit3 -o augmentations.png
+
+Every picture is what a model of 128 x 128 pixels is shown, made by what a run uses.
+"""
+
+import argparse
+from pathlib import Path
+from typing import NamedTuple
+
+import tensorflow as tf
+from PIL import Image, ImageDraw, ImageFont
+
+from training import recipe
+from training.augment import cutmix, mixing, mixup
+from training.pixels import as_bytes
+from training.randaugment import LEVELS, OPERATIONS, operation
+from training.tables import AugmentTable, DataTable
+from training.transform import evaluation_transform, training_transform
+
+SIZE, COLUMNS = 128, 7
+SHAPE, DATA = (SIZE, SIZE, 3), DataTable("folder:of photographs")
+RECIPE, RECIPE_SEEDS = "deit3", (0, 1)  # whose batches draw MixUp and CutMix
+INK, MUTED = "#1b1f24", "#57606a"
+MARGIN, GAP, HEADING, LABEL = 16, 10, 46, 20  # pixels; below a heading, below a picture
+
+
+class Row(NamedTuple):
+    """One heading and the pictures below it.
+
+    Attributes:
+        keys: tuple of str, the keys of [augment] that it shows.
+        title, note: str, the heading and what to see.
+        lines: list of lists of at most COLUMNS pairs: label, image (SIZE, SIZE, 3).
+    """
+
+    keys: tuple
+    title: str
+    note: str
+    lines: list
+
+
+def main():
+    arguments = _arguments()
+    sheet = draw(rows(*(Path(photo).read_bytes() for photo in arguments.photos), arguments.recipe))
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(arguments.out, quality=70)
+    print(f"{arguments.out}: {sheet.width} x {sheet.height} pixels")
+
+
+def sample_photos():
+    """Paths of two photographs that scikit-learn brings along: a temple and a flower."""
+    from sklearn.datasets import load_sample_images
+
+    return load_sample_images().filenames
+
+
+def rows(photo, other, recipe_name=RECIPE):
+    """All augmentations of one photograph, and those that mix it with another.
+
+    Args:
+        photo, other: bytes of a JPEG or PNG.
+        recipe_name: name of a recipe, or path of a .toml file, to show as a whole.
+
+    Returns:
+        list of `Row`.
+    """
+    whole = evaluation_transform(DATA, SHAPE)
+    image, second = whole(tf.constant(photo)), whole(tf.constant(other))
+
+    def cells(key, value, seeds):
+        """A cell for every seed, of a recipe with nothing but `key = value`."""
+        change = training_transform(AugmentTable(**{key: value}), DATA, SHAPE)
+        return [(f"{key} = {_toml(value)}", change(tf.constant(photo), (0, i))) for i in seeds]
+
+    def operations(names, title):
+        """So many operations at half magnitude, and below at full magnitude the other way."""
+        lines = [
+            [(f"{name}, {level}", operation(name, as_bytes(image), level, sign)) for name in names]
+            for level, sign in ((LEVELS // 2, 1.0), (LEVELS, -1.0))
+        ]
+        note = "randaugment = [2, 9] draws two at 9. Here 15, then 30, places and colours reversed."
+        return Row(("randaugment",), title, note, lines)
+
+    def mixed(mix, alpha, seeds):
+        for seed in seeds:
+            images, labels = mix(tf.stack([image, second]), tf.eye(2), (0, seed), alpha)
+            yield f"{mix.__name__}, {_shares(labels[0])}", images[0]
+
+    return [
+        Row(
+            ("crop_scale", "crop_ratio", "pad_crop"),
+            "Crops",
+            "Evaluation shows the middle; training a random part, or the image shifted.",
+            [
+                [
+                    ("evaluation", image),
+                    *cells("crop_scale", (0.08, 1.0), (0, 1, 4, 5)),
+                    *cells("pad_crop", 24, (0, 1)),
+                ]
+            ],
+        ),
+        Row(
+            ("flip", "rotate", "translate", "zoom"),
+            "Motions",
+            "Each value is the most: every image draws its own, either way. The outside is black.",
+            [
+                [
+                    *cells("flip", True, (0,)),
+                    *cells("rotate", 30.0, (0, 3)),
+                    *cells("translate", 0.2, (0, 1)),
+                    *cells("zoom", 0.5, (0, 1)),
+                ]
+            ],
+        ),
+        operations(OPERATIONS[:COLUMNS], "RandAugment"),
+        *(
+            operations(OPERATIONS[start : start + COLUMNS], "RandAugment, more of it")
+            for start in range(COLUMNS, len(OPERATIONS), COLUMNS)
+        ),
+        Row(
+            ("color_jitter", "erasing"),
+            "Colour jitter, erasing",
+            "Brightness, contrast, saturation by up to 40 %, in any order; a rectangle of noise.",
+            [
+                [
+                    *(
+                        ("color_jitter", changed)
+                        for _, changed in cells("color_jitter", (0.4, 0.4, 0.4), (0, 1, 2, 5))
+                    ),
+                    *cells("erasing", 1.0, (0, 1, 2)),
+                ]
+            ],
+        ),
+        Row(
+            ("mixup", "cutmix"),
+            "MixUp, CutMix",
+            "Two images become one, and their labels with the same shares.",
+            [
+                [
+                    ("another image", second),
+                    *mixed(mixup, 0.8, (1, 2, 4)),
+                    *mixed(cutmix, 1.0, (0, 1, 2)),
+                ]
+            ],
+        ),
+        _whole_recipe(recipe_name, photo, other),
+    ]
+
+
+def draw(rows):
+    """The rows below each other, every picture as large as its pixels.
+
+    Args:
+        rows: list of `Row`.
+
+    Returns:
+        `PIL.Image.Image`, RGB.
+    """
+    width = 2 * MARGIN + COLUMNS * SIZE + (COLUMNS - 1) * GAP
+    height = MARGIN + sum(HEADING + len(row.lines) * (SIZE + LABEL + GAP) + GAP for row in rows)
+    sheet = Image.new("RGB", (width, height), "white")
+    pen = ImageDraw.Draw(sheet)
+    large, small = ImageFont.load_default(19), ImageFont.load_default(13)
+    y = MARGIN
+    for row in rows:
+        pen.text((MARGIN, y), row.title, INK, large)
+        pen.text((MARGIN, y + 24), row.note, MUTED, small)
+        y += HEADING
+        for line in row.lines:
+            for place, (label, image) in enumerate(line):
+                x = MARGIN + place * (SIZE + GAP)
+                sheet.paste(Image.fromarray(as_bytes(image).numpy()), (x, y))
+                pen.text((x, y + SIZE + 3), label, INK, small)
+            y += SIZE + LABEL + GAP
+        y += GAP
+    return sheet
+
+
+def _whole_recipe(name, photo, other):
+    """Two batches of both photographs as a recipe shows them."""
+    plan = recipe.read(recipe.find(name))
+    change = training_transform(plan.augment, plan.data, SHAPE)
+    mix = mixing(plan.augment.mixup, plan.augment.cutmix)
+    # Opposite to each in the batch, where mixing looks, stands the other one.
+    sources = [(photo, other)[i % 2] for i in range(2 * COLUMNS)]
+    labels = tf.one_hot([i % 2 for i in range(2 * COLUMNS)], 2)
+    lines = []
+    for seed in RECIPE_SEEDS:
+        images = [change(tf.constant(x), (seed, i)) for i, x in enumerate(sources)]
+        images, shares = mix(tf.stack(images), labels, (seed, 0))
+        lines.append([(_shares(shares[i]), images[i]) for i in range(COLUMNS)])
+    note = "Of two batches seven each, as a run sees them, with the labels' shares."
+    return Row((), f"All together: the recipe {name}", note, lines)
+
+
+def _shares(label):
+    return f"{100 * label[0]:.0f} : {100 * label[1]:.0f}"
+
+
+def _toml(value):
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"[{', '.join(f'{x:g}' for x in value)}]" if isinstance(value, tuple) else f"{value:g}"
+
+
+def _arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "photos", nargs="*", help="two JPEG or PNG files; by default scikit-learn's"
+    )
+    parser.add_argument("--recipe", default=RECIPE, help="whose [augment] is shown as a whole")
+    parser.add_argument("-o", "--out", type=Path, default=Path("augmentations.webp"))
+    arguments = parser.parse_args()
+    arguments.photos = arguments.photos or sample_photos()
+    if len(arguments.photos) != 2:
+        parser.error(f"expected two photographs. Received: {len(arguments.photos)}")
+    return arguments
+
+
+if __name__ == "__main__":
+    main()
