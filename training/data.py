@@ -198,24 +198,29 @@ def pictures(split, transform):
     return Pictures(split.images, transform)
 
 
+def encoded_source(table):
+    """The `Source` of a `DataTable` whose images stay in their files; a ValueError for no such."""
+    kind, _, where = table.source.partition(":")
+    if kind == "folder":
+        return sources.folder(Path(where), table.train_split)
+    if kind == "tfds":
+        return records.tfds(where, table.data_dir)
+    if kind == "tfrecord":
+        return records.tfrecord(where, table.first_label)
+    raise ValueError(
+        "data.source must be 'digits', 'npz:PATH', 'folder:PATH', 'tfds:NAME' or "
+        f"'tfrecord:GLOB'. Received: data.source={table.source!r}"
+    )
+
+
 def _train_and_test(table):
     """(training `Split`, test `Split`, class names or None) of the source of a `DataTable`."""
     kind, _, where = table.source.partition(":")
     if table.source == "digits":
-        return *stratified(sources.digits(), share=0.2), None
+        return *stratified(sources.digits(), share=0.2), [str(digit) for digit in range(10)]
     if kind == "npz":
         return *sources.npz(Path(where)), None
-    if kind == "folder":
-        source = sources.folder(Path(where), table.train_split)
-    elif kind == "tfds":
-        source = records.tfds(where, table.data_dir)
-    elif kind == "tfrecord":
-        source = records.tfrecord(where, table.first_label)
-    else:
-        raise ValueError(
-            "data.source must be 'digits', 'npz:PATH', 'folder:PATH', 'tfds:NAME' or "
-            f"'tfrecord:GLOB'. Received: data.source={table.source!r}"
-        )
+    source = encoded_source(table)
     train_names, test_name = _names(table, source.names)
     train = source.read(train_names[0])
     for name in train_names[1:]:

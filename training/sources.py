@@ -73,12 +73,12 @@ def folder(path, train_split):
     """
     if not path.is_dir():
         raise ValueError(f"data.source must name an existing folder. Received: folder:{path}")
-    names = _folders(path)
+    names = folders(path)
     if train_split == "train" and "train" not in names:
         class_names, names = names, []
     else:
         parts = [path / name for name in train_split.split("+") if name in names]
-        class_names = sorted({name for part in parts for name in _folders(part)})
+        class_names = sorted({name for part in parts for name in folders(part)})
     if names and not parts:
         return Source(names, None, None)  # whoever asks for the names will refuse it
     if not class_names:
@@ -88,7 +88,7 @@ def folder(path, train_split):
         )
 
     def read(name):
-        unknown = [c for c in _folders(path / name) if c not in class_names]
+        unknown = [c for c in folders(path / name) if c not in class_names]
         if unknown:
             raise ValueError(
                 f"Every class must be among those of the training images. Received: "
@@ -104,7 +104,8 @@ def folder(path, train_split):
     return Source(names, read, class_names)
 
 
-def _folders(path):
+def folders(path):
+    """Names of the folders in a folder, sorted, hidden ones left out."""
     return sorted(f.name for f in os.scandir(path) if f.is_dir() and not f.name.startswith("."))
 
 

@@ -1,0 +1,143 @@
+"""How good predictions are: accuracy, cross-entropy and calibration, from logits.
+
+Letters: N images, K classes.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+BINS = 15
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured on a set of images.
+
+    Attributes:
+        images: int, N.
+        classes: int, K, the classes that competed.
+        top1: float, share of the images whose most probable class is right.
+        top5: float, share of those whose right class is among the five most probable; None where
+            there are no more than five classes, or several right ones.
+        loss: float, mean cross-entropy in nats; None where an image may have several right classes.
+        ece: float, expected calibration error of the most probable class, 15 bins.
+    """
+
+    images: int
+    classes: int
+    top1: float
+    top5: float | None
+    loss: float | None
+    ece: float
+
+    def __str__(self):
+        parts = [f"top-1 {100 * self.top1:.2f} %"]
+        parts += [] if self.top5 is None else [f"top-5 {100 * self.top5:.2f} %"]
+        parts += [] if self.loss is None else [f"loss {self.loss:.4f}"]
+        parts.append(f"calibration error {100 * self.ece:.2f} %")
+        return f"{', '.join(parts)} on {self.images:,} images of {self.classes:,} classes"
+
+
+def measure(logits, labels, classes=None):
+    """Measures logits against labels, in float32.
+
+    Args:
+        logits: float array (N, K).
+        labels: integer array (N,), or a list of N non-empty lists of the classes that are right.
+        classes: sorted integer array, the classes that compete; None for all. Every label must be
+            among them.
+
+    Returns:
+        `Evaluation`.
+
+    Raises:
+        ValueError: for no images, logits that are not finite, labels without a logit.
+
+    Example:
+        >>> print(measure(np.array([[2.0, 1.0], [0.0, 3.0]]), np.array([0, 0])))
+        top-1 50.00 %, loss 1.6809, calibration error 61.07 % on 2 images of 2 classes
+    """
+    logits = np.asarray(logits, "float32")
+    check_labels(labels, logits.shape[1] if classes is None else classes)
+    if not np.isfinite(logits).all():
+        row = int(np.flatnonzero(~np.isfinite(logits).all(axis=-1))[0])
+        raise ValueError(
+            f"Logits must be finite; the model's weights may not be. Received: {logits[row]} for "
+            f"image {row}"
+        )
+    if classes is not None:
+        logits, labels = logits[:, classes], np.searchsorted(classes, labels)
+    log_p = log_softmax(logits)
+    predicted, confidence = log_p.argmax(-1), np.exp(log_p.max(-1))
+    top5 = loss = None
+    if isinstance(labels, np.ndarray):
+        right = predicted == labels
+        rows = np.arange(len(labels))
+        loss = -float(log_p[rows, labels].mean(dtype="float64"))
+        if logits.shape[1] > 5:
+            top5 = float((_rank(logits, labels) < 5).mean())
+    else:
+        right = np.array([p in allowed for p, allowed in zip(predicted, labels, strict=True)])
+    ece = calibration_error(confidence, right)
+    return Evaluation(*logits.shape, float(right.mean()), top5, loss, ece)
+
+
+def calibration_error(confidence, right, bins=BINS):
+    """Expected calibration error: how far confidence is from accuracy, averaged over the images.
+
+    Bins of equal width, ((m - 1) / M, m / M]; of each the distance of mean confidence and accuracy,
+    weighted by how many images are in it.
+
+    Args:
+        confidence: float array (N,), the probabilities of the predicted classes.
+        right: bool array (N,), whether these are right.
+        bins: int, M.
+
+    Returns:
+        float in [0, 1].
+
+    Example:
+        >>> calibration_error(np.array([0.9, 0.9]), np.array([True, False]))
+        0.4
+
+    Source: Guo et al. 2017 (arXiv:1706.04599), equation 3.
+    """
+    confidence = np.asarray(confidence, "float64")
+    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    excess = np.bincount(place, confidence - np.asarray(right, "float64"), minlength=bins)
+    return float(np.abs(excess).sum() / len(confidence))
+
+
+def log_softmax(logits):
+    """Logarithms of the probabilities, float32 (N, K)."""
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def check_labels(labels, classes):
+    """Raises where a label has no logit.
+
+    Args:
+        labels: integer array (N,), or a list of N lists.
+        classes: int, K, or the integer array of those that compete.
+    """
+    if not len(labels):
+        raise ValueError("There must be images to evaluate on. Received: 0 images")
+    flat = (
+        labels if isinstance(labels, np.ndarray) else np.concatenate([np.array(x) for x in labels])
+    )
+    known = np.arange(classes) if np.ndim(classes) == 0 else classes
+    unknown = flat[~np.isin(flat, known)]
+    if unknown.size:
+        raise ValueError(
+            f"Labels must be among the {len(known)} classes that the model is asked for. "
+            f"Received: {unknown[0]}"
+        )
+
+
+def _rank(logits, labels):
+    """How many classes come before the right one; equal logits in the order of the classes."""
+    own = np.take_along_axis(logits, labels[:, None], axis=-1)  # (N, 1)
+    before = np.arange(logits.shape[1]) < labels[:, None]
+    return ((logits > own) | ((logits == own) & before)).sum(axis=-1)
