@@ -22,6 +22,9 @@ class RunFolder:
         self.metrics = self.path / "metrics.csv"
         self.curves = self.path / "curves.png"
         self.predictions = self.path / "predictions.png"
+        self.confusion = self.path / "confusion.png"
+        self.worst = self.path / "worst.png"
+        self.report = self.path / "report.md"
         self.saved_model = self.path / "saved_model"
         self.examples = self.path / "examples.npz"  # of encoded images: which ones are used
         self.skipped = self.path / "skipped.csv"

@@ -5,20 +5,22 @@ import os
 import platform
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import keras
 import numpy as np
 
 import keras_vit
-from training import data, recipe, report
+from training import data, recipe, report, summary
 from training.augment import mixing
 from training.averages import EvaluateAverage, unshare
 from training.callbacks import Checkpoint, Metrics, ReseedEveryEpoch, StopOnNaN, restore
 from training.corrupt import as_csv
 from training.examples import save
 from training.folder import RunFolder, choose
+from training.hardware import Speed, hardware, peak_memory
+from training.measures import log_softmax, measure
 from training.optimizers import optimizer
 from training.progress import ProgressOfRun, clock
 from training.smoke import overrides as smoke_overrides
@@ -38,6 +40,7 @@ class Job:
         splits: `Splits` of the data.
         model: compiled `keras.Model`.
         first_epoch: int, epochs that are done.
+        speed: `Speed`, how long the epochs of this sitting take.
     """
 
     recipe: Recipe
@@ -45,6 +48,7 @@ class Job:
     splits: data.Splits
     model: keras.Model
     first_epoch: int
+    speed: Speed = field(default_factory=Speed)
 
     @property
     def finished(self):
@@ -101,7 +105,7 @@ def prepare(name, overrides=(), run_dir=None, resume=False, new=False, smoke=Fal
 def build(plan, splits):
     """The compiled model of a recipe; a ValueError where it does not fit the data."""
     keras.utils.set_random_seed(plan.train.seed)
-    model = plan.model.build(plan.train.precision, plan.finetune)
+    model = plan.model.build(plan.train.precision, plan.finetune, splits.class_names)
     if splits.encoded:
         if model.input.shape[-1] not in (1, 3):
             raise ValueError(
@@ -164,6 +168,7 @@ def fit(job):
             shuffle=False,  # the pipeline does
             verbose=0,
             callbacks=[
+                job.speed,  # first, so that what the others do at an epoch's end is not counted
                 *([EvaluateAverage()] if job.recipe.optimizer.ema else []),
                 ReseedEveryEpoch(train.seed),
                 StopOnNaN(job.folder.checkpoint),
@@ -178,33 +183,47 @@ def fit(job):
 
 def finish(job, train_seconds):
     """The one look at the test images, the pictures, the export, and the result last of all."""
+    host_memory, device_memory = peak_memory()  # of training: before anything else takes some
     model, folder, test = job.model, job.folder, job.splits.test
+    classes, names = model.output.shape[-1], job.splits.class_names
+    batch_size = job.recipe.train.batch_size
+    steps = data.steps_per_epoch(job.splits.train, batch_size)
     transform = evaluation_transform(job.recipe.data, model.input.shape[1:])
-    batches = data.evaluation_dataset(test, model.output.shape[-1], 256, transform)
-    logits = model.predict(batches, verbose=0).astype("float64")  # (N, K)
+    batches = data.evaluation_dataset(test, classes, 256, transform)
+    logits = model.predict(batches, verbose=0).astype("float32")  # (N, K)
+    found = measure(logits, test.labels)
     images = data.pictures(test, transform)
-    probabilities = np.exp(logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True))
-    right = probabilities.argmax(-1) == test.labels
-    of_label = probabilities[np.arange(len(right)), test.labels]
+    probabilities = np.exp(log_softmax(logits))
+    predicted = probabilities.argmax(-1)
 
     report.curves(folder.metrics, folder.curves)
-    report.predictions(model, images, test.labels, probabilities, folder.predictions)
+    of_images = model, images, test.labels, probabilities
+    report.predictions(*of_images, folder.predictions, names)
+    report.worst(*of_images, folder.worst, names)
+    if classes <= summary.MATRIX:
+        report.confusion(test.labels, predicted, classes, folder.confusion, names)
     if folder.saved_model.exists():
         shutil.rmtree(folder.saved_model)  # of an attempt at finishing that was stopped
     exported = keras_vit.export(model, folder.saved_model, samples=images[:32].astype("float32"))
     print(exported)
     backend = keras.backend.backend()
     result = {
-        "test_accuracy": float(right.mean()),
-        "test_loss": float(-np.log(np.maximum(of_label, 1e-12)).mean()),
-        "test_images": len(right),
+        "test_accuracy": found.top1,
+        "test_top5": found.top5,
+        "test_loss": found.loss,
+        "test_ece": found.ece,
+        "test_images": found.images,
         "epochs": job.recipe.train.epochs,
         "parameters": model.count_params(),
         "train_seconds": round(train_seconds, 1),
         "trained_from_epoch": job.first_epoch,
+        **job.speed.summary(steps * batch_size),
+        "peak_memory_bytes": host_memory,
+        "peak_device_memory_bytes": device_memory,
         "export_max_difference": float(exported.max_difference),
         "backend": backend,
         "cpu_count": os.cpu_count(),
+        "hardware": hardware(),
         "versions": {
             "python": platform.python_version(),
             "keras_vit": keras_vit.__version__,
@@ -213,6 +232,7 @@ def finish(job, train_seconds):
             "numpy": np.__version__,
         },
     }
+    summary.write(job, result, test.labels, predicted)
     folder.write_result(result)
     return result
 

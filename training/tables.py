@@ -40,9 +40,14 @@ class ModelTable:
         """The arguments in force: those of the recipe over the variant's defaults."""
         return self.valid_arguments() | self.arguments
 
-    def build(self, precision, finetune):
-        """The model, on pixels 0..255: its weights drawn from Keras' global seed, or loaded."""
+    def build(self, precision, finetune, class_names=None):
+        """The model, on pixels 0..255: its weights drawn from Keras' global seed, or loaded.
+
+        It keeps the data's class names where they name all its classes and the recipe names none.
+        """
         settings = {**self.arguments, "include_preprocessing": True, "dtype": precision}
+        if class_names and len(class_names) == self.all_arguments()["num_classes"]:
+            settings.setdefault("class_names", list(class_names))
         if not finetune.source:
             return getattr(keras_vit, self.variant)(**settings)
         model = keras_vit.from_pretrained(finetune.source, **settings)

@@ -43,6 +43,9 @@ def test_a_run_from_start_to_end(small, capsys):
         "metrics.csv",
         "curves.png",
         "predictions.png",
+        "confusion.png",
+        "worst.png",
+        "report.md",
         "model.keras",
         "best.keras",
         "saved_model",
@@ -61,7 +64,7 @@ def test_a_run_from_start_to_end(small, capsys):
         test.images.astype("float32"), verbose=0
     )
     assert np.mean(logits.argmax(-1) == test.labels) == pytest.approx(result["test_accuracy"])
-    for picture in ("curves.png", "predictions.png"):
+    for picture in ("curves.png", "predictions.png", "confusion.png", "worst.png"):
         assert (run / picture).read_bytes()[:4] == b"\x89PNG"
 
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}

@@ -1,0 +1,118 @@
+"""report.md: what came out of a run, on one page; every number in it was measured in the run."""
+
+import shlex
+
+import numpy as np
+
+from training.progress import clock
+from training.report import class_name
+
+MATRIX = 50  # classes up to which the confusions are a picture; beyond it a table of the worst
+PAIRS = 10
+
+
+def write(job, result, labels, predicted):
+    """Writes the report of a run whose pictures are in its folder.
+
+    Args:
+        job: `training.run.Job`.
+        result: dict, what becomes `result.json`.
+        labels, predicted: integer arrays (N,), of the test images.
+    """
+    folder = job.folder
+    wrong = int((labels != predicted).sum())
+    parts = [
+        f"# {folder.path.name}: {100 * result['test_accuracy']:.2f} % of "
+        f"{result['test_images']:,} test images",
+        _table(_result(result, wrong)),
+        "The test images were looked at once, after the last epoch.",
+        "## Learning",
+        f"![loss and accuracy of every epoch]({folder.curves.name})",
+        "## Mistakes",
+        *_confusions(job, labels, predicted),
+        f"![predictions and attention]({folder.predictions.name})",
+    ]
+    if folder.worst.exists():
+        parts.append(f"![the most confident mistakes]({folder.worst.name})")
+    parts += ["## Cost", _table(_cost(job, result)), "## Going on", _commands(job, result)]
+    folder.write_whole(folder.report, "\n\n".join(parts) + "\n")
+
+
+def confused(labels, predicted):
+    """Pairs of classes by how often one is taken for the other, most often first.
+
+    Args:
+        labels, predicted: integer arrays (N,).
+
+    Returns:
+        list of (label, predicted class, images).
+    """
+    wrong = labels != predicted
+    pairs = np.stack([labels[wrong], predicted[wrong]], axis=-1)
+    pairs, counts = np.unique(pairs, axis=0, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    return [(*pairs[i].tolist(), int(counts[i])) for i in order]
+
+
+def _result(result, wrong):
+    count = result["test_images"]
+    rows = [("top-1", f"{100 * result['test_accuracy']:.2f} % ({count - wrong:,} of {count:,})")]
+    if result["test_top5"] is not None:
+        rows.append(("top-5", f"{100 * result['test_top5']:.2f} %"))
+    rows.append(("loss", f"{result['test_loss']:.4f}"))
+    rows.append(("calibration error (ECE, 15 bins)", f"{100 * result['test_ece']:.2f} %"))
+    return rows
+
+
+def _confusions(job, labels, predicted):
+    names = job.splits.class_names
+    if job.folder.confusion.exists():
+        return [f"![which classes are taken for which]({job.folder.confusion.name})"]
+    pairs = confused(labels, predicted)[:PAIRS]
+    if not pairs:
+        return ["No test image is wrong."]
+    rows = [
+        (class_name(names, label, 40), class_name(names, other, 40), f"{images:,}")
+        for label, other, images in pairs
+    ]
+    return [_table(rows, ("label", "taken for", "images"))]
+
+
+def _cost(job, result):
+    first, last = result["trained_from_epoch"], result["epochs"]
+    epochs = f"epochs {first + 1} to {last}" if first < last else "no epoch, all were done"
+    rows = [("training", f"{clock(result['train_seconds'])} for {epochs}")]
+    if result["epoch_seconds"] is not None:
+        rows.append(("an epoch", f"{result['epoch_seconds']:.2f} s with validation (median)"))
+        rows.append(("training images", f"{result['images_per_second']:,.0f} a second (median)"))
+    rows.append(("peak memory", f"{_mib(result['peak_memory_bytes'])} of the process"))
+    if result["peak_device_memory_bytes"] is not None:
+        device = _mib(result["peak_device_memory_bytes"])
+        rows.append(("peak memory, accelerator", device))
+    rows.append(("parameters", f"{result['parameters']:,}"))
+    rows.append(("precision", job.recipe.train.precision))
+    rows.append(("hardware", result["hardware"]))
+    versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
+    return [*rows, ("versions", versions)]
+
+
+def _commands(job, result):
+    folder = shlex.quote(str(job.folder.path))
+    recipe = shlex.quote(str(job.folder.recipe))
+    return f"""```sh
+# more epochs, from where it stopped
+KERAS_BACKEND={result["backend"]} python -m training {recipe} --run-dir {folder} --resume \\
+    --set train.epochs={2 * result["epochs"]}
+# the same model on other images
+KERAS_BACKEND={result["backend"]} python -m training.evaluate {folder} --source folder:PATH
+```"""
+
+
+def _table(rows, head=("", "")):
+    lines = [head, ["---"] * len(head), *rows]
+    cells = ([str(cell).replace("|", "\\|") for cell in line] for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+
+
+def _mib(count):
+    return f"{count / 2**20:,.0f} MiB"
