@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import os
-import signal
 import sys
 
 EXAMPLES = """examples:
@@ -27,60 +26,44 @@ def main(arguments=None):
     options = _parser().parse_args(arguments)
     with _quiet():
         from training import memory, run
-        from training.callbacks import Diverged
+        from training.checkpoint import Diverged, kept
+        from training.stopping import Stopped, StopRequest
 
+    job = None
     try:
-        job = run.prepare(
-            options.recipe,
-            options.set,
-            options.run_dir,
-            options.resume,
-            options.new,
-            options.smoke,
-        )
-    except ValueError as error:
-        return _fail(error, 2)
-    if job.finished:
-        print(f"{job.folder.path} is finished; raise train.epochs to train on.")
-        return _show(job.folder)
-    before = signal.signal(signal.SIGTERM, _terminate)
-    try:
-        run.execute(job)
+        with StopRequest().listening() as stop:
+            job = run.prepare(
+                options.recipe,
+                options.set,
+                options.run_dir,
+                options.resume,
+                options.new,
+                options.smoke,
+                stop,
+            )
+            if job.finished:
+                print(f"{job.folder.path} is finished; raise train.epochs to train on.")
+            else:
+                run.execute(job)
+    except (Stopped, OSError) as error:
+        stopped = isinstance(error, Stopped)
+        what = error if stopped else f"{type(error).__name__}: {error}"
+        said = "nothing was trained"
+        if job:
+            said = f"{kept(job.folder.checkpoint)}; go on with --resume"
+        return _fail(f"stopped; {said}. Received: {what}", 128 + error.signal if stopped else 1)
     except Diverged as error:
         return _fail(error, 1)
-    except KeyboardInterrupt:
-        return _stopped(job, "Ctrl-C", 130)
-    except Terminated:
-        return _stopped(job, "SIGTERM", 143)
-    except OSError as error:
-        return _stopped(job, f"{type(error).__name__}: {error}", 1)
+    except ValueError as error:
+        if job:
+            raise
+        return _fail(error, 2)
     except Exception as error:
-        if not memory.is_out_of_memory(error):
+        if not job or not memory.is_out_of_memory(error):
             raise
         said = memory.advice(job.model, job.recipe.train.batch_size)
         return _fail(f"There was not enough memory. {said} Received: {type(error).__name__}", 1)
-    finally:
-        signal.signal(signal.SIGTERM, before)
     return _show(job.folder)
-
-
-class Terminated(BaseException):
-    """A scheduler asked the run to stop; no `except Exception` on the way may swallow that."""
-
-
-def _terminate(signal_number, frame):
-    raise Terminated
-
-
-def _stopped(job, what, code):
-    """Says what is kept: a checkpoint is written after every epoch, at whose borders runs go on."""
-    from training.callbacks import position
-
-    epochs = position(job.folder.checkpoint).get("epochs", 0)
-    kept = f"epochs 1 to {epochs} are kept" if epochs else "no epoch was finished"
-    return _fail(
-        f"stopped; {kept}; go on with --resume. Received: {what} in {job.folder.path}", code
-    )
 
 
 def _parser():

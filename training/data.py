@@ -4,6 +4,7 @@ Letters: N examples, B batch, H x W image size, C channels, K classes.
 """
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -13,6 +14,23 @@ from training.corrupt import without_corrupt
 from training.examples import Encoded, Split, Splits, reader, restore
 
 SPLIT_SEED = 0  # part of what a data set is: every run holds out the same images
+
+
+class Part(NamedTuple):
+    """Which part of every batch a process reads, and in how many pieces it hands it on.
+
+    Attributes:
+        index: int, the process.
+        count: int, processes; of a batch of B the first reads the first B / count examples, ...
+        pieces: int, devices of a process that each take a piece as a batch of its own.
+    """
+
+    index: int = 0
+    count: int = 1
+    pieces: int = 1
+
+
+WHOLE_BATCH = Part()
 
 
 def load(table, num_classes, examples=None):
@@ -80,12 +98,23 @@ def stratified(split, share):
     )
 
 
-def train_dataset(split, num_classes, batch_size, transform, seed, epochs, mix=None, repeats=1):
+def train_dataset(
+    split,
+    num_classes,
+    batch_size,
+    transform,
+    seed,
+    epochs,
+    mix=None,
+    repeats=1,
+    first_step=0,
+    part=WHOLE_BATCH,
+):
     """The batches of several epochs, one after another, shuffled and augmented.
 
     The order is a function of (seed, epoch), the pixels of (seed, epoch, index of the example), so
-    a run that starts again at an epoch sees what it would have seen. A last batch that is not full
-    is left out; the next epoch's order is another.
+    a run that starts again sees what it would have seen, on however many devices. A last batch that
+    is not full is left out; the next epoch's order is another.
 
     Args:
         split: `Split` of N examples.
@@ -100,20 +129,24 @@ def train_dataset(split, num_classes, batch_size, transform, seed, epochs, mix=N
         repeats: int, how often an example follows itself, each time transformed anew. An epoch has
             N // B steps whatever it is, so it shows only about N / repeats examples: repeated
             augmentation as DeiT has it (Hoffer et al. 2020, arXiv:1901.09335).
+        first_step: int, steps of the first epoch that are left out.
+        part: `Part` of every batch. Examples are mixed with others of the same piece.
 
     Returns:
-        `tf.data.Dataset` of N // B batches an epoch: images (B, H, W, C), labels (B, K), one-hot
-        where they are not mixed; both float32.
+        `tf.data.Dataset` of N // B batches an epoch, each in as many pieces as `part` says: images
+        (B, H, W, C), labels (B, K), one-hot where they are not mixed; both float32.
     """
-    size = len(split.labels)
-    used = steps_per_epoch(split, batch_size) * batch_size
+    size, steps = len(split.labels), steps_per_epoch(split, batch_size)
+    own = batch_size // part.count  # examples of a batch that are read here
     read = reader(split.images)
     with tf.device("CPU"):
         labels = tf.constant(split.labels)
 
     def one_epoch(epoch):
         order = tf.random.experimental.stateless_shuffle(tf.range(size), seed=[seed, epoch])
-        places = tf.range(used)
+        places = tf.reshape(tf.range(steps * batch_size), (steps, part.count, own))
+        first = tf.where(epoch == epochs.start, first_step, 0)
+        places = tf.reshape(places[first:, part.index], [-1])
         shown = tf.gather(order, places // repeats), places % repeats
         return tf.data.Dataset.from_tensor_slices(shown).map(lambda *shown: (epoch, *shown))
 
@@ -130,7 +163,7 @@ def train_dataset(split, num_classes, batch_size, transform, seed, epochs, mix=N
 
     indices = tf.data.Dataset.range(epochs.start, epochs.stop, output_type=tf.int32)
     examples = indices.flat_map(one_epoch).map(example, num_parallel_calls=tf.data.AUTOTUNE)
-    batches = examples.batch(batch_size, drop_remainder=True).map(finish)
+    batches = examples.batch(own // part.pieces, drop_remainder=True).map(finish)
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
@@ -145,7 +178,7 @@ def steps_per_epoch(split, batch_size):
     return steps
 
 
-def evaluation_dataset(split, num_classes, batch_size, transform):
+def evaluation_dataset(split, num_classes, batch_size, transform, part=None):
     """All images in their order, nothing random about them.
 
     Args:
@@ -154,18 +187,32 @@ def evaluation_dataset(split, num_classes, batch_size, transform):
         batch_size: int, B.
         transform: function from an image or its bytes to a float32 image (H, W, C)
             (`training.transform.evaluation_transform`).
+        part: `Part` of every batch. All batches are then full: the last image stands in for those
+            that are missing, with a weight of 0, and the weights of the others are such that the
+            mean of all batches' means is the mean of the images.
 
     Returns:
-        `tf.data.Dataset` of batches: float32 images (B, H, W, C), one-hot labels (B, K).
+        `tf.data.Dataset` of batches: float32 images (B, H, W, C), one-hot labels (B, K); with a
+        `part` also float32 weights (B,).
     """
     read = reader(split.images)
     with tf.device("CPU"):
         labels = tf.constant(split.labels)
+    size = len(split.labels)
+    steps = -(-size // batch_size)
+    shown, weight = np.arange(size), 1.0
+    if part is not None:
+        own = batch_size // part.count
+        shown = np.arange(steps * batch_size).reshape(steps, part.count, own)[:, part.index]
+        shown, weight = shown.reshape(-1), steps * batch_size / size
+        batch_size = own // part.pieces
 
-    def example(index):
-        return transform(read(index)), tf.one_hot(labels[index], num_classes)
+    def example(place):
+        index = tf.minimum(place, size - 1)
+        found = transform(read(index)), tf.one_hot(labels[index], num_classes)
+        return found if part is None else (*found, tf.where(place < size, weight, 0.0))
 
-    indices = tf.data.Dataset.range(len(split.labels))
+    indices = tf.data.Dataset.from_tensor_slices(shown)
     batches = indices.map(example, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
     shape = batches.element_spec[0].shape[1:]
     if not isinstance(split.images, Encoded) and split.images.shape[1:] == shape:

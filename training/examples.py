@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from training.callbacks import replace
+from training.files import replace
 
 WHOLE = -1  # the length of an image that is a whole file
 

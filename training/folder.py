@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from training.callbacks import replace
+from training.files import replace
 
 
 class RunFolder:

@@ -23,6 +23,7 @@ def optimizer(
     layer_decay=1.0,
     accumulate=1,
     ema=0.0,
+    skip_nonfinite=False,
 ):
     """An optimizer for a model, ready for `model.compile`.
 
@@ -40,6 +41,7 @@ def optimizer(
         accumulate: int, batches whose gradients are averaged for one update.
         ema: float in [0, 1), momentum of the average of the weights from update to update (0.9999
             say); 0 for none. `model.fit` ends with the average in the model.
+        skip_nonfinite: bool, whether a step whose gradient is not finite leaves the weights alone.
 
     Returns:
         `keras.optimizers.Optimizer`.
@@ -80,6 +82,15 @@ def optimizer(
     )
     if beta_2:
         settings["beta_2"] = beta_2
+    found = _rule(model, name, layer_decay, weight_decay, settings)
+    if skip_nonfinite and model.dtype_policy.name != "mixed_float16":
+        # Where a scaled loss overflows, this leaves the step out; a scale of 1 changes nothing.
+        found = keras.optimizers.LossScaleOptimizer(found, 1.0, dynamic_growth_steps=2**31 - 1)
+    return found
+
+
+def _rule(model, name, layer_decay, weight_decay, settings):
+    """The optimizer of that name, which decays what should decay."""
     variables = model.trainable_variables
     if layer_decay != 1:
         return LayerwiseAdamW(

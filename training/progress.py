@@ -15,13 +15,15 @@ class ProgressOfRun(keras.callbacks.Callback):
         first_epoch: int, epochs that a resumed run has behind it.
         steps: int, steps an epoch.
         batch_size: int, images a step.
+        first_step: int, steps of the first epoch that a resumed run has behind it.
         console: `rich.console.Console`; by default on standard output.
     """
 
-    def __init__(self, epochs, first_epoch, steps, batch_size, console=None):
+    def __init__(self, epochs, first_epoch, steps, batch_size, first_step=0, console=None):
         super().__init__()
         self.epochs, self.first_epoch = epochs, first_epoch
         self.steps, self.batch_size = steps, batch_size
+        self.begun = first_epoch * steps + first_step  # steps of the run that lie behind it
         self.console = console or Console(highlight=False)
         self.bar = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
@@ -40,7 +42,7 @@ class ProgressOfRun(keras.callbacks.Callback):
         self.task = self.bar.add_task(
             "",
             total=self.epochs * self.steps,
-            completed=self.first_epoch * self.steps,
+            completed=self.begun,
             epoch=f"{self.first_epoch + 1}/{self.epochs}",
             facts="starting",
         )
@@ -49,10 +51,11 @@ class ProgressOfRun(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
         self.epoch_begin = time.perf_counter()
+        self.before = max(self.begun - epoch * self.steps, 0)  # steps of this epoch, likewise
 
     def on_train_batch_end(self, batch, logs=None):
         if not self.bar.disable:
-            self._show(batch + 1, logs)
+            self._show(self.before + batch + 1, logs)
 
     def on_epoch_end(self, epoch, logs=None):
         self.validation = f"  val {100 * logs['val_accuracy']:.1f} %"
@@ -79,10 +82,9 @@ class ProgressOfRun(keras.callbacks.Callback):
 
     def _facts(self, steps, logs):
         now = time.perf_counter()
-        rate = steps * self.batch_size / (now - self.epoch_begin)
-        done = (self.epoch - self.first_epoch) * self.steps + steps
-        ahead = (self.epochs - self.first_epoch) * self.steps - done
-        left = (now - self.begin) / done * ahead
+        rate = (steps - self.before) * self.batch_size / (now - self.epoch_begin)
+        done = self.epoch * self.steps + steps
+        left = (now - self.begin) / (done - self.begun) * (self.epochs * self.steps - done)
         return (
             f"loss {logs['loss']:.3f}  accuracy {100 * logs['accuracy']:.1f} %{self.validation}  "
             f"{rate:,.0f} images/s  {clock(left)} left"

@@ -15,7 +15,8 @@ import keras_vit
 from training import data, recipe, report, summary
 from training.augment import mixing
 from training.averages import EvaluateAverage, unshare
-from training.callbacks import Checkpoint, Metrics, ReseedEveryEpoch, StopOnNaN, restore
+from training.callbacks import Metrics, ReseedEveryEpoch, StopOnNaN
+from training.checkpoint import Checkpoint, restore
 from training.corrupt import as_csv
 from training.examples import save
 from training.folder import RunFolder, choose
@@ -24,6 +25,7 @@ from training.measures import log_softmax, measure
 from training.optimizers import optimizer
 from training.progress import ProgressOfRun, clock
 from training.smoke import overrides as smoke_overrides
+from training.stopping import StopRequest
 from training.tables import Recipe
 from training.transform import evaluation_transform, training_transform
 
@@ -39,7 +41,9 @@ class Job:
         folder: `RunFolder`; it exists and holds the recipe.
         splits: `Splits` of the data.
         model: compiled `keras.Model`.
-        first_epoch: int, epochs that are done.
+        done: dict of what a checkpoint has restored: `epochs` and `step`, how much of the run is
+            done, and the states `within_epoch`.
+        stop: `StopRequest` that ends the training after a step.
         speed: `Speed`, how long the epochs of this sitting take.
     """
 
@@ -47,7 +51,8 @@ class Job:
     folder: RunFolder
     splits: data.Splits
     model: keras.Model
-    first_epoch: int
+    done: dict
+    stop: StopRequest = field(default_factory=StopRequest)
     speed: Speed = field(default_factory=Speed)
 
     @property
@@ -56,7 +61,7 @@ class Job:
         return self.folder.state == "finished"
 
 
-def prepare(name, overrides=(), run_dir=None, resume=False, new=False, smoke=False):
+def prepare(name, overrides=(), run_dir=None, resume=False, new=False, smoke=False, stop=None):
     """Reads and checks recipe, data and run folder, builds the model and restores a checkpoint.
 
     Args:
@@ -66,6 +71,7 @@ def prepare(name, overrides=(), run_dir=None, resume=False, new=False, smoke=Fal
         resume: whether to go on with the run in the folder.
         new: whether to take the next free folder.
         smoke: whether to run the recipe's smoke form, by default in runs/NAME-smoke.
+        stop: `StopRequest` that may end the training after a step.
 
     Returns:
         `Job`.
@@ -85,21 +91,23 @@ def prepare(name, overrides=(), run_dir=None, resume=False, new=False, smoke=Fal
     num_classes = plan.model.all_arguments()["num_classes"]
     splits = data.load(plan.data, num_classes, folder.examples if resume else None)
     model = build(plan, splits)
-    first_epoch = restore(model, folder.checkpoint) if folder.checkpoint.exists() else 0
+    done = {"epochs": 0, "step": 0}
+    if folder.checkpoint.exists():
+        done = restore(model, folder.checkpoint)
     asked = resume and plan.train.epochs != recipe.read(path).train.epochs
-    if asked and plan.train.epochs <= first_epoch:
+    if asked and plan.train.epochs <= done["epochs"]:
         raise ValueError(
-            f"train.epochs must exceed the {first_epoch} epochs that the run in {folder.path} has "
-            f"behind it. Received: train.epochs={plan.train.epochs}"
+            f"train.epochs must exceed the {done['epochs']} epochs that the run in {folder.path} "
+            f"has behind it. Received: train.epochs={plan.train.epochs}"
         )
     folder.create()
-    if folder.state == "finished" and plan.train.epochs > first_epoch:
+    if folder.state == "finished" and plan.train.epochs > done["epochs"]:
         folder.result.unlink()  # asked to train on: it is unfinished again
     if folder.state != "finished":
         made_by = f"As run by python -m training with keras_vit {keras_vit.__version__}."
         folder.write_whole(folder.recipe, recipe.to_toml(plan, made_by))
         _write_examples(splits, folder)
-    return Job(plan, folder, splits, model, first_epoch)
+    return Job(plan, folder, splits, model, done, stop or StopRequest())
 
 
 def build(plan, splits):
@@ -119,7 +127,12 @@ def build(plan, splits):
         )
     training_transform(plan.augment, plan.data, model.input.shape[1:])  # it checks the two
     steps = data.steps_per_epoch(splits.train, plan.train.batch_size)
-    rule = optimizer(model, steps * plan.train.epochs, **vars(plan.optimizer))
+    rule = optimizer(
+        model,
+        steps * plan.train.epochs,
+        **vars(plan.optimizer),
+        skip_nonfinite=plan.train.skip_nan > 0,
+    )
     loss = keras.losses.CategoricalCrossentropy(
         from_logits=True, label_smoothing=plan.train.label_smoothing
     )
@@ -137,16 +150,26 @@ def execute(job):
 
 
 def fit(job):
-    """`model.fit` on tf.data from the first epoch that is not done."""
+    """`model.fit` on tf.data from the first step that is not done."""
+    first = job.done["epochs"]
+    with job.stop.fitting():
+        if job.done["step"]:  # the rest of an epoch
+            _fit(job, range(first, first + 1), job.done["step"], job.done["within_epoch"])
+            restore(job.model, job.folder.checkpoint)  # fit leaves the average in the model
+            first += 1
+        if first < job.recipe.train.epochs:
+            _fit(job, range(first, job.recipe.train.epochs))
+        else:  # the run was stopped in its last epoch or after it
+            job.model.optimizer.finalize_variable_values(job.model.trainable_variables)
+            unshare(job.model)
+
+
+def _fit(job, epochs, first_step=0, within_epoch=None):
+    """One call of `model.fit`, for whole epochs or for the rest of one."""
     plan, train, classes = job.recipe, job.recipe.train, job.model.output.shape[-1]
     steps = data.steps_per_epoch(job.splits.train, train.batch_size)
-    shape = job.model.input.shape[1:]
-    epochs = range(job.first_epoch, train.epochs)
-    if not epochs:  # it was stopped after its last epoch
-        job.model.optimizer.finalize_variable_values(job.model.trainable_variables)
-        unshare(job.model)
-        return
-    progress = ProgressOfRun(train.epochs, job.first_epoch, steps, train.batch_size)
+    shape, folder = job.model.input.shape[1:], job.folder
+    progress = ProgressOfRun(train.epochs, epochs.start, steps, train.batch_size, first_step)
     try:
         job.model.fit(
             data.train_dataset(
@@ -158,23 +181,33 @@ def fit(job):
                 epochs,
                 mixing(plan.augment.mixup, plan.augment.cutmix),
                 plan.augment.repeats,
+                first_step,
             ),
             validation_data=data.evaluation_dataset(
                 job.splits.validation, classes, 256, evaluation_transform(plan.data, shape)
             ),
-            steps_per_epoch=steps,
-            initial_epoch=job.first_epoch,
-            epochs=train.epochs,
+            steps_per_epoch=steps - first_step,
+            initial_epoch=epochs.start,
+            epochs=epochs.stop,
             shuffle=False,  # the pipeline does
             verbose=0,
             callbacks=[
-                job.speed,  # first, so that what the others do at an epoch's end is not counted
-                *([EvaluateAverage()] if job.recipe.optimizer.ema else []),
-                ReseedEveryEpoch(train.seed),
-                StopOnNaN(job.folder.checkpoint),
+                # First, so that what the others do at an epoch's end is not counted.
+                *([] if first_step else [job.speed]),
+                *([EvaluateAverage()] if plan.optimizer.ema else []),
+                ReseedEveryEpoch(train.seed, first_step, within_epoch),
+                StopOnNaN(folder.checkpoint, first_step, train.skip_nan),
                 progress,
-                Metrics(job.folder.metrics, job.first_epoch),
-                Checkpoint(job.folder.checkpoint, job.folder.best),
+                Metrics(folder.metrics, epochs.start),
+                Checkpoint(
+                    folder.checkpoint,
+                    folder.best,
+                    train.checkpoint_steps,
+                    train.keep_epochs,
+                    steps,
+                    first_step,
+                    job.stop,
+                ),
             ],
         )
     finally:
@@ -216,7 +249,7 @@ def finish(job, train_seconds):
         "epochs": job.recipe.train.epochs,
         "parameters": model.count_params(),
         "train_seconds": round(train_seconds, 1),
-        "trained_from_epoch": job.first_epoch,
+        "trained_from_epoch": job.done["epochs"],
         **job.speed.summary(steps * batch_size),
         "peak_memory_bytes": host_memory,
         "peak_device_memory_bytes": device_memory,

@@ -263,6 +263,10 @@ class TrainTable:
         label_smoothing: share of the target that is spread over all classes.
         seed: of the weights, the order, the augmentation and the dropouts.
         precision: "float32", "mixed_bfloat16" or "mixed_float16" (with loss scaling).
+        checkpoint_steps: steps after which an epoch writes a checkpoint besides the one at its end;
+            0 for none.
+        keep_epochs: how many of the last epochs keep a file of their own, if more than one.
+        skip_nan: how many steps with a loss that is not finite are left out before the run stops.
     """
 
     epochs: int
@@ -270,6 +274,9 @@ class TrainTable:
     label_smoothing: float = 0.0
     seed: int = 0
     precision: str = "float32"
+    checkpoint_steps: int = 0
+    keep_epochs: int = 1
+    skip_nan: int = 0
 
     def __post_init__(self):
         _require(self.epochs > 0, "train.epochs", "positive", self.epochs)
@@ -279,6 +286,10 @@ class TrainTable:
         _require(0 <= self.seed < 2**31, "train.seed", "in [0, 2**31)", self.seed)
         known = self.precision in PRECISIONS
         _require(known, "train.precision", f"one of {', '.join(PRECISIONS)}", self.precision)
+        _require(self.keep_epochs > 0, "train.keep_epochs", "positive", self.keep_epochs)
+        for key in ("checkpoint_steps", "skip_nan"):
+            value = getattr(self, key)
+            _require(value >= 0, f"train.{key}", "0 or more", value)
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def test_a_linear_probe_trains_the_head_alone_and_can_be_resumed(small, source):
     assert changed == {"head/dense/kernel", "head/dense/bias"}
     assert "layer_scale" not in recipe.read(job.folder.recipe).model.arguments
     again = run.prepare(small, ["train.epochs=2"], "run", resume=True)
-    assert again.first_epoch == 1
+    assert again.done["epochs"] == 1
     assert {v.path for v in again.model.trainable_variables} == changed
     for path in before:
         np.testing.assert_array_equal(_value(again.model, path), _value(job.model, path))

@@ -1,11 +1,14 @@
 import csv
+import signal
 
 import keras
 import numpy as np
 import pytest
 
 from training import run
-from training.callbacks import Checkpoint, Diverged, position
+from training.callbacks import StopOnNaN
+from training.checkpoint import Checkpoint, Diverged, kept, position
+from training.stopping import Stopped
 
 
 class StoppedBeforeCheckpoint(Checkpoint):
@@ -17,6 +20,15 @@ class StoppedBeforeCheckpoint(Checkpoint):
         super().on_epoch_end(epoch, logs)
 
 
+class AskedToStop(Checkpoint):
+    """SIGTERM in the third of five steps of the second epoch."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.epoch == 1 and batch == 2:
+            self.stop.ask(signal.SIGTERM)
+        super().on_train_batch_end(batch, logs)
+
+
 def weights(job):
     return [keras.ops.convert_to_numpy(weight) for weight in job.model.weights]
 
@@ -26,28 +38,44 @@ def rows(job):
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize(
-    "overrides",
-    [[], ["optimizer.ema=0.9", "optimizer.layer_decay=0.8", "optimizer.accumulate=2"]],
-    ids=["plain", "average"],
-)
+AVERAGE = ["optimizer.ema=0.9", "optimizer.layer_decay=0.8", "optimizer.accumulate=2"]
+
+
+@pytest.mark.parametrize("overrides", [[], AVERAGE], ids=["plain", "average"])
 def test_a_stopped_run_ends_like_one_that_was_not(small, overrides, monkeypatch):
     whole = run.prepare(small, overrides, "whole")
     untrained = weights(whole)
     run.fit(whole)
+    for start, one in zip(untrained, weights(whole), strict=True):
+        assert start.dtype != np.float32 or np.abs(start - one).max() > 0  # it did train
 
     with monkeypatch.context() as patch:
         patch.setattr(run, "Checkpoint", StoppedBeforeCheckpoint)
         with pytest.raises(KeyboardInterrupt):
             run.fit(run.prepare(small, overrides, "stopped"))
-    keras.utils.set_random_seed(99)
-    resumed = run.prepare(small, run_dir="stopped", resume=True)
-    assert resumed.first_epoch == 2
-    run.fit(resumed)
+    check_resumed(whole, "stopped", {"epochs": 2, "step": 0})
 
-    for start, one, other in zip(untrained, weights(whole), weights(resumed), strict=True):
+
+@pytest.mark.parametrize("overrides", [[], AVERAGE], ids=["plain", "average"])
+def test_a_run_goes_on_within_an_epoch(small, overrides, monkeypatch):
+    whole = run.prepare(small, overrides, "whole")
+    run.fit(whole)
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "Checkpoint", AskedToStop)
+        with pytest.raises(Stopped):
+            run.fit(run.prepare(small, overrides, "stopped"))
+    assert kept("stopped/model.keras").endswith("keeps 1 epoch and 3 steps of epoch 2")
+    check_resumed(whole, "stopped", {"epochs": 1, "step": 3})
+
+
+def check_resumed(whole, run_dir, done):
+    """A run that goes on from there is the whole one in the end: weights and metrics."""
+    keras.utils.set_random_seed(99)
+    resumed = run.prepare("small.toml", run_dir=run_dir, resume=True)
+    assert {key: resumed.done[key] for key in done} == done
+    run.fit(resumed)
+    for one, other in zip(weights(whole), weights(resumed), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6)
-        assert start.dtype != np.float32 or np.abs(start - one).max() > 0  # it did train
     assert [row["epoch"] for row in rows(resumed)] == ["1", "2", "3", "4"]
     for one, other in zip(rows(whole), rows(resumed), strict=True):
         for key, value in one.items():
@@ -81,7 +109,7 @@ def test_the_best_epoch_is_kept_across_a_resume(small):
         checkpoint.on_epoch_end(epoch, {"val_accuracy": accuracy})
         kept.append(position(job.folder.best))
     assert [x["epochs"] for x in kept] == [1, 2, 2, 2, 5]
-    assert position(job.folder.checkpoint) == {"epochs": 5, "best": 0.6}
+    assert position(job.folder.checkpoint) == {"epochs": 5, "step": 0, "best": 0.6}
     keras.models.load_model(job.folder.best)
 
 
@@ -89,7 +117,7 @@ def test_loss_scaling_survives(small):
     job = run.prepare(small, ["train.precision=mixed_float16", "train.epochs=1"], "run")
     run.fit(job)
     again = run.prepare(small, run_dir="run", resume=True)
-    assert again.first_epoch == 1
+    assert again.done["epochs"] == 1
     assert again.model.optimizer.dynamic_scale is not None
     saved, restored = job.model.optimizer.variables, again.model.optimizer.variables
     assert len(saved) > 2 * len(job.model.trainable_variables)
@@ -150,7 +178,47 @@ def test_only_the_epochs_may_change(small):
     same = ["train.epochs=1", "train.seed=0", "optimizer.warmup_steps=0"]
     assert run.prepare(small, same, "run", resume=True).finished  # the same command again
     longer = run.prepare(small, ["train.epochs=3"], "run", resume=True)
-    assert not longer.finished and longer.first_epoch == 1 and longer.recipe.train.epochs == 3
+    assert not longer.finished and longer.done["epochs"] == 1 and longer.recipe.train.epochs == 3
     assert run.prepare(small, run_dir="run", resume=True).recipe.train.epochs == 3
     with pytest.raises(ValueError, match=r"must exceed the 1 epochs"):
         run.prepare(small, ["train.epochs=1"], "run", resume=True)
+
+
+def test_the_last_epochs_keep_files_of_their_own(small):
+    job = run.prepare(small, ["train.keep_epochs=2", "train.epochs=3"], "run")
+    run.fit(job)
+    files = sorted(job.folder.path.glob("epoch-*.keras"))
+    assert [position(file)["epochs"] for file in files] == [2, 3]
+    assert [file.name for file in files] == ["epoch-0002.keras", "epoch-0003.keras"]
+
+
+class SpoilOneStep(StopOnNaN):
+    """An input that is no number, by way of the head's bias, in the third step of an epoch."""
+
+    def on_train_batch_begin(self, batch, logs=None):
+        bias = self.model.get_layer("head").trainable_variables[1]
+        if keras.backend.backend() == "jax" and 2 <= batch <= 3:
+            self.model.jax_state_sync()
+        if batch == 2:
+            self.good = [keras.ops.convert_to_numpy(x).copy() for x in self.model.weights]
+            bias.assign(bias * np.nan)
+        if batch == 3:
+            after = [keras.ops.convert_to_numpy(x) for x in self.model.weights]
+            changed = [
+                weight.path
+                for weight, one, other in zip(self.model.weights, self.good, after, strict=True)
+                if not np.array_equal(one, other) and "seed_generator" not in weight.path
+            ]
+            assert changed == [bias.path]
+            bias.assign(self.good[[x.path for x in self.model.weights].index(bias.path)])
+
+
+def test_a_step_that_is_no_number_is_left_out(small, monkeypatch, capsys):
+    monkeypatch.setattr(run, "StopOnNaN", SpoilOneStep)
+    job = run.prepare(small, ["train.skip_nan=1", "train.epochs=1"], "run")
+    run.fit(job)
+    assert "left out a step, 1 of at most 1: loss=nan in epoch 1, step 3" in capsys.readouterr().out
+    assert np.isfinite([float(value) for value in rows(job)[0].values()]).all()
+    job = run.prepare(small, ["train.skip_nan=1", "train.epochs=2"], "again")
+    with pytest.raises(Diverged, match="in epoch 2, step 3.*after 1 steps that were left out"):
+        run.fit(job)

@@ -339,7 +339,7 @@ def test_a_run_on_a_folder_with_corrupt_images(tmp_path, monkeypatch, broken, ca
     # A picture more, and one that breaks, change nothing about a run that goes on.
     (tmp_path / "broken/train/cat/added.png").write_bytes(picture("train", 3)[0])
     again = run.prepare("pets.toml", run_dir="run", resume=True)
-    assert again.first_epoch == 2
+    assert again.done["epochs"] == 2
     names = [again.splits.train.images.name(i) for i in range(len(again.splits.train.labels))]
     assert len(names) == len(job.splits.train.labels) and "added" not in "".join(names)
     result = run.finish(again, 0.0)

@@ -47,7 +47,7 @@ def test_the_command_to_go_on_does(finished):
     name, *arguments = command.split()
     overrides = [arguments[arguments.index("--set") + 1]]
     job = run.prepare(name, overrides, arguments[arguments.index("--run-dir") + 1], resume=True)
-    assert job.first_epoch == 2 and job.recipe.train.epochs == 4
+    assert job.done["epochs"] == 2 and job.recipe.train.epochs == 4
     assert job.folder.path == Path("run")
 
 

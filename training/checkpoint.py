@@ -1,0 +1,194 @@
+"""Checkpoints: all that a run needs to go on as if nothing had happened, in one file."""
+
+import io
+import json
+import os
+import shutil
+import zipfile
+from contextlib import nullcontext
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from training.averages import averaged, keeps_average
+from training.files import replace
+from training.lora import has_lora
+
+# Members of the checkpoint's archive, so that all is written as one.
+POSITION = "training.json"
+OWN_WEIGHTS = "own_weights.npz"
+WITHIN_EPOCH = "within_epoch.npz"
+
+
+class Diverged(ArithmeticError):
+    """The loss is no number any more; the message says when."""
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Writes model, optimizer and position after every epoch, whole or not at all.
+
+    Where the optimizer keeps an average of the weights, that is the model in the file, and where
+    low-rank updates are trained, these are added to the matrices. What training goes on with then
+    lies beside it, and within an epoch also the random states and the sums of the metrics.
+
+    Args:
+        path: `Path` ending in .keras. `keras.models.load_model(path)` reads it like any other.
+        best_path: `Path` of a copy from the epoch with the highest validation accuracy.
+        every: int, steps of an epoch after which another is written; 0 for its end alone.
+        keep: int, how many epochs keep a file of their own, epoch-0007.keras, if more than one.
+        steps: int, steps an epoch.
+        first_step: int, steps of the first epoch that a resumed run has behind it.
+        stop: `training.stopping.StopRequest` that ends the run after a step with a checkpoint.
+    """
+
+    def __init__(self, path, best_path, every=0, keep=1, steps=0, first_step=0, stop=None):
+        super().__init__()
+        self.path, self.best_path = path, best_path
+        self.every, self.keep, self.steps, self.first_step = every, keep, steps, first_step
+        self.stop = stop
+        self.epoch = 0
+        self.best = position(path).get("best", -1.0)  # of the epochs before, in a resumed run
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        step = self.first_step + batch + 1
+        if step == self.steps:
+            return  # the end of the epoch is near
+        asked = self.stop is not None and self.stop.asked
+        if asked or self.every and step % self.every == 0:
+            if keras.backend.backend() == "jax":
+                self.model.jax_state_sync()
+            self._save(self.epoch, step)
+        if asked:
+            raise asked
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._save(epoch + 1, 0, float((logs or {}).get("val_accuracy", -1.0)))
+        if self.keep > 1:
+            self._keep(epoch + 1)
+        if self.stop is not None and self.stop.asked:
+            raise self.stop.asked
+
+    def _save(self, epochs, step, accuracy=-1.0):
+        self._check_finite()
+        # In a name that ends in .keras too, or Keras refuses it.
+        scratch = self.path.with_name(f".writing-{self.path.name}")
+        best_scratch = self.best_path.with_name(f".writing-{self.best_path.name}")
+        is_best = accuracy > self.best
+        self.best = max(accuracy, self.best)
+        try:
+            self._write(scratch, {"epochs": epochs, "step": step, "best": self.best})
+            if is_best:  # first, so that no checkpoint speaks of a best one that is not there
+                shutil.copyfile(scratch, best_scratch)
+                replace(best_scratch, self.best_path)
+            replace(scratch, self.path)
+        except OSError:  # no space left: do not take what there is
+            scratch.unlink(missing_ok=True)
+            best_scratch.unlink(missing_ok=True)
+            raise
+
+    def _write(self, scratch, position):
+        own_weights = own(self.model)
+        held = {"seed": seeds(self.model), "metric": self.model.metrics_variables}
+        within = {
+            f"{kind}{i}": keras.ops.convert_to_numpy(variable)
+            for kind, variables in held.items()
+            for i, variable in enumerate(variables)
+            if position["step"]
+        }
+        with averaged(self.model) if keeps_average(self.model) else nullcontext():
+            self.model.save(scratch)
+        with zipfile.ZipFile(scratch, "a") as archive:
+            archive.writestr(POSITION, json.dumps(position))
+            for member, arrays in ((OWN_WEIGHTS, own_weights), (WITHIN_EPOCH, within)):
+                if arrays:
+                    with archive.open(member, "w", force_zip64=True) as file:
+                        np.savez(file, **arrays)
+
+    def _keep(self, epochs):
+        """Gives the newest checkpoint a second name, and takes the one of the oldest."""
+        kept = self.path.with_name(f"epoch-{epochs:04}.keras")
+        kept.unlink(missing_ok=True)
+        try:
+            os.link(self.path, kept)
+        except OSError:  # a file system without hard links
+            scratch = kept.with_name(f".writing-{kept.name}")
+            shutil.copyfile(self.path, scratch)
+            replace(scratch, kept)
+        for old in sorted(self.path.parent.glob("epoch-*.keras"))[: -self.keep]:
+            old.unlink()
+
+    def _check_finite(self):
+        """The loss of the last step does not tell what its update did to the weights."""
+        for variable in self.model.trainable_variables:
+            if not np.isfinite(keras.ops.convert_to_numpy(variable).astype("float32")).all():
+                rate = float(self.model.optimizer.learning_rate)
+                raise Diverged(
+                    f"The weights must stay finite; {kept(self.path)}. Lower "
+                    "optimizer.learning_rate or set optimizer.clip_norm. Received: "
+                    f"{variable.path} in epoch {self.epoch + 1}, at a learning rate of {rate:.2e}"
+                )
+
+
+def own(model):
+    """The weights that training goes on with, by path, where a saved model has others; else {}."""
+    if has_lora(model):
+        weights = [x for x in model.weights if "seed_generator" not in x.path]
+    else:
+        weights = model.trainable_variables if keeps_average(model) else []
+    return {weight.path: keras.ops.convert_to_numpy(weight) for weight in weights}
+
+
+def seeds(model):
+    """The variables that say what dropout and drop path draw next."""
+    return [v for v in model.variables if v.name == "seed_generator_state"]
+
+
+def restore(model, path):
+    """Puts a `Checkpoint` into a compiled model and its optimizer.
+
+    Args:
+        model: `keras.Model` compiled as the one that was saved.
+        path: `Path` of the checkpoint.
+
+    Returns:
+        dict: `epochs` and `step`, how much the checkpoint has seen; `best` accuracy; and
+        `within_epoch`, for `training.callbacks.ReseedEveryEpoch`.
+    """
+    model.optimizer.build(model.trainable_variables)
+    model.load_weights(path)
+    weights = {weight.path: weight for weight in model.weights}
+    for name, array in _arrays(path, OWN_WEIGHTS).items():
+        weights[name].assign(array)
+    return {**position(path), "within_epoch": _arrays(path, WITHIN_EPOCH)}
+
+
+def position(path):
+    """What a checkpoint says of the run: `epochs`, `step`, `best` accuracy; {} without a file."""
+    if not Path(path).exists():
+        return {}
+    with zipfile.ZipFile(path) as archive:
+        return json.loads(archive.read(POSITION))
+
+
+def kept(path):
+    """What a checkpoint holds, in words."""
+    found = position(path)
+    if not found:
+        return "nothing was kept"
+    epochs, step = found["epochs"], found["step"]
+    parts = [f"{epochs} epoch{'s' if epochs > 1 else ''}"] if epochs else []
+    parts += [f"{step} step{'s' if step > 1 else ''} of epoch {epochs + 1}"] if step else []
+    return f"{path} keeps {' and '.join(parts)}"
+
+
+def _arrays(path, member):
+    """The arrays of a member of the archive, by name; {} where there is none."""
+    with zipfile.ZipFile(path) as archive:
+        if member not in archive.namelist():
+            return {}
+        with np.load(io.BytesIO(archive.read(member)), allow_pickle=False) as arrays:
+            return dict(arrays)
