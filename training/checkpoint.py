@@ -52,6 +52,8 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
+        if self.stop is not None and self.stop.asked:
+            raise self.stop.asked  # not at the end of the one before, which others log
 
     def on_train_batch_end(self, batch, logs=None):
         step = self.first_step + batch + 1
@@ -69,8 +71,6 @@ class Checkpoint(keras.callbacks.Callback):
         self._save(epoch + 1, 0, float((logs or {}).get("val_accuracy", -1.0)))
         if self.keep > 1:
             self._keep(epoch + 1)
-        if self.stop is not None and self.stop.asked:
-            raise self.stop.asked
 
     def _save(self, epochs, step, accuracy=-1.0):
         self._check_finite()

@@ -26,6 +26,8 @@ class RunFolder:
         self.worst = self.path / "worst.png"
         self.report = self.path / "report.md"
         self.saved_model = self.path / "saved_model"
+        self.tensorboard = self.path / "tensorboard"
+        self.wandb = self.path / "wandb_id.txt"  # under which its service knows the run
         self.examples = self.path / "examples.npz"  # of encoded images: which ones are used
         self.skipped = self.path / "skipped.csv"
         self.result = self.path / "result.json"

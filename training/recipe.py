@@ -34,7 +34,7 @@ def read(path, overrides=()):
 
     Args:
         path: `Path` of a .toml file with the tables [model], [finetune], [data], [augment],
-            [optimizer] and [train], whose keys are the attributes in `training.tables`.
+            [optimizer], [train] and [log], whose keys are the attributes in `training.tables`.
         overrides: strings "table.key=value"; the value as in TOML, or a bare string.
 
     Returns:

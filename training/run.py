@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 import keras_vit
-from training import data, recipe, report, summary
+from training import data, logs, recipe, report, summary
 from training.augment import mixing
 from training.averages import EvaluateAverage, unshare
 from training.callbacks import Metrics, ReseedEveryEpoch, StopOnNaN
@@ -88,6 +88,7 @@ def prepare(name, overrides=(), run_dir=None, resume=False, new=False, smoke=Fal
     elif smoke:
         overrides = [*smoke_overrides(path, folder.path / "smoke"), *overrides]
     plan = recipe.read(path, overrides)
+    logs.check(plan.log)
     num_classes = plan.model.all_arguments()["num_classes"]
     splits = data.load(plan.data, num_classes, folder.examples if resume else None)
     model = build(plan, splits)
@@ -208,6 +209,7 @@ def _fit(job, epochs, first_step=0, within_epoch=None):
                     first_step,
                     job.stop,
                 ),
+                *logs.callbacks(plan, folder),
             ],
         )
     finally:

@@ -50,6 +50,8 @@ class StopRequest:
             yield
         finally:
             self._fitting = False
+        if self.asked:
+            raise self.asked
 
     def ask(self, number):
         """Asks for the end of the run at the end of this step."""

@@ -293,6 +293,19 @@ class TrainTable:
 
 
 @dataclass(frozen=True)
+class LogTable:
+    """[log]: where else the learning curves go (see `training.logs`).
+
+    Attributes:
+        tensorboard: whether to write the run folder's `tensorboard/`.
+        wandb: project of Weights & Biases; "" for none.
+    """
+
+    tensorboard: bool = False
+    wandb: str = ""
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Everything that a run is made from."""
 
@@ -302,6 +315,7 @@ class Recipe:
     augment: AugmentTable
     optimizer: OptimizerTable
     train: TrainTable
+    log: LogTable
 
     def as_dict(self):
         """All tables with every value that is in force, as a recipe file would have them."""
