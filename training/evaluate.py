@@ -56,8 +56,8 @@ def evaluate(model, split, classes=None, transform=None, batch_size=64, verbose=
 
     Example:
         >>> test = training.data.load(DataTable("digits"), num_classes=10).test
-        >>> print(evaluate(model, test))
-        top-1 97.21 %, top-5 99.72 %, loss 0.1073, calibration error 1.31 % on 359 images of 10 ...
+        >>> print(evaluate(model, test))  # after 12 epochs of the recipe digits
+        top-1 87.47 %, top-5 99.72 %, loss 0.6021, calibration error 24.07 % on 359 images of ...
     """
     check_labels(split.labels, model.output.shape[-1] if classes is None else classes)
     read, transform = reader(split.images), transform or transform_of(model)

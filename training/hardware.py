@@ -16,7 +16,7 @@ def hardware():
     """What there is to compute on, in words.
 
     Returns:
-        str, such as "AMD EPYC 9J14, 2 cores", with the accelerators that the backend sees.
+        str, such as "AMD EPYC, 2 cores", with the accelerators that the backend sees.
     """
     cpuinfo, name = Path("/proc/cpuinfo"), platform.processor() or platform.machine()
     if cpuinfo.exists():
