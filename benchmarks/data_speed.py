@@ -4,8 +4,16 @@
 
 The files hold 500 x 375 pixels of smooth noise, quality 90, and are in memory after the first
 round. Everybody takes a random resized crop (bilinear), mirrors half and applies two operations of
-RandAugment: `training.data` by tf.data, torchvision and timm by PIL in a DataLoader without workers
-that also normalises. Each has a process of its own on the same core, and they take turns.
+RandAugment, at a third of its full magnitude or what comes nearest:
+
+- `training.data` by tf.data.
+- torchvision and timm by PIL, in a DataLoader without workers that also normalises.
+- keras_cv by its layers in tf.data, an image at a time, which is quicker than a batch. Its crops
+  are not antialiased.
+- Keras by its own layers, an image at a time: a batch is no quicker and shares its operations.
+  Without a random resized crop, it makes the short side 256 pixels and takes random 224 of them.
+
+Each has a process of its own on the same core, and they take turns.
 """
 
 import argparse
@@ -28,7 +36,13 @@ from benchmarks.common import (
 )
 
 KEY = ("library", "work")
-LIBRARIES = {"keras_vit": "tensorflow", "torchvision": "torchvision", "timm": "timm"}
+PACKAGES = {
+    "keras_vit": ("tensorflow", "keras"),
+    "torchvision": ("torchvision", "pillow"),
+    "timm": ("timm", "torchvision", "pillow"),
+    "keras_cv": ("keras-cv", "tensorflow", "keras"),
+    "keras": ("tensorflow", "keras"),
+}
 WORKS = ("randaugment", "crop_flip")
 BATCH, SIZE = 32, 224
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -37,8 +51,8 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def main():
     arguments = _arguments()
     path = results_path("data_speed", arguments.out)
-    present = [name for name, module in LIBRARIES.items() if installed(module)]
-    print("not installed:", ", ".join(set(LIBRARIES) - set(present)) or "none")
+    present = [name for name in PACKAGES if name == "keras_vit" or installed(name)]
+    print("not installed:", ", ".join(set(PACKAGES) - set(present)) or "none")
     with tempfile.TemporaryDirectory() as folder:
         write_pictures(Path(folder), arguments.images)
         workers = {
@@ -78,7 +92,13 @@ def write_pictures(folder, count):
 def start(library, work, folder, core):
     """A worker on one core: asked with `seconds`, it tells images a second and a CPU second."""
     os.sched_setaffinity(0, {core})  # before anything counts the cores
-    batches = {"keras_vit": _keras_vit, "torchvision": _torchvision, "timm": _timm}[library]
+    batches = {
+        "keras_vit": _keras_vit,
+        "torchvision": _torchvision,
+        "timm": _timm,
+        "keras_cv": _keras_cv,
+        "keras": _keras,
+    }[library]
     new_iterator = batches(folder, work == "randaugment")
 
     def answer(seconds):
@@ -142,6 +162,47 @@ def _timm(folder, with_randaugment):
     )
 
 
+def _keras_cv(folder, with_randaugment):
+    import keras_cv
+
+    layers = [
+        keras_cv.layers.RandomCropAndResize((SIZE, SIZE), (0.08, 1.0), (3 / 4, 4 / 3)),
+        keras_cv.layers.RandomFlip("horizontal"),
+    ]
+    if with_randaugment:
+        layers.append(keras_cv.layers.RandAugment((0, 255), 2, 0.3, magnitude_stddev=0.0))
+    return _layers(folder, layers)
+
+
+def _keras(folder, with_randaugment):
+    import keras
+
+    layers = [
+        keras.layers.Resizing(256, 256, crop_to_aspect_ratio=True),
+        keras.layers.RandomCrop(SIZE, SIZE),
+        keras.layers.RandomFlip("horizontal"),
+    ]
+    if with_randaugment:
+        layers.append(keras.layers.RandAugment((0, 255), num_ops=2, factor=0.3))
+    return _layers(folder, layers)
+
+
+def _layers(folder, layers):
+    import tensorflow as tf
+
+    def example(path):
+        image = tf.cast(tf.io.decode_jpeg(tf.io.read_file(path), channels=3), tf.float32)
+        for layer in layers:
+            image = layer(image)
+        return (image,)
+
+    files = sorted(str(path) for path in Path(folder, "train").glob("*/*.jpg"))
+    shuffled = tf.data.Dataset.from_tensor_slices(files).shuffle(len(files)).repeat()
+    batches = shuffled.map(example, num_parallel_calls=tf.data.AUTOTUNE).batch(BATCH)
+    dataset = batches.prefetch(tf.data.AUTOTUNE)
+    return lambda: iter(dataset)
+
+
 def _loader(folder, transform):
     import torch
     from torchvision.datasets import ImageFolder
@@ -154,7 +215,6 @@ def _loader(folder, transform):
 
 
 def _row(library, work, answers):
-    packages = {"keras_vit": ("tensorflow", "keras"), "torchvision": ("torchvision", "pillow")}
     return {
         "hardware": hardware_name(),
         "library": library,
@@ -163,7 +223,7 @@ def _row(library, work, answers):
         "images_per_cpu_s": statistics.median(a["cpu"] for a in answers),
         "rounds": len(answers),
         "load": load_average(),
-        "versions": versions(*packages.get(library, ("timm", "torchvision", "pillow"))),
+        "versions": versions(*PACKAGES[library]),
     }
 
 
