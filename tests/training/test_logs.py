@@ -10,7 +10,7 @@ import pytest
 
 from training import logs, run
 from training.__main__ import main
-from training.callbacks import Checkpoint
+from training.checkpoint import Checkpoint
 
 BOTH = ["log.tensorboard=true", "log.wandb=vits"]
 
