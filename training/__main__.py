@@ -25,26 +25,43 @@ def main(arguments=None):
     """
     options = _parser().parse_args(arguments)
     with _quiet():
+        from training.processes import Processes
+        from training.stopping import StopRequest
+
+    with StopRequest().listening() as stop:
+        try:
+            processes = Processes.of_environment(stop)
+        except ValueError as error:
+            return _fail(error, 2)
+        code = _run(options, stop, processes)
+    if processes.count > 1 and processes.first:
+        processes.end(code)
+    return code
+
+
+def _run(options, stop, processes):
+    """Prepares and executes; returns the exit code."""
+    with _quiet():
         from training import memory, run
         from training.checkpoint import Diverged, kept
-        from training.stopping import Stopped, StopRequest
+        from training.stopping import Stopped
 
     job = None
     try:
-        with StopRequest().listening() as stop:
-            job = run.prepare(
-                options.recipe,
-                options.set,
-                options.run_dir,
-                options.resume,
-                options.new,
-                options.smoke,
-                stop,
-            )
-            if job.finished:
-                print(f"{job.folder.path} is finished; raise train.epochs to train on.")
-            else:
-                run.execute(job)
+        job = run.prepare(
+            options.recipe,
+            options.set,
+            options.run_dir,
+            options.resume,
+            options.new,
+            options.smoke,
+            stop,
+            processes,
+        )
+        if job.finished and processes.first:
+            print(f"{job.folder.path} is finished; raise train.epochs to train on.")
+        else:
+            run.execute(job)
     except (Stopped, OSError) as error:
         stopped = isinstance(error, Stopped)
         what = error if stopped else f"{type(error).__name__}: {error}"
@@ -53,6 +70,8 @@ def main(arguments=None):
             said = f"{kept(job.folder.checkpoint)}; go on with --resume"
         return _fail(f"stopped; {said}. Received: {what}", 128 + error.signal if stopped else 1)
     except Diverged as error:
+        if not processes.first:
+            processes.wait_for_end()  # the first one says it
         return _fail(error, 1)
     except ValueError as error:
         if job:
@@ -60,6 +79,7 @@ def main(arguments=None):
         return _fail(error, 2)
     except Exception as error:
         if not job or not memory.is_out_of_memory(error):
+            processes.give_time()
             raise
         said = memory.advice(job.model, job.recipe.train.batch_size)
         return _fail(f"There was not enough memory. {said} Received: {type(error).__name__}", 1)

@@ -18,11 +18,13 @@ class ReseedEveryEpoch(keras.callbacks.Callback):
         first_step: int, steps of the first epoch that a resumed run has behind it.
         within_epoch: dict of arrays from `training.checkpoint.restore`, with which that epoch goes
             on.
+        process: int, of those that train together; with PyTorch each draws for itself.
     """
 
-    def __init__(self, seed, first_step=0, within_epoch=None):
+    def __init__(self, seed, first_step=0, within_epoch=None, process=0):
         super().__init__()
-        self.seed, self.first_step, self.kept = seed, first_step, within_epoch
+        self.seed, self.first_step, self.process = seed, first_step, process
+        self.kept = within_epoch
         self.epoch = 0
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -32,7 +34,8 @@ class ReseedEveryEpoch(keras.callbacks.Callback):
         if keras.backend.backend() == "torch":
             import torch
 
-            torch.manual_seed(self._draw(0, self.first_step + batch))  # dropout draws from there
+            # Dropout draws from there.
+            torch.manual_seed(self._draw(0, self.first_step + batch, self.process))
         if batch > 0:
             return
         for i, state in enumerate(seeds(self.model)):
@@ -47,7 +50,8 @@ class ReseedEveryEpoch(keras.callbacks.Callback):
         if keras.backend.backend() == "jax":
             self.model.jax_state_sync()
         for i, variable in enumerate(self.model.metrics_variables):
-            variable.assign_add(self.kept[f"metric{i}"])
+            if f"metric{i}" in self.kept:
+                variable.assign_add(self.kept[f"metric{i}"])
         self.kept = None
 
     def _draw(self, *numbers):

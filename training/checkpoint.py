@@ -40,13 +40,28 @@ class Checkpoint(keras.callbacks.Callback):
         steps: int, steps an epoch.
         first_step: int, steps of the first epoch that a resumed run has behind it.
         stop: `training.stopping.StopRequest` that ends the run after a step with a checkpoint.
+        sums: bool, whether the sums of the metrics are kept within an epoch; not of many devices,
+            where the means of that epoch are then those of its rest.
+        savable: function from a model to a context with what is to be saved of it
+            (`training.distribute.Devices.savable`).
     """
 
-    def __init__(self, path, best_path, every=0, keep=1, steps=0, first_step=0, stop=None):
+    def __init__(
+        self,
+        path,
+        best_path,
+        every=0,
+        keep=1,
+        steps=0,
+        first_step=0,
+        stop=None,
+        sums=True,
+        savable=nullcontext,
+    ):
         super().__init__()
         self.path, self.best_path = path, best_path
         self.every, self.keep, self.steps, self.first_step = every, keep, steps, first_step
-        self.stop = stop
+        self.stop, self.sums, self.savable = stop, sums, savable
         self.epoch = 0
         self.best = position(path).get("best", -1.0)  # of the epochs before, in a resumed run
 
@@ -92,15 +107,18 @@ class Checkpoint(keras.callbacks.Callback):
 
     def _write(self, scratch, position):
         own_weights = own(self.model)
-        held = {"seed": seeds(self.model), "metric": self.model.metrics_variables}
+        held = {"seed": seeds(self.model)}
+        if self.sums:
+            held["metric"] = self.model.metrics_variables
         within = {
             f"{kind}{i}": keras.ops.convert_to_numpy(variable)
             for kind, variables in held.items()
             for i, variable in enumerate(variables)
             if position["step"]
         }
-        with averaged(self.model) if keeps_average(self.model) else nullcontext():
-            self.model.save(scratch)
+        average = averaged if keeps_average(self.model) else nullcontext
+        with self.savable(self.model) as model, average(model):
+            model.save(scratch)
         with zipfile.ZipFile(scratch, "a") as archive:
             archive.writestr(POSITION, json.dumps(position))
             for member, arrays in ((OWN_WEIGHTS, own_weights), (WITHIN_EPOCH, within)):

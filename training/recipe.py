@@ -52,6 +52,11 @@ def read(path, overrides=()):
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is no valid TOML: {error}. Received: {path}") from error
+    return of_tables(tables, overrides)
+
+
+def of_tables(tables, overrides=()):
+    """The recipe of dicts by table, as `Recipe.as_dict` gives them; arguments else as `read`."""
     classes = {f.name: f.type for f in dataclasses.fields(Recipe)}
     for name, table in tables.items():
         if name not in classes:

@@ -1,5 +1,6 @@
 """One run: everything is checked, then it trains, looks at the test images once and reports."""
 
+import dataclasses
 import importlib
 import os
 import platform
@@ -12,7 +13,7 @@ import keras
 import numpy as np
 
 import keras_vit
-from training import data, logs, recipe, report, summary
+from training import data, distribute, logs, recipe, report, summary
 from training.augment import mixing
 from training.averages import EvaluateAverage, unshare
 from training.callbacks import Metrics, ReseedEveryEpoch, StopOnNaN
@@ -23,13 +24,19 @@ from training.folder import RunFolder, choose
 from training.hardware import Speed, hardware, peak_memory
 from training.measures import log_softmax, measure
 from training.optimizers import optimizer
+from training.processes import Processes
 from training.progress import ProgressOfRun, clock
 from training.smoke import overrides as smoke_overrides
 from training.stopping import StopRequest
 from training.tables import Recipe
 from training.transform import evaluation_transform, training_transform
 
-MAY_CHANGE_ON_RESUME = [("train", "epochs")]
+MAY_CHANGE_ON_RESUME = [
+    ("train", "epochs"),
+    ("train", "checkpoint_steps"),
+    ("train", "keep_epochs"),
+    ("distribute", "strategy"),
+]
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,7 @@ class Job:
         model: compiled `keras.Model`.
         done: dict of what a checkpoint has restored: `epochs` and `step`, how much of the run is
             done, and the states `within_epoch`.
+        devices: `Devices` that it is trained on.
         stop: `StopRequest` that ends the training after a step.
         speed: `Speed`, how long the epochs of this sitting take.
     """
@@ -52,6 +60,7 @@ class Job:
     splits: data.Splits
     model: keras.Model
     done: dict
+    devices: distribute.Devices = field(default_factory=distribute.Devices)
     stop: StopRequest = field(default_factory=StopRequest)
     speed: Speed = field(default_factory=Speed)
 
@@ -61,7 +70,16 @@ class Job:
         return self.folder.state == "finished"
 
 
-def prepare(name, overrides=(), run_dir=None, resume=False, new=False, smoke=False, stop=None):
+def prepare(
+    name,
+    overrides=(),
+    run_dir=None,
+    resume=False,
+    new=False,
+    smoke=False,
+    stop=None,
+    processes=None,
+):
     """Reads and checks recipe, data and run folder, builds the model and restores a checkpoint.
 
     Args:
@@ -72,6 +90,8 @@ def prepare(name, overrides=(), run_dir=None, resume=False, new=False, smoke=Fal
         new: whether to take the next free folder.
         smoke: whether to run the recipe's smoke form, by default in runs/NAME-smoke.
         stop: `StopRequest` that may end the training after a step.
+        processes: `Processes` that train together, all with the same arguments and file system. The
+            first one reads them and tells the others.
 
     Returns:
         `Job`.
@@ -79,6 +99,33 @@ def prepare(name, overrides=(), run_dir=None, resume=False, new=False, smoke=Fal
     Raises:
         ValueError: for whatever a user can get wrong, before anything is trained.
     """
+    processes = processes or Processes()
+    processes.meet()
+    if processes.first:
+        folder, plan = _folder_and_plan(name, overrides, run_dir, resume, new, smoke, processes)
+        processes.tell([str(folder.path), plan.as_dict()])
+    else:
+        path, tables = processes.hear()
+        folder, plan = RunFolder(path), recipe.of_tables(tables)
+    processes.checkpoint = folder.checkpoint
+    devices = distribute.start(plan.distribute.strategy, processes)
+    devices.check(plan)
+
+    splits = _splits(plan, folder, resume, processes)
+    with devices.scope():
+        model = build(plan, splits)
+        done = {"epochs": 0, "step": 0}
+        if folder.checkpoint.exists():
+            done = restore(model, folder.checkpoint)
+    devices.check_model(model)
+    devices.replicate(model)
+    if processes.first:
+        _begin(folder, plan, splits, resume, done)
+    return Job(plan, folder, splits, model, done, devices, stop or StopRequest())
+
+
+def _folder_and_plan(name, overrides, run_dir, resume, new, smoke, processes):
+    """The folder of a run and its recipe, as the command asks for them."""
     path = recipe.find(name)
     default = Path("runs", f"{path.stem}-smoke" if smoke else path.stem)
     folder = choose(Path(run_dir) if run_dir else default, resume, new)
@@ -86,16 +133,33 @@ def prepare(name, overrides=(), run_dir=None, resume=False, new=False, smoke=Fal
         path = folder.recipe
         _check_overrides(path, overrides)
     elif smoke:
+        if processes.count > 1:
+            raise ValueError(
+                f"A smoke run is for one process. Received: WORLD_SIZE={processes.count}"
+            )
         overrides = [*smoke_overrides(path, folder.path / "smoke"), *overrides]
     plan = recipe.read(path, overrides)
     logs.check(plan.log)
-    num_classes = plan.model.all_arguments()["num_classes"]
-    splits = data.load(plan.data, num_classes, folder.examples if resume else None)
-    model = build(plan, splits)
-    done = {"epochs": 0, "step": 0}
-    if folder.checkpoint.exists():
-        done = restore(model, folder.checkpoint)
-    asked = resume and plan.train.epochs != recipe.read(path).train.epochs
+    return folder, plan
+
+
+def _splits(plan, folder, resume, processes):
+    """The data; of many files the first process looks through them, for all."""
+    classes = plan.model.all_arguments()["num_classes"]
+    if processes.first:
+        splits = data.load(plan.data, classes, folder.examples if resume else None)
+        if processes.count > 1 and splits.encoded:
+            folder.create()
+            _write_examples(splits, folder)
+        processes.tell(["data"])
+        return splits
+    processes.hear()
+    return data.load(plan.data, classes, folder.examples)
+
+
+def _begin(folder, plan, splits, resume, done):
+    """Makes the folder that of this run, once all that can be checked has been."""
+    asked = resume and plan.train.epochs != recipe.read(folder.recipe).train.epochs
     if asked and plan.train.epochs <= done["epochs"]:
         raise ValueError(
             f"train.epochs must exceed the {done['epochs']} epochs that the run in {folder.path} "
@@ -108,7 +172,6 @@ def prepare(name, overrides=(), run_dir=None, resume=False, new=False, smoke=Fal
         made_by = f"As run by python -m training with keras_vit {keras_vit.__version__}."
         folder.write_whole(folder.recipe, recipe.to_toml(plan, made_by))
         _write_examples(splits, folder)
-    return Job(plan, folder, splits, model, done, stop or StopRequest())
 
 
 def build(plan, splits):
@@ -137,7 +200,7 @@ def build(plan, splits):
     loss = keras.losses.CategoricalCrossentropy(
         from_logits=True, label_smoothing=plan.train.label_smoothing
     )
-    model.compile(rule, loss, metrics=["accuracy"])
+    model.compile(rule, loss, weighted_metrics=["accuracy"])  # see data.evaluation_dataset
     return model
 
 
@@ -146,6 +209,9 @@ def execute(job):
     begin = time.perf_counter()
     fit(job)
     train_seconds = time.perf_counter() - begin
+    if not job.devices.alone:
+        job.devices.leave()
+        job = dataclasses.replace(job, model=keras.models.load_model(job.folder.checkpoint))
     print(f"Trained in {clock(train_seconds)}; now the test images, the pictures and the export")
     return finish(job, train_seconds)
 
@@ -156,7 +222,8 @@ def fit(job):
     with job.stop.fitting():
         if job.done["step"]:  # the rest of an epoch
             _fit(job, range(first, first + 1), job.done["step"], job.done["within_epoch"])
-            restore(job.model, job.folder.checkpoint)  # fit leaves the average in the model
+            with job.devices.scope():
+                restore(job.model, job.folder.checkpoint)  # fit leaves the average in the model
             first += 1
         if first < job.recipe.train.epochs:
             _fit(job, range(first, job.recipe.train.epochs))
@@ -168,49 +235,66 @@ def fit(job):
 def _fit(job, epochs, first_step=0, within_epoch=None):
     """One call of `model.fit`, for whole epochs or for the rest of one."""
     plan, train, classes = job.recipe, job.recipe.train, job.model.output.shape[-1]
-    steps = data.steps_per_epoch(job.splits.train, train.batch_size)
-    shape, folder = job.model.input.shape[1:], job.folder
+    splits, folder, devices = job.splits, job.folder, job.devices
+    steps = data.steps_per_epoch(splits.train, train.batch_size)
+    shape = job.model.input.shape[1:]
+    changed = training_transform(plan.augment, plan.data, shape)
+    shown = evaluation_transform(plan.data, shape)
+    mix = mixing(plan.augment.mixup, plan.augment.cutmix)
+    batches = devices.dataset(
+        lambda part: data.train_dataset(
+            splits.train,
+            classes,
+            train.batch_size,
+            changed,
+            train.seed,
+            epochs,
+            mix,
+            plan.augment.repeats,
+            first_step,
+            part,
+        )
+    )
+    validation_batch = -(-256 // devices.count) * devices.count
+    validation = devices.dataset(
+        lambda part: data.evaluation_dataset(
+            splits.validation, classes, validation_batch, shown, None if devices.alone else part
+        )
+    )
+    callbacks = [
+        *([EvaluateAverage()] if plan.optimizer.ema else []),
+        ReseedEveryEpoch(train.seed, first_step, within_epoch, devices.processes.index),
+        StopOnNaN(folder.checkpoint, first_step, train.skip_nan),
+    ]
     progress = ProgressOfRun(train.epochs, epochs.start, steps, train.batch_size, first_step)
+    if devices.processes.first:
+        # The clock comes first, so that what the others do at an epoch's end is not counted.
+        callbacks = [*([] if first_step else [job.speed]), *callbacks, progress]
+        callbacks += [
+            Metrics(folder.metrics, epochs.start),
+            Checkpoint(
+                folder.checkpoint,
+                folder.best,
+                train.checkpoint_steps,
+                train.keep_epochs,
+                steps,
+                first_step,
+                job.stop,
+                devices.alone,
+                devices.savable,
+            ),
+            *logs.callbacks(plan, folder),
+        ]
     try:
         job.model.fit(
-            data.train_dataset(
-                job.splits.train,
-                classes,
-                train.batch_size,
-                training_transform(plan.augment, plan.data, shape),
-                train.seed,
-                epochs,
-                mixing(plan.augment.mixup, plan.augment.cutmix),
-                plan.augment.repeats,
-                first_step,
-            ),
-            validation_data=data.evaluation_dataset(
-                job.splits.validation, classes, 256, evaluation_transform(plan.data, shape)
-            ),
+            batches,
+            validation_data=validation,
             steps_per_epoch=steps - first_step,
             initial_epoch=epochs.start,
             epochs=epochs.stop,
             shuffle=False,  # the pipeline does
             verbose=0,
-            callbacks=[
-                # First, so that what the others do at an epoch's end is not counted.
-                *([] if first_step else [job.speed]),
-                *([EvaluateAverage()] if plan.optimizer.ema else []),
-                ReseedEveryEpoch(train.seed, first_step, within_epoch),
-                StopOnNaN(folder.checkpoint, first_step, train.skip_nan),
-                progress,
-                Metrics(folder.metrics, epochs.start),
-                Checkpoint(
-                    folder.checkpoint,
-                    folder.best,
-                    train.checkpoint_steps,
-                    train.keep_epochs,
-                    steps,
-                    first_step,
-                    job.stop,
-                ),
-                *logs.callbacks(plan, folder),
-            ],
+            callbacks=callbacks,
         )
     finally:
         progress.stop()
@@ -283,12 +367,12 @@ def _write_examples(splits, folder):
 
 
 def _check_overrides(path, overrides):
-    """Raises where they change more of a run's recipe than its epochs; the same again may stand."""
+    """Raises where they change what a run's recipe says of its result; the same again may stand."""
     before = recipe.read(path)
     for override in overrides:
         table, key, _ = recipe.parse_override(override)
         if (table, key) not in MAY_CHANGE_ON_RESUME and recipe.read(path, [override]) != before:
+            may = ", ".join(".".join(key) for key in MAY_CHANGE_ON_RESUME)
             raise ValueError(
-                "A resumed run keeps its recipe; only train.epochs may change. "
-                f"Received: {override}"
+                f"A resumed run keeps its recipe; only {may} may change. Received: {override}"
             )

@@ -28,6 +28,7 @@ def overrides(path, folder):
     found += [f"model.{key}={value}" for key, value in model.items()]
     found += ["data.source=digits", "data.validation=0.1"]
     found += ["train.epochs=2", "train.batch_size=256", "train.precision=float32"]
+    found.append("distribute.strategy=none")
     found.append(f"optimizer.warmup_steps={min(plan.optimizer.warmup_steps, 3)}")
     found.append(f"optimizer.cooldown_steps={min(plan.optimizer.cooldown_steps, 3)}")
     found.append(f"optimizer.accumulate={min(plan.optimizer.accumulate, 2)}")

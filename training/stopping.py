@@ -3,6 +3,8 @@
 import contextlib
 import signal
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 class Stopped(BaseException):
     """Somebody asked the run to stop; no `except Exception` on the way may swallow that.
@@ -24,21 +26,23 @@ class StopRequest:
 
     Attributes:
         asked: `Stopped` that is to be raised after the step, or None.
+        forward: function of the signal's number that takes the wish elsewhere, or None.
     """
 
     def __init__(self):
-        self.asked = None
-        self._fitting = False
+        self.asked = self.forward = None
+        self._fitting = self._listen = False
 
     @contextlib.contextmanager
     def listening(self):
         """Within it the signals of this process come here."""
-        before = {
-            number: signal.signal(number, self._take) for number in (signal.SIGINT, signal.SIGTERM)
-        }
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+        self._listen = True
+        self._take_signals()
         try:
             yield self
         finally:
+            self._listen = False
             for number, handler in before.items():
                 signal.signal(number, handler)
 
@@ -46,12 +50,18 @@ class StopRequest:
     def fitting(self):
         """Within it somebody looks at `asked` after every step."""
         self._fitting = True
+        if self._listen:
+            self._take_signals()  # again: the backends of several processes take SIGTERM to them
         try:
             yield
         finally:
             self._fitting = False
         if self.asked:
             raise self.asked
+
+    def _take_signals(self):
+        for number in SIGNALS:
+            signal.signal(number, self._take)
 
     def ask(self, number):
         """Asks for the end of the run at the end of this step."""
@@ -60,4 +70,4 @@ class StopRequest:
     def _take(self, number, frame):
         if not self._fitting or self.asked:
             raise Stopped(number)
-        self.ask(number)
+        (self.forward or self.ask)(number)

@@ -10,6 +10,7 @@ from training.lora import enable_lora
 from training.optimizers import NAMES
 
 INTERPOLATIONS = ("bilinear", "bicubic")
+STRATEGIES = ("auto", "none", "data", "model")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
@@ -306,6 +307,23 @@ class LogTable:
 
 
 @dataclass(frozen=True)
+class DistributeTable:
+    """[distribute]: many devices and machines (see `training.distribute`).
+
+    Attributes:
+        strategy: "auto" (data parallel where there are several devices or processes), "none" (one
+            device), "data" or "model" (weights and optimizer split over the devices too; JAX).
+    """
+
+    strategy: str = "auto"
+
+    def __post_init__(self):
+        known = self.strategy in STRATEGIES
+        expected = f"one of {', '.join(STRATEGIES)}"
+        _require(known, "distribute.strategy", expected, self.strategy)
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Everything that a run is made from."""
 
@@ -315,6 +333,7 @@ class Recipe:
     augment: AugmentTable
     optimizer: OptimizerTable
     train: TrainTable
+    distribute: DistributeTable
     log: LogTable
 
     def as_dict(self):

@@ -75,6 +75,45 @@ def test_going_on_at_an_epoch_shows_what_it_would_have_shown():
     assert np.abs(batches(split, 4, range(1), augment, mix=mix)[0][0] - whole[0][0]).max() > 1
 
 
+def test_processes_share_every_batch_and_none_sees_an_example_of_another():
+    split = digits().train
+    images = np.arange(len(split.labels), dtype="float32")[:, None, None, None]
+    arguments = data.Split(images, split.labels), 10, 64, as_it_is, 0, range(2)
+    whole = [x.ravel() for x, _ in data.train_dataset(*arguments).as_numpy_iterator()]
+    steps = len(whole) // 2
+    parts = [
+        [
+            x.ravel()
+            for x, _ in data.train_dataset(
+                *arguments, first_step=3, part=data.Part(index, 2, pieces=4)
+            ).as_numpy_iterator()
+        ]
+        for index in range(2)
+    ]
+    assert {len(piece) for part in parts for piece in part} == {8}
+    # Of each batch the first four pieces are the first process', in order; three steps are gone.
+    together = np.array(parts).reshape(2, 2 * steps - 3, 32).transpose(1, 0, 2).reshape(-1, 64)
+    np.testing.assert_array_equal(together, whole[3:])
+
+
+@pytest.mark.parametrize("size, batch_size", [(10, 4), (8, 4), (3, 16)])
+def test_weights_make_full_batches_count_like_the_images(size, batch_size):
+    """The mean over batches of equal size, weighted, is the mean over the images."""
+    numbered = data.Split(np.arange(1, size + 1, dtype="float32").reshape(-1, 1, 1, 1), [0] * size)
+    batches = [
+        list(
+            data.evaluation_dataset(
+                numbered, 10, batch_size, lambda x: x, data.Part(index, 2)
+            ).as_numpy_iterator()
+        )
+        for index in range(2)
+    ]
+    means = [np.mean(x.ravel() * weight) for part in batches for x, _, weight in part]
+    np.testing.assert_allclose(np.mean(means), np.mean(np.arange(1, size + 1)), rtol=1e-6)
+    shown = [x for part in batches for images, _, weight in part for x in images[weight > 0].flat]
+    assert sorted(shown) == list(range(1, size + 1))
+
+
 def test_pixels_depend_on_the_example_not_on_its_place():
     split = digits().train
     augment = changed(rotate=20.0, translate=0.1)

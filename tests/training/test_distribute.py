@@ -1,0 +1,158 @@
+"""Many devices and processes give what one device gives, and end together."""
+
+import csv
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from training import distribute, run
+from training.checkpoint import position
+from training.processes import Processes
+
+ROOT = Path(__file__).parents[2]
+BACKEND = keras.backend.backend()
+PLAN = [
+    *("model.dropout_rate=0.0", "model.attention_dropout_rate=0.0", "model.drop_path_rate=0.0"),
+    *("optimizer.ema=0.9", "optimizer.layer_decay=0.8", "optimizer.clip_norm=0.1"),
+    "train.epochs=2",
+]
+# TensorFlow's devices of a CPU are a matter of the program.
+FOUR = """
+import sys, tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 4)
+from training.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def start(small, run_dir, overrides=PLAN, count=1, program=("-m", "training"), **variables):
+    """The command of a run, in `count` processes."""
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    words = [word for override in overrides for word in ("--set", override)]
+    return [
+        subprocess.Popen(
+            [sys.executable, *program, small, "--run-dir", run_dir, *words],
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                "RANK": str(rank),
+                "WORLD_SIZE": str(count),
+                "MASTER_ADDR": "localhost",
+                "MASTER_PORT": str(port),
+                **variables,
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(count)
+    ]
+
+
+def finish(started):
+    for process in started:
+        out, err = process.communicate(timeout=240)
+        assert process.returncode == 0, err
+
+
+def losses(run_dir):
+    with open(Path(run_dir, "metrics.csv"), newline="") as file:
+        return [(float(row["loss"]), float(row["val_loss"])) for row in csv.DictReader(file)]
+
+
+def check(small, run_dir):
+    """A run has the losses of one device, and its checkpoint is a model like any other."""
+    alone = run.prepare(small, PLAN, "alone")
+    run.fit(alone)
+    found, expected = losses(run_dir), losses("alone")
+    assert len(found) == len(expected) == 2
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    model = keras.models.load_model(Path(run_dir, "model.keras"))
+    for weight, one in zip(model.weights, alone.model.weights, strict=True):
+        if weight.name != "seed_generator_state":
+            a, b = keras.ops.convert_to_numpy(weight), keras.ops.convert_to_numpy(one)
+            np.testing.assert_allclose(a, b, atol=2e-3, err_msg=weight.path)
+    assert position(Path(run_dir, "model.keras"))["epochs"] == 2
+
+
+@pytest.mark.parametrize("strategy", ["data", "model"] if BACKEND == "jax" else ["data"])
+def test_four_devices(small, strategy):
+    overrides = [*PLAN, f"distribute.strategy={strategy}"]
+    if BACKEND == "tensorflow":
+        finish(start(small, "four", overrides, program=("-c", FOUR)))
+    elif BACKEND == "jax":
+        finish(start(small, "four", overrides, JAX_NUM_CPU_DEVICES="4"))
+    else:
+        finish(start(small, "four", overrides, count=4))
+    check(small, "four")
+
+
+def test_two_processes(small):
+    finish(start(small, "two", count=2))
+    check(small, "two")
+
+
+@pytest.mark.parametrize(
+    "how", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
+def test_processes_end_together(small, how):
+    """One dies, and the others say so; one is asked to stop, and all stop with a checkpoint."""
+    started = start(small, "run", [*PLAN, "train.epochs=5000"], count=2)
+    deadline = time.monotonic() + 120
+    while not Path("run/model.keras").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    started[1].send_signal(how)
+    said = [process.communicate(timeout=60)[1] for process in started]
+    codes = [process.returncode for process in started]
+    done = position("run/model.keras")
+    if how == signal.SIGKILL:
+        assert codes == [1, -9], said
+        expected = "error: process 1 of 2 has ended; run/model.keras keeps"
+    else:
+        assert codes == [143, 143], said
+        expected = "error: stopped; run/model.keras keeps"
+    assert sum(line.startswith(expected) for line in said[0].splitlines()) == 1, said[0]
+    assert "Traceback" not in said[0]
+    # One device goes on from there.
+    job = run.prepare(small, [f"train.epochs={done['epochs'] + 1}"], "run", resume=True)
+    run.fit(job)
+    assert len(losses("run")) == done["epochs"] + 1
+    assert np.isfinite(losses("run")).all()
+
+
+def test_what_cannot_be_distributed_says_so(small, monkeypatch):
+    for strategy in ("data", "model"):
+        wrong = "KERAS_BACKEND=jax" if strategy == "model" and BACKEND != "jax" else "one device"
+        with pytest.raises(ValueError, match=wrong):
+            run.prepare(small, [f"distribute.strategy={strategy}"], "run")
+    with pytest.raises(ValueError, match="is for one process.*WORLD_SIZE=2"):
+        distribute.start("none", Processes(0, 2))
+    plan = run.prepare(small, [], "run").recipe
+    with pytest.raises(ValueError, match="multiple of the number of devices, 3.*batch_size=256"):
+        distribute.Devices("data", count=3).check(plan)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"WORLD_SIZE": "2"},
+        {"WORLD_SIZE": "2", "RANK": "2", "MASTER_ADDR": "a", "MASTER_PORT": "1"},
+        {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "a", "MASTER_PORT": "http"},
+    ],
+)
+def test_half_an_environment_is_refused(environment, monkeypatch):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match="RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT"):
+        Processes.of_environment()
