@@ -1,4 +1,4 @@
-"""Writes the tables of the README: `python -m benchmarks.readme`.
+"""Writes the tables of the README and docs/distributed.md: `python -m benchmarks.readme`.
 
 Each stands between <!-- NAME --> and <!-- end -->. What a model costs is counted anew; what was
 timed comes from results/*.csv, which the other benchmarks write.
@@ -31,17 +31,21 @@ STEPS = {"forward": "forward", "train": "training step"}
 
 
 def main():
-    text = README.read_text(encoding="utf-8")
-    for name, render in {"variants": variants, **TIMED}.items():
-        text = replace(text, name, render())
-    README.write_text(text, encoding="utf-8")
+    for path, renders in {
+        README: {"variants": variants, **TIMED},
+        ROOT / "docs" / "distributed.md": {"scaling": scaling},
+    }.items():
+        text = path.read_text(encoding="utf-8")
+        for name, render in renders.items():
+            text = replace(text, name, render())
+        path.write_text(text, encoding="utf-8")
 
 
 def replace(text, name, table):
     """`text` with what stands between <!-- name --> and <!-- end --> replaced by `table`."""
     pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
     if not pattern.search(text):
-        raise ValueError(f"The README must have a place for this. Received: <!-- {name} -->")
+        raise ValueError(f"The text must have a place for this. Received: <!-- {name} -->")
     return pattern.sub(lambda match: f"{match[1]}{table}{match[2]}", text)
 
 
@@ -67,6 +71,62 @@ def variants():
         )
     header = ("model", "width / depth / heads", "image / patch", "parameters", "published")
     return table((*header, "GMACs", "activations, MiB an image"), rows)
+
+
+def scaling():
+    """What eight devices hold and send in a training step under each strategy, on paper."""
+    import keras_vit
+    from keras_vit.layers import TransformerBlock
+
+    devices, images = 8, 16
+    rows = []
+    for name in ("ViTBase", "ViTLarge", "ViTHuge", "ViTGigantic"):
+        model = getattr(keras_vit, name)()
+        cost = keras_vit.complexity(model)
+        blocks = [layer for layer in model.layers if isinstance(layer, TransformerBlock)]
+        weights = 4 * cost.parameters  # bytes
+        block = 4 * blocks[0].count_params()
+        activations = images * cost.activation_bytes // 2  # in bfloat16
+        tokens = blocks[0].output.shape[1] * blocks[0].output.shape[2]
+        remat = 2 * images * tokens * len(blocks) + activations // len(blocks)
+        for strategy, states, sent in (
+            ("data", 4 * weights, 2 * weights),
+            ("model", 4 * weights / devices + 2 * block, 3 * weights),
+        ):
+            rows.append(
+                (
+                    f"`{name}` / {model.patch_size[0]}",
+                    strategy,
+                    f"{states / 2**30:.1f}",
+                    f"{activations / 2**30:.1f}",
+                    f"{remat / 2**30:.1f}",
+                    f"{(states + activations) / 2**30:.1f}",
+                    f"{(states + remat) / 2**30:.1f}",
+                    f"{sent * (devices - 1) / devices / 2**30:.1f}",
+                )
+            )
+    header = ("", "strategy", "weights and optimizer, GiB", "activations, GiB", "with `remat`")
+    return table((*header, "in all", "in all with `remat`", "sent in a step, GiB"), rows)
+
+
+def learning(rows):
+    """Test accuracy of every seed and its mean, recipe and plain training beside each other."""
+    lines = []
+    for training in dict.fromkeys(r["training"] for r in rows):
+        found = [r for r in rows if r["training"] == training]
+        accuracies = [float(r["test_accuracy"]) for r in found]
+        minutes = sum(float(r["cpu_s"]) for r in found) / len(found) / 60
+        lines.append(
+            (
+                f"`{training}`" if training != "plain" else "plain",
+                " / ".join(f"{accuracy:.2f}" for accuracy in accuracies),
+                f"{sum(accuracies) / len(accuracies):.2f}",
+                found[0]["steps"],
+                f"{minutes:.0f}",
+            )
+        )
+    header = ("", "test accuracy of the seeds, %", "mean, %", "steps", "CPU minutes a run")
+    return table(header, lines)
 
 
 def vit_speed(rows):
@@ -192,6 +252,7 @@ RENDERERS = (
     parity,
     loading,
     data_speed,
+    learning,
     vit_speed,
     remat_memory,
     import_time,

@@ -73,11 +73,9 @@ def _run(options, stop, processes):
         if not processes.first:
             processes.wait_for_end()  # the first one says it
         return _fail(error, 1)
-    except ValueError as error:
-        if job:
-            raise
-        return _fail(error, 2)
     except Exception as error:
+        if not job and isinstance(error, ValueError):
+            return _fail(error, 2)
         if not job or not memory.is_out_of_memory(error):
             processes.give_time()
             raise

@@ -32,6 +32,9 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 from training.__main__ import main
 sys.exit(main(sys.argv[1:]))
 """
+# Many processes take half a minute each: by default a test runs with one backend.
+SLOW = [pytest.mark.slow]
+NOT_TORCH, NOT_TENSORFLOW = ([] if x == BACKEND else SLOW for x in ("torch", "tensorflow"))
 
 
 def start(small, run_dir, overrides=PLAN, count=1, program=("-m", "training"), **variables):
@@ -86,7 +89,12 @@ def check(small, run_dir):
     assert position(Path(run_dir, "model.keras"))["epochs"] == 2
 
 
-@pytest.mark.parametrize("strategy", ["data", "model"] if BACKEND == "jax" else ["data"])
+STRATEGIES = [pytest.param("data", marks=SLOW if BACKEND == "torch" else [])]
+if BACKEND == "jax":
+    STRATEGIES.append("model")
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_four_devices(small, strategy):
     overrides = [*PLAN, f"distribute.strategy={strategy}"]
     if BACKEND == "tensorflow":
@@ -98,14 +106,19 @@ def test_four_devices(small, strategy):
     check(small, "four")
 
 
-def test_two_processes(small):
-    finish(start(small, "two", count=2))
-    check(small, "two")
+@pytest.mark.parametrize("count", [pytest.param(2, marks=NOT_TORCH)])
+def test_processes(small, count):
+    finish(start(small, "together", count=count))
+    check(small, "together")
 
 
-@pytest.mark.parametrize(
-    "how", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
-)
+HOW = [
+    pytest.param(signal.SIGKILL, marks=NOT_TENSORFLOW),
+    pytest.param(signal.SIGTERM, marks=SLOW),
+]
+
+
+@pytest.mark.parametrize("how", HOW)
 def test_processes_end_together(small, how):
     """One dies, and the others say so; one is asked to stop, and all stop with a checkpoint."""
     started = start(small, "run", [*PLAN, "train.epochs=5000"], count=2)
