@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import keras
 import numpy as np
 
+from keras_vit.layers.initializers import no_initialization
 from training.data import Part
 from training.processes import Processes
 
@@ -236,7 +237,7 @@ def _copy_on_host(model):
     """A compiled copy of a JAX model that lives on the CPU of this process."""
     import jax
 
-    with jax.default_device(jax.local_devices(backend="cpu")[0]):
+    with jax.default_device(jax.local_devices(backend="cpu")[0]), no_initialization():
         copy = type(model).from_config(model.get_config())
         copy.compile_from_config(model.get_compile_config())
         copy.optimizer.build(copy.trainable_variables)
