@@ -4,10 +4,13 @@ from keras_vit.layers.attention import Attention
 from keras_vit.layers.heads import AttentionPooling, ClassificationHead, TokenPooling
 from keras_vit.layers.mlp import MLP
 from keras_vit.layers.patch_embedding import PatchEmbedding
+from keras_vit.layers.patch_merging import PatchMerging
 from keras_vit.layers.position_embedding import AddPositionEmbedding, resample_grid, sincos_grid
 from keras_vit.layers.regularization import DropPath, LayerScale
+from keras_vit.layers.swin_block import SwinBlock
 from keras_vit.layers.tokens import ClassToken, TokensToGrid
 from keras_vit.layers.transformer_block import TransformerBlock
+from keras_vit.layers.window_attention import WindowAttention
 
 __all__ = [
     "MLP",
@@ -19,9 +22,12 @@ __all__ = [
     "DropPath",
     "LayerScale",
     "PatchEmbedding",
+    "PatchMerging",
+    "SwinBlock",
     "TokenPooling",
     "TokensToGrid",
     "TransformerBlock",
+    "WindowAttention",
     "resample_grid",
     "sincos_grid",
 ]

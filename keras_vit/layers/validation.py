@@ -45,6 +45,15 @@ def check_tokens(shape, layer):
         )
 
 
+def check_map(shape, layer):
+    """Raises unless `shape` is that of a feature map, (B, h, w, D), with a known width D."""
+    if len(shape) != 4 or shape[-1] is None:
+        raise ValueError(
+            f"{layer} expects a feature map of shape (batch, height, width, channels) with a known "
+            f"number of channels. Received: shape={tuple(shape)}"
+        )
+
+
 def check_images(shape, patch_size, layer):
     """Raises unless `shape` is (B, H, W, C), channels last, in whole patches if it is known."""
     if len(shape) != 4 or shape[-1] is None:

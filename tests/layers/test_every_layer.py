@@ -12,6 +12,8 @@ from tests.helpers import run_layer_test
 TOKENS = np.random.default_rng(0).normal(size=(2, 7, 16)).astype("float32")  # 1 + 3*2 tokens
 IMAGES = np.random.default_rng(1).normal(size=(2, 12, 8, 3)).astype("float32")  # 3 x 2 patches of 4
 FEATURES = TOKENS[:, 0]
+MAP = np.random.default_rng(2).normal(size=(2, 7, 5, 16)).astype("float32")  # h x w x D
+WINDOWS = MAP[:, :2, :3].reshape(2, 6, 16)  # of 2 x 3 places
 
 CASES = [
     (layers.PatchEmbedding, {"width": 16, "patch_size": 4}, [IMAGES]),
@@ -52,6 +54,24 @@ CASES = [
     (layers.TokensToGrid, {"patch_size": 4, "num_prefix_tokens": 1}, [TOKENS, IMAGES]),
     (layers.AttentionPooling, {"num_heads": 4, "mlp_dim": 24}, [TOKENS]),
     (layers.ClassificationHead, {"num_classes": 5}, [FEATURES]),
+    (layers.WindowAttention, {"num_heads": 4, "window_size": (2, 3)}, [WINDOWS]),
+    (
+        layers.WindowAttention,
+        {"num_heads": 4, "window_size": (2, 3), "version": 2, "pretrained_window_size": 2},
+        [WINDOWS],
+    ),
+    (
+        layers.SwinBlock,
+        {"num_heads": 4, "mlp_dim": 24, "window_size": (3, 2), "shifted": True, "remat": True},
+        [MAP],
+    ),
+    (
+        layers.SwinBlock,
+        {"num_heads": 4, "mlp_dim": 24, "window_size": 3, "version": 2, "convention": "timm"},
+        [MAP],
+    ),
+    (layers.PatchMerging, {}, [MAP]),
+    (layers.PatchMerging, {"version": 2, "norm_epsilon": 1e-3}, [MAP]),
 ]
 
 
@@ -106,6 +126,17 @@ def test_documented(layer_class):
         (lambda: layers.resample_grid(np.zeros((4, 4)), (2, 2)), "grid must have the shape.*Rec"),
         (lambda: layers.resample_grid(np.zeros((4, 4, 1)), (2, 2), "nearest"), "'nearest'"),
         (lambda: layers.sincos_grid((2, 2), 18), "multiple of 4.*Received: width=18"),
+        (lambda: layers.WindowAttention(4, version=3), "version must be one of 1, 2.*version=3"),
+        (lambda: layers.WindowAttention(4, (2, 0)), "window_size must be a positive.*\\(2, 0\\)"),
+        (
+            lambda: layers.WindowAttention(4, 3)(WINDOWS),
+            "size it was made for.*window_size=\\(3, 3",
+        ),
+        (lambda: layers.WindowAttention(3, (2, 3))(WINDOWS), "multiple of num_heads.*Received"),
+        (lambda: layers.SwinBlock(4, 24)(TOKENS), "SwinBlock expects a feature map.*Received"),
+        (lambda: layers.SwinBlock(4, 24, convention="hf"), "'authors', 'timm'.*Received.*'hf'"),
+        (lambda: layers.PatchMerging(version=0), "version must be one of 1, 2.*version=0"),
+        (lambda: layers.PatchMerging()(TOKENS), "PatchMerging expects a feature map.*Received"),
     ],
 )
 def test_bad_input_is_explained(make, message):

@@ -1,0 +1,140 @@
+"""What a pair of places in a window adds to its attention score: learned, or from a small network.
+
+Letters: a x b window, N = a*b places in it, H heads.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_vit.layers.initializers import Initial
+from keras_vit.layers.position_embedding import resample_grid
+from keras_vit.layers.validation import check_choice
+from keras_vit.layers.windows import relative_index
+
+CONVENTIONS = ("authors", "timm")
+
+
+class RelativePositionBias(keras.layers.Layer):
+    """A learned number for every offset between two places of a window, and every head.
+
+    Its weight `table` is (2a-1, 2b-1, H), float32 under every policy.
+
+    Args:
+        num_heads: int, H.
+        window_size: (a, b).
+
+    Source: Liu et al. 2021 (arXiv:2103.14030), equation 4.
+    """
+
+    def __init__(self, num_heads, window_size, **kwargs):
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+        self.window_size = window_size
+
+    def build(self, _=None):
+        a, b = self.window_size
+        self.table = self.add_weight(
+            shape=(2 * a - 1, 2 * b - 1, self.num_heads),
+            initializer=Initial(keras.initializers.TruncatedNormal(stddev=0.02)),
+            autocast=False,
+            name="table",
+        )
+
+    def bias(self):
+        """float32 (H, N, N)."""
+        return look_up(self.table, self.window_size)
+
+
+class ContinuousPositionBias(keras.layers.Layer):
+    """A network of two layers from the offset between two places to a number for every head.
+
+    Offsets enter on a logarithmic scale, so that larger windows ask for little that is new. The
+    network runs in float32 under every policy, once a call, on (2a-1)(2b-1) offsets.
+
+    Args:
+        num_heads: int, H.
+        window_size: (a, b).
+        pretrained_window_size: (a, b) by which offsets are normalised, by default `window_size`.
+
+    Source: Liu et al. 2022 (arXiv:2111.09883), section 3.3; the sigmoid is from the authors' code.
+    """
+
+    def __init__(self, num_heads, window_size, pretrained_window_size=None, **kwargs):
+        super().__init__(**kwargs)
+        self.window_size = window_size
+        self.offsets = log_offsets(window_size, pretrained_window_size or window_size)
+        normal = {"kernel_initializer": Initial(keras.initializers.TruncatedNormal(stddev=0.02))}
+        dtype = self.variable_dtype
+        self.fc1 = keras.layers.Dense(512, "relu", name="fc1", dtype=dtype, **normal)
+        self.fc2 = keras.layers.Dense(num_heads, use_bias=False, name="fc2", dtype=dtype, **normal)
+
+    def build(self, _=None):
+        self.fc1.build((None, 2))
+        self.fc2.build((None, 512))
+
+    def bias(self):
+        """(H, N, N), between 0 and 16."""
+        table = self.fc2(self.fc1(ops.convert_to_tensor(self.offsets)))  # (2a-1, 2b-1, H)
+        return 16 * ops.sigmoid(look_up(table, self.window_size))
+
+
+def look_up(table, window_size):
+    """The bias of every pair of places: (2a-1, 2b-1, H) -> (H, N, N)."""
+    table = ops.reshape(table, (-1, table.shape[-1]))
+    return ops.transpose(ops.take(table, relative_index(window_size), axis=0), (2, 0, 1))
+
+
+def log_offsets(window_size, pretrained_window_size):
+    """All offsets of a window, log-spaced: float32 (2a-1, 2b-1, 2).
+
+    An offset as long as the pre-training window becomes log2(9) / 3 = 1.06.
+    """
+    sides = [
+        np.arange(1 - window, window) / max(pretrained - 1, 1) * 8
+        for window, pretrained in zip(window_size, pretrained_window_size, strict=True)
+    ]
+    grid = np.stack(np.meshgrid(*sides, indexing="ij"), axis=-1)
+    return (np.sign(grid) * np.log2(np.abs(grid) + 1) / 3).astype("float32")
+
+
+def resample_bias_table(table, size, convention="authors"):
+    """A bias table for windows of another size.
+
+    Args:
+        table: float tensor or array (2a-1, 2b-1, H).
+        size: (2a'-1, 2b'-1).
+        convention: "authors" (bicubic, as position embeddings of kind "hf": `resample_grid`) or
+            "timm" (linear between places whose distances grow geometrically, so that near
+            neighbours keep their biases).
+
+    Returns:
+        float32 tensor (2a'-1, 2b'-1, H); for an equal size the table itself.
+
+    Sources: Swin-Transformer `utils.py`, `load_pretrained`; timm `layers/pos_embed_rel.py`, after
+    BEiT.
+    """
+    check_choice(convention, "convention", CONVENTIONS)
+    if convention == "authors" or tuple(table.shape[:2]) == tuple(size):
+        return resample_grid(table, size, "hf")
+    rows, columns = (
+        ops.cast(_geometric_matrix(old, new), "float32")
+        for old, new in zip(table.shape, size, strict=False)
+    )
+    return ops.einsum("ip,jq,pqh->ijh", rows, columns, ops.cast(table, "float32"))
+
+
+def _geometric_matrix(old, new):
+    """The matrix (new, old) that resamples one side; both are odd, their middles meet.
+
+    The steps grow by 1 % at least, so a side that stays as long is resampled too, as in timm.
+    """
+    half = old // 2
+    low, high = 1.01, 1.5  # the ratio with which `half` steps reach the new border
+    while high - low > 1e-6:
+        ratio = (low + high) / 2
+        low, high = (low, ratio) if (1 - ratio**half) / (1 - ratio) > new // 2 else (ratio, high)
+    places = np.cumsum(ratio ** np.arange(half))
+    places = np.concatenate([-places[::-1], [0], places])
+    wanted = np.arange(new) - new // 2
+    return np.stack([np.interp(wanted, places, column) for column in np.eye(old)], axis=1)

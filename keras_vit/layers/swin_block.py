@@ -1,0 +1,223 @@
+"""The transformer block of Swin: attention within windows, which move in every second block.
+
+Letters: B batch, h x w map, D width, a x b window, W windows of a map, N = a*b, H heads.
+"""
+
+import keras
+from keras import ops
+
+from keras_vit.layers.cost import Cost
+from keras_vit.layers.mlp import MLP
+from keras_vit.layers.position_bias import CONVENTIONS
+from keras_vit.layers.regularization import DropPath
+from keras_vit.layers.remat import rematerialize
+from keras_vit.layers.validation import as_pair, check_choice, check_map
+from keras_vit.layers.window_attention import WindowAttention
+from keras_vit.layers.windows import merge_windows, partition_windows, shift_mask, shift_sizes
+
+
+@keras.saving.register_keras_serializable(package="keras_vit")
+class SwinBlock(keras.layers.Layer):
+    """Version 1: x + attention(norm(x)), then x + mlp(norm(x)). Version 2 normalises the results.
+
+    Where the windows do not divide the map, zeros are put below and right of it, and cut off again.
+    As in the reference implementations they are keys like any other place.
+
+    Args:
+        num_heads: int, attention heads; the width of the map must be a multiple of it.
+        mlp_dim: int, hidden width of the MLP.
+        window_size: int or (a, b).
+        shifted: whether the windows lie half a window further down and right than in the block
+            before.
+        version: 1, or 2 (res-post-norm, scaled cosine attention, continuous position bias).
+        pretrained_window_size: int or (a, b), of version 2 (`keras_vit.layers.WindowAttention`).
+        convention: "authors" pads a map before it shifts it, and shifts it if a window covers
+            neither of its sides; "timm" shifts before it pads, each side for itself.
+        mlp: the MLP's activation (`keras_vit.layers.MLP`).
+        qkv_bias: whether the projection to queries, keys and values has a bias.
+        dropout_rate: float in [0, 1), dropout after the attention's projection and in the MLP.
+        attention_dropout_rate: float in [0, 1), dropout on the attention scores.
+        drop_path_rate: float in [0, 1), probability that a sample skips a residual branch.
+        norm_epsilon: float, epsilon of every layer normalisation.
+        remat: whether training recomputes the block in the backward pass instead of keeping its
+            intermediate results (gradient checkpointing).
+
+    Call arguments:
+        x: float tensor (B, h, w, D).
+        training: whether dropout and drop path are on, and `remat` in effect.
+
+    Returns:
+        Map (B, h, w, D).
+
+    Raises:
+        ValueError: for a rate outside [0, 1), a width that is no multiple of the heads, another
+            rank.
+
+    Example:
+        >>> SwinBlock(num_heads=3, mlp_dim=384, shifted=True)(np.zeros((1, 56, 56, 96))).shape
+        (1, 56, 56, 96)
+
+    Sources: Liu et al. 2021 (arXiv:2103.14030), equation 3; Liu et al. 2022 (arXiv:2111.09883),
+    section 3.2.
+    """
+
+    def __init__(
+        self,
+        num_heads,
+        mlp_dim,
+        window_size=7,
+        shifted=False,
+        version=1,
+        pretrained_window_size=None,
+        convention="authors",
+        mlp="gelu",
+        qkv_bias=True,
+        dropout_rate=0.0,
+        attention_dropout_rate=0.0,
+        drop_path_rate=0.0,
+        norm_epsilon=1e-5,
+        remat=False,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        check_choice(convention, "convention", CONVENTIONS)
+        self._arguments = {
+            "num_heads": num_heads,
+            "mlp_dim": mlp_dim,
+            "window_size": window_size,
+            "shifted": shifted,
+            "version": version,
+            "pretrained_window_size": pretrained_window_size,
+            "convention": convention,
+            "mlp": mlp,
+            "qkv_bias": qkv_bias,
+            "dropout_rate": dropout_rate,
+            "attention_dropout_rate": attention_dropout_rate,
+            "drop_path_rate": drop_path_rate,
+            "norm_epsilon": norm_epsilon,
+            "remat": remat,
+        }
+        self.window_size = as_pair(window_size, "window_size")
+        self.shifted = shifted
+        self.version = version
+        self.convention = convention
+        self.remat = remat
+        layer = {"dtype": self.dtype_policy}
+        # Version 2 starts as the identity.
+        norm = {"gamma_initializer": "zeros" if version == 2 else "ones", "epsilon": norm_epsilon}
+
+        self.norm1 = keras.layers.LayerNormalization(name="norm1", **norm, **layer)
+        self.attention = WindowAttention(
+            num_heads,
+            window_size,
+            version,
+            pretrained_window_size,
+            qkv_bias=qkv_bias,
+            attention_dropout_rate=attention_dropout_rate,
+            dropout_rate=dropout_rate,
+            name="attention",
+            **layer,
+        )
+        self.norm2 = keras.layers.LayerNormalization(name="norm2", **norm, **layer)
+        self.mlp = MLP(mlp_dim, mlp, dropout_rate=dropout_rate, name="mlp", **layer)
+        self.drop_path1 = DropPath(drop_path_rate, name="drop_path1", **layer)
+        self.drop_path2 = DropPath(drop_path_rate, name="drop_path2", **layer)
+
+    def build(self, x_shape):
+        check_map(x_shape, "SwinBlock")
+        width = x_shape[-1]
+        self.norm1.build(x_shape)
+        self.attention.build((None, self.window_size[0] * self.window_size[1], width))
+        self.norm2.build(x_shape)
+        self.mlp.build((None, None, width))
+
+    def call(self, x, training=None):
+        if self.remat and training:
+            return rematerialize(self, lambda x: self._forward(x, training), x)
+        return self._forward(x, training)
+
+    def _forward(self, x, training):
+        if self.version == 1:
+            x = x + self.drop_path1(self._attend(self.norm1(x), training), training=training)
+            return x + self.drop_path2(self._mlp(self.norm2(x), training), training=training)
+        x = x + self.drop_path1(self.norm1(self._attend(x, training)), training=training)
+        return x + self.drop_path2(self.norm2(self._mlp(x, training)), training=training)
+
+    def _mlp(self, x, training):
+        _, h, w, width = ops.shape(x)
+        tokens = ops.reshape(x, (-1, h * w, width))
+        return ops.reshape(self.mlp(tokens, training=training), (-1, h, w, width))
+
+    def _attend(self, x, training):
+        _, h, w, _ = ops.shape(x)
+        windows, mask, (down, right), padded = self._windows(x)
+        windows = self.attention(windows, mask, training=training)  # (B*W, N, D)
+        x = merge_windows(windows, self.window_size, padded)
+        if self.convention == "timm":
+            return _rolled(x[:, :h, :w], down, right)
+        return _rolled(x, down, right)[:, :h, :w]  # (B, h, w, D)
+
+    def _windows(self, x):
+        """Windows (B*W, N, D) of a map, their mask or None, the shift, and the padded size."""
+        _, h, w, _ = ops.shape(x)
+        a, b = self.window_size
+        down, right = 0, 0
+        if self.shifted:
+            down, right = shift_sizes((h, w), self.window_size, self.convention)
+        if self.convention == "timm":
+            x, padded = _padded(_rolled(x, -down, -right), a, b)
+        else:
+            x, padded = _padded(x, a, b)
+            x = _rolled(x, -down, -right)
+        mask = None
+        if not _is_zero(down, right):
+            mask = shift_mask(padded, self.window_size, (down, right))
+        return partition_windows(x, self.window_size), mask, (down, right), padded
+
+    def attention_scores(self, x):
+        """The scores that this block gives its input (B, h, w, D): float32 (B, W, H, N, N)."""
+        windows, mask, _, _ = self._windows(self.norm1(x) if self.version == 1 else x)
+        _, scores = self.attention(windows, mask, return_attention_scores=True)
+        return ops.reshape(scores, (x.shape[0], -1, *scores.shape[1:]))
+
+    def compute_output_shape(self, x_shape):
+        return x_shape
+
+    def num_windows(self, x_shape):
+        """int, W, how many windows a map of this shape is cut into, padding included."""
+        return -(-x_shape[1] // self.window_size[0]) * -(-x_shape[2] // self.window_size[1])
+
+    def num_scores(self, x_shape):
+        """int, how many attention scores a map of this shape has."""
+        places = self.window_size[0] * self.window_size[1]
+        return self.attention.num_heads * self.num_windows(x_shape) * places**2
+
+    def cost(self, x_shape):
+        _, h, w, width = x_shape
+        windows = self.num_windows(x_shape)
+        a, b = self.window_size
+        macs, activations = self.attention.cost((None, a * b, width))
+        norms_and_sums = Cost(activations=4 * h * w * width)
+        total = Cost(windows * macs, windows * activations) + norms_and_sums
+        total += self.mlp.cost((None, h * w, width))
+        return total._replace(activations=h * w * width) if self.remat else total
+
+    def get_config(self):
+        return {**super().get_config(), **self._arguments}
+
+
+def _is_zero(*numbers):
+    return all(isinstance(x, int) and x == 0 for x in numbers)
+
+
+def _padded(x, a, b):
+    """The map with zeros up to multiples of (a, b), and its new size."""
+    _, h, w, _ = ops.shape(x)
+    below, beside = -h % a, -w % b
+    if not _is_zero(below, beside):
+        x = ops.pad(x, ((0, 0), (0, below), (0, beside), (0, 0)))
+    return x, (h + below, w + beside)
+
+
+def _rolled(x, down, right):
+    return x if _is_zero(down, right) else ops.roll(x, (down, right), axis=(1, 2))

@@ -1,0 +1,197 @@
+"""Multi-head self-attention within windows, with a bias that depends on where two places stand.
+
+Letters: B batch, W windows of a map, a x b window, N = a*b places in it, D width, H heads,
+K = D / H width of a head.
+"""
+
+import math
+
+import keras
+from keras import ops
+
+from keras_vit.layers.attention import (
+    apply_scores,
+    attention_scores,
+    fused_attention,
+    head_width,
+)
+from keras_vit.layers.cost import Cost, dense_cost
+from keras_vit.layers.initializers import Initial
+from keras_vit.layers.position_bias import ContinuousPositionBias, RelativePositionBias
+from keras_vit.layers.validation import (
+    as_pair,
+    check_choice,
+    check_count,
+    check_rate,
+    check_tokens,
+)
+
+
+@keras.saving.register_keras_serializable(package="keras_vit")
+class WindowAttention(keras.layers.Layer):
+    """Self-attention within each window; no window sees another.
+
+    Version 1 adds a learned bias for every offset (`RelativePositionBias`) to q kᵀ / sqrt(K).
+    Version 2 takes the cosine of q and k, times a learned factor of each head, and adds a bias from
+    a small network (`ContinuousPositionBias`); its keys have no bias.
+
+    Args:
+        num_heads: int, H; the width of the tokens must be a multiple of it.
+        window_size: int or (a, b).
+        version: 1 or 2.
+        pretrained_window_size: int or (a, b), of version 2: by what offsets are normalised; by
+            default `window_size`.
+        qkv_bias: whether queries and values have a bias, and in version 1 keys too.
+        attention_dropout_rate: float in [0, 1), dropout on the scores.
+        dropout_rate: float in [0, 1), dropout after the output projection.
+
+    Call arguments:
+        windows: float tensor (B*W, N, D).
+        shift_mask: float array (W, N, N) that is added to the scores of each map's windows, or
+            None.
+        training: whether dropout is on.
+        return_attention_scores: if True, the scores are computed explicitly and returned too, as
+            they were before dropout; otherwise the backend's fused kernel runs.
+
+    Returns:
+        Windows (B*W, N, D), or (windows, float32 scores (B*W, H, N, N)) whose rows sum to one.
+
+    Raises:
+        ValueError: for windows of another size, or a width that is no multiple of the heads.
+
+    Example:
+        >>> WindowAttention(3, window_size=7)(np.zeros((64, 49, 96))).shape
+        (64, 49, 96)
+
+    Sources: Liu et al. 2021 (arXiv:2103.14030), section 3.2; Liu et al. 2022 (arXiv:2111.09883),
+    sections 3.2 and 3.3.
+    """
+
+    def __init__(
+        self,
+        num_heads,
+        window_size=7,
+        version=1,
+        pretrained_window_size=None,
+        qkv_bias=True,
+        attention_dropout_rate=0.0,
+        dropout_rate=0.0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        check_count(num_heads, "num_heads")
+        check_choice(version, "version", (1, 2))
+        check_rate(attention_dropout_rate, "attention_dropout_rate")
+        check_rate(dropout_rate, "dropout_rate")
+        if pretrained_window_size is not None:
+            pretrained_window_size = as_pair(pretrained_window_size, "pretrained_window_size")
+        self.num_heads = num_heads
+        self.window_size = as_pair(window_size, "window_size")
+        self.version = version
+        self.pretrained_window_size = pretrained_window_size
+        self.qkv_bias = qkv_bias
+        self.attention_dropout_rate = attention_dropout_rate
+        self.dropout_rate = dropout_rate
+
+    def build(self, windows_shape):
+        check_tokens(windows_shape, "WindowAttention")
+        _, n, width = windows_shape
+        if n not in (None, self.window_size[0] * self.window_size[1]):
+            raise ValueError(
+                "WindowAttention expects windows of the size it was made for. Received: "
+                f"shape={tuple(windows_shape)}, window_size={self.window_size}"
+            )
+        self.head_dim = head_width(width, self.num_heads)
+        layer = {"dtype": self.dtype_policy}
+        normal = {"kernel_initializer": Initial(keras.initializers.TruncatedNormal(stddev=0.02))}
+        whole = self.qkv_bias and self.version == 1
+        self.qkv = keras.layers.Dense(3 * width, use_bias=whole, name="qkv", **normal, **layer)
+        self.proj = keras.layers.Dense(width, name="proj", **normal, **layer)
+        self.qkv.build(windows_shape)
+        self.proj.build(windows_shape)
+        if self.version == 1:
+            self.position_bias = RelativePositionBias(
+                self.num_heads, self.window_size, name="position_bias", **layer
+            )
+        else:
+            self.logit_scale = self.add_weight(
+                shape=(self.num_heads,),
+                initializer=keras.initializers.Constant(math.log(10)),
+                autocast=False,
+                name="logit_scale",
+            )
+            if self.qkv_bias:
+                self.query_bias, self.value_bias = (
+                    self.add_weight(shape=(width,), initializer="zeros", name=name)
+                    for name in ("query_bias", "value_bias")
+                )
+            self.position_bias = ContinuousPositionBias(
+                self.num_heads,
+                self.window_size,
+                self.pretrained_window_size,
+                name="position_bias",
+                **layer,
+            )
+        self.position_bias.build()
+        self.attention_dropout = keras.layers.Dropout(
+            self.attention_dropout_rate, name="attention_dropout", **layer
+        )
+        self.dropout = keras.layers.Dropout(self.dropout_rate, name="dropout", **layer)
+
+    def call(self, windows, shift_mask=None, training=None, return_attention_scores=False):
+        _, n, width = ops.shape(windows)
+        qkv = self.qkv(windows)  # (B*W, N, 3D)
+        if self.version == 2 and self.qkv_bias:
+            bias = ops.concatenate([self.query_bias, self.query_bias * 0, self.value_bias])
+            qkv = qkv + ops.cast(bias, qkv.dtype)
+        qkv = ops.reshape(qkv, (-1, n, 3, self.num_heads, self.head_dim))
+        q, k, v = ops.unstack(qkv, 3, axis=2)  # (B*W, N, H, K) each
+        scale = None
+        if self.version == 2:
+            factors = ops.exp(ops.minimum(self.logit_scale, math.log(100)))[:, None]  # (H, 1)
+            q, k, scale = ops.cast(_unit(q) * factors, v.dtype), ops.cast(_unit(k), v.dtype), 1.0
+
+        bias = self.position_bias.bias()[None]  # (1, H, N, N)
+        if shift_mask is not None:
+            bias = bias + ops.cast(shift_mask, bias.dtype)[:, None]  # (W, H, N, N)
+        scores = None
+        if return_attention_scores or (training and self.attention_dropout_rate > 0):
+            scores = attention_scores(q, k, bias, scale)  # (B*W, H, N, N)
+            x = apply_scores(self.attention_dropout(scores, training=training), v)
+        else:
+            x = fused_attention(q, k, v, bias, scale)  # (B*W, N, H, K)
+
+        x = ops.reshape(x, (-1, n, width))
+        x = self.dropout(self.proj(x), training=training)  # (B*W, N, D)
+        return (x, scores) if return_attention_scores else x
+
+    def compute_output_shape(self, windows_shape, shift_mask_shape=None):
+        return windows_shape
+
+    def cost(self, windows_shape):
+        """Of one window."""
+        _, n, width = windows_shape
+        norms = Cost(activations=2 * n * width if self.version == 2 else 0)
+        products = Cost(macs=2 * n * n * width, activations=n * width)  # q kᵀ and scores v
+        return dense_cost(n, width, 3 * width) + norms + products + dense_cost(n, width, width)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "window_size": self.window_size,
+            "version": self.version,
+            "pretrained_window_size": self.pretrained_window_size,
+            "qkv_bias": self.qkv_bias,
+            "attention_dropout_rate": self.attention_dropout_rate,
+            "dropout_rate": self.dropout_rate,
+        }
+
+
+def _unit(x):
+    """Vectors of length one along the last axis, in float32: squares overflow in float16.
+
+    Keys of padding are zeros; there the gradient of a square root would be infinite.
+    """
+    x = ops.cast(x, "float32")
+    return x * ops.rsqrt(ops.maximum(ops.sum(x * x, axis=-1, keepdims=True), 1e-24))
