@@ -24,6 +24,16 @@ from keras_vit.interpret import attention_maps as attention_maps
 # Changing a model
 from keras_vit.models.resize import resize as resize
 
+# The Swin Transformer and its variants
+from keras_vit.models.swin import SwinBase as SwinBase
+from keras_vit.models.swin import SwinLarge as SwinLarge
+from keras_vit.models.swin import SwinSmall as SwinSmall
+from keras_vit.models.swin import SwinTiny as SwinTiny
+from keras_vit.models.swin import SwinTransformer as SwinTransformer
+from keras_vit.models.swin import SwinV2Base as SwinV2Base
+from keras_vit.models.swin import SwinV2Small as SwinV2Small
+from keras_vit.models.swin import SwinV2Tiny as SwinV2Tiny
+
 # The Vision Transformer and its variants
 from keras_vit.models.vit import VisionTransformer as VisionTransformer
 from keras_vit.models.vit import ViTBase as ViTBase

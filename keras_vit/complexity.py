@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import keras
 
-from keras_vit.layers import TransformerBlock
+from keras_vit.layers import SwinBlock, TransformerBlock
 from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.validation import as_pair
 from keras_vit.table import Table
@@ -153,10 +153,18 @@ def complexity(model, image_size=None):
         macs=sum(cost.macs for cost in costs),
         activation_bytes=sum(memory),
         # The softmax is float32 in every precision.
-        scores_bytes=sum(4 * b.layer.attention.num_heads * b.output_shape[0] ** 2 for b in blocks),
+        scores_bytes=sum(4 * _num_scores(call) for call in calls),
         layers=Table(("layer", "shape", "parameters", "MACs", "activation bytes"), rows),
         terms=_terms(blocks) if blocks else None,
     )
+
+
+def _num_scores(call):
+    if isinstance(call.layer, TransformerBlock):
+        return call.layer.attention.num_heads * call.output_shape[0] ** 2
+    if isinstance(call.layer, SwinBlock):
+        return call.layer.num_scores(call.input_shapes[0])
+    return 0
 
 
 def _itemsize(dtype):

@@ -2,20 +2,21 @@
 
 import keras
 
-from keras_vit.layers import TransformerBlock
+from keras_vit.models.base import BLOCKS
 
 
 def attention_maps(model, images, layers=None):
     """Attention scores of chosen blocks; the model itself keeps running fused.
 
     Args:
-        model: model whose top-level layers include `TransformerBlock`s.
+        model: model whose top-level layers include `TransformerBlock`s or `SwinBlock`s.
         images: array (B, H, W, C), as the model takes them.
         layers: list of block names, such as `["block11"]`; by default every block.
 
     Returns:
         dict of block name to float32 NumPy array (B, heads, queries, keys). The rows sum to one;
-        queries and keys are all tokens, prefix tokens first.
+        queries and keys are all tokens, prefix tokens first. Of `SwinBlock`s (B, windows, heads,
+        places, places): windows row by row, shifted ones as they lie after the shift.
 
     Raises:
         ValueError: for a model without blocks, or a layer that is none of them.
@@ -24,7 +25,7 @@ def attention_maps(model, images, layers=None):
         >>> keras_vit.attention_maps(model, images, layers=["block11"])["block11"].shape
         (1, 12, 197, 197)
     """
-    blocks = {x.name: x for x in model.layers if isinstance(x, TransformerBlock)}
+    blocks = {x.name: x for x in model.layers if isinstance(x, BLOCKS)}
     if not blocks:
         raise ValueError(f"The model has no transformer blocks. Received: {model.name}")
     names = list(blocks) if layers is None else list(layers)

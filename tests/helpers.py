@@ -33,6 +33,20 @@ def tiny_vit(**arguments):
     return keras_vit.VisionTransformer(**{**small, **arguments})
 
 
+def tiny_swin(**arguments):
+    """A Swin Transformer of two stages on 32 x 32 pixels: maps 8 x 8 and 4 x 4, windows of 4."""
+    small = dict(
+        image_size=32,
+        width=8,
+        depths=(2, 2),
+        num_heads=(2, 4),
+        window_size=4,
+        mlp_ratio=2.0,
+        num_classes=4,
+    )
+    return keras_vit.SwinTransformer(**{**small, **arguments})
+
+
 def images(size=(24, 16), batch=3, channels=3, seed=0):
     return np.random.default_rng(seed).uniform(-1, 1, (batch, *size, channels)).astype("float32")
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import keras_vit
-from tests.helpers import tiny_vit
+from tests.helpers import tiny_swin, tiny_vit
 
 # GMACs as timm publishes them (its benchmark tables, attention counted).
 PUBLISHED = [
@@ -11,6 +11,11 @@ PUBLISHED = [
     ("ViTBase", {}, 384, 55.54),
     ("ViTLarge", {}, None, 61.6),
     ("ViTHuge", {}, None, 167.4),
+    ("SwinTiny", {}, None, 4.51),
+    ("SwinSmall", {}, None, 8.77),
+    ("SwinBase", {}, None, 15.47),
+    ("SwinLarge", {}, None, 34.53),
+    ("SwinV2Tiny", {}, None, 5.96),
 ]
 
 
@@ -43,6 +48,23 @@ def test_swiglu_and_map_are_counted():
     pool = d * d + n * d * 2 * d + 2 * n * d + d * d + 2 * d * m
     layers = {row[0]: row[3] for row in keras_vit.complexity(tiny_vit(pooling="map")).layers}
     assert layers["pool"] == pool
+
+
+def test_windows_are_counted_and_their_cost_is_linear():
+    """Against the products written out; beyond the windows nothing grows faster than the pixels."""
+    model = tiny_swin()
+    n, first = 8 * 8, 0
+    for places, d, windows in [(n, 8, 4), (n // 4, 16, 1)]:
+        block = windows * (16 * 4 * d * d + 2 * 16 * 16 * d) + 2 * places * d * 2 * d
+        first += 2 * block
+    expected = n * 48 * 8 + first + n // 4 * 32 * 16 + 16 * 4
+    found = keras_vit.complexity(model)
+    assert found.macs == expected
+    assert found.scores_bytes == 2 * 4 * 16 * 16 * (4 * 2 + 1 * 4)
+    assert found.terms is None
+    head = 16 * 4
+    large = keras_vit.complexity(tiny_swin(image_size=128))
+    assert large.macs - head == 16 * (found.macs - head)
 
 
 def test_any_image_size_and_no_new_weights():

@@ -8,9 +8,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_vit.layers import TokensToGrid, TransformerBlock
+from keras_vit.layers import SwinBlock, TokensToGrid, TransformerBlock
 from keras_vit.layers.validation import check_count, check_images
 from keras_vit.preprocessing import Preprocessor, load_image
+
+BLOCKS = (TransformerBlock, SwinBlock)
 
 
 class ImageModel(keras.Model):
@@ -24,10 +26,20 @@ class ImageModel(keras.Model):
         patch_size: (p, q) in pixels; image sizes must be multiples of it.
         num_prefix_tokens: int, P, tokens in front of the sequence that are no patches.
         prefix_tokens_after: dict of layer name to P where it differs on the way.
+        pyramid: dict of stage name to the layer whose output is its feature map, finest first, or
+            None for a family without stages.
     """
 
     def __init__(
-        self, inputs, outputs, name, arguments, patch_size, num_prefix_tokens, prefix_tokens_after
+        self,
+        inputs,
+        outputs,
+        name,
+        arguments,
+        patch_size,
+        num_prefix_tokens,
+        prefix_tokens_after,
+        pyramid=None,
     ):
         super().__init__(inputs=inputs, outputs=outputs, name=name)
         self.dtype_policy = arguments["dtype"]
@@ -37,6 +49,7 @@ class ImageModel(keras.Model):
         self.class_names = arguments["class_names"]
         self._prefix_tokens_after = prefix_tokens_after
         self._arguments = arguments
+        self._pyramid = pyramid
         for layer_name in arguments["frozen_layers"]:
             self.get_layer(layer_name).trainable = False
 
@@ -57,25 +70,26 @@ class ImageModel(keras.Model):
 
         Returns:
             `keras.Model` from images (B, H, W, C) to a dict of tokens (B, P + N, D), or feature
-            maps (B, h, w, D), by layer name.
+            maps (B, h, w, D), by layer name. Layers that work on maps give maps either way.
 
         Raises:
             ValueError: for a layer that does not exist, or whose output has no grid.
         """
         if layers is None:
-            layers = [layer.name for layer in self.layers if isinstance(layer, TransformerBlock)]
+            layers = [layer.name for layer in self.layers if isinstance(layer, BLOCKS)]
         outputs = {}
         for name in layers:
             x = self.get_layer(name).output
             if grid:
-                if len(x.shape) != 3:
+                if len(x.shape) not in (3, 4):
                     raise ValueError(
                         "grid=True needs layers that give tokens, such as 'block00' or 'norm'. "
                         f"Received: {name!r} with output shape {x.shape}"
                     )
-                prefix = self._prefix_tokens_after.get(name, self.num_prefix_tokens)
-                to_grid = TokensToGrid(self.patch_size, prefix, name=f"{name}_grid")
-                x = to_grid(x, self.input)
+                if len(x.shape) == 3:
+                    prefix = self._prefix_tokens_after.get(name, self.num_prefix_tokens)
+                    to_grid = TokensToGrid(self.patch_size, prefix, name=f"{name}_grid")
+                    x = to_grid(x, self.input)
             outputs[name] = x
         return keras.Model(self.input, outputs, name=f"{self.name}_features")
 
@@ -84,6 +98,22 @@ class ImageModel(keras.Model):
         self._check_size(images.shape)
         outputs = self.feature_model(layers, grid)(images, training=False)
         return {name: outputs[name] for name in (outputs if layers is None else layers)}
+
+    def pyramid_model(self):
+        """A model from images (B, H, W, C) to a dict of every stage's feature map, finest first."""
+        if self._pyramid is None:
+            raise ValueError(
+                "A pyramid needs a family with stages of falling resolution; use features(images, "
+                f"layers, grid=True) here. Received: {self.name}"
+            )
+        outputs = {stage: self.get_layer(name).output for stage, name in self._pyramid.items()}
+        return keras.Model(self.input, outputs, name=f"{self.name}_pyramid")
+
+    def pyramid(self, images):
+        """Feature maps of every stage for `images` (B, H, W, C): {"stage0": (B, h, w, D), ...}."""
+        self._check_size(images.shape)
+        outputs = self.pyramid_model()(images, training=False)
+        return {stage: outputs[stage] for stage in self._pyramid}
 
     def predict_images(self, images, top=5, batch_size=32):
         """What is on pictures of any size, in words.

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 import keras_vit
-from keras_vit.models import vit
+from keras_vit.models import swin, vit
 from keras_vit.models.variants import variant
 
+FAMILIES = (vit, swin)
 ROWS = json.loads((Path(__file__).parent.parent / "golden" / "parameter_counts.json").read_text())
 
 
@@ -23,9 +24,10 @@ def test_parameter_count(row, no_initialization):
 
 
 def test_every_variant_has_a_row_and_a_public_name():
-    assert {row["variant"] for row in ROWS} == set(vit.VARIANTS)
-    for name in vit.VARIANTS:
-        assert getattr(keras_vit, name) is getattr(vit, name)
+    assert {row["variant"] for row in ROWS} == {x for f in FAMILIES for x in f.VARIANTS}
+    for family in FAMILIES:
+        for name in family.VARIANTS:
+            assert getattr(keras_vit, name) is getattr(family, name)
 
 
 def test_help_shows_the_real_arguments_and_defaults():
@@ -36,6 +38,7 @@ def test_help_shows_the_real_arguments_and_defaults():
     assert parameters["name"].default == "vit_small"
     assert keras_vit.ViTSmall.__name__ == "ViTSmall"
     assert "image_size: int, (H, W), or None" in keras_vit.ViTSmall.__doc__
+    assert inspect.signature(keras_vit.SwinV2Tiny).parameters["name"].default == "swin_v2_tiny"
 
 
 def test_a_default_can_be_overridden():

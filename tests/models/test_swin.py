@@ -1,0 +1,210 @@
+"""The contract of the Swin Transformer: every argument acts, it saves, trains, and explains."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import keras_vit
+from keras_vit.models.swin import stage_windows
+from tests.helpers import compile_model, images, randomize, tiny_swin, to_numpy
+
+PIXELS = images((32, 32))
+ONE_STAGE = {"depths": (2,), "num_heads": (2,)}  # graphs of more take long to make
+ARGUMENTS = [
+    {"image_size": None, "num_classes": None, "norm_epsilon": 1e-3, "mlp": "gelu_tanh"},
+    {"convention": "timm", "window_size": (3,), "patch_size": (4, 2), "num_channels": 1},
+    {
+        "version": 2,
+        "pretrained_window_size": (3,),
+        "qkv_bias": False,
+        "mlp_ratio": 1.5,
+        "dropout_rate": 0.1,
+        "attention_dropout_rate": 0.1,
+        "drop_path_rate": 0.3,
+        "remat": True,
+        "include_preprocessing": True,
+        "class_names": ["cat", "dog", "car", "tree"],
+    },
+]
+
+
+@pytest.mark.parametrize("arguments", ARGUMENTS, ids=str)
+def test_contract(arguments, tmp_path):
+    model = tiny_swin(**ONE_STAGE, **arguments)
+    randomize(model)
+    pixels = images((32, 32), channels=model.input.shape[-1])
+    expected = to_numpy(model(pixels))
+    assert expected.shape == (3, 8 if "num_classes" in arguments else 4)
+    assert np.isfinite(expected).all()
+
+    # the configuration is exactly the constructor's arguments
+    config = model.get_config()
+    assert keras_vit.SwinTransformer(**config).get_config() == config
+    for key, value in arguments.items():
+        assert config[key] == value
+
+    # it trains, saves and loads, optimizer included
+    compile_model(model)
+    model.fit(pixels, np.ones_like(expected), verbose=0)
+    trained = to_numpy(model(pixels))
+    assert np.isfinite(trained).all() and np.abs(trained - expected).max() > 0
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert type(loaded) is keras_vit.SwinTransformer
+    np.testing.assert_allclose(to_numpy(loaded(pixels)), trained, atol=1e-6)
+    for ours, theirs in zip(model.optimizer.variables, loaded.optimizer.variables, strict=True):
+        np.testing.assert_allclose(to_numpy(theirs), to_numpy(ours), atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"version": 2},
+        {"window_size": 2},
+        {"convention": "timm", "image_size": (32, 44)},
+        {"norm_epsilon": 0.1},
+        {"mlp": "quick_gelu"},
+    ],
+    ids=str,
+)
+def test_each_argument_acts(arguments):
+    changed, plain = tiny_swin(**arguments), tiny_swin()
+    if "image_size" in arguments:
+        plain = tiny_swin(image_size=arguments["image_size"])
+    for model in (changed, plain):
+        randomize(model)
+    values = {weight.path: weight for weight in plain.weights}
+    for weight in changed.weights:
+        if weight.path in values and weight.shape == values[weight.path].shape:
+            weight.assign(ops.copy(values[weight.path]))
+    pixels = images(plain.input.shape[1:3])
+    assert np.abs(to_numpy(changed(pixels)) - to_numpy(plain(pixels))).max() > 1e-3
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_pyramid_and_named_features(version):
+    model = tiny_swin(version=version, image_size=(44, 36))  # maps 11 x 9, then 6 x 5
+    pixels = images((44, 36))
+    pyramid = model.pyramid(pixels)
+    assert {name: x.shape for name, x in pyramid.items()} == {
+        "stage0": (3, 11, 9, 8),
+        "stage1": (3, 6, 5, 16),
+    }
+    grids = model.features(pixels, ["patch_norm", "stage0_block01", "norm"], grid=True)
+    assert [x.shape[1:] for x in grids.values()] == [(11, 9, 8), (11, 9, 8), (6, 5, 16)]
+    np.testing.assert_array_equal(to_numpy(grids["stage0_block01"]), to_numpy(pyramid["stage0"]))
+    assert list(model.features(pixels)) == [
+        f"stage{s}_block{i:02d}" for s in range(2) for i in range(2)
+    ]
+    symbolic = tiny_swin(image_size=None).pyramid_model()
+    assert symbolic.output["stage1"].shape == (None, None, None, 16)
+    with pytest.raises(ValueError, match="stages of falling resolution.*Received: vit"):
+        keras_vit.ViTTiny(depth=1, image_size=32, dtype="bfloat16").pyramid(PIXELS)
+
+
+def test_attention_maps_are_of_windows():
+    model = tiny_swin()
+    randomize(model)
+    maps = keras_vit.attention_maps(model, PIXELS)
+    assert maps["stage0_block01"].shape == (3, 4, 2, 16, 16)
+    assert maps["stage1_block01"].shape == (3, 1, 4, 16, 16)
+    for scores in maps.values():
+        np.testing.assert_allclose(scores.sum(-1), 1, atol=1e-5)
+    assert (maps["stage0_block01"] < 1e-30).any()  # kept apart
+    assert (maps["stage1_block01"] > 1e-30).all()  # one window covers the map: nothing shifts
+
+
+def test_windows_shrink_to_small_maps():
+    base = {"depths": (2, 2, 2), "patch_size": 4, "window_size": 4}
+    for size, authors, timm in [
+        ((64, 64), [(4, 4)] * 3, [(4, 4)] * 3),
+        ((32, 32), [(4, 4), (4, 4), (2, 2)], [(4, 4), (4, 4), (2, 2)]),
+        ((24, 40), [(4, 4), (3, 3), (2, 2)], [(4, 4), (3, 4), (2, 3)]),
+        (None, [(4, 4)] * 3, [(4, 4)] * 3),
+    ]:
+        for convention, expected in (("authors", authors), ("timm", timm)):
+            found = stage_windows({**base, "image_size": size, "convention": convention})
+            assert found == expected
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_any_size_model_equals_the_fixed_one(version):
+    """Where no map is smaller than its window; the last of 32 x 32 is just as large."""
+    arguments = {"version": version, "depths": (1, 2), "num_heads": (2, 2)}
+    model = tiny_swin(image_size=None, **arguments)
+    randomize(model)
+    for size in [(32, 32), (44, 36)]:
+        fixed = tiny_swin(image_size=size, **arguments)
+        for ours, theirs in zip(model.weights, fixed.weights, strict=True):
+            theirs.assign(ops.copy(ours))
+        expected = to_numpy(fixed(images(size)))
+        np.testing.assert_allclose(model.predict(images(size), verbose=0), expected, atol=1e-5)
+
+
+def test_remat_takes_equal_steps():
+    trained = []
+    for remat in (False, True):
+        keras.utils.set_random_seed(7)
+        model = tiny_swin(remat=remat, drop_path_rate=0.5, dropout_rate=0.3, **ONE_STAGE)
+        compile_model(model, keras.optimizers.SGD(0.5))
+        model.fit(PIXELS, np.ones((3, 4)), verbose=0, shuffle=False)
+        trained.append([to_numpy(weight) for weight in model.weights])
+    for plain, remat in zip(*trained, strict=True):
+        np.testing.assert_allclose(remat, plain, atol=1e-5)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_mixed_precision_reaches_every_layer(version):
+    model, full = (tiny_swin(dtype=x, version=version) for x in ("mixed_float16", "float32"))
+    for layer in model._flatten_layers(include_self=False, recursive=True):
+        if layer.weights and "head" not in layer.path and "position_bias/" not in layer.path:
+            assert layer.compute_dtype == "float16", layer.path
+    assert all(weight.dtype == "float32" for weight in model.weights)
+    randomize(full)
+    for ours, theirs in zip(full.weights, model.weights, strict=True):
+        theirs.assign(ops.copy(ours))
+    found = model(PIXELS)
+    assert keras.backend.standardize_dtype(found.dtype) == "float32"
+    np.testing.assert_allclose(to_numpy(found), to_numpy(full(PIXELS)), atol=0.05)
+
+
+def test_drop_path_grows_from_the_first_block_to_the_last():
+    model = tiny_swin(drop_path_rate=0.3)
+    names = [f"stage{s}_block{i:02d}" for s in range(2) for i in range(2)]
+    rates = [model.get_layer(name).drop_path1.rate for name in names]
+    np.testing.assert_allclose(rates, [0, 0.1, 0.2, 0.3])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"image_size": 34}, "multiple of patch_size. Received: image_size=34, patch_size=\\(4, 4"),
+        ({"depths": (2, 0)}, "depths must be an integer >= 1. Received: depths=0"),
+        ({"depths": 2}, "depths must be a tuple, one number a stage. Received: depths=2"),
+        ({"num_heads": (2,)}, "one number for each stage.*depths=\\(2, 2\\), num_heads=\\(2,\\)"),
+        ({"num_heads": (3, 4)}, "multiple of num_heads. Received: width=8, num_heads=3"),
+        ({"window_size": (4, 4, 4)}, "window_size must be an integer or one for each stage.*2 sta"),
+        ({"window_size": 0}, "window_size must be an integer >= 1"),
+        ({"version": 3}, "version must be one of 1, 2. Received: version=3"),
+        ({"convention": "hf"}, "convention must be one of 'authors', 'timm'"),
+        ({"pretrained_window_size": 4}, "belongs to version 2.*version=1"),
+        ({"drop_path_rate": 1.0}, "drop_path_rate must be a number in"),
+        ({"class_names": ["cat"]}, "one name for each class. Received: 1 names, num_classes=4"),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
+)
+def test_bad_arguments_are_explained(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        tiny_swin(**arguments)
+
+
+def test_bad_images_are_explained():
+    model = tiny_swin()
+    for shape, message in [
+        ((1, 33, 32, 3), "multiples of patch_size.*Received: image size=\\(33, 32\\)"),
+        ((1, 36, 32, 3), "keras_vit.resize.*Received: shape=\\(1, 36, 32, 3\\)"),
+    ]:
+        for call in (model, model.predict, model.features, model.pyramid):
+            with pytest.raises(ValueError, match=message):
+                call(np.zeros(shape, "float32"))
