@@ -125,12 +125,14 @@ def _preprocessing(found, description):
             found["image_size"] = (h, w)
 
 
-def keras_arguments(reader, inferred):
+def keras_arguments(reader, inferred, model, said_twice):
     """The arguments that a `.keras` file holds, held against its weights before use.
 
     Args:
         reader: `KerasReader`.
         inferred: dict, what the weights say.
+        model: the class whose weights they are.
+        said_twice: names of arguments that the weights say too.
 
     Returns:
         dict of arguments.
@@ -140,15 +142,17 @@ def keras_arguments(reader, inferred):
     """
     config = reader.config if isinstance(reader.config, dict) else {}
     name, arguments = config.get("registered_name"), config.get("config")
-    if name != "keras_vit>VisionTransformer" or not isinstance(arguments, dict):
+    if name != f"keras_vit>{model.__name__}" or not isinstance(arguments, dict):
         raise CheckpointError(
-            f"{reader.path} must hold a keras_vit.VisionTransformer; load others with "
+            f"{reader.path} must hold a keras_vit.{model.__name__}; load others with "
             f"keras.models.load_model. Received: {name}"
         )
-    arguments = dict(arguments)
+    arguments = {  # JSON has no tuples
+        k: tuple(v) if isinstance(v, list) and k not in ("class_names", "frozen_layers") else v
+        for k, v in arguments.items()
+    }
     for key, value in inferred.items():
-        said_twice = key in ("width", "depth", "mlp_dim", "num_registers", "num_classes")
-        if said_twice and arguments.get(key) != value:
+        if key in said_twice and arguments.get(key) != value:
             raise CheckpointError(
                 f"The configuration and the weights of {reader.path} contradict each other. "
                 f"Expected: {key}={value!r}. Received: {key}={arguments.get(key)!r}"
@@ -160,7 +164,4 @@ def keras_arguments(reader, inferred):
     if not isinstance(dtype, str):
         raise CheckpointError(f"{reader.path} has an unknown dtype policy. Received: {dtype}")
     arguments["dtype"] = dtype
-    for key in ("image_size", "patch_size", "position_grid"):
-        if isinstance(arguments.get(key), list):
-            arguments[key] = tuple(arguments[key])
     return arguments

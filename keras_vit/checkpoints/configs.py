@@ -159,11 +159,11 @@ def _describe_transformers(config, processor):
             f"timm_wrapper. Received: model_type={kind!r}"
         )
     tower = {**DEFAULTS[kind], **tower}
-    _refuse(tower, "hidden_act", ACTIVATIONS)
-    _refuse(tower, "pooler_act", ("tanh", None))
-    _refuse(tower, "vision_use_head", (True, None))
-    _refuse(tower, "apply_layernorm", (True, None))
-    _refuse(tower, "pruned_heads", ({}, None))
+    refuse(tower, "hidden_act", ACTIVATIONS)
+    refuse(tower, "pooler_act", ("tanh", None))
+    refuse(tower, "vision_use_head", (True, None))
+    refuse(tower, "apply_layernorm", (True, None))
+    refuse(tower, "pruned_heads", ({}, None))
     if architecture == "CLIPForImageClassification":
         raise CheckpointError(
             "The head of CLIPForImageClassification reads tokens that were not normalised; no "
@@ -187,13 +187,14 @@ def _describe_transformers(config, processor):
     else:
         found.arguments["pooling"] = "token"
     if architecture in HEADS:
-        found.class_names = _names(config.get("id2label"))
+        found.class_names = label_names(config.get("id2label"))
     if processor is not None:
-        found.preprocessor = _processor(processor)
+        found.preprocessor = preprocessor_from_transformers(processor)
     return found
 
 
-def _refuse(config, name, accepted):
+def refuse(config, name, accepted):
+    """Raises where the configuration's field is none of what can be honoured."""
     if config.get(name) not in accepted:
         raise CheckpointError(
             f"{name} cannot be honoured. Expected any of {[x for x in accepted if x is not None]}. "
@@ -201,7 +202,7 @@ def _refuse(config, name, accepted):
         )
 
 
-def _names(id2label):
+def label_names(id2label):
     """Names in the order of their numbers; LABEL_0, LABEL_1 ... are none."""
     if not id2label:
         return None
@@ -212,7 +213,7 @@ def _names(id2label):
 RESAMPLING = {1: "lanczos", 2: "bilinear", 3: "bicubic"}  # PIL's numbers
 
 
-def _processor(config):
+def preprocessor_from_transformers(config):
     """transformers' image processor as a `Preprocessor`."""
     if config.get("do_resize") is False:
         raise CheckpointError("do_resize=False in preprocessor_config.json cannot be honoured.")
@@ -220,7 +221,7 @@ def _processor(config):
     size = {"height": size, "width": size} if isinstance(size, int) else size
     crop = config.get("crop_size")
     crop = {"height": crop, "width": crop} if isinstance(crop, int) else crop
-    _refuse(config, "resample", {**RESAMPLING, None: ""})
+    refuse(config, "resample", {**RESAMPLING, None: ""})
     if config.get("do_rescale", True):
         factor = config.get("rescale_factor", 1 / 255)
         if abs(factor * 255 - 1) > 1e-6:
@@ -288,11 +289,11 @@ def _describe_timm(config, name):
         arguments["num_heads"] = model_args.pop("num_heads")
     pool = model_args.pop("global_pool", config.get("global_pool"))
     if pool is not None:
-        _refuse({"global_pool": pool}, "global_pool", POOLS)
+        refuse({"global_pool": pool}, "global_pool", POOLS)
         arguments["pooling"] = POOLS[pool]
     act = model_args.pop("act_layer", None)
     if act is not None:
-        _refuse({"act_layer": act}, "act_layer", ACTIVATIONS | {"gelu_tanh": "", "silu": ""})
+        refuse({"act_layer": act}, "act_layer", ACTIVATIONS | {"gelu_tanh": "", "silu": ""})
         arguments["mlp"] = {**ACTIVATIONS, "gelu_tanh": "gelu_tanh", "silu": "swiglu"}[act]
     unknown = sorted(set(model_args) - set(TIMM_SEEN_IN_TENSORS))
     if unknown:
@@ -307,26 +308,28 @@ def _describe_timm(config, name):
     result = Description(arguments, architecture=architecture)
     if pretrained.get("mean") is not None:
         result.preprocessor = preprocessor_from_timm(pretrained)
-    names = config.get("label_names") or pretrained.get("label_names")
-    descriptions = config.get("label_descriptions") or {}
-    if names:
-        result.class_names = [str(descriptions.get(x, x)) for x in names]
-    elif pretrained.get("num_classes") == 1000 and _is_imagenet(name, pretrained.get("tag")):
-        result.class_names = list(imagenet_names())
+    result.class_names = timm_class_names(config, pretrained, name)
     return result
 
 
-def _is_imagenet(name, tag):
-    """timm names no classes of ImageNet-1k; its tags end in what the head was trained on."""
-    return (tag or str(name).rpartition(".")[2]).split("_")[-1] == "in1k"
+def timm_class_names(config, pretrained, name):
+    """The labels in timm's configuration, those of ImageNet-1k, or None."""
+    names = config.get("label_names") or pretrained.get("label_names")
+    descriptions = config.get("label_descriptions") or {}
+    if names:
+        return [str(descriptions.get(x, x)) for x in names]
+    # timm names no classes of ImageNet-1k; its tags end in what the head was trained on.
+    tag = pretrained.get("tag") or str(name).rpartition(".")[2]
+    is_imagenet = pretrained.get("num_classes") == 1000 and tag.split("_")[-1] == "in1k"
+    return list(imagenet_names()) if is_imagenet else None
 
 
 def preprocessor_from_timm(pretrained):
     """timm's `pretrained_cfg` as a `Preprocessor`."""
     mode = pretrained.get("crop_mode") or "center"
-    _refuse({"crop_mode": mode}, "crop_mode", ("center", "squash"))
+    refuse({"crop_mode": mode}, "crop_mode", ("center", "squash"))
     interpolation = pretrained.get("interpolation") or "bicubic"
-    _refuse({"interpolation": interpolation}, "interpolation", ("bilinear", "bicubic", "lanczos"))
+    refuse({"interpolation": interpolation}, "interpolation", ("bilinear", "bicubic", "lanczos"))
     return Preprocessor(
         tuple(pretrained.get("input_size") or (3, 224, 224))[1:],
         resize="short_side" if mode == "center" else "squash",

@@ -17,6 +17,7 @@ class Facts(NamedTuple):
         num_heads: int, H.
         num_prefix_tokens: int, P, how many prefix tokens have a position.
         grid: (h, w) of the position embeddings.
+        bias_tables: dict of path to the (2a-1, 2b-1) offsets of a table of position biases.
     """
 
     patch_size: tuple
@@ -24,6 +25,7 @@ class Facts(NamedTuple):
     num_heads: int
     num_prefix_tokens: int
     grid: tuple
+    bias_tables: dict = {}
 
 
 def _same(x, facts):
@@ -50,6 +52,10 @@ def _rows(x, facts):
     return x.reshape(-1, x.shape[-1])
 
 
+def _flat(x, facts):
+    return x.reshape(-1)
+
+
 # name: (theirs to ours, ours to theirs), for one array
 SIMPLE = {
     "vector": (_same, _same),
@@ -66,10 +72,11 @@ SIMPLE = {
         lambda x, facts: x.reshape(facts.num_heads, -1, x.shape[-1]),
     ),
     "heads_bias": (  # (H, K)
-        lambda x, facts: x.reshape(-1),
+        _flat,
         lambda x, facts: x.reshape(facts.num_heads, -1),
     ),
     "token": (_rows, lambda x, facts: x[None]),  # (1, P, D)
+    "head_scale": (_flat, lambda x, facts: x[:, None, None]),  # (H, 1, 1)
     "single_token": (lambda x, facts: x[None], lambda x, facts: x[0]),  # (D,)
 }
 
@@ -104,6 +111,8 @@ def read(layout, arrays, targets, facts):
     if layout in ("positions", "position_table"):
         prefix, grid = _read_positions(arrays, facts)
         return {path: grid if path.endswith("/grid") else prefix for path in paths}
+    if layout == "bias_table":  # (offsets, H)
+        return {paths[0]: arrays[0].reshape(*facts.bias_tables[paths[0]], -1)}
     if layout == "positions_after_class_token":
         return {paths[0]: _rows(arrays[0], facts)[1:].reshape(*facts.grid, -1)}
     if layout == "class_token_with_position":
@@ -134,6 +143,8 @@ def write(layout, arrays, count, facts):
     if layout in ("positions", "position_table"):
         rows = _write_positions(arrays, facts)
         return [rows[None] if layout == "positions" else rows]
+    if layout == "bias_table":
+        return [_rows(arrays[0], facts)]
     if layout == "positions_after_class_token":
         rows = _rows(arrays[0], facts)
         return [np.concatenate([np.zeros_like(rows[:1]), rows])[None]]

@@ -11,40 +11,25 @@ import numpy as np
 from keras import ops
 
 from keras_vit.checkpoints import layouts
-from keras_vit.checkpoints.arguments import complete_arguments, keras_arguments
-from keras_vit.checkpoints.configs import describe
+from keras_vit.checkpoints.arguments import keras_arguments
+from keras_vit.checkpoints.families import FAMILIES, MODELS, family_of, names_of
 from keras_vit.checkpoints.files import CheckpointError, open_file
-from keras_vit.checkpoints.matching import Unstacked, infer, match
+from keras_vit.checkpoints.matching import Unstacked, match
 from keras_vit.checkpoints.names import as_tuple
 from keras_vit.checkpoints.patches import resample_patches
 from keras_vit.checkpoints.report import LoadReport
 from keras_vit.checkpoints.sources import locate
 from keras_vit.layers import resample_grid
 from keras_vit.layers.initializers import no_initialization
-from keras_vit.models.vit import VisionTransformer
+from keras_vit.layers.position_bias import resample_bias_table
 
-# Which weights an argument that the caller changed may leave out or begin anew.
-EFFECTS = {
-    "num_classes": r"head/.*|pre_logits/.*",
-    "representation_size": r"pre_logits/.*",
-    "pooling": r"(pool|norm|fc_norm|class_token)/.*|position_embedding/prefix",
-    "class_token": r"class_token/.*|position_embedding/prefix",
-    "num_registers": r"registers/.*|position_embedding/prefix",
-    "position_embedding": r"position_embedding/.*",
-    "pre_norm": r"pre_norm/.*",
-    "fc_norm": r"(fc_)?norm/.*",
-    "depth": r"block\d+/.*",
-    "layer_scale": r"block\d+/layer_scale[12]/.*",
-    "qk_norm": r"block\d+/attention/(query|key)_norm/.*",
-    "qkv_bias": r"block\d+/attention/qkv/bias",
-    "patch_bias": r"patch_embedding/projection/bias",
-}
 GRID = "position_embedding/grid"
+BIAS_TABLE = "/position_bias/table"
 PATCHES = "patch_embedding/projection/kernel"
 
 
 def from_pretrained(source, **overrides):
-    """A Vision Transformer with published weights, built as their own configuration says.
+    """A model with published weights, built as their own configuration says.
 
     Args:
         source: what to load: a hub id ("timm/vit_base_patch16_224.augreg2_in21k_ft_in1k",
@@ -52,12 +37,14 @@ def from_pretrained(source, **overrides):
             name of the catalogue (`keras_vit.list_checkpoints()`); a folder with `config.json` and
             weights; or a file: `.safetensors`, an index of shards, `.npz` of big_vision or
             vision_transformer, `.pth` or `.bin` of PyTorch, `.keras`.
-        **overrides: any argument of `VisionTransformer`. `num_classes` begins a new head,
-            `image_size` resamples the position embeddings in the source's own way, `patch_size` the
-            patch embedding (FlexiViT's pseudo-inverse resize).
+        **overrides: any argument of the model. `num_classes` begins a new head, `image_size`
+            resamples the position embeddings in the source's own way (and `window_size` the bias
+            tables of a `SwinTransformer`), `patch_size` the patch embedding (FlexiViT's
+            pseudo-inverse resize).
 
     Returns:
-        `VisionTransformer`; its `load_report` says what became of every tensor.
+        `VisionTransformer` or `SwinTransformer`; its `load_report` says what became of every
+        tensor.
 
     Raises:
         CheckpointError: (a ValueError) for what cannot be read, honoured or matched completely.
@@ -65,24 +52,21 @@ def from_pretrained(source, **overrides):
     Example:
         >>> model = keras_vit.from_pretrained("google/vit-base-patch16-224", num_classes=10)
     """
-    unknown = sorted(set(overrides) - set(_constructor_arguments()))
-    if unknown:
-        near = difflib.get_close_matches(unknown[0], _constructor_arguments(), 1)
-        raise ValueError(
-            "Overrides must be arguments of VisionTransformer"
-            f"{f'; {near[0]}?' if near else '.'} Received: {', '.join(unknown)}"
-        )
+    _refuse_unknown(overrides, *MODELS)
     found = locate(source)
     with contextlib.closing(Unstacked(open_file(found.weights))) as reader:
         matched = match(reader.tensors, found.name)
+        family = FAMILIES[matched.table.family]
+        _refuse_unknown(overrides, family.model)
         arguments, description = _described(found, reader, matched, overrides)
-        facts = _source_facts(matched, arguments)
+        facts = family.facts(matched, reader.tensors, arguments)
         changed = {k: v for k, v in overrides.items() if arguments.get(k, _MISSING) != v}
-        arguments = _with_overrides(arguments, overrides)
+        arguments = _with_overrides(arguments, overrides, _constructor_arguments(family.model))
         with no_initialization():
-            model = VisionTransformer(**arguments)
-        optional = {EFFECTS[k]: f"{k}={v!r}" for k, v in changed.items() if k in EFFECTS}
-        if description is not None and arguments["pooling"] != "map":
+            model = family.model(**arguments)
+        effects = family.effects
+        optional = {effects[k]: f"{k}={v!r}" for k, v in changed.items() if k in effects}
+        if description is not None and arguments.get("pooling", "map") != "map":
             optional.setdefault(r"pool/.*", f"pooling={arguments['pooling']!r} does not use it")
         report = _fill(model, reader, matched, facts, found.name, optional=optional)
     _initialize(model, report.fresh)
@@ -98,7 +82,7 @@ def load_weights(model, source, skip=()):
     """Fills a model that stands already; a failure leaves it as it was.
 
     Args:
-        model: `VisionTransformer`.
+        model: `VisionTransformer` or `SwinTransformer`.
         source: as `from_pretrained` takes it; `.weights.h5` files too.
         skip: names of layers that keep the values they have, such as `["head"]`.
 
@@ -113,23 +97,27 @@ def load_weights(model, source, skip=()):
     Example:
         >>> report = keras_vit.load_weights(model, "vit_base.safetensors", skip=["head"])
     """
-    if not isinstance(model, VisionTransformer):
-        raise ValueError(
-            f"load_weights expects a VisionTransformer. Received: {type(model).__name__}"
-        )
+    family = family_of(model)
+    if family is None:
+        raise ValueError(f"load_weights expects a {names_of()}. Received: {type(model).__name__}")
     layers = {layer.name for layer in model.layers}
     if isinstance(skip, str) or not set(skip) <= layers:
         raise ValueError(f"skip must be a list of names of layers. Received: {skip!r}")
     found = locate(source)
     with contextlib.closing(Unstacked(open_file(found.weights))) as reader:
         matched = match(reader.tensors, found.name)
+        if FAMILIES[matched.table.family] is not family:
+            raise CheckpointError(
+                f"{found.name} holds a {FAMILIES[matched.table.family].model.__name__}. "
+                f"Received: model={type(model).__name__}"
+            )
         facts = None
         if matched.table.name != "keras":
             config = model.get_config()
-            given = {"num_heads": config["num_heads"]}
+            given = {name: config[name] for name in family.asked}
             arguments, description = _described(found, reader, matched, given)
-            _same_mathematics(config, arguments, description, found.name)
-            facts = _source_facts(matched, arguments)
+            _same_mathematics(family, config, arguments, description, found.name)
+            facts = family.facts(matched, reader.tensors, arguments)
         skipped = {re.escape(name) + "/.*": f"skip={name!r}" for name in skip}
         return _fill(model, reader, matched, facts, found.name, skipped=skipped, standing=True)
 
@@ -139,34 +127,46 @@ _MISSING = object()
 
 def _described(found, reader, matched, overrides):
     """(arguments, `Description` or None) of a source, from its tensors and its configuration."""
-    inferred = infer(matched, reader.tensors)
+    family = FAMILIES[matched.table.family]
+    inferred = family.infer(matched, reader.tensors)
     if matched.table.name == "keras":
         if reader.config is None:
             raise CheckpointError(
                 f"{found.name} holds weights alone: build the model they belong to and fill it "
                 "with keras_vit.load_weights(model, ...)."
             )
-        return keras_arguments(reader, inferred), None
+        return keras_arguments(reader, inferred, family.model, family.said_twice), None
     description = None
     if found.config is not None:
-        description = describe(found.config, found.processor, found.name)
-    return complete_arguments(inferred, description, overrides, found.name), description
+        description = family.describe(found.config, found.processor, found.name)
+    return family.complete(inferred, description, overrides, found.name), description
 
 
-def _constructor_arguments():
-    return list(inspect.signature(VisionTransformer).parameters)
+def _constructor_arguments(*models):
+    return list(dict.fromkeys(x for model in models for x in inspect.signature(model).parameters))
 
 
-def _with_overrides(arguments, overrides):
+def _refuse_unknown(overrides, *models):
+    known = _constructor_arguments(*models)
+    unknown = sorted(set(overrides) - set(known))
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], known, 1)
+        raise ValueError(
+            f"Overrides must be arguments of {names_of(models)}"
+            f"{f'; {near[0]}?' if near else '.'} Received: {', '.join(unknown)}"
+        )
+
+
+def _with_overrides(arguments, overrides, known):
     """The arguments with the caller's; what hangs on a changed one follows it."""
     changed = {**arguments, **overrides}
     if overrides.get("num_classes", arguments.get("num_classes")) != arguments.get("num_classes"):
         # As the paper does for fine-tuning: head and pre-logits go, the names of classes with them.
         for name in ("representation_size", "class_names"):
-            if name not in overrides:
+            if name in known and name not in overrides:
                 changed[name] = None
     if "image_size" in overrides and overrides["image_size"] is not None:
-        if "position_grid" not in overrides:
+        if "position_grid" in known and "position_grid" not in overrides:
             changed["position_grid"] = None
         preprocessor = arguments.get("preprocessor")
         if preprocessor is not None and "preprocessor" not in overrides:
@@ -175,9 +175,9 @@ def _with_overrides(arguments, overrides):
     return changed
 
 
-def _same_mathematics(config, arguments, description, name):
+def _same_mathematics(family, config, arguments, description, name):
     """Raises where the source computes with its tensors what the model does not."""
-    keys = {"num_heads", "qk_norm"} | ({"mlp", "norm_epsilon"} if description else set())
+    keys = family.arithmetic | (family.described if description else set())
     wrong = {k: arguments[k] for k in keys if arguments.get(k, config[k]) != config[k]}
     if wrong:
         ours = {key: config[key] for key in wrong}
@@ -185,21 +185,6 @@ def _same_mathematics(config, arguments, description, name):
             f"{name} was made by other arithmetic than the model's: build the model with "
             f"{wrong}, or use keras_vit.from_pretrained. Received: {ours}"
         )
-
-
-def _source_facts(matched, arguments):
-    """`Facts` of the source's tensors, from the arguments that describe it."""
-    if matched.table.name == "keras":
-        return None  # laid out as here
-    prefix = int(arguments["class_token"]) + arguments["num_registers"]
-    learned = arguments["position_embedding"] == "learned"
-    return layouts.Facts(
-        arguments["patch_size"],
-        arguments["num_channels"],
-        arguments["num_heads"],
-        prefix if learned else 0,
-        arguments["position_grid"],
-    )
 
 
 def _fill(model, reader, matched, facts, name, optional=(), skipped=(), standing=False):
@@ -321,7 +306,8 @@ def _fits(row, names, paths, reader, weights, facts, report, reason):
         expected = tuple(weights[path].shape)
         if array.shape == expected:
             continue
-        resampled = path == GRID or (path == PATCHES and facts is not None)
+        resampled = path == GRID or path.endswith(BIAS_TABLE)
+        resampled = resampled or (path == PATCHES and facts is not None)
         if resampled and array.ndim == len(expected) and array.shape[-1] == expected[-1]:
             report.resampled.append(path)
         elif reason:
@@ -370,5 +356,8 @@ def _resampled(array, path, weight, facts, matched, model):
             mode = model.get_config()["position_resample"]
         resampled = resample_grid(array, expected[:2], mode)
         return ops.convert_to_numpy(resampled)
+    if path.endswith(BIAS_TABLE):
+        convention = model.get_config()["convention"]
+        return ops.convert_to_numpy(resample_bias_table(array, expected[:2], convention))
     kernel = array.reshape(*facts.patch_size, facts.num_channels, -1)
     return resample_patches(kernel, model.patch_size).reshape(expected)

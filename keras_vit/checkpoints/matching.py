@@ -4,14 +4,21 @@ import re
 from typing import NamedTuple
 
 from keras_vit.checkpoints.files import CheckpointError, Tensor
-from keras_vit.checkpoints.names import Names, as_tuple
-from keras_vit.checkpoints.names.vit import TABLES
+from keras_vit.checkpoints.names import Names, as_tuple, swin, vit
 from keras_vit.models.vit import VARIANTS
 
+TABLES = (*vit.TABLES, *swin.TABLES)
+# What a source must have to be of any family: one of each pair.
+ESSENTIAL = (
+    {"patch_embedding/projection/kernel", "block{i}/attention/qkv/kernel"},
+    {"patch_embedding/projection/kernel", "stage0_block{i}/attention/qkv/kernel"},
+)
+
 # A block's number in a tensor's name: blocks.3. layer.3. layers.3. encoderblock_3/ block03/
+# stage2_block03/; where layers.2. is a stage its number stays.
 BLOCK = re.compile(
-    r"(?<=blocks\.)\d+(?=\.)|(?<=layer\.)\d+(?=\.)|(?<=layers\.)\d+(?=\.)"
-    r"|(?<=encoderblock_)\d+(?=/)|(?<=^block)\d+(?=/)"
+    r"(?<=blocks\.)\d+(?=\.)|(?<=layer\.)\d+(?=\.)|(?<=layers\.)\d+(?=\.(?!blocks|downsample))"
+    r"|(?<=encoderblock_)\d+(?=/)|(?<=^block)\d+(?=/)|(?<=^stage\d_block)\d+(?=/)"
 )
 
 
@@ -49,7 +56,7 @@ def match(tensors, path):
     tried = [_match(tensors, table, prefix) for table in TABLES for prefix in table.prefixes]
     best = max(tried, key=lambda m: len({x for names in m.found.values() for x in names.values()}))
     targets = {target for row, _ in best.found for target in as_tuple(row.targets)}
-    if not {"patch_embedding/projection/kernel", "block{i}/attention/qkv/kernel"} <= targets:
+    if not any(names <= targets for names in ESSENTIAL):
         names = ", ".join(table.name for table in TABLES)
         raise CheckpointError(
             f"{path} holds no Vision Transformer that is known here. Expected: tensors named as by "

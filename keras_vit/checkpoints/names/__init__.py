@@ -30,6 +30,7 @@ class Names(NamedTuple):
         dropped: dict of a regular expression to the reason why such tensors are left out.
         position_resample: how this source resamples its position embeddings.
         arguments: dict, what its models are where neither tensors nor configuration say.
+        family: str, which of `checkpoints.families.FAMILIES` it names.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Names(NamedTuple):
     dropped: dict = {}
     position_resample: str = "timm"
     arguments: dict = {}
+    family: str = "vit"
 
 
 def as_tuple(names):

@@ -1,0 +1,105 @@
+"""The families whose checkpoints are known: what reads their tensors and configurations."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from keras_vit.checkpoints import configs, layouts, matching, swin
+from keras_vit.checkpoints.arguments import complete_arguments
+from keras_vit.models.swin import SwinTransformer
+from keras_vit.models.vit import VisionTransformer
+
+
+class Family(NamedTuple):
+    """How checkpoints of one family are read.
+
+    Attributes:
+        model: its class.
+        infer: (`Match`, tensors) -> dict, what the tensors say.
+        describe: (config, processor, name) -> `Description`, what a configuration says.
+        complete: (inferred, description, overrides, name) -> arguments of the model.
+        facts: (`Match`, tensors, arguments) -> `layouts.Facts`, or None for our own files.
+        effects: dict of argument to the pattern of weights that the caller's value may leave out.
+        said_twice: arguments that a `.keras` file's configuration and weights both say.
+        arithmetic: arguments that must be equal for the same tensors to compute the same; those in
+            `described` only where a configuration says them.
+        described: see `arithmetic`.
+        asked: arguments of a standing model that fill in where the source is silent.
+    """
+
+    model: type
+    infer: Callable
+    describe: Callable
+    complete: Callable
+    facts: Callable
+    effects: dict
+    said_twice: tuple
+    arithmetic: frozenset
+    described: frozenset
+    asked: tuple
+
+
+def _vit_facts(matched, tensors, arguments):
+    if matched.table.name == "keras":
+        return None  # laid out as here
+    prefix = int(arguments["class_token"]) + arguments["num_registers"]
+    learned = arguments["position_embedding"] == "learned"
+    return layouts.Facts(
+        arguments["patch_size"],
+        arguments["num_channels"],
+        arguments["num_heads"],
+        prefix if learned else 0,
+        arguments["position_grid"],
+    )
+
+
+FAMILIES = {
+    "vit": Family(
+        model=VisionTransformer,
+        infer=matching.infer,
+        describe=configs.describe,
+        complete=complete_arguments,
+        facts=_vit_facts,
+        effects={
+            "num_classes": r"head/.*|pre_logits/.*",
+            "representation_size": r"pre_logits/.*",
+            "pooling": r"(pool|norm|fc_norm|class_token)/.*|position_embedding/prefix",
+            "class_token": r"class_token/.*|position_embedding/prefix",
+            "num_registers": r"registers/.*|position_embedding/prefix",
+            "position_embedding": r"position_embedding/.*",
+            "pre_norm": r"pre_norm/.*",
+            "fc_norm": r"(fc_)?norm/.*",
+            "depth": r"block\d+/.*",
+            "layer_scale": r"block\d+/layer_scale[12]/.*",
+            "qk_norm": r"block\d+/attention/(query|key)_norm/.*",
+            "qkv_bias": r"block\d+/attention/qkv/bias",
+            "patch_bias": r"patch_embedding/projection/bias",
+        },
+        said_twice=("width", "depth", "mlp_dim", "num_registers", "num_classes"),
+        arithmetic=frozenset({"num_heads", "qk_norm"}),
+        described=frozenset({"mlp", "norm_epsilon"}),
+        asked=("num_heads",),
+    ),
+    "swin": Family(
+        model=SwinTransformer,
+        infer=swin.infer,
+        describe=swin.describe,
+        complete=swin.complete_arguments,
+        facts=swin.facts,
+        effects=swin.EFFECTS,
+        said_twice=("version", "width", "depths", "num_heads", "num_classes"),
+        arithmetic=frozenset({"version", "num_heads"}),
+        described=frozenset({"mlp", "norm_epsilon", "pretrained_window_size"}),
+        asked=("image_size", "window_size"),
+    ),
+}
+MODELS = tuple(family.model for family in FAMILIES.values())
+
+
+def family_of(model):
+    """The `Family` of a model, or None."""
+    return next((x for x in FAMILIES.values() if isinstance(model, x.model)), None)
+
+
+def names_of(models=MODELS):
+    """The models' classes in words, for errors."""
+    return " or ".join(f"{model.__name__}" for model in models)

@@ -1,0 +1,301 @@
+"""What tensors and configurations say of a Swin Transformer."""
+
+import math
+import re
+
+from keras_vit.checkpoints import configs
+from keras_vit.checkpoints.configs import ACTIVATIONS, WITHOUT_EFFECT, Description
+from keras_vit.checkpoints.files import CheckpointError
+from keras_vit.checkpoints.layouts import Facts
+from keras_vit.checkpoints.names import as_tuple
+from keras_vit.models.swin import stage_windows
+
+TABLE = "attention/position_bias/table"
+# What tensors and configuration both say; they must agree.
+SAID_TWICE = ("width", "depths", "num_heads", "mlp_ratio", "num_channels", "patch_size", "qkv_bias")
+# Which weights an argument that the caller changed may leave out or begin anew.
+EFFECTS = {
+    "num_classes": r"head/.*",
+    "depths": r"stage\d_.*",
+    "qkv_bias": r"stage\d_block\d+/attention/(qkv/bias|query_bias|value_bias)",
+}
+
+
+# tensors
+
+
+def infer(matched, tensors):
+    """What the tensors say: constructor arguments of `SwinTransformer`.
+
+    Args:
+        matched: `Match`.
+        tensors: dict of name to `Tensor`.
+
+    Returns:
+        dict; besides the arguments `windows`, the side of each stage's windows, or None where
+        neither a bias table nor the authors' index of one shows it.
+
+    Raises:
+        CheckpointError: for shapes that are none of a Swin Transformer.
+    """
+    shapes, depths = {}, {}  # of the first source of each target, {i} in the path
+    for (row, number), sources in matched.found.items():
+        shape = tensors[next(iter(sources.values()))].shape
+        for target in as_tuple(row.targets):
+            shapes.setdefault(target, (row, shape))
+            stage = re.match(r"stage(\d)_block", target)
+            if stage:
+                depths[int(stage[1])] = max(depths.get(int(stage[1]), 0), int(number) + 1)
+    try:
+        return _infer(shapes, depths, matched, tensors)
+    except (IndexError, KeyError, ValueError, ZeroDivisionError) as error:
+        raise CheckpointError(
+            f"The shapes are none of a Swin Transformer by {matched.table.name}: {error!r}"
+        ) from error
+
+
+def _infer(shapes, depths, matched, tensors):
+    row, kernel = shapes["patch_embedding/projection/kernel"]
+    found = {**matched.table.arguments}
+    if row.layout == "convolution":
+        width, found["num_channels"], p, q = kernel
+        found["patch_size"] = (p, q)
+    else:  # our own files hold a matrix: their configuration says what it was made of
+        width = kernel[-1]
+    stages = [f"stage{s}_block{{i}}" for s in range(len(depths))]
+    version = 2 if f"{stages[0]}/attention/logit_scale" in shapes else 1
+    heads = f"attention/{'logit_scale' if version == 2 else 'position_bias/table'}"
+    ratios = {
+        _outputs(shapes, f"{x}/mlp/fc1/kernel") / (width * 2**s) for s, x in enumerate(stages)
+    }
+    if len(ratios) > 1 or sorted(depths) != list(range(len(depths))):
+        raise ValueError(f"stages {depths}, MLPs {sorted(ratios)} times as wide as the map")
+    bias = "query_bias" if version == 2 else "qkv/bias"
+    head = shapes.get("head/dense/kernel")
+    found.update(
+        version=version,
+        width=width,
+        depths=tuple(depths[s] for s in range(len(depths))),
+        num_heads=tuple(shapes[f"{x}/{heads}"][1][0 if version == 2 else -1] for x in stages),
+        mlp_ratio=ratios.pop(),
+        qkv_bias=f"{stages[0]}/attention/{bias}" in shapes,
+        num_classes=_outputs(shapes, "head/dense/kernel") if head else None,
+        windows=_windows(shapes, stages, tensors),
+    )
+    return found
+
+
+def _outputs(shapes, target):
+    row, shape = shapes[target]
+    return shape[0] if row.layout == "linear" else shape[-1]
+
+
+def _windows(shapes, stages, tensors):
+    """The side of each stage's windows, or None; a table that is not square shows none."""
+    sides = []
+    for s, stage in enumerate(stages):
+        found = shapes.get(f"{stage}/{TABLE}")
+        if found:  # (2a-1)² offsets
+            side = (math.isqrt(math.prod(found[1][:-1])) + 1) / 2
+        else:
+            index = [x for x in tensors if re.search(rf"layers\.{s}\..*relative_position_index", x)]
+            side = math.isqrt(tensors[index[0]].shape[-1]) if index else 0
+        sides.append(int(side))
+    return tuple(sides) if all(sides) else None
+
+
+def complete_arguments(inferred, description, overrides, name):
+    """Arguments of `SwinTransformer` from what tensors, configuration and caller say.
+
+    Args, Returns, Raises: as `arguments.complete_arguments`.
+    """
+    found = dict(inferred)
+    windows = found.pop("windows")
+    said = dict(description.arguments) if description else {}
+    for key in SAID_TWICE:
+        value = said.pop(key, None)
+        if value is not None and value != found[key]:
+            raise CheckpointError(
+                f"The configuration and the tensors of {name} contradict each other. Expected: "
+                f"{key}={found[key]!r}, as the tensors have it. Received: {key}={value!r}"
+            )
+    found.update({k: v for k, v in said.items() if v is not None})
+    if "window_size" not in found:
+        asked = overrides.get("window_size")
+        if windows is None and asked is None:
+            raise CheckpointError(
+                f"{name} does not say how large its windows are: pass window_size=. Received: "
+                f"{len(found['depths'])} stages of version {found['version']}"
+            )
+        found["window_size"] = asked if windows is None else max(windows)
+    if "image_size" not in found:
+        found["image_size"] = overrides.get("image_size") or _usual_size(found, windows)
+        if windows is not None and stage_windows({"convention": "authors", **found}) != [
+            (side, side) for side in windows
+        ]:
+            found["window_size"] = windows
+    if description is not None:
+        _preprocessing(found, description)
+    return {"convention": "authors", **found}
+
+
+def _usual_size(found, windows):
+    """The image whose last map is one window, as it is in all published models."""
+    last = windows[-1] if windows else found["window_size"]
+    scale = 2 ** (len(found["depths"]) - 1)
+    return tuple(last * scale * patch for patch in found["patch_size"])
+
+
+def _preprocessing(found, description):
+    found["preprocessor"], found["class_names"] = description.preprocessor, description.class_names
+    if found["class_names"] is not None and len(found["class_names"]) != found["num_classes"]:
+        raise CheckpointError(
+            "config.json must name every class once. "
+            f"Received: {len(found['class_names'])} names, {found['num_classes']} classes"
+        )
+
+
+def facts(matched, tensors, arguments):
+    """`Facts` of the source's tensors, from the arguments that describe it."""
+    if matched.table.name == "keras":
+        return None  # laid out as here
+    windows, tables = stage_windows(arguments), {}
+    for (row, number), sources in matched.found.items():
+        if row.layout != "bias_table":
+            continue
+        path = row.targets.replace("{i}", f"{int(number):02d}")
+        a, b = windows[int(path[len("stage")])]
+        (name,) = sources.values()
+        offsets, side = tensors[name].shape[0], math.isqrt(tensors[name].shape[0])
+        tables[path] = (2 * a - 1, 2 * b - 1)
+        if (2 * a - 1) * (2 * b - 1) != offsets:
+            if side**2 != offsets:
+                raise CheckpointError(
+                    f"{name!r} fits neither windows of {a} x {b} nor any square. "
+                    f"Received: {offsets} offsets"
+                )
+            tables[path] = (side, side)
+    return Facts(arguments["patch_size"], arguments["num_channels"], 0, 0, (), tables)
+
+
+# configurations
+
+_HF_FIELDS = {  # field: our argument
+    "embed_dim": "width",
+    "depths": "depths",
+    "num_heads": "num_heads",
+    "window_size": "window_size",
+    "pretrained_window_sizes": "pretrained_window_size",
+    "mlp_ratio": "mlp_ratio",
+    "image_size": "image_size",
+    "patch_size": "patch_size",
+    "num_channels": "num_channels",
+    "qkv_bias": "qkv_bias",
+    "hidden_act": "mlp",
+    "hidden_dropout_prob": "dropout_rate",
+    "attention_probs_dropout_prob": "attention_dropout_rate",
+    "drop_path_rate": "drop_path_rate",
+}
+_TIMM_FIELDS = {  # of model_args
+    "embed_dim": "width",
+    "depths": "depths",
+    "num_heads": "num_heads",
+    "window_size": "window_size",
+    "pretrained_window_sizes": "pretrained_window_size",
+    "mlp_ratio": "mlp_ratio",
+    "img_size": "image_size",
+    "patch_size": "patch_size",
+    "in_chans": "num_channels",
+    "qkv_bias": "qkv_bias",
+}
+# of model_args: what acts in training alone, the tensors show, or limits the sizes that timm takes
+_TIMM_WITHOUT_EFFECT = """
+    always_partition attn_drop_rate drop_path_rate drop_rate dynamic_img_size num_classes
+    proj_drop_rate strict_img_size weight_init
+"""
+
+
+def describe(config, processor=None, name=""):
+    """Reads a configuration, as `configs.describe` does for Vision Transformers."""
+    if not isinstance(config, dict):
+        raise CheckpointError(f"config.json must hold an object. Received: {type(config).__name__}")
+    try:
+        if "architecture" in config:  # timm's, and transformers' wrapper around it
+            return _describe_timm(config, name)
+        return _describe_transformers(config, processor)
+    except (AttributeError, KeyError, TypeError, IndexError) as error:
+        raise CheckpointError(
+            f"config.json is not as its library writes it. Received: {type(error).__name__}: "
+            f"{error}"
+        ) from error
+
+
+def _describe_transformers(config, processor):
+    configs.refuse(config, "model_type", ("swin", "swinv2"))
+    config = {"hidden_act": "gelu", "layer_norm_eps": 1e-5, "window_size": 7, **config}
+    configs.refuse(config, "hidden_act", ACTIVATIONS)
+    configs.refuse(config, "use_absolute_embeddings", (False, None))
+    configs.refuse(config, "layer_norm_eps", (1e-5,))  # as the other norms have it in any case
+    known = {*_HF_FIELDS, *WITHOUT_EFFECT, "layer_norm_eps", "use_absolute_embeddings"}
+    known |= {"hidden_size", "num_layers", "path_norm"}  # what embed_dim and depths make
+    arguments = {ours: config[field] for field, ours in _HF_FIELDS.items() if field in config}
+    arguments["mlp"] = ACTIVATIONS[config["hidden_act"]]
+    found = Description(_pairs(arguments), unread=sorted(set(config) - known))
+    if (config.get("architectures") or [""])[0].endswith("ForImageClassification"):
+        found.class_names = configs.label_names(config.get("id2label"))
+    if processor is not None:
+        found.preprocessor = configs.preprocessor_from_transformers(processor)
+    return found
+
+
+def _describe_timm(config, name):
+    architecture = config["architecture"]
+    named = re.fullmatch(
+        r"swin(?:v2)?_(?:s3_)?(?:tiny|small|base|large)(?:_patch4)?"
+        r"(?:_window(?:(?P<old>\d+)to)?(?P<window>\d+))?_(?:\d+to)?\d+",
+        architecture,
+    )
+    if named is None or "swinv2_cr" in architecture:
+        raise CheckpointError(
+            "This timm architecture is no Swin Transformer of version 1 or 2. "
+            f"Received: architecture={architecture!r}"
+        )
+    model_args = dict(config.get("model_args") or {})
+    pretrained = {**config, **(config.get("pretrained_cfg") or {})}
+    _, *input_size = pretrained.get("input_size") or (3, 224, 224)
+    arguments = {"image_size": input_size}
+    if named["window"]:
+        arguments["window_size"] = int(named["window"])
+    if named["old"]:  # pre-trained at 192 pixels, whose last map is half a window
+        old = int(named["old"])
+        arguments["pretrained_window_size"] = (old, old, old, old // 2)
+    pool = model_args.pop("global_pool", config.get("global_pool"))
+    configs.refuse({"global_pool": pool}, "global_pool", ("avg", None))
+    configs.refuse(model_args, "always_partition", (False, None))
+    act = model_args.pop("act_layer", None) or "gelu"
+    configs.refuse({"act_layer": act}, "act_layer", (*ACTIVATIONS, "gelu_tanh"))
+    arguments["mlp"] = {**ACTIVATIONS, "gelu_tanh": "gelu_tanh"}[act]
+    unknown = set(model_args) - {*_TIMM_FIELDS, *_TIMM_WITHOUT_EFFECT.split()}
+    if unknown:
+        raise CheckpointError(
+            "These model_args in config.json cannot be honoured. "
+            f"Received: {', '.join(f'{key}={model_args[key]!r}' for key in sorted(unknown))}"
+        )
+    arguments.update({ours: model_args[x] for x, ours in _TIMM_FIELDS.items() if x in model_args})
+    found = Description(_pairs(arguments), architecture=architecture)
+    if pretrained.get("mean") is not None:
+        found.preprocessor = configs.preprocessor_from_timm(pretrained)
+    found.class_names = configs.timm_class_names(config, pretrained, name)
+    return found
+
+
+def _pairs(arguments):
+    """Lists as tuples, patches as pairs, and no pre-training windows where all are 0."""
+    found = {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
+    patch = found.get("patch_size")
+    if isinstance(patch, int):
+        found["patch_size"] = (patch, patch)
+    old = found.pop("pretrained_window_size", None)
+    if old is not None and any(old):  # transformers' default has four, whatever the stages
+        found["pretrained_window_size"] = old[: len(found.get("depths", old))]
+    return found
