@@ -1,25 +1,33 @@
-"""The same model at another image size."""
+"""The same model at another image size, or with other windows."""
 
 from keras import ops
 
 from keras_vit.layers import AddPositionEmbedding, resample_grid
+from keras_vit.layers.position_bias import resample_bias_table
+from keras_vit.models.swin import SwinTransformer
 from keras_vit.models.vit import VisionTransformer
 
+BIAS_TABLE = "/position_bias/table"
 
-def resize(model, image_size):
+
+def resize(model, image_size, window_size=None):
     """A new model for another image size with the weights of `model`.
 
     Learned position embeddings are resampled to the new grid in the model's own way
     (`position_resample`); those of class, distillation and register tokens, and every other weight,
     are copied as they are. For an equal size the new model computes the same.
 
+    A `SwinTransformer` keeps its windows unless `window_size` says otherwise, or maps of the new
+    size are smaller; where they change, its bias tables are resampled as its `convention` says.
+
     Args:
-        model: `VisionTransformer`.
+        model: `VisionTransformer` or `SwinTransformer`.
         image_size: int, (H, W), multiples of the patch size, or None for any size at call time
             (the embeddings then keep their grid and are resampled in every call).
+        window_size: int or a tuple, one a stage, of a `SwinTransformer`; by default as before.
 
     Returns:
-        `VisionTransformer`, not compiled; frozen layers stay frozen.
+        A model of the same class, not compiled; frozen layers stay frozen.
 
     Raises:
         ValueError: for a size that is no multiple of the patch, or a model whose weights are not
@@ -29,14 +37,23 @@ def resize(model, image_size):
         >>> keras_vit.resize(keras_vit.ViTBase(), image_size=384).count_params()
         86859496
     """
-    if not isinstance(model, VisionTransformer):
-        raise ValueError(f"resize expects a VisionTransformer. Received: {type(model).__name__}")
+    if not isinstance(model, (VisionTransformer, SwinTransformer)):
+        raise ValueError(
+            "resize expects a VisionTransformer or a SwinTransformer. "
+            f"Received: {type(model).__name__}"
+        )
     config = {**model.get_config(), "image_size": image_size}
+    if image_size is not None and config["preprocessor"] is not None:
+        config["preprocessor"]["config"]["image_size"] = image_size
+    if isinstance(model, SwinTransformer):
+        config["window_size"] = config["window_size"] if window_size is None else window_size
+    elif window_size is not None:
+        raise ValueError(
+            f"A {type(model).__name__} has no windows. Received: window_size={window_size}"
+        )
     old_positions = _position_layer(model)
-    if image_size is not None:
+    if image_size is not None and old_positions is not None:
         config["position_grid"] = None
-        if config["preprocessor"] is not None:
-            config["preprocessor"]["config"]["image_size"] = image_size
     elif old_positions is not None and old_positions.kind == "learned":
         config["position_grid"] = old_positions.grid_size
     resized = type(model).from_config(config)
@@ -53,6 +70,8 @@ def resize(model, image_size):
         value = weights[weight.path]
         if weight is getattr(positions, "grid", None):
             value = resample_grid(value, positions.grid_size, positions.resample)
+        elif weight.path.endswith(BIAS_TABLE):
+            value = resample_bias_table(value, weight.shape[:2], config["convention"])
         # A copy: JAX gives the arrays of a model away while it trains or predicts.
         weight.assign(ops.copy(value))
     return resized

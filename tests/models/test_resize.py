@@ -3,7 +3,8 @@ import pytest
 
 import keras_vit
 from keras_vit.layers import resample_grid
-from tests.helpers import images, randomize, tiny_vit, to_numpy
+from keras_vit.layers.position_bias import resample_bias_table
+from tests.helpers import images, randomize, tiny_swin, tiny_vit, to_numpy
 
 
 def test_equal_size_is_the_identity():
@@ -67,5 +68,34 @@ def test_bad_input_is_explained():
     model.get_layer("head").dense.enable_lora(2)
     with pytest.raises(ValueError, match="resize first, then call enable_lora"):
         keras_vit.resize(model, 32)
-    with pytest.raises(ValueError, match="expects a VisionTransformer. Received: str"):
+    with pytest.raises(ValueError, match="expects a VisionTransformer or a Swin.* Received: str"):
         keras_vit.resize("vit_base", 32)
+    with pytest.raises(ValueError, match="VisionTransformer has no windows.*window_size=7"):
+        keras_vit.resize(tiny_vit(), 32, window_size=7)
+
+
+@pytest.mark.parametrize("convention", ["authors", "timm"])
+def test_windows_and_their_bias_tables(convention):
+    pixels = images((32, 32))
+    model = tiny_swin(convention=convention)
+    randomize(model)
+    for same in (keras_vit.resize(model, 32), keras_vit.resize(model, None)):
+        np.testing.assert_allclose(to_numpy(same(pixels)), to_numpy(model(pixels)), atol=1e-6)
+    larger = keras_vit.resize(model, (56, 64), window_size=(6, 4))
+    for old, new in zip(model.weights, larger.weights, strict=True):
+        assert old.path == new.path
+        if "stage0" in old.path and old.path.endswith("table"):
+            expected = to_numpy(resample_bias_table(old, (11, 11), convention))
+            np.testing.assert_allclose(to_numpy(new), expected, atol=1e-6)
+        else:
+            np.testing.assert_array_equal(to_numpy(new), to_numpy(old))
+    assert larger.get_config()["window_size"] == (6, 4)
+    small = keras_vit.resize(model, (16, 24))  # maps 4 x 6, then 2 x 3
+    shapes = {
+        w.path: w.shape
+        for w in small.weights
+        if w.path.endswith("block00/attention/position_bias/table")
+    }
+    assert list(shapes.values()) == [(7, 7, 2), (3, 3, 4) if convention == "authors" else (3, 5, 4)]
+    assert to_numpy(small(images((16, 24)))).shape == (3, 4)
+    assert not any("table" in w.path for w in keras_vit.resize(tiny_swin(version=2), 48).weights)
