@@ -4,19 +4,16 @@ They live here and not beside the recipes so that whoever loads a trained `.kera
 """
 
 import math
-import re
 
 import keras
 from keras import ops
 
-from keras_vit.layers import TransformerBlock
+from keras_vit.models.base import BLOCKS
 
 # Weight decay pulls towards zero. That is meant for the matrices of linear maps only: at zero a
 # norm, a layer scale or a token is not simpler, it is dead.
-NO_DECAY = ("bias", "gamma", "beta", "probe")
-NO_DECAY_LAYERS = ("class_token", "registers", "position_embedding")
-# What comes before the first block, for the rates by layer.
-EMBEDDING_LAYERS = ("patch_embedding", "class_token", "registers", "position_embedding", "pre_norm")
+NO_DECAY = ("bias", "query_bias", "value_bias", "gamma", "beta", "probe", "logit_scale")
+NO_DECAY_LAYERS = ("class_token", "registers", "position_embedding", "position_bias")
 SHAPES = ("cosine", "linear", "rsqrt", "constant")
 
 
@@ -32,14 +29,16 @@ def layer_shares(model, layer_decay):
     The head and the last norm have 1, the last block `layer_decay`, the one before its square, and
     what embeds the patches least of all.
     """
-    depth = sum(isinstance(layer, TransformerBlock) for layer in model.layers)
-    shares = []
-    for variable in model.trainable_variables:
-        layer = variable.path.partition("/")[0]
-        block = re.fullmatch(r"block(\d+)", layer)
-        distance = depth - int(block[1]) if block else 0
-        shares.append(layer_decay ** (depth + 1 if layer in EMBEDDING_LAYERS else distance))
-    return shares
+    distances, blocks = {}, 0  # from the end; what stands between two blocks has the later's
+    for layer in reversed(model.layers):
+        blocks += isinstance(layer, BLOCKS)
+        distances[layer.name] = blocks
+    for layer in model.layers:
+        if isinstance(layer, BLOCKS):
+            break
+        distances[layer.name] = blocks + 1
+    names = [variable.path.partition("/")[0] for variable in model.trainable_variables]
+    return [layer_decay ** distances[name] for name in names]
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")

@@ -4,7 +4,8 @@ import pytest
 from keras import ops
 
 import keras_vit
-from keras_vit.optimizers import LayerwiseAdamW, WarmupSchedule, layer_shares
+from keras_vit.optimizers import LayerwiseAdamW, WarmupSchedule, decays, layer_shares
+from tests.helpers import tiny_swin
 from training.averages import EvaluateAverage, averaged
 from training.optimizers import NAMES, optimizer
 
@@ -83,6 +84,21 @@ def test_every_layer_has_its_rate():
     apply(constant(vit, learning_rate=1e-2, layer_decay=0.5), vit, 3.0)
     for path, value in values(vit).items():
         np.testing.assert_allclose(before[path] - value, 1e-2 * shares[path], rtol=1e-3)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_blocks_in_stages_have_theirs_and_biases_of_positions_do_not_decay(version):
+    swin = tiny_swin(version=version)
+    shares = dict(zip(values(swin), layer_shares(swin, 0.5), strict=True))
+    assert shares["head/dense/bias"] == shares["norm/gamma"] == 1
+    assert shares["stage1_block01/mlp/fc1/kernel"] == 0.5
+    assert shares["stage1_block00/mlp/fc1/kernel"] == 0.5**2
+    assert shares["stage1_merging/reduction/kernel"] == 0.5**2  # like the block after it
+    assert shares["stage0_block00/attention/qkv/kernel"] == 0.5**4
+    assert shares["patch_embedding/projection/kernel"] == shares["patch_norm/beta"] == 0.5**5
+    decaying = {path for path in shares if decays(path)}
+    assert all(path.endswith("/kernel") for path in decaying)
+    assert not any("position_bias" in path for path in decaying)
 
 
 def test_rates_by_layer_without_decay_are_adamw():
