@@ -16,6 +16,7 @@ from keras_vit.checkpoints.names import as_tuple
 from keras_vit.checkpoints.names import vit as tables
 from keras_vit.layers import sincos_grid
 from keras_vit.layers.validation import check_choice
+from keras_vit.models.swin import SwinTransformer
 from keras_vit.models.vit import VisionTransformer
 
 GRID = "position_embedding/grid"
@@ -25,7 +26,7 @@ def save_pretrained(model, folder, format="hf"):
     """Writes a model for another library, whole or not at all.
 
     Args:
-        model: `VisionTransformer`.
+        model: `VisionTransformer` or `SwinTransformer`.
         folder: path that does not exist yet.
         format: "hf" for `transformers.AutoModel...from_pretrained(folder)`, "timm" for
             `timm.create_model("local-dir:FOLDER", pretrained=True)`, or "keras" for
@@ -42,9 +43,16 @@ def save_pretrained(model, folder, format="hf"):
         >>> keras_vit.save_pretrained(model, "my_vit", format="hf")
     """
     check_choice(format, "format", ("hf", "timm", "keras"))
-    if not isinstance(model, VisionTransformer):
+    if isinstance(model, VisionTransformer):
+        writers = {"hf": _write_transformers, "timm": _write_timm}
+    elif isinstance(model, SwinTransformer):
+        from keras_vit.checkpoints import save_swin  # which needs what is here
+
+        writers = {"hf": save_swin.write_transformers, "timm": save_swin.write_timm}
+    else:
         raise ValueError(
-            f"save_pretrained expects a VisionTransformer. Received: {type(model).__name__}"
+            "save_pretrained expects a VisionTransformer or a SwinTransformer. "
+            f"Received: {type(model).__name__}"
         )
     folder = Path(folder)
     if folder.exists():
@@ -57,7 +65,7 @@ def save_pretrained(model, folder, format="hf"):
             if format == "keras":
                 model.save(written / "model.keras")
             else:
-                {"hf": _write_transformers, "timm": _write_timm}[format](model, written)
+                writers[format](model, written)
             shutil.move(written, folder)
     except OSError as error:
         raise ValueError(f"The folder cannot be written: {error}. Received: {folder}") from error
@@ -252,15 +260,20 @@ def _write_timm(model, folder):
         fields["label_names"] = list(config["class_names"])
     preprocessor = model.preprocessor
     if preprocessor is not None:
-        fields["pretrained_cfg"].update(
-            mean=list(preprocessor.mean),
-            std=list(preprocessor.std),
-            interpolation=preprocessor.interpolation,
-            crop_pct=preprocessor.crop_fraction,
-            crop_mode={"short_side": "center", "squash": "squash"}[preprocessor.resize],
-        )
+        fields["pretrained_cfg"].update(preprocessor_to_timm(preprocessor))
     _write_json(folder / "config.json", fields)
     write_safetensors(folder / "model.safetensors", _arrays(model, tables.TIMM), {"format": "pt"})
+
+
+def preprocessor_to_timm(preprocessor):
+    """A `Preprocessor` as fields of timm's `pretrained_cfg`."""
+    return {
+        "mean": list(preprocessor.mean),
+        "std": list(preprocessor.std),
+        "interpolation": preprocessor.interpolation,
+        "crop_pct": preprocessor.crop_fraction,
+        "crop_mode": {"short_side": "center", "squash": "squash"}[preprocessor.resize],
+    }
 
 
 def _processor(preprocessor):

@@ -165,3 +165,85 @@ def test_tensors_that_are_missing_or_too_many_are_named(tmp_path):
         keras_vit.from_pretrained(folder)
     with pytest.raises(ValueError, match="arguments of SwinTransformer.*Received: qk_norm"):
         keras_vit.from_pretrained(GOLDEN / "timm_swin", qk_norm=True)
+
+
+def tensors(folder):
+    reader = open_file(folder / "model.safetensors")
+    found = {name: reader.read(name) for name in reader.tensors}
+    reader.close()
+    return found
+
+
+FOLDERS = [case for case in CASES if not case.startswith("ms")]
+
+
+@pytest.mark.parametrize("case", FOLDERS)
+def test_what_is_written_is_the_library_s_own_file(case, tmp_path):
+    model = keras_vit.from_pretrained(GOLDEN / case)
+    folder = keras_vit.save_pretrained(model, tmp_path / "out", format=case.split("_")[0])
+    ours, theirs = tensors(folder), tensors(GOLDEN / case)
+    assert set(ours) == set(theirs)
+    for name, value in theirs.items():
+        assert ours[name].shape == value.shape, name
+        np.testing.assert_array_equal(ours[name], value, err_msg=name)
+    again = keras_vit.from_pretrained(folder)
+    pixels = images((32, 32))
+    np.testing.assert_array_equal(to_numpy(again(pixels)), to_numpy(model(pixels)))
+    ours, theirs = again.get_config(), model.get_config()
+    for key in set(ours) - {"name", "preprocessor"}:  # whose names are new
+        assert ours[key] == theirs[key], key
+    assert (again.preprocessor is None) == (model.preprocessor is None)
+
+
+def test_a_model_of_one_library_goes_to_the_other_where_both_compute_the_same(tmp_path):
+    model = keras_vit.from_pretrained(GOLDEN / "hf_swin")
+    folder = keras_vit.save_pretrained(model, tmp_path / "timm", format="timm")
+    again, pixels = keras_vit.from_pretrained(folder), images((32, 32))
+    assert again.get_config()["convention"] == "timm" and again.class_names == model.class_names
+    np.testing.assert_allclose(to_numpy(again(pixels)), to_numpy(model(pixels)), atol=1e-6)
+    padded = keras_vit.resize(model, (44, 60))
+    with pytest.raises(CheckpointError, match="convention='timm'. Received: convention='authors'"):
+        keras_vit.save_pretrained(padded, tmp_path / "padded", format="timm")
+    keras_vit.save_pretrained(padded, tmp_path / "padded", format="hf")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "format", "message"),
+    [
+        ({"image_size": None}, "hf", "keras_vit.resize the model first"),
+        ({"norm_epsilon": 1e-6}, "timm", "norm_epsilon=1e-05. Received: norm_epsilon=1e-06"),
+        ({"mlp": "gelu_tanh", "convention": "timm"}, "timm", "Received: mlp='gelu_tanh'"),
+        ({"window_size": (4, 2)}, "hf", "window_size='one for all stages'"),
+        ({"image_size": 16}, "hf", "maps as large as a window"),
+        ({"include_preprocessing": True}, "timm", "include_preprocessing=True"),
+    ],
+    ids=str,
+)
+def test_what_the_other_library_has_not_is_refused(arguments, format, message, tmp_path):
+    with pytest.raises(CheckpointError, match=message):
+        keras_vit.save_pretrained(tiny_swin(**arguments), tmp_path / "out", format)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("case", FOLDERS)
+def test_the_library_opens_it(case, tmp_path):
+    """Stages with windows of their own too, which timm takes as pairs."""
+    library = pytest.importorskip("timm" if case.startswith("timm") else "transformers")
+    import torch
+
+    model = keras_vit.from_pretrained(GOLDEN / case)
+    if case.startswith("timm"):
+        model = keras_vit.resize(model, 48, window_size=(3, 2))
+    folder = keras_vit.save_pretrained(model, tmp_path / "out", format=case.split("_")[0])
+    pixels = images(model.input.shape[1:3])
+    x = torch.tensor(pixels.transpose(0, 3, 1, 2))
+    with torch.no_grad():
+        if case.startswith("timm"):
+            found = library.create_model(f"local-dir:{folder}", pretrained=True).eval()(x)
+        else:
+            config = json.loads((folder / "config.json").read_text())
+            (name,) = config["architectures"]
+            found = getattr(library, name).from_pretrained(folder).eval()(x)
+            found = found.logits if "logits" in found else found.pooler_output
+    np.testing.assert_allclose(to_numpy(model(pixels)), found.numpy(), atol=1e-4)
