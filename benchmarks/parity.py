@@ -77,6 +77,11 @@ CASES = [
     Case("timm", "vit_giant_patch14_dinov2", (224, 280), {"num_classes": 0, "img_size": 224}),
     Case("timm", "vit_so150m2_patch16_reg1_gap_256", (256, 384)),
     Case("timm", "vit_little_patch16_reg4_gap_256", (256, 224), {"qk_norm": True}),
+    Case("timm", "swin_tiny_patch4_window7_224", (224, (256, 320))),
+    Case("timm", "swin_base_patch4_window12_384", (384, 224)),
+    Case("timm", "swin_s3_tiny_224", (224, 288)),  # windows of each stage's own
+    Case("timm", "swinv2_tiny_window8_256", (256, (320, 288))),
+    Case("timm", "swinv2_base_window12to16_192to256", (256, 192)),
     Case("transformers", "ViTForImageClassification B/16", (224, 384), LABELS),
     Case("transformers", "ViTForImageClassification L/16", (224, 256), {**LARGE, **LABELS}),
     Case("transformers", "ViTModel Ti/16", (224, (320, 192)), TINY),
@@ -87,6 +92,8 @@ CASES = [
     Case("transformers", "CLIPVisionModel B/16", (224, 336)),
     Case("transformers", "SiglipVisionModel B/16", (224, 384)),
     Case("transformers", "SiglipForImageClassification B/16", (224, 384), LABELS),
+    Case("transformers", "SwinForImageClassification T/4", (224, (288, 352)), LABELS),
+    Case("transformers", "Swinv2Model T/4", (256, (320, 288)), {"window_size": 8}),
 ]
 
 
@@ -138,18 +145,24 @@ def _transformers(case, folder):
     size = {"image_size": case.sizes[0], "patch_size": int(case.name.rpartition("/")[2])}
     model = _randomized(getattr(transformers, name)(config_class(**size, **case.arguments)))
     model.save_pretrained(folder)
-    resamples_by_itself = name.startswith("Dinov2")
 
     def run(images, other_size):
         arguments = {}
-        if other_size and not resamples_by_itself:
+        runner = model
+        if other_size and name.startswith("Swin"):
+            # Windows of version 2 follow the configuration; version 1 remembers, from call to call,
+            # that a smaller map was not shifted.
+            other = config_class(**{**size, "image_size": images.shape[2:]}, **case.arguments)
+            runner = type(model)(other).eval()
+            runner.load_state_dict(model.state_dict())
+        elif other_size and not name.startswith("Dinov2"):
             arguments["interpolate_pos_encoding"] = True
         if name == "ViTMAEModel":  # noise that ascends leaves the patches in their order
             import torch
 
             patches = (images.shape[2] // 16) * (images.shape[3] // 16)
             arguments["noise"] = torch.arange(float(patches))[None].repeat(len(images), 1)
-        outputs = model(images, **arguments)
+        outputs = runner(images, **arguments)
         if "logits" in outputs:
             return outputs.logits
         pooled = outputs.get("pooler_output")

@@ -120,20 +120,19 @@ def complete_arguments(inferred, description, overrides, name):
                 f"{key}={found[key]!r}, as the tensors have it. Received: {key}={value!r}"
             )
     found.update({k: v for k, v in said.items() if v is not None})
-    if "window_size" not in found:
-        asked = overrides.get("window_size")
-        if windows is None and asked is None:
+    if "window_size" not in found and windows is None:
+        if overrides.get("window_size") is None:
             raise CheckpointError(
                 f"{name} does not say how large its windows are: pass window_size=. Received: "
                 f"{len(found['depths'])} stages of version {found['version']}"
             )
-        found["window_size"] = asked if windows is None else max(windows)
+        found["window_size"] = overrides["window_size"]
     if "image_size" not in found:
         found["image_size"] = overrides.get("image_size") or _usual_size(found, windows)
-        if windows is not None and stage_windows({"convention": "authors", **found}) != [
-            (side, side) for side in windows
-        ]:
-            found["window_size"] = windows
+    if "window_size" not in found:  # one for all where the smaller ones are those that shrank
+        one = {"convention": "authors", **found, "window_size": max(windows)}
+        shrunk = [(side, side) for side in windows] == stage_windows(one)
+        found["window_size"] = max(windows) if shrunk else windows
     if description is not None:
         _preprocessing(found, description)
     return {"convention": "authors", **found}
@@ -141,7 +140,8 @@ def complete_arguments(inferred, description, overrides, name):
 
 def _usual_size(found, windows):
     """The image whose last map is one window, as it is in all published models."""
-    last = windows[-1] if windows else found["window_size"]
+    last = windows or found["window_size"]
+    last = last if isinstance(last, int) else last[-1]
     scale = 2 ** (len(found["depths"]) - 1)
     return tuple(last * scale * patch for patch in found["patch_size"])
 

@@ -88,6 +88,21 @@ def test_timm_s_names_tell_windows(architecture, window, pretrained, pixels):
     assert found["image_size"] == (pixels, pixels)
 
 
+def test_windows_of_each_stage_s_own_are_those_of_the_tables(tmp_path):
+    """As in timm's swin_s3_*, whose names and configurations are silent on them."""
+    model = tiny_swin(window_size=(2, 4), convention="timm")
+    randomize(model)
+    folder = keras_vit.save_pretrained(model, tmp_path / "x", format="timm")
+    config = json.loads((folder / "config.json").read_text())
+    del config["model_args"]["window_size"]
+    config["architecture"] = "swin_s3_tiny_224"
+    (folder / "config.json").write_text(json.dumps(config))
+    again = keras_vit.from_pretrained(folder)
+    assert again.get_config()["window_size"] == (2, 4) and not again.load_report.resampled
+    pixels = images((32, 32))
+    np.testing.assert_array_equal(to_numpy(again(pixels)), to_numpy(model(pixels)))
+
+
 def test_a_new_head_and_another_size_in_one_call():
     model = keras_vit.from_pretrained(GOLDEN / "timm_swin", num_classes=3, image_size=(24, 40))
     assert set(model.load_report.fresh) == {"head/dense/kernel", "head/dense/bias"}
