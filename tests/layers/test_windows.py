@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 from keras_vit import layers
+from keras_vit.layers.attention import apply_scores, attention_scores, fused_attention
 from keras_vit.layers.position_bias import log_offsets, resample_bias_table
 from keras_vit.layers.windows import (
     merge_windows,
@@ -197,3 +198,19 @@ def test_unknown_sizes_in_one_graph(rng):
         x = rng.normal(size=(2, *size, 8)).astype("float32")
         expected = to_numpy(merging(layer(x)))
         np.testing.assert_allclose(model.predict(x, verbose=0), expected, atol=1e-5)
+
+
+def test_the_fused_kernels_add_the_bias(rng, monkeypatch):
+    """Keras's kernel too, which JAX takes on an accelerator."""
+    q, k, v = (ops.convert_to_tensor(rng.normal(size=(6, 9, 2, 4)), "float32") for _ in range(3))
+    for groups in (1, 3):
+        bias = ops.convert_to_tensor(rng.normal(size=(groups, 2, 9, 9)), "float32")
+        for scale in (None, 2.0):
+            expected = apply_scores(attention_scores(q, k, bias, scale), v)
+            found = fused_attention(q, k, v, bias, scale)
+            np.testing.assert_allclose(to_numpy(found), to_numpy(expected), atol=1e-5)
+            if keras.backend.backend() == "jax":
+                monkeypatch.setattr("jax.default_backend", lambda: "gpu")
+                found = fused_attention(q, k, v, bias, scale)
+                monkeypatch.undo()
+                np.testing.assert_allclose(to_numpy(found), to_numpy(expected), atol=1e-5)
