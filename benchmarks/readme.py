@@ -27,12 +27,24 @@ CONFIGURATIONS = [
     ("ViTGiant", {}),
     ("ViTGigantic", {}),
 ]
+# What Liu et al. 2021, tables 1 and 7, give.
+SWIN_PUBLISHED = {"SwinTiny": "28M", "SwinSmall": "50M", "SwinBase": "88M", "SwinLarge": "197M"}
+SWIN_CONFIGURATIONS = [
+    ("SwinTiny", {}),
+    ("SwinSmall", {}),
+    ("SwinBase", {}),
+    ("SwinBase", {"window_size": 12, "image_size": 384}),
+    ("SwinLarge", {}),
+    ("SwinV2Tiny", {}),
+    ("SwinV2Small", {}),
+    ("SwinV2Base", {}),
+]
 STEPS = {"forward": "forward", "train": "training step"}
 
 
 def main():
     for path, renders in {
-        README: {"variants": variants, **TIMED},
+        README: {"variants": variants, "swin_variants": swin_variants, **TIMED},
         ROOT / "docs" / "distributed.md": {"scaling": scaling},
     }.items():
         text = path.read_text(encoding="utf-8")
@@ -127,6 +139,29 @@ def learning(rows):
         )
     header = ("", "test accuracy of the seeds, %", "mean, %", "steps", "CPU minutes a run")
     return table(header, lines)
+
+
+def swin_variants():
+    """The same of the Swin Transformers."""
+    import keras_vit
+
+    rows = []
+    for name, arguments in SWIN_CONFIGURATIONS:
+        model = getattr(keras_vit, name)(**arguments)
+        config, cost = model.get_config(), keras_vit.complexity(model)
+        rows.append(
+            (
+                f"`{name}({', '.join(f'{k}={v}' for k, v in arguments.items())})`",
+                f"{config['width']} / {'-'.join(map(str, config['depths']))}",
+                f"{cost.image_size[0]} / {config['window_size']}",
+                f"{cost.parameters:,}",
+                "" if arguments else SWIN_PUBLISHED.get(name, ""),
+                f"{cost.macs / 1e9:,.2f}",
+                f"{cost.activation_bytes / 2**20:,.0f}",
+            )
+        )
+    header = ("model", "width / depths", "image / window", "parameters", "published")
+    return table((*header, "GMACs", "activations, MiB an image"), rows)
 
 
 def vit_speed(rows):
