@@ -18,8 +18,8 @@ from training.folder import RunFolder
 
 ROOT = Path(__file__).parents[2]
 PLAN = [
-    *("--set", "train.epochs=20"),
-    *("--set", "train.checkpoint_steps=2"),
+    *("--set", "train.epochs=12"),
+    *("--set", "train.checkpoint_steps=3"),
     *("--set", "optimizer.ema=0.9"),
 ]
 

@@ -164,7 +164,7 @@ def test_weights_that_are_no_numbers_are_not_kept(small):
     kernel.assign(kernel * np.nan)
     callback = Checkpoint(job.folder.checkpoint, job.folder.best)
     callback.set_model(job.model)
-    with pytest.raises(Diverged, match="holds the epoch before.*head/dense/kernel at the end of e"):
+    with pytest.raises(Diverged, match="keeps 1 epoch. .*head/dense/kernel in epoch"):
         callback.on_epoch_end(1, {"val_accuracy": 0.9})
     assert job.folder.checkpoint.read_bytes() == before
 
@@ -173,7 +173,7 @@ def test_only_the_epochs_may_change(small):
     job = run.prepare(small, ["train.epochs=1", "optimizer.warmup_steps=0"], "run")
     run.fit(job)
     job.folder.write_result({"test_accuracy": 0.5})
-    with pytest.raises(ValueError, match=r"only train\.epochs may change.*train\.seed=3"):
+    with pytest.raises(ValueError, match=r"only train\.epochs, .* may change.*train\.seed=3"):
         run.prepare(small, ["train.epochs=3", "train.seed=3"], "run", resume=True)
     same = ["train.epochs=1", "train.seed=0", "optimizer.warmup_steps=0"]
     assert run.prepare(small, same, "run", resume=True).finished  # the same command again
