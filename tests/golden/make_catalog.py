@@ -3,8 +3,8 @@
     pip install timm && python tests/golden/make_catalog.py results-imagenet.csv
 
 The argument is the file of that name in `results/` of github.com/huggingface/pytorch-image-models:
-accuracies as timm measured them. A checkpoint whose architecture is no plain Vision Transformer
-here, or that states no licence, is left out.
+accuracies as timm measured them. A checkpoint whose architecture is neither a plain Vision
+Transformer nor a Swin Transformer here, or that states no licence, is left out.
 """
 
 import csv
@@ -19,7 +19,10 @@ from timm.data import ImageNetInfo
 from timm.models import get_pretrained_cfg
 
 import keras_vit
+from keras_vit.checkpoints import swin as swin_checkpoints
 from keras_vit.checkpoints.configs import TIMM_KINDS
+from keras_vit.checkpoints.files import CheckpointError
+from keras_vit.models import swin
 from keras_vit.models.vit import VARIANTS
 
 HERE = Path(keras_vit.__file__).parent / "checkpoints"
@@ -30,7 +33,15 @@ HEADER = f"""\
 """
 
 
+SWIN = {"SwinTransformer": 1, "SwinTransformerV2": 2}  # timm's class: version
+
+
 def kind(architecture):
+    if architecture.startswith("swin"):
+        try:
+            return swin_checkpoints.describe({"architecture": architecture}).arguments
+        except CheckpointError:
+            return None
     for pattern, found in TIMM_KINDS:
         if re.fullmatch(pattern, architecture):
             return found
@@ -38,6 +49,13 @@ def kind(architecture):
 
 
 def variant(model):
+    if type(model).__name__ in SWIN:
+        depths = tuple(len(stage.blocks) for stage in model.layers)
+        sizes = (SWIN[type(model).__name__], model.embed_dim, depths)
+        for name, row in swin.VARIANTS.items():
+            if (row.get("version", 1), row["width"], row["depths"]) == sizes:
+                return name
+        return "SwinTransformer"
     mlp = model.blocks[0].mlp.fc2.in_features
     sizes = (model.embed_dim, len(model.blocks), mlp)
     for name, row in VARIANTS.items():
@@ -54,11 +72,13 @@ def entry(name, accuracy):
         return None
     with torch.device("meta"):
         model = timm.create_model(config.architecture, num_classes=config.num_classes)
-    if type(model).__name__ != "VisionTransformer" or type(model.patch_embed).__name__ != (
-        "PatchEmbed"
-    ):
+    if type(model).__name__ not in ("VisionTransformer", *SWIN):
         return None
-    if type(model.norm).__name__ == type(model.fc_norm).__name__ == "Identity":
+    if type(model.patch_embed).__name__ != "PatchEmbed":
+        return None
+    if type(model).__name__ not in SWIN and (
+        type(model.norm).__name__ == type(model.fc_norm).__name__ == "Identity"
+    ):
         return None
     found = {
         "variant": variant(model),
@@ -85,7 +105,7 @@ def main(results):
         accuracies = {row["model"]: float(row["top1"]) for row in csv.DictReader(file)}
     lines = [HEADER]
     for name in timm.list_pretrained():
-        if not re.match(r"(vit|deit|deit3|flexivit)_", name):
+        if not re.match(r"(vit|deit|deit3|flexivit|swin|swinv2)_", name):
             continue
         found = entry(name, accuracies.get(name))
         if found is None:
