@@ -54,7 +54,6 @@ CASES = [
     (layers.TokensToGrid, {"patch_size": 4, "num_prefix_tokens": 1}, [TOKENS, IMAGES]),
     (layers.AttentionPooling, {"num_heads": 4, "mlp_dim": 24}, [TOKENS]),
     (layers.ClassificationHead, {"num_classes": 5}, [FEATURES]),
-    (layers.WindowAttention, {"num_heads": 4, "window_size": (2, 3)}, [WINDOWS]),
     (
         layers.WindowAttention,
         {"num_heads": 4, "window_size": (2, 3), "version": 2, "pretrained_window_size": 2},

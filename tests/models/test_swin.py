@@ -97,10 +97,11 @@ def test_the_pyramid_and_named_features():
         "stage0": (3, 11, 9, 8),
         "stage1": (3, 6, 5, 16),
     }
-    grids = model.features(pixels, ["patch_norm", "stage0_block01", "norm"], grid=True)
+    grids = model.feature_model(["patch_norm", "stage0_block01", "norm"], grid=True).output
     assert [x.shape[1:] for x in grids.values()] == [(11, 9, 8), (11, 9, 8), (6, 5, 16)]
-    np.testing.assert_array_equal(to_numpy(grids["stage0_block01"]), to_numpy(pyramid["stage0"]))
-    assert list(model.features(pixels)) == [
+    (found,) = model.features(pixels, ["stage0_block01"], grid=True).values()
+    np.testing.assert_array_equal(to_numpy(found), to_numpy(pyramid["stage0"]))
+    assert list(model.feature_model().output) == [
         f"stage{s}_block{i:02d}" for s in range(2) for i in range(2)
     ]
     symbolic = tiny_swin(image_size=None).pyramid_model()
