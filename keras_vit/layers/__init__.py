@@ -1,12 +1,16 @@
 """What models are built of. One idea a file; nothing here knows a model."""
 
 from keras_vit.layers.attention import Attention
+from keras_vit.layers.convolutional_mlp import ConvolutionalMLP
 from keras_vit.layers.heads import AttentionPooling, ClassificationHead, TokenPooling
 from keras_vit.layers.mlp import MLP
+from keras_vit.layers.overlapping_patch_embedding import OverlappingPatchEmbedding
 from keras_vit.layers.patch_embedding import PatchEmbedding
 from keras_vit.layers.patch_merging import PatchMerging
 from keras_vit.layers.position_embedding import AddPositionEmbedding, resample_grid, sincos_grid
+from keras_vit.layers.pyramid_block import PyramidBlock
 from keras_vit.layers.regularization import DropPath, LayerScale
+from keras_vit.layers.spatial_reduction_attention import SpatialReductionAttention
 from keras_vit.layers.swin_block import SwinBlock
 from keras_vit.layers.tokens import ClassToken, TokensToGrid
 from keras_vit.layers.transformer_block import TransformerBlock
@@ -19,11 +23,15 @@ __all__ = [
     "AttentionPooling",
     "ClassToken",
     "ClassificationHead",
+    "ConvolutionalMLP",
     "DropPath",
     "LayerScale",
+    "OverlappingPatchEmbedding",
     "PatchEmbedding",
     "PatchMerging",
     "SwinBlock",
+    "PyramidBlock",
+    "SpatialReductionAttention",
     "TokenPooling",
     "TokensToGrid",
     "TransformerBlock",

@@ -11,7 +11,7 @@ from keras_vit.layers.cost import Cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.validation import as_pair, check_choice, check_count, check_tokens
 
-RESAMPLING_MODES = ("timm", "hf", "flax")
+RESAMPLING_MODES = ("timm", "hf", "flax", "bilinear")
 
 
 def resample_grid(grid, size, mode="timm"):
@@ -29,6 +29,8 @@ def resample_grid(grid, size, mode="timm"):
             mode="bicubic", align_corners=False)`, as transformers does.
             "flax": linear with aligned corners, `scipy.ndimage.zoom(order=1)`, as Google's
             vision_transformer and big_vision do.
+            "bilinear": linear between the cells' middles (borders repeated), PyTorch's
+            `interpolate(mode="bilinear", align_corners=False)`, as PVT does.
 
     Returns:
         float32 tensor (h', w', D); for an equal size the grid itself.
@@ -41,7 +43,7 @@ def resample_grid(grid, size, mode="timm"):
         (24, 24, 768)
 
     Sources: timm `layers/pos_embed.py`; transformers `ViTEmbeddings.interpolate_pos_encoding`;
-    big_vision `models/vit.py`, `resample_posemb`.
+    big_vision `models/vit.py`, `resample_posemb`; PVT `classification/pvt.py`.
     """
     check_choice(mode, "mode", RESAMPLING_MODES)
     if len(grid.shape) != 3:
@@ -70,6 +72,9 @@ def _resampling_matrix(old, new, mode):
         return xp.maximum(1.0 - xp.abs(source - centre), 0.0)
 
     centre = (index + 0.5) * (old / length) - 0.5  # where a new cell's middle lies in the old grid
+    if mode == "bilinear":
+        centre = xp.clip(centre, 0, old - 1)
+        return xp.maximum(1.0 - xp.abs(source - centre), 0.0)
     if mode == "timm":
         stretch = xp.maximum(old / length, 1.0)  # a wider kernel when shrinking: antialiasing
         weights = _cubic_kernel(xp, (source - centre) / stretch, a=-0.5)
@@ -135,7 +140,7 @@ class AddPositionEmbedding(keras.layers.Layer):
         num_prefix_tokens: int, P, how many tokens in front of the sequence are no patches.
         prefix_positions: whether the prefix tokens have learned positions too (the class token
             of ViT has, that of DeiT III has not). Fixed positions have none for them.
-        resample: "timm", "hf" or "flax": how the grid is resampled (`resample_grid`).
+        resample: "timm", "hf", "flax" or "bilinear": how the grid is resampled (`resample_grid`).
 
     Call arguments:
         tokens: float tensor (B, P + N, D).

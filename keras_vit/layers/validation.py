@@ -68,3 +68,13 @@ def check_images(shape, patch_size, layer):
                 "Image height and width must be multiples of patch_size; resize, crop or pad the "
                 f"images. Received: image size={tuple(shape[1:3])}, patch_size={patch_size}"
             )
+
+
+def check_grid(shape, least, layer):
+    """Raises unless `shape` is that of a feature map, (B, h, w, D), with sides >= `least`."""
+    check_map(shape, layer)
+    if any(isinstance(side, int) and side < least for side in shape[1:3]):
+        raise ValueError(
+            f"{layer} needs a feature map of at least {least} x {least}: use larger images. "
+            f"Received: shape={tuple(shape)}"
+        )

@@ -14,6 +14,7 @@ IMAGES = np.random.default_rng(1).normal(size=(2, 12, 8, 3)).astype("float32")  
 FEATURES = TOKENS[:, 0]
 MAP = np.random.default_rng(2).normal(size=(2, 7, 5, 16)).astype("float32")  # h x w x D
 WINDOWS = MAP[:, :2, :3].reshape(2, 6, 16)  # of 2 x 3 places
+GRID = np.random.default_rng(2).normal(size=(2, 6, 5, 16)).astype("float32")  # not whole in 3s, 2s
 
 CASES = [
     (layers.PatchEmbedding, {"width": 16, "patch_size": 4}, [IMAGES]),
@@ -49,6 +50,23 @@ CASES = [
         [TOKENS],
     ),
     (layers.TransformerBlock, {"num_heads": 4, "mlp_dim": 24, "remat": True}, [TOKENS]),
+    (layers.OverlappingPatchEmbedding, {"width": 8, "patch_size": 7, "stride": 4}, [IMAGES]),
+    (layers.OverlappingPatchEmbedding, {"width": 8, "patch_size": 3, "stride": 2}, [GRID]),
+    (layers.SpatialReductionAttention, {"num_heads": 4}, [GRID]),
+    (layers.SpatialReductionAttention, {"num_heads": 2, "reduction": 3}, [GRID]),
+    (
+        layers.SpatialReductionAttention,
+        {"num_heads": 2, "pool_size": 4, "qkv_bias": False, "norm_epsilon": 1e-6},
+        [GRID],
+    ),
+    (layers.ConvolutionalMLP, {"hidden_dim": 24}, [GRID]),
+    (layers.ConvolutionalMLP, {"hidden_dim": 24, "relu": True}, [GRID]),
+    (layers.PyramidBlock, {"num_heads": 2, "mlp_dim": 24, "reduction": 2}, [GRID]),
+    (
+        layers.PyramidBlock,
+        {"num_heads": 2, "mlp_dim": 24, "pool_size": 3, "convolutional": True, "remat": True},
+        [GRID],
+    ),
     (layers.TokenPooling, {"mode": "token"}, [TOKENS]),
     (layers.TokenPooling, {"mode": "gap", "num_prefix_tokens": 1}, [TOKENS]),
     (layers.TokensToGrid, {"patch_size": 4, "num_prefix_tokens": 1}, [TOKENS, IMAGES]),
@@ -110,6 +128,19 @@ def test_documented(layer_class):
             "'gelu', 'gelu_tanh', 'quick_gelu', 'swiglu'.*'relu'",
         ),
         (lambda: layers.MLP(8)(FEATURES), "MLP expects tokens .*Received"),
+        (lambda: layers.ConvolutionalMLP(8)(TOKENS), "a feature map of shape.*Received: shape="),
+        (lambda: layers.OverlappingPatchEmbedding(8, 4), "patch_size must be odd. Received.*4"),
+        (lambda: layers.OverlappingPatchEmbedding(8, 3, 0), "stride must be an integer >= 1"),
+        (lambda: layers.SpatialReductionAttention(3)(GRID), "multiple of num_heads.*Received"),
+        (
+            lambda: layers.SpatialReductionAttention(2, reduction=6)(GRID),
+            "at least 6 x 6: use larger images. Received: shape=\\(2, 6, 5, 16\\)",
+        ),
+        (
+            lambda: layers.SpatialReductionAttention(2, reduction=2, pool_size=7),
+            "Expected: reduction=1. Received: reduction=2, pool_size=7",
+        ),
+        (lambda: layers.PyramidBlock(2, 8, 6)(GRID), "at least 6 x 6"),
         (lambda: layers.DropPath(-0.5), "rate must be a number in \\[0, 1\\).*-0.5"),
         (lambda: layers.LayerScale("small"), "initial_value must be a number.*'small'"),
         (lambda: layers.TokenPooling("max"), "'token', 'gap'.*Received: mode='max'"),

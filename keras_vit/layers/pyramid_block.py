@@ -1,0 +1,156 @@
+"""The transformer block of pyramids: it works on a feature map and attends to a smaller one.
+
+Letters: B batch, h x w grid, N = h*w queries, M keys, D width.
+"""
+
+import keras
+from keras import ops
+
+from keras_vit.layers.convolutional_mlp import ConvolutionalMLP
+from keras_vit.layers.cost import Cost
+from keras_vit.layers.mlp import MLP
+from keras_vit.layers.regularization import DropPath
+from keras_vit.layers.remat import rematerialize
+from keras_vit.layers.spatial_reduction_attention import SpatialReductionAttention
+from keras_vit.layers.validation import check_grid
+
+
+@keras.saving.register_keras_serializable(package="keras_vit")
+class PyramidBlock(keras.layers.Layer):
+    """x + attention(norm(x)), then x + mlp(norm(x)), with spatial-reduction attention.
+
+    Args:
+        num_heads: int, attention heads; the width of the map must be a multiple of it.
+        mlp_dim: int, hidden width of the MLP.
+        reduction: int, side of the patches that become one key and value
+            (`SpatialReductionAttention`).
+        pool_size: int, the side that keys and values are averaged to, or None.
+        convolutional: whether the MLP has a depthwise convolution (`ConvolutionalMLP`; with
+            `pool_size` it has a ReLU too).
+        qkv_bias: whether the projections to queries, keys and values have biases.
+        dropout_rate: float in [0, 1), dropout after the attention's projection and in the MLP.
+        attention_dropout_rate: float in [0, 1), dropout on the attention scores.
+        drop_path_rate: float in [0, 1), probability that a sample skips a residual branch.
+        norm_epsilon: float, epsilon of the normalisations before attention and MLP.
+        reduction_norm_epsilon: float, epsilon of the normalisation after the reduction.
+        remat: whether training recomputes the block in the backward pass instead of keeping its
+            intermediate results (gradient checkpointing).
+
+    Call arguments:
+        grid: float tensor (B, h, w, D).
+        training: whether dropout and drop path are on, and `remat` in effect.
+
+    Returns:
+        Feature map (B, h, w, D).
+
+    Raises:
+        ValueError: for a rate outside [0, 1), a width that is no multiple of the heads, another
+            rank, a map smaller than `reduction`.
+
+    Example:
+        >>> PyramidBlock(1, mlp_dim=512, reduction=8)(np.zeros((1, 56, 56, 64))).shape
+        (1, 56, 56, 64)
+
+    Sources: Wang et al. 2021 (arXiv:2102.12122), figure 3; Wang et al. 2022 (arXiv:2106.13797),
+    figure 1.
+    """
+
+    def __init__(
+        self,
+        num_heads,
+        mlp_dim,
+        reduction=1,
+        pool_size=None,
+        convolutional=False,
+        qkv_bias=True,
+        dropout_rate=0.0,
+        attention_dropout_rate=0.0,
+        drop_path_rate=0.0,
+        norm_epsilon=1e-6,
+        reduction_norm_epsilon=1e-5,
+        remat=False,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self._arguments = {
+            "num_heads": num_heads,
+            "mlp_dim": mlp_dim,
+            "reduction": reduction,
+            "pool_size": pool_size,
+            "convolutional": convolutional,
+            "qkv_bias": qkv_bias,
+            "dropout_rate": dropout_rate,
+            "attention_dropout_rate": attention_dropout_rate,
+            "drop_path_rate": drop_path_rate,
+            "norm_epsilon": norm_epsilon,
+            "reduction_norm_epsilon": reduction_norm_epsilon,
+            "remat": remat,
+        }
+        self.remat = remat
+        self.convolutional = convolutional
+        layer = {"dtype": self.dtype_policy}
+        norm = {"epsilon": norm_epsilon, **layer}
+
+        self.norm1 = keras.layers.LayerNormalization(name="norm1", **norm)
+        self.attention = SpatialReductionAttention(
+            num_heads,
+            reduction,
+            pool_size,
+            qkv_bias=qkv_bias,
+            attention_dropout_rate=attention_dropout_rate,
+            dropout_rate=dropout_rate,
+            norm_epsilon=reduction_norm_epsilon,
+            name="attention",
+            **layer,
+        )
+        self.norm2 = keras.layers.LayerNormalization(name="norm2", **norm)
+        mlp = {"dropout_rate": dropout_rate, "name": "mlp", **layer}
+        if convolutional:
+            self.mlp = ConvolutionalMLP(mlp_dim, relu=pool_size is not None, **mlp)
+        else:
+            self.mlp = MLP(mlp_dim, **mlp)
+        self.drop_path1 = DropPath(drop_path_rate, name="drop_path1", **layer)
+        self.drop_path2 = DropPath(drop_path_rate, name="drop_path2", **layer)
+
+    def build(self, grid_shape):
+        check_grid(grid_shape, self.attention.reduction, "PyramidBlock")
+        for layer in (self.norm1, self.attention, self.norm2):
+            layer.build(grid_shape)
+        self.mlp.build(grid_shape if self.convolutional else (None, None, grid_shape[-1]))
+
+    def call(self, grid, training=None):
+        check_grid(grid.shape, self.attention.reduction, "PyramidBlock")
+        if self.remat and training:
+            return rematerialize(self, lambda x: self._forward(x, training), grid)
+        return self._forward(grid, training)
+
+    def _forward(self, x, training):
+        _, h, w, width = ops.shape(x)
+        y = self.attention(self.norm1(x), training=training)  # (B, h, w, D)
+        x = x + self.drop_path1(y, training=training)
+
+        y = self.norm2(x)
+        if self.convolutional:
+            y = self.mlp(y, training=training)  # (B, h, w, D)
+        else:
+            y = self.mlp(ops.reshape(y, (-1, h * w, width)), training=training)  # (B, N, D)
+            y = ops.reshape(y, (-1, h, w, width))
+        return x + self.drop_path2(y, training=training)
+
+    def attention_scores(self, grid):
+        """The scores that this block gives its input (B, h, w, D): float32 (B, heads, N, M)."""
+        _, scores = self.attention(self.norm1(grid), return_attention_scores=True)
+        return scores
+
+    def compute_output_shape(self, grid_shape):
+        return grid_shape
+
+    def cost(self, grid_shape):
+        batch, h, w, width = grid_shape
+        norms_and_sums = Cost(activations=4 * h * w * width)
+        mlp = self.mlp.cost(grid_shape if self.convolutional else (batch, h * w, width))
+        total = self.attention.cost(grid_shape) + mlp + norms_and_sums
+        return total._replace(activations=h * w * width) if self.remat else total
+
+    def get_config(self):
+        return {**super().get_config(), **self._arguments}

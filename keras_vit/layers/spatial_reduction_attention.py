@@ -1,0 +1,214 @@
+"""Self-attention whose keys and values come from a smaller feature map than its queries.
+
+Letters: B batch, h x w grid, N = h*w queries, M keys, D width, H heads, K = D / H, R reduction.
+"""
+
+import keras
+from keras import ops
+
+from keras_vit.layers.attention import (
+    apply_scores,
+    attention_scores,
+    fused_attention,
+    head_width,
+)
+from keras_vit.layers.cost import Cost, dense_cost
+from keras_vit.layers.initializers import Initial
+from keras_vit.layers.validation import check_count, check_grid, check_rate
+
+
+def adaptive_average(grid, size):
+    """Averages a feature map (B, h, w, D) to (B, size, size, D), whatever h and w are.
+
+    Cell i of a side is the mean of the cells from floor(i h / size) up to ceil((i + 1) h / size),
+    so neighbours share cells where `size` does not divide h: PyTorch's `AdaptiveAvgPool2d`. Each
+    side is one explicit matrix, the same on every backend.
+    """
+    _, h, w, _ = ops.shape(grid)
+    rows = ops.cast(_averaging_matrix(h, size), grid.dtype)  # (size, h)
+    columns = ops.cast(_averaging_matrix(w, size), grid.dtype)  # (size, w)
+    return ops.einsum("ih,jw,bhwd->bijd", rows, columns, grid)
+
+
+def _averaging_matrix(old, new):
+    """The matrix (new, old) that averages one side; `old` is an int or a scalar tensor."""
+    i = ops.expand_dims(ops.arange(new, dtype="int32"), 1)  # (new, 1)
+    source = ops.arange(old, dtype="int32")  # (old,)
+    first = (i * old) // new
+    last = ((i + 1) * old + new - 1) // new  # the first cell beyond
+    inside = ops.cast(ops.logical_and(source >= first, source < last), "float32")
+    return inside / ops.sum(inside, axis=1, keepdims=True)
+
+
+@keras.saving.register_keras_serializable(package="keras_vit")
+class SpatialReductionAttention(keras.layers.Layer):
+    """Multi-head self-attention on a feature map, with fewer keys and values than queries.
+
+    Keys and values are projected from R x R patches of the map, each made one by a linear layer and
+    a normalisation, or from the map averaged to a fixed size ("linear" attention: the work then
+    grows with N and not with its square).
+
+    Args:
+        num_heads: int, H; the width of the map must be a multiple of it.
+        reduction: int, R; 1 gives plain attention. Rows and columns beyond the last whole patch are
+            left out, as a strided convolution leaves them out.
+        pool_size: int, the side that keys and values are averaged to, or None; with it `reduction`
+            must be 1.
+        qkv_bias: whether the projections to queries, keys and values have biases.
+        attention_dropout_rate: float in [0, 1), dropout on the scores.
+        dropout_rate: float in [0, 1), dropout after the output projection.
+        norm_epsilon: float, epsilon of the normalisation after the reduction.
+
+    Call arguments:
+        grid: float tensor (B, h, w, D).
+        training: whether dropout is on.
+        return_attention_scores: if True, the scores are computed explicitly and returned too, as
+            they were before dropout; otherwise the backend's fused kernel runs.
+
+    Returns:
+        Feature map (B, h, w, D), or (map, float32 scores (B, H, h*w, M)) whose rows sum to one,
+        where M is (h // R) * (w // R), or the square of `pool_size`.
+
+    Raises:
+        ValueError: for an input of another rank, a width that is no multiple of the heads, a map
+            smaller than a patch, or both ways of reduction at once.
+
+    Example:
+        >>> SpatialReductionAttention(2, reduction=4)(np.zeros((1, 28, 28, 128))).shape
+        (1, 28, 28, 128)
+
+    Sources: Wang et al. 2021 (arXiv:2102.12122), section 3.3; Wang et al. 2022 (arXiv:2106.13797),
+    section 3.2, for `pool_size`.
+    """
+
+    def __init__(
+        self,
+        num_heads,
+        reduction=1,
+        pool_size=None,
+        qkv_bias=True,
+        attention_dropout_rate=0.0,
+        dropout_rate=0.0,
+        norm_epsilon=1e-5,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        check_count(num_heads, "num_heads")
+        check_count(reduction, "reduction")
+        check_rate(attention_dropout_rate, "attention_dropout_rate")
+        check_rate(dropout_rate, "dropout_rate")
+        if pool_size is not None:
+            check_count(pool_size, "pool_size")
+            if reduction != 1:
+                raise ValueError(
+                    "pool_size averages keys and values to one size, which leaves nothing to "
+                    f"reduce. Expected: reduction=1. Received: reduction={reduction}, "
+                    f"pool_size={pool_size}"
+                )
+        self.num_heads = num_heads
+        self.reduction = reduction
+        self.pool_size = pool_size
+        self.qkv_bias = qkv_bias
+        self.attention_dropout_rate = attention_dropout_rate
+        self.dropout_rate = dropout_rate
+        self.norm_epsilon = norm_epsilon
+        self.reduces = reduction > 1 or pool_size is not None
+
+    def build(self, grid_shape):
+        check_grid(grid_shape, self.reduction, "SpatialReductionAttention")
+        width = grid_shape[-1]
+        self.head_dim = head_width(width, self.num_heads)
+        layer = {"dtype": self.dtype_policy}
+        glorot = {"kernel_initializer": Initial("glorot_uniform"), **layer}
+        self.query = keras.layers.Dense(width, use_bias=self.qkv_bias, name="query", **glorot)
+        self.key_value = keras.layers.Dense(
+            2 * width,
+            use_bias=self.qkv_bias,
+            kernel_initializer=Initial("lecun_uniform"),  # Glorot's for each (D, D) part
+            name="key_value",
+            **layer,
+        )
+        self.proj = keras.layers.Dense(width, name="proj", **glorot)
+        for dense in (self.query, self.key_value, self.proj):
+            dense.build((None, None, width))
+        if self.reduces:
+            self.reduce = keras.layers.Dense(width, name="reduce", **glorot)
+            self.reduce.build((None, None, self.reduction**2 * width))
+            self.norm = keras.layers.LayerNormalization(
+                epsilon=self.norm_epsilon, name="norm", **layer
+            )
+            self.norm.build((None, None, width))
+        self.attention_dropout = keras.layers.Dropout(
+            self.attention_dropout_rate, name="attention_dropout", **layer
+        )
+        self.dropout = keras.layers.Dropout(self.dropout_rate, name="dropout", **layer)
+
+    def call(self, grid, training=None, return_attention_scores=False):
+        check_grid(grid.shape, self.reduction, "SpatialReductionAttention")
+        _, h, w, width = ops.shape(grid)
+        q = self.query(ops.reshape(grid, (-1, h * w, width)))  # (B, N, D)
+        q = ops.reshape(q, (-1, h * w, self.num_heads, self.head_dim))
+        m, tokens = self._reduced(grid)  # (B, M, D)
+        kv = ops.reshape(self.key_value(tokens), (-1, m, 2, self.num_heads, self.head_dim))
+        k, v = ops.unstack(kv, 2, axis=2)  # (B, M, H, K) each
+
+        scores = None
+        if return_attention_scores or (training and self.attention_dropout_rate > 0):
+            scores = attention_scores(q, k)  # (B, H, N, M)
+            x = apply_scores(self.attention_dropout(scores, training=training), v)
+        else:
+            x = fused_attention(q, k, v)  # (B, N, H, K)
+
+        x = ops.reshape(x, (-1, h * w, width))
+        x = self.dropout(self.proj(x), training=training)
+        x = ops.reshape(x, (-1, h, w, width))
+        return (x, scores) if return_attention_scores else x
+
+    def _reduced(self, grid):
+        """The tokens that keys and values are made from: (M, tensor (B, M, D))."""
+        _, h, w, width = ops.shape(grid)
+        if self.pool_size is not None:
+            m = self.pool_size**2
+            x = ops.reshape(adaptive_average(grid, self.pool_size), (-1, m, width))
+            return m, ops.gelu(self.norm(self.reduce(x)), approximate=False)
+        if self.reduction == 1:
+            return h * w, ops.reshape(grid, (-1, h * w, width))
+        # A convolution with kernel_size == strides, as a reshape and a matrix product.
+        r = self.reduction
+        rows, columns = h // r, w // r
+        x = grid[:, : rows * r, : columns * r]
+        x = ops.reshape(x, (-1, rows, r, columns, r, width))
+        x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
+        x = ops.reshape(x, (-1, rows * columns, r * r * width))  # (B, M, R*R*D)
+        return rows * columns, self.norm(self.reduce(x))
+
+    def compute_output_shape(self, grid_shape):
+        return grid_shape
+
+    def num_keys(self, grid_shape):
+        """M for a feature map of this shape (B, h, w, D)."""
+        if self.pool_size is not None:
+            return self.pool_size**2
+        return (grid_shape[1] // self.reduction) * (grid_shape[2] // self.reduction)
+
+    def cost(self, grid_shape):
+        _, h, w, width = grid_shape
+        n, m = h * w, self.num_keys(grid_shape)
+        total = dense_cost(n, width, width) + dense_cost(m, width, 2 * width)
+        if self.reduces:
+            normed = Cost(activations=m * width * (1 if self.pool_size is None else 3))
+            total += dense_cost(m, self.reduction**2 * width, width) + normed
+        products = Cost(macs=2 * n * m * width, activations=n * width)  # q kᵀ and scores v
+        return total + products + dense_cost(n, width, width)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "reduction": self.reduction,
+            "pool_size": self.pool_size,
+            "qkv_bias": self.qkv_bias,
+            "attention_dropout_rate": self.attention_dropout_rate,
+            "dropout_rate": self.dropout_rate,
+            "norm_epsilon": self.norm_epsilon,
+        }
