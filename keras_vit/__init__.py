@@ -21,6 +21,21 @@ from keras_vit.complexity import shape_flow as shape_flow
 from keras_vit.export import export as export
 from keras_vit.interpret import attention_maps as attention_maps
 
+# The Pyramid Vision Transformers, first and second, and their variants
+from keras_vit.models.pvt import PVTLarge as PVTLarge
+from keras_vit.models.pvt import PVTMedium as PVTMedium
+from keras_vit.models.pvt import PVTSmall as PVTSmall
+from keras_vit.models.pvt import PVTTiny as PVTTiny
+from keras_vit.models.pvt import PyramidVisionTransformer as PyramidVisionTransformer
+from keras_vit.models.pvt_v2 import PVTv2B0 as PVTv2B0
+from keras_vit.models.pvt_v2 import PVTv2B1 as PVTv2B1
+from keras_vit.models.pvt_v2 import PVTv2B2 as PVTv2B2
+from keras_vit.models.pvt_v2 import PVTv2B2Linear as PVTv2B2Linear
+from keras_vit.models.pvt_v2 import PVTv2B3 as PVTv2B3
+from keras_vit.models.pvt_v2 import PVTv2B4 as PVTv2B4
+from keras_vit.models.pvt_v2 import PVTv2B5 as PVTv2B5
+from keras_vit.models.pvt_v2 import PyramidVisionTransformerV2 as PyramidVisionTransformerV2
+
 # Changing a model
 from keras_vit.models.resize import resize as resize
 

@@ -8,11 +8,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_vit.layers import SwinBlock, TokensToGrid, TransformerBlock
+from keras_vit.layers import PyramidBlock, SwinBlock, TokensToGrid, TransformerBlock
 from keras_vit.layers.validation import check_count, check_images
 from keras_vit.preprocessing import Preprocessor, load_image
 
-BLOCKS = (TransformerBlock, SwinBlock)
+BLOCKS = (TransformerBlock, SwinBlock, PyramidBlock)
 
 
 class ImageModel(keras.Model):
@@ -26,9 +26,12 @@ class ImageModel(keras.Model):
         patch_size: (p, q) in pixels; image sizes must be multiples of it.
         num_prefix_tokens: int, P, tokens in front of the sequence that are no patches.
         prefix_tokens_after: dict of layer name to P where it differs on the way.
+        patch_size_after: dict of layer name to the size of its patches where it differs.
         pyramid: dict of stage name to the layer whose output is its feature map, finest first, or
             None for a family without stages.
     """
+
+    whole_patches = True  # whether image sizes must be multiples of `patch_size`
 
     def __init__(
         self,
@@ -39,6 +42,7 @@ class ImageModel(keras.Model):
         patch_size,
         num_prefix_tokens,
         prefix_tokens_after,
+        patch_size_after=None,
         pyramid=None,
     ):
         super().__init__(inputs=inputs, outputs=outputs, name=name)
@@ -48,6 +52,7 @@ class ImageModel(keras.Model):
         self.preprocessor = arguments["preprocessor"]
         self.class_names = arguments["class_names"]
         self._prefix_tokens_after = prefix_tokens_after
+        self._patch_size_after = patch_size_after or {}
         self._arguments = arguments
         self._pyramid = pyramid
         for layer_name in arguments["frozen_layers"]:
@@ -59,7 +64,8 @@ class ImageModel(keras.Model):
         height, width = self.input.shape[1:3]
         if height is None:
             return None
-        return (height // self.patch_size[0], width // self.patch_size[1])
+        p, q = self.patch_size
+        return (-(-height // p), -(-width // q))  # rounded up, where patches need not be whole
 
     def feature_model(self, layers=None, grid=False):
         """A model from images to the outputs of named layers; it shares this model's weights.
@@ -88,7 +94,8 @@ class ImageModel(keras.Model):
                     )
                 if len(x.shape) == 3:
                     prefix = self._prefix_tokens_after.get(name, self.num_prefix_tokens)
-                    to_grid = TokensToGrid(self.patch_size, prefix, name=f"{name}_grid")
+                    patch_size = self._patch_size_after.get(name, self.patch_size)
+                    to_grid = TokensToGrid(patch_size, prefix, name=f"{name}_grid")
                     x = to_grid(x, self.input)
             outputs[name] = x
         return keras.Model(self.input, outputs, name=f"{self.name}_features")
@@ -106,7 +113,8 @@ class ImageModel(keras.Model):
                 "A pyramid needs a family with stages of falling resolution; use features(images, "
                 f"layers, grid=True) here. Received: {self.name}"
             )
-        outputs = {stage: self.get_layer(name).output for stage, name in self._pyramid.items()}
+        maps = self.feature_model(list(self._pyramid.values()), grid=True).output
+        outputs = {stage: maps[name] for stage, name in self._pyramid.items()}
         return keras.Model(self.input, outputs, name=f"{self.name}_pyramid")
 
     def pyramid(self, images):
@@ -193,7 +201,7 @@ class ImageModel(keras.Model):
             self._check_size(shape)
 
     def _check_size(self, shape):
-        check_images(shape, self.patch_size, self.name)
+        check_images(shape, self.patch_size if self.whole_patches else (1, 1), self.name)
         expected = self.input.shape[1:]
         if any(
             a is not None and b is not None and a != b

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import keras_vit
-from keras_vit.models import swin, vit
+from keras_vit.models import pvt, pvt_v2, swin, vit
 from keras_vit.models.variants import variant
 
-FAMILIES = (vit, swin)
+FAMILIES = (vit, swin, pvt, pvt_v2)
 ROWS = json.loads((Path(__file__).parent.parent / "golden" / "parameter_counts.json").read_text())
 
 

@@ -1,0 +1,250 @@
+"""The Pyramid Vision Transformer of Wang et al. 2021 (arXiv:2102.12122).
+
+Four stages, each a small Vision Transformer on a map half as large as the one before. Differences
+from the paper: none in what is computed. Initial weights of linear layers are Glorot uniform, as in
+the other models here (the paper's code draws them normal of 0.02).
+
+Letters: B batch, H x W image size, C channels, h x w grid of the stage at hand, N = h*w tokens, D
+width of the stage, K classes.
+"""
+
+import math
+
+import keras
+from keras import layers
+
+from keras_vit.layers import (
+    AddPositionEmbedding,
+    ClassificationHead,
+    ClassToken,
+    PatchEmbedding,
+    PyramidBlock,
+    TokenPooling,
+    TokensToGrid,
+    TransformerBlock,
+)
+from keras_vit.layers.validation import as_pair, check_count
+from keras_vit.models.base import (
+    ImageModel,
+    as_preprocessor,
+    check_class_names,
+    pixels_to_input,
+)
+from keras_vit.models.stages import as_stages, stage_rates
+from keras_vit.models.variants import variant
+
+# The paper, table 1: widths C, heads N, ratios E and reductions R are those of every variant.
+VARIANTS = {
+    "PVTTiny": dict(depths=(2, 2, 2, 2)),
+    "PVTSmall": dict(depths=(3, 4, 6, 3)),
+    "PVTMedium": dict(depths=(3, 4, 18, 3)),
+    "PVTLarge": dict(depths=(3, 8, 27, 3)),
+}
+
+
+@keras.saving.register_keras_serializable(package="keras_vit")
+class PyramidVisionTransformer(ImageModel):
+    """Pyramid Vision Transformer from images (B, H, W, C) to logits (B, num_classes).
+
+    Args:
+        num_classes: int, K, or None for features (B, D of the last stage) instead of logits.
+        image_size: int, (H, W), or None for any multiple of 32 at call time; 32 is the product of
+            `patch_sizes`.
+        depths: tuple of int, transformer blocks of each stage.
+        widths: tuple of int, D of each stage.
+        num_heads: tuple of int, attention heads of each stage.
+        mlp_ratios: tuple of numbers, how many times wider than D the MLP is inside.
+        reductions: tuple of int, the side of the patches of a stage's map that are one key and
+            value; 1 in the last stage, whose class token lies on no map.
+        patch_sizes: tuple of int, by how much each stage shrinks the map before it.
+        num_channels: int, C.
+        position_grid: int or (h, w), the grid of the first stage that learned position embeddings
+            are kept for, and shrunk by `patch_sizes` those of the others; by default that of
+            `image_size`, or of 224 pixels where `image_size` is None.
+        position_resample: "bilinear", as the paper's code has it, "timm", "hf" or "flax": how
+            position embeddings are resampled to another grid (`keras_vit.layers.resample_grid`).
+        qkv_bias: whether the projections to queries, keys and values have biases.
+        norm_epsilon: float, epsilon of the normalisations in the blocks and of the last one.
+        conv_norm_epsilon: float, epsilon of those after patch embeddings and reductions: 1e-5 in
+            the paper's code, 1e-6 in transformers.
+        dropout_rate: float in [0, 1), dropout after the position embeddings, the attention and in
+            the MLP.
+        attention_dropout_rate: float in [0, 1), dropout on the attention scores.
+        drop_path_rate: float in [0, 1), stochastic depth of the last block; it grows linearly from
+            0 at the first.
+        remat: whether training recomputes every block in the backward pass (gradient
+            checkpointing): less memory, about a third more work.
+        include_preprocessing: if True the model takes pixels 0..255 and normalises them itself, as
+            `preprocessor` says, by default to -1..1; otherwise it expects normalised images.
+        preprocessor: `keras_vit.Preprocessor`, how pictures of any size become this model's input;
+            `predict_images` uses it, and it is saved with the model.
+        class_names: list of str, what the K logits stand for.
+        frozen_layers: names of layers that are not trained; setting `layer.trainable` later changes
+            the configuration likewise, so that a saved model loads as it was.
+        dtype: dtype policy of every layer, such as "mixed_bfloat16"; by default the global one.
+        name: str.
+
+    Raises:
+        ValueError: for sizes that do not divide, rates outside [0, 1), stages that do not match.
+
+    Example:
+        >>> model = keras_vit.PVTSmall(num_classes=10)
+        >>> {name: x.shape for name, x in model.pyramid(images).items()}
+        {'stage0': (8, 56, 56, 64), 'stage1': (8, 28, 28, 128), ...}
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes=1000,
+        image_size=224,
+        depths=(2, 2, 2, 2),
+        widths=(64, 128, 320, 512),
+        num_heads=(1, 2, 5, 8),
+        mlp_ratios=(8, 8, 4, 4),
+        reductions=(8, 4, 2, 1),
+        patch_sizes=(4, 2, 2, 2),
+        num_channels=3,
+        position_grid=None,
+        position_resample="bilinear",
+        qkv_bias=True,
+        norm_epsilon=1e-6,
+        conv_norm_epsilon=1e-5,
+        dropout_rate=0.0,
+        attention_dropout_rate=0.0,
+        drop_path_rate=0.0,
+        remat=False,
+        include_preprocessing=False,
+        preprocessor=None,
+        class_names=None,
+        frozen_layers=(),
+        dtype=None,
+        name=None,
+    ):
+        dtype = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
+        preprocessor = as_preprocessor(preprocessor)
+        depths, widths, num_heads, mlp_ratios, reductions, patch_sizes = as_stages(
+            locals(),
+            ["depths", "widths", "num_heads", "mlp_ratios", "reductions", "patch_sizes"],
+            fractions=("mlp_ratios",),
+        )
+        arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        _check(arguments)
+        shrunk = [math.prod(patch_sizes[: s + 1]) for s in range(len(depths))]  # 4, 8, 16, 32
+        image_size, grids = _grids(image_size, position_grid, shrunk)
+        rates = stage_rates(drop_path_rate, depths)
+        last = len(depths) - 1
+        norm = {"epsilon": norm_epsilon, "dtype": dtype}
+        block = {
+            "qkv_bias": qkv_bias,
+            "dropout_rate": dropout_rate,
+            "attention_dropout_rate": attention_dropout_rate,
+            "norm_epsilon": norm_epsilon,
+            "remat": remat,
+            "dtype": dtype,
+        }
+
+        images = keras.Input((*(image_size or (None, None)), num_channels), name="images")
+        x = images  # (B, H, W, C)
+        if include_preprocessing:
+            x = pixels_to_input(preprocessor, name="preprocessing", dtype=dtype)(x)
+
+        for s in range(len(depths)):
+            stage = f"stage{s}"
+            x = PatchEmbedding(
+                widths[s], patch_sizes[s], name=f"{stage}_patch_embedding", dtype=dtype
+            )(x)  # (B, N, D)
+            x = layers.LayerNormalization(
+                epsilon=conv_norm_epsilon, name=f"{stage}_embedding_norm", dtype=dtype
+            )(x)
+            if s == last:
+                x = ClassToken(name="class_token", dtype=dtype)(x)  # (B, 1+N, D)
+            x = AddPositionEmbedding(
+                grids[s],
+                shrunk[s],
+                num_prefix_tokens=int(s == last),
+                resample=position_resample,
+                name=f"{stage}_position_embedding",
+                dtype=dtype,
+            )(x, images)
+            x = layers.Dropout(dropout_rate, name=f"{stage}_dropout", dtype=dtype)(x)
+            if s < last:
+                x = TokensToGrid(shrunk[s], name=f"{stage}_grid", dtype=dtype)(x, images)
+            for i in range(depths[s]):
+                each = {
+                    "num_heads": num_heads[s],
+                    "mlp_dim": int(widths[s] * mlp_ratios[s]),
+                    "drop_path_rate": rates[s][i],
+                    "name": f"{stage}_block{i:02d}",
+                }
+                if s < last:
+                    x = PyramidBlock(
+                        reduction=reductions[s],
+                        reduction_norm_epsilon=conv_norm_epsilon,
+                        **each,
+                        **block,
+                    )(x)  # (B, h, w, D)
+                else:
+                    x = TransformerBlock(**each, **block)(x)  # (B, 1+N, D)
+
+        x = layers.LayerNormalization(name="norm", **norm)(x)
+        x = TokenPooling("token", name="pool", dtype=dtype)(x)  # (B, D)
+        if num_classes is not None:
+            x = ClassificationHead(num_classes, name="head", dtype=dtype)(x)  # (B, K)
+
+        tokens = ("patch_embedding", "embedding_norm", "position_embedding", "dropout")
+        super().__init__(
+            images,
+            x,
+            name,
+            arguments=arguments,
+            patch_size=(shrunk[-1], shrunk[-1]),
+            num_prefix_tokens=1,
+            prefix_tokens_after={
+                f"stage{s}_{layer}": 0
+                for s in range(len(depths))
+                for layer in tokens[: 2 if s == last else None]
+            },
+            patch_size_after={
+                f"stage{s}_{layer}": side for s, side in enumerate(shrunk) for layer in tokens
+            },
+            pyramid={f"stage{s}": f"stage{s}_block{n - 1:02d}" for s, n in enumerate(depths)},
+        )
+
+
+def _grids(image_size, position_grid, shrunk):
+    """The image size as a pair, and the grid of learned positions of each stage."""
+    whole = shrunk[-1]
+    if image_size is not None:
+        image_size = as_pair(image_size, "image_size")
+        if any(side % whole for side in image_size):
+            raise ValueError(
+                "image_size must be a multiple of the product of patch_sizes. "
+                f"Received: image_size={image_size}, product={whole}"
+            )
+    size = image_size or (224, 224)
+    if position_grid is not None:
+        size = tuple(side * shrunk[0] for side in as_pair(position_grid, "position_grid"))
+        if any(side % whole for side in size):
+            raise ValueError(
+                "position_grid must be a multiple of by how much the later stages shrink it. "
+                f"Received: position_grid={position_grid!r}, shrunk by {whole // shrunk[0]}"
+            )
+    return image_size, [tuple(max(side // by, 1) for side in size) for by in shrunk]
+
+
+def _check(arguments):
+    """Raises for what only the model as a whole can judge; the layers check the rest."""
+    check_count(arguments["num_channels"], "num_channels")
+    if arguments["reductions"][-1] != 1:
+        raise ValueError(
+            "The last stage attends to its class token, which lies on no map to be reduced. "
+            f"Expected: reductions that end in 1. Received: reductions={arguments['reductions']}"
+        )
+    check_class_names(arguments["class_names"], arguments["num_classes"])
+
+
+PVTTiny = variant(PyramidVisionTransformer, "PVTTiny", VARIANTS["PVTTiny"])
+PVTSmall = variant(PyramidVisionTransformer, "PVTSmall", VARIANTS["PVTSmall"])
+PVTMedium = variant(PyramidVisionTransformer, "PVTMedium", VARIANTS["PVTMedium"])
+PVTLarge = variant(PyramidVisionTransformer, "PVTLarge", VARIANTS["PVTLarge"])

@@ -1,0 +1,222 @@
+"""The Pyramid Vision Transformer v2 of Wang et al. 2022 (arXiv:2106.13797).
+
+What changed since PVT (`pvt.py`): patches overlap, the MLP has a depthwise convolution, so that
+neither position embeddings nor a class token are needed and images may have any size, and attention
+may average keys and values to a fixed size, which makes its cost linear. Differences from the
+paper: none in what is computed. Initial weights are those of the paper's code, but for linear
+layers, which are Glorot uniform as in the other models here (there normal of 0.02).
+
+Letters: B batch, H x W image size, C channels, h x w grid of the stage at hand, D width of the
+stage, K classes.
+"""
+
+import math
+
+import keras
+from keras import layers
+
+from keras_vit.layers import ClassificationHead, OverlappingPatchEmbedding, PyramidBlock
+from keras_vit.layers.validation import as_pair, check_count
+from keras_vit.models.base import (
+    ImageModel,
+    as_preprocessor,
+    check_class_names,
+    pixels_to_input,
+)
+from keras_vit.models.stages import as_stages, stage_rates
+from keras_vit.models.variants import variant
+
+# The paper, table 1 (B2Linear: section 3.2). Ratios of B5 are its own; heads are those of all.
+VARIANTS = {
+    "PVTv2B0": dict(widths=(32, 64, 160, 256), depths=(2, 2, 2, 2), mlp_ratios=(8, 8, 4, 4)),
+    "PVTv2B1": dict(widths=(64, 128, 320, 512), depths=(2, 2, 2, 2), mlp_ratios=(8, 8, 4, 4)),
+    "PVTv2B2": dict(widths=(64, 128, 320, 512), depths=(3, 4, 6, 3), mlp_ratios=(8, 8, 4, 4)),
+    "PVTv2B3": dict(widths=(64, 128, 320, 512), depths=(3, 4, 18, 3), mlp_ratios=(8, 8, 4, 4)),
+    "PVTv2B4": dict(widths=(64, 128, 320, 512), depths=(3, 8, 27, 3), mlp_ratios=(8, 8, 4, 4)),
+    "PVTv2B5": dict(widths=(64, 128, 320, 512), depths=(3, 6, 40, 3), mlp_ratios=(4, 4, 4, 4)),
+    "PVTv2B2Linear": dict(
+        widths=(64, 128, 320, 512), depths=(3, 4, 6, 3), reductions=(1, 1, 1, 1), pool_size=7
+    ),
+}
+
+
+@keras.saving.register_keras_serializable(package="keras_vit")
+class PyramidVisionTransformerV2(ImageModel):
+    """Pyramid Vision Transformer v2 from images (B, H, W, C) to logits (B, num_classes).
+
+    Args:
+        num_classes: int, K, or None for features (B, D of the last stage) instead of logits.
+        image_size: int, (H, W), or None for any size at call time. A stage's map has the size of
+            the image divided by 4, 8, 16 or 32, rounded up, and must not be smaller than what
+            `reductions` reduces to one key: images of at least 29 pixels for the defaults.
+        depths: tuple of int, transformer blocks of each stage.
+        widths: tuple of int, D of each stage.
+        num_heads: tuple of int, attention heads of each stage.
+        mlp_ratios: tuple of numbers, how many times wider than D the MLP is inside.
+        reductions: tuple of int, the side of the patches of a stage's map that are one key and
+            value.
+        pool_size: int, the side that keys and values are averaged to (linear attention), or None;
+            with it all `reductions` must be 1.
+        patch_sizes: tuple of odd int, side of the overlapping patches of each stage.
+        strides: tuple of int, by how much each stage shrinks the map before it.
+        num_channels: int, C.
+        qkv_bias: whether the projections to queries, keys and values have biases.
+        norm_epsilon: float, epsilon of the normalisations in the blocks and of the last one.
+        conv_norm_epsilon: float, epsilon of those after patch embeddings and reductions: 1e-5 in
+            the paper's code and timm, 1e-6 in transformers.
+        dropout_rate: float in [0, 1), dropout after the attention and in the MLP.
+        attention_dropout_rate: float in [0, 1), dropout on the attention scores.
+        drop_path_rate: float in [0, 1), stochastic depth of the last block; it grows linearly from
+            0 at the first.
+        remat: whether training recomputes every block in the backward pass (gradient
+            checkpointing): less memory, about a third more work.
+        include_preprocessing: if True the model takes pixels 0..255 and normalises them itself, as
+            `preprocessor` says, by default to -1..1; otherwise it expects normalised images.
+        preprocessor: `keras_vit.Preprocessor`, how pictures of any size become this model's input;
+            `predict_images` uses it, and it is saved with the model.
+        class_names: list of str, what the K logits stand for.
+        frozen_layers: names of layers that are not trained; setting `layer.trainable` later changes
+            the configuration likewise, so that a saved model loads as it was.
+        dtype: dtype policy of every layer, such as "mixed_bfloat16"; by default the global one.
+        name: str.
+
+    Raises:
+        ValueError: for images that are too small, rates outside [0, 1), stages that do not match.
+
+    Example:
+        >>> model = keras_vit.PVTv2B2(num_classes=10, image_size=None)
+        >>> {name: x.shape for name, x in model.pyramid(images).items()}
+        {'stage0': (8, 56, 56, 64), 'stage1': (8, 28, 28, 128), ...}
+    """
+
+    whole_patches = False
+
+    def __init__(
+        self,
+        *,
+        num_classes=1000,
+        image_size=224,
+        depths=(3, 4, 6, 3),
+        widths=(64, 128, 320, 512),
+        num_heads=(1, 2, 5, 8),
+        mlp_ratios=(8, 8, 4, 4),
+        reductions=(8, 4, 2, 1),
+        pool_size=None,
+        patch_sizes=(7, 3, 3, 3),
+        strides=(4, 2, 2, 2),
+        num_channels=3,
+        qkv_bias=True,
+        norm_epsilon=1e-6,
+        conv_norm_epsilon=1e-5,
+        dropout_rate=0.0,
+        attention_dropout_rate=0.0,
+        drop_path_rate=0.0,
+        remat=False,
+        include_preprocessing=False,
+        preprocessor=None,
+        class_names=None,
+        frozen_layers=(),
+        dtype=None,
+        name=None,
+    ):
+        dtype = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
+        preprocessor = as_preprocessor(preprocessor)
+        depths, widths, num_heads, mlp_ratios, reductions, patch_sizes, strides = as_stages(
+            locals(),
+            ["depths", "widths", "num_heads", "mlp_ratios", "reductions", "patch_sizes", "strides"],
+            fractions=("mlp_ratios",),
+        )
+        arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        shrunk = [math.prod(strides[: s + 1]) for s in range(len(depths))]  # 4, 8, 16, 32
+        # The smallest side of which every stage's map holds a patch to reduce.
+        least = max(by * (r - 1) + 1 for by, r in zip(shrunk, reductions, strict=True))
+        image_size = _check(arguments, least)
+        rates = stage_rates(drop_path_rate, depths)
+
+        images = keras.Input((*(image_size or (None, None)), num_channels), name="images")
+        x = images  # (B, H, W, C)
+        if include_preprocessing:
+            x = pixels_to_input(preprocessor, name="preprocessing", dtype=dtype)(x)
+
+        for s in range(len(depths)):
+            stage = f"stage{s}"
+            x = OverlappingPatchEmbedding(
+                widths[s], patch_sizes[s], strides[s], name=f"{stage}_patch_embedding", dtype=dtype
+            )(x)  # (B, h, w, D)
+            x = layers.LayerNormalization(
+                epsilon=conv_norm_epsilon, name=f"{stage}_embedding_norm", dtype=dtype
+            )(x)
+            for i in range(depths[s]):
+                x = PyramidBlock(
+                    num_heads[s],
+                    int(widths[s] * mlp_ratios[s]),
+                    reductions[s],
+                    pool_size,
+                    convolutional=True,
+                    qkv_bias=qkv_bias,
+                    dropout_rate=dropout_rate,
+                    attention_dropout_rate=attention_dropout_rate,
+                    drop_path_rate=rates[s][i],
+                    norm_epsilon=norm_epsilon,
+                    reduction_norm_epsilon=conv_norm_epsilon,
+                    remat=remat,
+                    name=f"{stage}_block{i:02d}",
+                    dtype=dtype,
+                )(x)  # (B, h, w, D)
+            x = layers.LayerNormalization(epsilon=norm_epsilon, name=f"{stage}_norm", dtype=dtype)(
+                x
+            )
+
+        x = layers.GlobalAveragePooling2D("channels_last", name="pool", dtype=dtype)(x)  # (B, D)
+        if num_classes is not None:
+            x = ClassificationHead(num_classes, name="head", dtype=dtype)(x)  # (B, K)
+
+        super().__init__(
+            images,
+            x,
+            name,
+            arguments=arguments,
+            patch_size=(shrunk[-1], shrunk[-1]),
+            num_prefix_tokens=0,
+            prefix_tokens_after={},
+            pyramid={f"stage{s}": f"stage{s}_norm" for s in range(len(depths))},
+        )
+        self._least = least
+
+    def _check_size(self, shape):
+        super()._check_size(shape)
+        _check_least(shape[1:3], self._least)
+
+
+def _check(arguments, least):
+    """The image size as a pair; raises for what only the model as a whole can judge."""
+    check_count(arguments["num_channels"], "num_channels")
+    check_class_names(arguments["class_names"], arguments["num_classes"])
+    if arguments["pool_size"] is not None and set(arguments["reductions"]) != {1}:
+        raise ValueError(
+            "pool_size averages keys and values to one size, which leaves nothing to reduce. "
+            f"Expected: reductions of 1. Received: reductions={arguments['reductions']}, "
+            f"pool_size={arguments['pool_size']}"
+        )
+    if arguments["image_size"] is None:
+        return None
+    size = as_pair(arguments["image_size"], "image_size")
+    _check_least(size, least)
+    return size
+
+
+def _check_least(size, least):
+    if any(isinstance(side, int) and side < least for side in size):
+        raise ValueError(
+            f"Images must have at least {least} x {least} pixels, or a stage's feature map is "
+            f"smaller than what it is reduced by. Received: image size={tuple(size)}"
+        )
+
+
+PVTv2B0 = variant(PyramidVisionTransformerV2, "PVTv2B0", VARIANTS["PVTv2B0"])
+PVTv2B1 = variant(PyramidVisionTransformerV2, "PVTv2B1", VARIANTS["PVTv2B1"])
+PVTv2B2 = variant(PyramidVisionTransformerV2, "PVTv2B2", VARIANTS["PVTv2B2"])
+PVTv2B3 = variant(PyramidVisionTransformerV2, "PVTv2B3", VARIANTS["PVTv2B3"])
+PVTv2B4 = variant(PyramidVisionTransformerV2, "PVTv2B4", VARIANTS["PVTv2B4"])
+PVTv2B5 = variant(PyramidVisionTransformerV2, "PVTv2B5", VARIANTS["PVTv2B5"])
+PVTv2B2Linear = variant(PyramidVisionTransformerV2, "PVTv2B2Linear", VARIANTS["PVTv2B2Linear"])
