@@ -66,7 +66,7 @@ def complete_arguments(inferred, description, overrides, name):
         found["num_heads"] = heads
     _positions(found, positions, overrides.get("image_size"), name)
     if description is not None:
-        _preprocessing(found, description)
+        add_preprocessing(found, description, found["patch_size"])
     return found
 
 
@@ -107,7 +107,8 @@ def _positions(found, count, asked, name):
     found.update(image_size=size, position_grid=grid, position_embedding=kind)
 
 
-def _preprocessing(found, description):
+def add_preprocessing(found, description, patch_size):
+    """Preprocessor and names of classes, held against the rest of what was found."""
     found["preprocessor"] = description.preprocessor
     names = description.class_names
     if names is not None and len(names) != found["num_classes"]:
@@ -119,7 +120,7 @@ def _preprocessing(found, description):
     if description.preprocessor is not None:
         # DINOv2 keeps the positions of 518 pixels and is meant to be used at 224: the model takes
         # what the preprocessor gives and resamples, as the source does, at call time.
-        p, q = found["patch_size"]
+        p, q = patch_size
         h, w = description.preprocessor.image_size
         if h % p == 0 and w % q == 0:
             found["image_size"] = (h, w)

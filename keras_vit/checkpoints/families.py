@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from keras_vit.checkpoints import configs, layouts, matching, swin
+from keras_vit.checkpoints import configs, layouts, matching, pyramids, swin
 from keras_vit.checkpoints.arguments import complete_arguments
+from keras_vit.models.pvt import PyramidVisionTransformer
+from keras_vit.models.pvt_v2 import PyramidVisionTransformerV2
 from keras_vit.models.swin import SwinTransformer
 from keras_vit.models.vit import VisionTransformer
 
@@ -91,7 +93,22 @@ FAMILIES = {
         described=frozenset({"mlp", "norm_epsilon", "pretrained_window_size"}),
         asked=("image_size", "window_size"),
     ),
+    "pvt": Family(
+        model=PyramidVisionTransformer,
+        infer=pyramids.infer,
+        describe=pyramids.describe_pvt,
+        complete=pyramids.complete,
+        facts=pyramids.source_facts,
+        effects=pyramids.EFFECTS,
+        said_twice=("widths", "depths", "num_classes"),
+        arithmetic=frozenset({"num_heads"}),
+        described=frozenset({"norm_epsilon", "conv_norm_epsilon"}),
+        asked=("num_heads", "image_size"),
+    ),
 }
+FAMILIES["pvt_v2"] = FAMILIES["pvt"]._replace(
+    model=PyramidVisionTransformerV2, describe=pyramids.describe_pvt_v2
+)
 MODELS = tuple(family.model for family in FAMILIES.values())
 
 

@@ -3,6 +3,7 @@
 Letters: D width, H heads, K = D / H, p x q patch size, C channels, P prefix tokens, h x w grid.
 """
 
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +27,28 @@ class Facts(NamedTuple):
     num_prefix_tokens: int
     grid: tuple
     bias_tables: dict = {}
+
+    def at(self, path):
+        """The facts about the weight at `path`: here the same about all."""
+        return self
+
+
+class StageFacts(NamedTuple):
+    """Facts of a model of several stages, whose layers are named stage0_... and so on.
+
+    Attributes:
+        stages: tuple of `Facts`, of each stage's patch embedding and positions.
+        reductions: tuple of `Facts`, of the patches that its attention reduces.
+    """
+
+    stages: tuple
+    reductions: tuple
+
+    def at(self, path):
+        """The facts about the weight at `path`."""
+        found = re.match(r"stage(\d+)_", path)
+        part = self.reductions if "/reduce/" in path else self.stages
+        return part[int(found[1])] if found else self.stages[-1]
 
 
 def _same(x, facts):
@@ -63,6 +86,14 @@ SIMPLE = {
     "linear": (_transposed, _transposed),  # (out, in)
     "convolution": (_from_convolution, _to_convolution),
     "patches": (_rows, _to_patches),
+    "kernel": (  # (D, C, p, q), of a convolution that is one here too
+        lambda x, facts: x.transpose(2, 3, 1, 0),
+        lambda x, facts: x.transpose(3, 2, 0, 1),
+    ),
+    "depthwise": (  # (C, 1, p, q)
+        lambda x, facts: x.transpose(2, 3, 0, 1),
+        lambda x, facts: x.transpose(2, 3, 0, 1),
+    ),
     "heads_out": (  # (D, H, K)
         lambda x, facts: x.reshape(x.shape[0], -1),
         lambda x, facts: x.reshape(x.shape[0], facts.num_heads, -1),

@@ -43,8 +43,7 @@ def from_pretrained(source, **overrides):
             pseudo-inverse resize).
 
     Returns:
-        `VisionTransformer` or `SwinTransformer`; its `load_report` says what became of every
-        tensor.
+        A model of the source's family; its `load_report` says what became of every tensor.
 
     Raises:
         CheckpointError: (a ValueError) for what cannot be read, honoured or matched completely.
@@ -82,7 +81,7 @@ def load_weights(model, source, skip=()):
     """Fills a model that stands already; a failure leaves it as it was.
 
     Args:
-        model: `VisionTransformer` or `SwinTransformer`.
+        model: a model of this library.
         source: as `from_pretrained` takes it; `.weights.h5` files too.
         skip: names of layers that keep the values they have, such as `["head"]`.
 
@@ -306,7 +305,7 @@ def _fits(row, names, paths, reader, weights, facts, report, reason):
         expected = tuple(weights[path].shape)
         if array.shape == expected:
             continue
-        resampled = path == GRID or path.endswith(BIAS_TABLE)
+        resampled = path.endswith((GRID, BIAS_TABLE))
         resampled = resampled or (path == PATCHES and facts is not None)
         if resampled and array.ndim == len(expected) and array.shape[-1] == expected[-1]:
             report.resampled.append(path)
@@ -324,7 +323,7 @@ def _fits(row, names, paths, reader, weights, facts, report, reason):
 def _laid_out(row, arrays, names, paths, weights, facts):
     targets = [(path, weights[path].shape[-1]) for path in paths]
     try:
-        return layouts.read(row.layout, arrays, targets, facts)
+        return layouts.read(row.layout, arrays, targets, facts and facts.at(paths[0]))
     except (ValueError, IndexError) as error:
         raise CheckpointError(
             f"{' + '.join(names)} cannot be laid out as {row.layout} for {', '.join(paths)}. "
@@ -350,7 +349,7 @@ def _resampled(array, path, weight, facts, matched, model):
     expected = tuple(weight.shape)
     if array.shape == expected:
         return array
-    if path == GRID:
+    if path.endswith(GRID):
         mode = matched.table.position_resample
         if matched.table.name == "keras":
             mode = model.get_config()["position_resample"]

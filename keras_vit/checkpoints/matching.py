@@ -4,22 +4,10 @@ import re
 from typing import NamedTuple
 
 from keras_vit.checkpoints.files import CheckpointError, Tensor
-from keras_vit.checkpoints.names import Names, as_tuple, swin, vit
+from keras_vit.checkpoints.names import Names, as_tuple, pvt, swin, vit
 from keras_vit.models.vit import VARIANTS
 
-TABLES = (*vit.TABLES, *swin.TABLES)
-# What a source must have to be of any family: one of each pair.
-ESSENTIAL = (
-    {"patch_embedding/projection/kernel", "block{i}/attention/qkv/kernel"},
-    {"patch_embedding/projection/kernel", "stage0_block{i}/attention/qkv/kernel"},
-)
-
-# A block's number in a tensor's name: blocks.3. layer.3. layers.3. encoderblock_3/ block03/
-# stage2_block03/; where layers.2. is a stage its number stays.
-BLOCK = re.compile(
-    r"(?<=blocks\.)\d+(?=\.)|(?<=layer\.)\d+(?=\.)|(?<=layers\.)\d+(?=\.(?!blocks|downsample))"
-    r"|(?<=encoderblock_)\d+(?=/)|(?<=^block)\d+(?=/)|(?<=^stage\d_block)\d+(?=/)"
-)
+TABLES = (*vit.TABLES, *swin.TABLES, *pvt.TABLES)
 
 
 class Match(NamedTuple):
@@ -54,15 +42,18 @@ def match(tensors, path):
         CheckpointError: where no table explains a patch embedding and a block.
     """
     tried = [_match(tensors, table, prefix) for table in TABLES for prefix in table.prefixes]
-    best = max(tried, key=lambda m: len({x for names in m.found.values() for x in names.values()}))
-    targets = {target for row, _ in best.found for target in as_tuple(row.targets)}
-    if not any(names <= targets for names in ESSENTIAL):
-        names = ", ".join(table.name for table in TABLES)
+    whole = [m for m in tried if set(m.table.needed) <= _targets(m)]
+    if not whole:
+        names = ", ".join(dict.fromkeys(table.name for table in TABLES))
         raise CheckpointError(
             f"{path} holds no Vision Transformer that is known here. Expected: tensors named as by "
             f"{names}. Received: {len(tensors)} tensors such as {sorted(tensors)[:3]}"
         )
-    return best
+    return max(whole, key=lambda m: len({x for names in m.found.values() for x in names.values()}))
+
+
+def _targets(matched):
+    return {target for row, _ in matched.found for target in as_tuple(row.targets)}
 
 
 def _match(tensors, table, prefix):
@@ -72,8 +63,8 @@ def _match(tensors, table, prefix):
             rows.setdefault(prefix + source, []).append((row, source))
     found, dropped, unknown = {}, {}, []
     for name in tensors:
-        numbers = BLOCK.findall(name)
-        pattern = BLOCK.sub("{i}", name, count=1)
+        numbers = re.findall(table.block, name)
+        pattern = re.sub(table.block, "{i}", name, count=1)
         # A head stands outside of the prefix: vit.embeddings.cls_token, but classifier.weight.
         known = rows.get(pattern) or rows.get(name) or rows.get(prefix + name)
         if known is None:

@@ -4,8 +4,8 @@ from keras import ops
 
 from keras_vit.layers import AddPositionEmbedding, resample_grid
 from keras_vit.layers.position_bias import resample_bias_table
+from keras_vit.models.base import ImageModel
 from keras_vit.models.swin import SwinTransformer
-from keras_vit.models.vit import VisionTransformer
 
 BIAS_TABLE = "/position_bias/table"
 
@@ -21,9 +21,9 @@ def resize(model, image_size, window_size=None):
     size are smaller; where they change, its bias tables are resampled as its `convention` says.
 
     Args:
-        model: `VisionTransformer` or `SwinTransformer`.
-        image_size: int, (H, W), multiples of the patch size, or None for any size at call time
-            (the embeddings then keep their grid and are resampled in every call).
+        model: a model of this library.
+        image_size: int, (H, W), for most families multiples of the patch size, or None for any size
+            at call time (the embeddings then keep their grid and are resampled in every call).
         window_size: int or a tuple, one a stage, of a `SwinTransformer`; by default as before.
 
     Returns:
@@ -37,11 +37,8 @@ def resize(model, image_size, window_size=None):
         >>> keras_vit.resize(keras_vit.ViTBase(), image_size=384).count_params()
         86859496
     """
-    if not isinstance(model, (VisionTransformer, SwinTransformer)):
-        raise ValueError(
-            "resize expects a VisionTransformer or a SwinTransformer. "
-            f"Received: {type(model).__name__}"
-        )
+    if not isinstance(model, ImageModel):
+        raise ValueError(f"resize expects a model of keras_vit. Received: {type(model).__name__}")
     config = {**model.get_config(), "image_size": image_size}
     if image_size is not None and config["preprocessor"] is not None:
         config["preprocessor"]["config"]["image_size"] = image_size
@@ -51,14 +48,12 @@ def resize(model, image_size, window_size=None):
         raise ValueError(
             f"A {type(model).__name__} has no windows. Received: window_size={window_size}"
         )
-    old_positions = _position_layer(model)
-    if image_size is not None and old_positions is not None:
-        config["position_grid"] = None
-    elif old_positions is not None and old_positions.kind == "learned":
-        config["position_grid"] = old_positions.grid_size
+    learned = _learned_positions(model)
+    if learned:
+        config["position_grid"] = None if image_size is not None else learned[0].grid_size
     resized = type(model).from_config(config)
 
-    positions = _position_layer(resized)
+    positions = {layer.grid.path: layer for layer in _learned_positions(resized)}
     weights = {weight.path: weight for weight in model.weights}
     if set(weights) != {weight.path for weight in resized.weights}:
         raise ValueError(
@@ -68,8 +63,9 @@ def resize(model, image_size, window_size=None):
         )
     for weight in resized.weights:
         value = weights[weight.path]
-        if weight is getattr(positions, "grid", None):
-            value = resample_grid(value, positions.grid_size, positions.resample)
+        if weight.path in positions:
+            layer = positions[weight.path]
+            value = resample_grid(value, layer.grid_size, layer.resample)
         elif weight.path.endswith(BIAS_TABLE):
             value = resample_bias_table(value, weight.shape[:2], config["convention"])
         # A copy: JAX gives the arrays of a model away while it trains or predicts.
@@ -77,6 +73,7 @@ def resize(model, image_size, window_size=None):
     return resized
 
 
-def _position_layer(model):
+def _learned_positions(model):
+    """The layers with learned position embeddings, one in all or one a stage."""
     found = [layer for layer in model.layers if isinstance(layer, AddPositionEmbedding)]
-    return found[0] if found else None
+    return [layer for layer in found if layer.kind == "learned"]

@@ -2,6 +2,13 @@
 
 from typing import NamedTuple
 
+# A block's number in a tensor's name: blocks.3. layer.3. layers.3. encoderblock_3/ block03/
+# stage2_block03/; where layers.2. is a stage its number stays.
+BLOCK = (
+    r"(?<=blocks\.)\d+(?=\.)|(?<=layer\.)\d+(?=\.)|(?<=layers\.)\d+(?=\.(?!blocks|downsample))"
+    r"|(?<=encoderblock_)\d+(?=/)|(?<=^block)\d+(?=/)|(?<=^stage\d_block)\d+(?=/)"
+)
+
 
 class Row(NamedTuple):
     """Where the tensors of one kind stand, in a source and here.
@@ -31,6 +38,8 @@ class Names(NamedTuple):
         position_resample: how this source resamples its position embeddings.
         arguments: dict, what its models are where neither tensors nor configuration say.
         family: str, which of `checkpoints.families.FAMILIES` it names.
+        needed: tuple of targets without which a file is none of these.
+        block: regular expression, where a block's number stands in a name.
     """
 
     name: str
@@ -40,6 +49,8 @@ class Names(NamedTuple):
     position_resample: str = "timm"
     arguments: dict = {}
     family: str = "vit"
+    needed: tuple = ("patch_embedding/projection/kernel", "block{i}/attention/qkv/kernel")
+    block: str = BLOCK
 
 
 def as_tuple(names):

@@ -1,8 +1,7 @@
 """How timm, transformers and the authors name a Swin Transformer's tensors, of both versions."""
 
 from keras_vit.checkpoints.names import Names, Row
-from keras_vit.checkpoints.names.vit import _keras as keras_rows
-from keras_vit.checkpoints.names.vit import both, fused, norm
+from keras_vit.checkpoints.names.vit import both, fused, norm, numbered
 
 STAGES = range(4)
 _BUFFERS = {
@@ -144,13 +143,13 @@ def _keras_block(s):
     block = f"stage{s}_block{{i}}"
     attention = f"{block}/attention"
     return (
-        *keras_rows(f"{block}/norm1 {block}/norm2", "gamma", "beta"),
-        *keras_rows(f"{attention}/qkv {attention}/proj", "kernel", "bias"),
-        *keras_rows(f"{block}/mlp/fc1 {block}/mlp/fc2", "kernel", "bias"),
-        *keras_rows(attention, "logit_scale", "query_bias", "value_bias"),
-        *keras_rows(f"{attention}/position_bias", "table"),
-        *keras_rows(f"{attention}/position_bias/fc1", "kernel", "bias"),
-        *keras_rows(f"{attention}/position_bias/fc2", "kernel"),
+        *numbered(f"{block}/norm1 {block}/norm2", "gamma", "beta"),
+        *numbered(f"{attention}/qkv {attention}/proj", "kernel", "bias"),
+        *numbered(f"{block}/mlp/fc1 {block}/mlp/fc2", "kernel", "bias"),
+        *numbered(attention, "logit_scale", "query_bias", "value_bias"),
+        *numbered(f"{attention}/position_bias", "table"),
+        *numbered(f"{attention}/position_bias/fc1", "kernel", "bias"),
+        *numbered(f"{attention}/position_bias/fc2", "kernel"),
     )
 
 
@@ -158,14 +157,15 @@ KERAS = Names(
     name="keras",
     family="swin",
     rows=(
-        *keras_rows("patch_embedding/projection head/dense", "kernel", "bias"),
-        *keras_rows("patch_norm norm", "gamma", "beta"),
+        *numbered("patch_embedding/projection head/dense", "kernel", "bias"),
+        *numbered("patch_norm norm", "gamma", "beta"),
         *(row for s in STAGES for row in _keras_block(s)),
-        *(row for s in STAGES[1:] for row in keras_rows(f"stage{s}_merging/norm", "gamma", "beta")),
-        *(row for s in STAGES[1:] for row in keras_rows(f"stage{s}_merging/reduction", "kernel")),
+        *(row for s in STAGES[1:] for row in numbered(f"stage{s}_merging/norm", "gamma", "beta")),
+        *(row for s in STAGES[1:] for row in numbered(f"stage{s}_merging/reduction", "kernel")),
     ),
     dropped={r".*/seed_generator/\d+": "the state of a dropout layer's random numbers"},
 )
 
 # Version 2 first: it knows all names of version 1 but the bias of the keys.
-TABLES = (KERAS, TIMM, AUTHORS, HF_SWINV2, HF_SWIN)
+NEEDED = ("patch_embedding/projection/kernel", "stage0_block{i}/attention/qkv/kernel")
+TABLES = tuple(x._replace(needed=NEEDED) for x in (KERAS, TIMM, AUTHORS, HF_SWINV2, HF_SWIN))

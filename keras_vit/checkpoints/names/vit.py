@@ -321,7 +321,7 @@ BIG_VISION = Names(
 )
 
 
-def _keras(layers, *weights):
+def numbered(layers, *weights):
     """Rows of our own files, which number the weights of a layer."""
     return tuple(
         Row(f"{layer}/{number}", f"{layer}/{weight}", "plain")
@@ -333,16 +333,16 @@ def _keras(layers, *weights):
 KERAS = Names(
     name="keras",
     rows=(
-        *_keras("class_token registers", "tokens"),
-        *_keras("position_embedding", "grid", "prefix"),
-        *_keras("pre_norm norm fc_norm pool/norm block{i}/norm1 block{i}/norm2", "gamma", "beta"),
-        *_keras("block{i}/attention/query_norm block{i}/attention/key_norm", "gamma", "beta"),
-        *_keras("block{i}/layer_scale1 block{i}/layer_scale2", "gamma"),
-        *_keras("patch_embedding/projection pre_logits head/dense", "kernel", "bias"),
-        *_keras("block{i}/attention/qkv block{i}/attention/proj", "kernel", "bias"),
-        *_keras("block{i}/mlp/fc1 block{i}/mlp/fc2 pool/mlp/fc1 pool/mlp/fc2", "kernel", "bias"),
-        *_keras("pool", "probe"),
-        *_keras("pool/query pool/key_value pool/proj", "kernel", "bias"),
+        *numbered("class_token registers", "tokens"),
+        *numbered("position_embedding", "grid", "prefix"),
+        *numbered("pre_norm norm fc_norm pool/norm block{i}/norm1 block{i}/norm2", "gamma", "beta"),
+        *numbered("block{i}/attention/query_norm block{i}/attention/key_norm", "gamma", "beta"),
+        *numbered("block{i}/layer_scale1 block{i}/layer_scale2", "gamma"),
+        *numbered("patch_embedding/projection pre_logits head/dense", "kernel", "bias"),
+        *numbered("block{i}/attention/qkv block{i}/attention/proj", "kernel", "bias"),
+        *numbered("block{i}/mlp/fc1 block{i}/mlp/fc2 pool/mlp/fc1 pool/mlp/fc2", "kernel", "bias"),
+        *numbered("pool", "probe"),
+        *numbered("pool/query pool/key_value pool/proj", "kernel", "bias"),
     ),
     dropped={r".*/seed_generator/\d+": "the state of a dropout layer's random numbers"},
 )

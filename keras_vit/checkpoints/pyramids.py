@@ -1,0 +1,305 @@
+"""What tensors and configurations say of a Pyramid Vision Transformer, first or second."""
+
+import math
+import re
+
+from keras_vit.checkpoints import layouts
+from keras_vit.checkpoints.arguments import add_preprocessing
+from keras_vit.checkpoints.configs import (
+    WITHOUT_EFFECT,
+    Description,
+    label_names,
+    preprocessor_from_timm,
+    preprocessor_from_transformers,
+    refuse,
+    timm_class_names,
+)
+from keras_vit.checkpoints.files import CheckpointError
+from keras_vit.checkpoints.names import as_tuple
+from keras_vit.models import pvt_v2
+
+# What tensors and configuration both say; they must agree.
+SAID_TWICE = (
+    "widths",
+    "depths",
+    "mlp_ratios",
+    "reductions",
+    "pool_size",
+    "patch_sizes",
+    "num_channels",
+    "qkv_bias",
+)
+
+
+# Which weights an argument that the caller changed may leave out or begin anew.
+_REDUCTION = r"stage\d_block\d+/attention/(reduce|norm)/.*"
+EFFECTS = {
+    "num_classes": r"head/.*",
+    "depths": r"stage\d_block\d+/.*",
+    "reductions": _REDUCTION,
+    "pool_size": _REDUCTION,
+    "qkv_bias": r"stage\d_block\d+/attention/(query|key_value|qkv)/bias",
+}
+
+
+def infer(matched, tensors):
+    """What the tensors say of the model: constructor arguments, and the counts of `positions`.
+
+    What they cannot say is left out: the number of heads, the epsilons where the table's library
+    has one for all, strides, a grid that is not square.
+
+    Args:
+        matched: `Match`.
+        tensors: dict of name to `Tensor`.
+
+    Returns:
+        dict; of our own files only what tells them apart, since their configuration says the rest.
+
+    Raises:
+        CheckpointError: for shapes that are none of a pyramid of four stages.
+    """
+    shapes, depths = {}, [0, 0, 0, 0]
+    for (row, number), sources in matched.found.items():
+        shape = tensors[next(iter(sources.values()))].shape
+        for target in as_tuple(row.targets):
+            shapes.setdefault(target, shape)
+        if number is not None:
+            stage = int(re.match(r"stage(\d)_", as_tuple(row.targets)[0])[1])
+            depths[stage] = max(depths[stage], int(number) + 1)
+    try:
+        return _infer(shapes, tuple(depths), matched.table)
+    except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
+        raise CheckpointError(
+            f"The shapes are none of a Pyramid Vision Transformer by {matched.table.name}: {error}"
+        ) from error
+
+
+def _infer(shapes, depths, table):
+    if 0 in depths:
+        raise ValueError(f"stages of {depths} blocks")
+    found = {"depths": depths, **table.arguments}
+    ours = table.name == "keras"
+    head = shapes.get("head/dense/kernel")
+    found["num_classes"] = head and head[-1 if ours else 0]
+    patches = [shapes[f"stage{s}_patch_embedding/projection/kernel"] for s in range(4)]
+    found["widths"] = tuple(shape[-1 if ours else 0] for shape in patches)
+    if ours:
+        return found
+    found["num_channels"] = patches[0][1]
+    found["patch_sizes"] = tuple(shape[-1] for shape in patches)
+    hidden = [shapes[f"stage{s}_block{{i}}/mlp/fc1/kernel"][0] for s in range(4)]
+    found["mlp_ratios"] = tuple(map(_ratio, hidden, found["widths"]))
+    found["qkv_bias"] = "stage0_block{i}/attention/query/bias" in shapes
+    reduce = [shapes.get(f"stage{s}_block{{i}}/attention/reduce/kernel") for s in range(4)]
+    found["reductions"] = tuple(shape[-1] if shape else 1 for shape in reduce)
+    if table.family == "pvt_v2":  # a reduction by 1 is that of linear attention
+        found["pool_size"] = 7 if reduce[-1] and reduce[-1][-1] == 1 else None
+    else:
+        found["position_resample"] = table.position_resample
+        grids = [shapes[f"stage{s}_position_embedding/grid"] for s in range(4)]
+        found["positions"] = [shape[-2] for shape in grids]
+    return found
+
+
+def _ratio(hidden, width):
+    return hidden // width if hidden % width == 0 else (hidden + 0.5) / width
+
+
+def describe_pvt(config, processor, name):
+    """Reads the configuration of a first PVT: transformers' `PvtConfig`."""
+    found = _describe_transformers(config, processor, "pvt", "PvtForImageClassification")
+    strides = found.arguments.pop("strides", None)
+    if strides is not None and strides != found.arguments.get("patch_sizes", strides):
+        raise CheckpointError(
+            "The patches of the first PVT do not overlap. Received: "
+            f"strides={strides}, patch_sizes={found.arguments['patch_sizes']}"
+        )
+    return found
+
+
+def describe_pvt_v2(config, processor, name):
+    """Reads the configuration of a PVT v2: transformers' `PvtV2Config` or timm's."""
+    if "architecture" in config:
+        return _describe_timm(config, name)
+    found = _describe_transformers(config, processor, "pvt_v2", "PvtV2ForImageClassification")
+    if config.get("linear_attention"):
+        found.arguments.update(pool_size=7, reductions=(1,) * len(config.get("depths", STAGES)))
+    return found
+
+
+STAGES = (1, 1, 1, 1)
+# transformers' field: our argument
+FIELDS = {
+    "depths": "depths",
+    "hidden_sizes": "widths",
+    "num_attention_heads": "num_heads",
+    "mlp_ratios": "mlp_ratios",
+    "sequence_reduction_ratios": "reductions",
+    "sr_ratios": "reductions",
+    "patch_sizes": "patch_sizes",
+    "strides": "strides",
+    "num_channels": "num_channels",
+    "image_size": "image_size",
+    "qkv_bias": "qkv_bias",
+    "layer_norm_eps": "norm_epsilon",
+    "hidden_dropout_prob": "dropout_rate",
+    "attention_probs_dropout_prob": "attention_dropout_rate",
+    "drop_path_rate": "drop_path_rate",
+}
+# What PvtConfig and PvtV2Config assume where config.json is silent, and no tensor tells.
+DEFAULTS = {"num_attention_heads": (1, 2, 5, 8), "layer_norm_eps": 1e-6, "hidden_act": "gelu"}
+
+
+def _describe_transformers(config, processor, kind, head):
+    if not isinstance(config, dict) or config.get("model_type") != kind:
+        received = config.get("model_type") if isinstance(config, dict) else type(config).__name__
+        raise CheckpointError(
+            f"The tensors are those of transformers' {kind!r}, so config.json must be its own. "
+            f"Received: model_type={received!r}"
+        )
+    config = {**DEFAULTS, **config}
+    refuse(config, "hidden_act", ("gelu",))
+    known = {*FIELDS, *WITHOUT_EFFECT, "hidden_act", "linear_attention", "num_encoder_blocks"}
+    found = Description(unread=sorted(set(config) - known))
+    for name, argument in FIELDS.items():
+        if config.get(name) is not None:
+            value = config[name]
+            found.arguments[argument] = tuple(value) if isinstance(value, list) else value
+    size = found.arguments.get("image_size")
+    if isinstance(size, dict):
+        found.arguments["image_size"] = (size["height"], size["width"])
+    found.arguments["conv_norm_epsilon"] = found.arguments["norm_epsilon"]
+    if (config.get("architectures") or [None])[0] == head:
+        found.class_names = label_names(config.get("id2label"))
+    if processor is not None:
+        found.preprocessor = preprocessor_from_transformers(processor)
+    return found
+
+
+# timm's model_args whose effect the tensors show, or that only act in training.
+_SEEN_IN_TENSORS = """
+    attn_drop_rate depths drop_path_rate drop_rate embed_dims in_chans linear mlp_ratios
+    num_classes proj_drop_rate qkv_bias sr_ratios
+"""
+SEEN_IN_TENSORS = frozenset(_SEEN_IN_TENSORS.split())
+
+
+def _describe_timm(config, name):
+    architecture = config["architecture"]
+    if not re.fullmatch(r"pvt_v2_b\d(_li)?", architecture):
+        raise CheckpointError(
+            "The tensors are those of a PVT v2, so config.json must be of one of timm's pvt_v2_*. "
+            f"Received: architecture={architecture!r}"
+        )
+    model_args = dict(config.get("model_args") or {})
+    pretrained = {**config, **(config.get("pretrained_cfg") or {})}
+    arguments = {"num_heads": tuple(model_args.pop("num_heads", DEFAULTS["num_attention_heads"]))}
+    pool = model_args.pop("global_pool", config.get("global_pool") or "avg")
+    refuse({"global_pool": pool}, "global_pool", ("avg",))
+    unknown = sorted(set(model_args) - SEEN_IN_TENSORS)
+    if unknown:
+        raise CheckpointError(
+            "These model_args in config.json cannot be honoured. "
+            f"Received: {', '.join(f'{key}={model_args[key]!r}' for key in unknown)}"
+        )
+    arguments["image_size"] = tuple(pretrained.get("input_size") or (3, 224, 224))[1:]
+    result = Description(arguments, architecture=architecture)
+    if pretrained.get("mean") is not None:
+        result.preprocessor = preprocessor_from_timm(pretrained)
+    result.class_names = timm_class_names(config, pretrained, name)
+    return result
+
+
+def complete(inferred, description, overrides, name):
+    """Constructor arguments from what tensors, configuration and caller say.
+
+    Args:
+        inferred: dict, what the tensors say (`infer`).
+        description: `Description` of the source's configuration, or None.
+        overrides: dict of the caller's arguments, read where the source is silent.
+        name: str, the source, for errors.
+
+    Returns:
+        dict with every argument that concerns the architecture, as the source has it.
+
+    Raises:
+        CheckpointError: where tensors and configuration contradict each other, or both are silent.
+    """
+    found = dict(inferred)
+    positions = found.pop("positions", None)
+    said = {
+        k: v for k, v in (description.arguments if description else {}).items() if v is not None
+    }
+    for key in SAID_TWICE:
+        if key in found and said.get(key, found[key]) != found[key]:
+            raise CheckpointError(
+                f"The configuration and the tensors of {name} contradict each other. Expected: "
+                f"{key}={found[key]!r}, as the tensors have it. Received: {key}={said[key]!r}"
+            )
+    found.update({k: v for k, v in said.items() if k not in SAID_TWICE})
+    if "num_heads" not in found:
+        found["num_heads"] = overrides.get("num_heads") or _published_heads(found["widths"])
+        if found["num_heads"] is None:
+            raise CheckpointError(
+                f"{name} does not say how many heads its attention has: pass num_heads=. Received: "
+                f"widths={found['widths']}, which are those of no published variant here"
+            )
+    size = found.get("image_size")
+    found["image_size"] = (size, size) if isinstance(size, int) else size
+    if positions is not None:
+        _positions(found, positions, overrides.get("image_size"), name)
+    found["image_size"] = found["image_size"] or (224, 224)
+    if description is not None:
+        whole = 1 if positions is None else math.prod(found["patch_sizes"])
+        add_preprocessing(found, description, (whole, whole))
+    return found
+
+
+def _published_heads(widths):
+    rows = [row.get("widths", widths) for row in pvt_v2.VARIANTS.values()]
+    return DEFAULTS["num_attention_heads"] if widths in (rows[0], rows[1]) else None
+
+
+def _positions(found, counts, asked, name):
+    """Image size and grid of the first stage from how many position embeddings each stage has.
+
+    `asked`, the caller's image size, counts as the source's where nothing else says what it is.
+    """
+    size, patches = found["image_size"], found["patch_sizes"]
+    if size is None:
+        side = math.isqrt(counts[0])
+        size = (side * patches[0],) * 2 if side * side == counts[0] else asked
+        if size is None:
+            raise CheckpointError(
+                f"The {counts[0]} position embeddings of {name} make no square, and no config.json "
+                "says which shape they have: pass the source's image_size=(height, width)."
+            )
+        size = (size, size) if isinstance(size, int) else tuple(size)
+    grids = [[side // math.prod(patches[: s + 1]) for side in size] for s in range(4)]
+    expected = [h * w + (s == 3) for s, (h, w) in enumerate(grids)]
+    if counts != expected or size[0] % math.prod(patches) or size[1] % math.prod(patches):
+        raise CheckpointError(
+            f"{name} has {counts} position embeddings in its stages, which do not fit its images. "
+            f"Expected: {expected}. Received: image_size={size}"
+        )
+    found.update(image_size=size, position_grid=tuple(grids[0]))
+
+
+def source_facts(matched, tensors, arguments):
+    """`layouts.StageFacts` of a source, or None for our own files."""
+    return None if matched.table.name == "keras" else facts(arguments)
+
+
+def facts(arguments):
+    """`layouts.StageFacts` of a source, or of a model, that these arguments describe."""
+    grid, stages, reductions = arguments.get("position_grid"), [], []
+    channels = (arguments["num_channels"], *arguments["widths"])
+    last = len(arguments["widths"]) - 1
+    for s, patch in enumerate(arguments["patch_sizes"]):
+        if grid is not None and s > 0:
+            grid = tuple(side // patch for side in grid)
+        heads = arguments["num_heads"][s]
+        stages.append(layouts.Facts((patch, patch), channels[s], heads, int(s == last), grid))
+        r = arguments["reductions"][s]
+        reductions.append(layouts.Facts((r, r), channels[s + 1], heads, 0, None))
+    return layouts.StageFacts(tuple(stages), tuple(reductions))
