@@ -9,14 +9,15 @@ def attention_maps(model, images, layers=None):
     """Attention scores of chosen blocks; the model itself keeps running fused.
 
     Args:
-        model: model whose top-level layers include `TransformerBlock`s or `SwinBlock`s.
+        model: model whose top-level layers include transformer blocks.
         images: array (B, H, W, C), as the model takes them.
         layers: list of block names, such as `["block11"]`; by default every block.
 
     Returns:
         dict of block name to float32 NumPy array (B, heads, queries, keys). The rows sum to one;
         queries and keys are all tokens, prefix tokens first. Of `SwinBlock`s (B, windows, heads,
-        places, places): windows row by row, shifted ones as they lie after the shift.
+        places, places): windows row by row, shifted ones as they lie after the shift. In
+        `PyramidBlock`s the queries are the places of the map, the keys those of the smaller one.
 
     Raises:
         ValueError: for a model without blocks, or a layer that is none of them.

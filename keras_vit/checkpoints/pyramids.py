@@ -56,18 +56,19 @@ def infer(matched, tensors):
         dict; of our own files only what tells them apart, since their configuration says the rest.
 
     Raises:
-        CheckpointError: for shapes that are none of a pyramid of four stages.
+        CheckpointError: for shapes that are none of a pyramid.
     """
-    shapes, depths = {}, [0, 0, 0, 0]
+    shapes, depths = {}, {}
     for (row, number), sources in matched.found.items():
         shape = tensors[next(iter(sources.values()))].shape
         for target in as_tuple(row.targets):
             shapes.setdefault(target, shape)
         if number is not None:
             stage = int(re.match(r"stage(\d)_", as_tuple(row.targets)[0])[1])
-            depths[stage] = max(depths[stage], int(number) + 1)
+            depths[stage] = max(depths.get(stage, 0), int(number) + 1)
     try:
-        return _infer(shapes, tuple(depths), matched.table)
+        depths = tuple(depths[stage] for stage in range(len(depths)))
+        return _infer(shapes, depths, matched.table)
     except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
         raise CheckpointError(
             f"The shapes are none of a Pyramid Vision Transformer by {matched.table.name}: {error}"
@@ -75,28 +76,27 @@ def infer(matched, tensors):
 
 
 def _infer(shapes, depths, table):
-    if 0 in depths:
-        raise ValueError(f"stages of {depths} blocks")
+    stages = range(len(depths))
     found = {"depths": depths, **table.arguments}
     ours = table.name == "keras"
     head = shapes.get("head/dense/kernel")
     found["num_classes"] = head and head[-1 if ours else 0]
-    patches = [shapes[f"stage{s}_patch_embedding/projection/kernel"] for s in range(4)]
+    patches = [shapes[f"stage{s}_patch_embedding/projection/kernel"] for s in stages]
     found["widths"] = tuple(shape[-1 if ours else 0] for shape in patches)
     if ours:
         return found
     found["num_channels"] = patches[0][1]
     found["patch_sizes"] = tuple(shape[-1] for shape in patches)
-    hidden = [shapes[f"stage{s}_block{{i}}/mlp/fc1/kernel"][0] for s in range(4)]
+    hidden = [shapes[f"stage{s}_block{{i}}/mlp/fc1/kernel"][0] for s in stages]
     found["mlp_ratios"] = tuple(map(_ratio, hidden, found["widths"]))
     found["qkv_bias"] = "stage0_block{i}/attention/query/bias" in shapes
-    reduce = [shapes.get(f"stage{s}_block{{i}}/attention/reduce/kernel") for s in range(4)]
+    reduce = [shapes.get(f"stage{s}_block{{i}}/attention/reduce/kernel") for s in stages]
     found["reductions"] = tuple(shape[-1] if shape else 1 for shape in reduce)
     if table.family == "pvt_v2":  # a reduction by 1 is that of linear attention
         found["pool_size"] = 7 if reduce[-1] and reduce[-1][-1] == 1 else None
     else:
         found["position_resample"] = table.position_resample
-        grids = [shapes[f"stage{s}_position_embedding/grid"] for s in range(4)]
+        grids = [shapes[f"stage{s}_position_embedding/grid"] for s in stages]
         found["positions"] = [shape[-2] for shape in grids]
     return found
 

@@ -100,6 +100,8 @@ def make_resample():
                 channels_first, size=new, mode="bicubic", align_corners=False, antialias=antialias
             )
             arrays[f"{mode}/{key}"] = resampled[0].permute(1, 2, 0).numpy()
+        resampled = torch.nn.functional.interpolate(channels_first, size=new, mode="bilinear")
+        arrays[f"bilinear/{key}"] = resampled[0].permute(1, 2, 0).numpy()
         zoom = (new[0] / old[0], new[1] / old[1], 1)
         arrays[f"flax/{key}"] = scipy.ndimage.zoom(grid, zoom, order=1)
     np.savez_compressed(HERE / "resample.npz", **arrays)

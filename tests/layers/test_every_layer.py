@@ -51,15 +51,12 @@ CASES = [
     ),
     (layers.TransformerBlock, {"num_heads": 4, "mlp_dim": 24, "remat": True}, [TOKENS]),
     (layers.OverlappingPatchEmbedding, {"width": 8, "patch_size": 7, "stride": 4}, [IMAGES]),
-    (layers.OverlappingPatchEmbedding, {"width": 8, "patch_size": 3, "stride": 2}, [GRID]),
-    (layers.SpatialReductionAttention, {"num_heads": 4}, [GRID]),
     (layers.SpatialReductionAttention, {"num_heads": 2, "reduction": 3}, [GRID]),
     (
         layers.SpatialReductionAttention,
         {"num_heads": 2, "pool_size": 4, "qkv_bias": False, "norm_epsilon": 1e-6},
         [GRID],
     ),
-    (layers.ConvolutionalMLP, {"hidden_dim": 24}, [GRID]),
     (layers.ConvolutionalMLP, {"hidden_dim": 24, "relu": True}, [GRID]),
     (layers.PyramidBlock, {"num_heads": 2, "mlp_dim": 24, "reduction": 2}, [GRID]),
     (

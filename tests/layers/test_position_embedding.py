@@ -12,15 +12,15 @@ GRIDS = [key.removeprefix("grid/") for key in GOLDEN if key.startswith("grid/")]
 
 
 @pytest.mark.parametrize("grid", GRIDS)
-@pytest.mark.parametrize("mode", ["timm", "hf", "flax"])
+@pytest.mark.parametrize("mode", ["timm", "hf", "flax", "bilinear"])
 def test_resampling_equals_its_source(mode, grid):
-    """PyTorch's interpolate with and without antialias, and scipy.ndimage.zoom."""
+    """PyTorch's interpolate, bicubic with and without antialias and bilinear, and SciPy's zoom."""
     expected = GOLDEN[f"{mode}/{grid}"]
     resampled = to_numpy(resample_grid(GOLDEN[f"grid/{grid}"], expected.shape[:2], mode))
     np.testing.assert_allclose(resampled, expected, atol=2e-5)
 
 
-@pytest.mark.parametrize("mode", ["timm", "hf", "flax"])
+@pytest.mark.parametrize("mode", ["timm", "hf", "flax", "bilinear"])
 def test_resampling(mode, rng):
     grid = rng.normal(size=(6, 4, 3)).astype("float32")
     np.testing.assert_array_equal(to_numpy(resample_grid(grid, (6, 4), mode)), grid)
@@ -35,7 +35,7 @@ def test_resampling(mode, rng):
     assert (np.diff(resampled[0, :, 0]) > -1e-2).all()
 
 
-@pytest.mark.parametrize("mode", ["timm", "hf", "flax"])
+@pytest.mark.parametrize("mode", ["timm", "hf", "flax", "bilinear"])
 def test_a_size_known_only_at_call_time_gives_the_same(mode, rng):
     layer = AddPositionEmbedding((6, 4), patch_size=2, num_prefix_tokens=1, resample=mode)
     images = keras.Input((None, None, 1))

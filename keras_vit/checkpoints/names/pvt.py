@@ -253,7 +253,7 @@ KERAS_PVT = Names(
     name="keras",
     rows=(
         *numbered("class_token", "tokens"),
-        *(row for s in STAGES for row in _keras_stage(s)),
+        *(row for s in range(10) for row in _keras_stage(s)),  # however many there are
         *numbered("norm", "gamma", "beta"),
         *numbered("head/dense", "kernel", "bias"),
     ),
