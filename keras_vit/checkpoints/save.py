@@ -1,7 +1,5 @@
 """A model as a folder that transformers or timm opens: same logits, labels and preprocessing."""
 
-import json
-import math
 import shutil
 import tempfile
 from pathlib import Path
@@ -9,13 +7,24 @@ from pathlib import Path
 import numpy as np
 from keras import ops
 
-from keras_vit.checkpoints import layouts
-from keras_vit.checkpoints.configs import RESAMPLING
-from keras_vit.checkpoints.files import SAFETENSORS_DTYPES, CheckpointError
-from keras_vit.checkpoints.names import as_tuple
+from keras_vit.checkpoints import layouts, save_pyramids, save_swin
+from keras_vit.checkpoints.families import names_of
+from keras_vit.checkpoints.files import CheckpointError
 from keras_vit.checkpoints.names import vit as tables
+from keras_vit.checkpoints.writing import (
+    arrays_of,
+    labels_for_transformers,
+    one_or_two,
+    processor_for_transformers,
+    timm_fields,
+    values_of,
+    write_json,
+    write_safetensors,
+)
 from keras_vit.layers import sincos_grid
 from keras_vit.layers.validation import check_choice
+from keras_vit.models.pvt import PyramidVisionTransformer
+from keras_vit.models.pvt_v2 import PyramidVisionTransformerV2
 from keras_vit.models.swin import SwinTransformer
 from keras_vit.models.vit import VisionTransformer
 
@@ -26,7 +35,7 @@ def save_pretrained(model, folder, format="hf"):
     """Writes a model for another library, whole or not at all.
 
     Args:
-        model: `VisionTransformer` or `SwinTransformer`.
+        model: a model of this library.
         folder: path that does not exist yet.
         format: "hf" for `transformers.AutoModel...from_pretrained(folder)`, "timm" for
             `timm.create_model("local-dir:FOLDER", pretrained=True)`, or "keras" for
@@ -43,16 +52,10 @@ def save_pretrained(model, folder, format="hf"):
         >>> keras_vit.save_pretrained(model, "my_vit", format="hf")
     """
     check_choice(format, "format", ("hf", "timm", "keras"))
-    if isinstance(model, VisionTransformer):
-        writers = {"hf": _write_transformers, "timm": _write_timm}
-    elif isinstance(model, SwinTransformer):
-        from keras_vit.checkpoints import save_swin  # which needs what is here
-
-        writers = {"hf": save_swin.write_transformers, "timm": save_swin.write_timm}
-    else:
+    writers = next((found for kind, found in WRITERS.items() if isinstance(model, kind)), None)
+    if writers is None:
         raise ValueError(
-            "save_pretrained expects a VisionTransformer or a SwinTransformer. "
-            f"Received: {type(model).__name__}"
+            f"save_pretrained expects a {names_of()}. Received: {type(model).__name__}"
         )
     folder = Path(folder)
     if folder.exists():
@@ -82,8 +85,8 @@ def _write_transformers(model, folder):
         "num_hidden_layers": config["depth"],
         "num_attention_heads": config["num_heads"],
         "intermediate_size": config["mlp_dim"],
-        "image_size": _one_or_two(_image_size(model)),
-        "patch_size": _one_or_two(model.patch_size),
+        "image_size": one_or_two(_image_size(model)),
+        "patch_size": one_or_two(model.patch_size),
         "num_channels": config["num_channels"],
         "qkv_bias": config["qkv_bias"],
         "layer_norm_eps": config["norm_epsilon"],
@@ -102,10 +105,7 @@ def _write_transformers(model, folder):
     else:
         fields["hidden_dropout_prob"] = config["dropout_rate"]
         fields["attention_probs_dropout_prob"] = config["attention_dropout_rate"]
-    if config["num_classes"] is not None:
-        labels = config["class_names"] or [f"LABEL_{i}" for i in range(config["num_classes"])]
-        fields["id2label"] = {str(i): name for i, name in enumerate(labels)}
-        fields["label2id"] = {name: i for i, name in enumerate(labels)}
+    fields.update(labels_for_transformers(config))
     if config["representation_size"] is not None:
         fields["pooler_output_size"] = config["representation_size"]
         fields["pooler_act"] = "tanh"
@@ -121,9 +121,11 @@ def _write_transformers(model, folder):
     }
     if kind.startswith("dinov2"):
         arrays[f"{prefix}embeddings.mask_token"] = np.zeros((1, config["width"]), "float32")
-    _write_json(folder / "config.json", fields)
+    write_json(folder / "config.json", fields)
     if model.preprocessor is not None:
-        _write_json(folder / "preprocessor_config.json", _processor(model.preprocessor))
+        write_json(
+            folder / "preprocessor_config.json", processor_for_transformers(model.preprocessor)
+        )
     write_safetensors(folder / "model.safetensors", arrays, {"format": "pt"})
 
 
@@ -224,7 +226,7 @@ def _write_timm(model, folder):
     size = list(_image_size(model))
     arguments = {
         "img_size": size,
-        "patch_size": _one_or_two(model.patch_size),
+        "patch_size": one_or_two(model.patch_size),
         "in_chans": config["num_channels"],
         "embed_dim": config["width"],
         "depth": config["depth"],
@@ -243,98 +245,22 @@ def _write_timm(model, folder):
     }
     if mlp in ("gelu_tanh", "quick_gelu"):
         arguments["act_layer"] = mlp
-    fields = {
-        "architecture": architecture,
-        "num_classes": config["num_classes"] or 0,
-        "num_features": config["width"],
-        "global_pool": pool,
-        "model_args": arguments,
-        "pretrained_cfg": {
-            "num_classes": config["num_classes"] or 0,
-            "input_size": [config["num_channels"], *size],
-            "first_conv": "patch_embed.proj",
-            "classifier": "head",
-        },
-    }
-    if config["class_names"]:
-        fields["label_names"] = list(config["class_names"])
-    preprocessor = model.preprocessor
-    if preprocessor is not None:
-        fields["pretrained_cfg"].update(preprocessor_to_timm(preprocessor))
-    _write_json(folder / "config.json", fields)
+    fields = timm_fields(
+        config, model.preprocessor, architecture, pool, config["width"], size, arguments
+    )
+    write_json(folder / "config.json", fields)
     write_safetensors(folder / "model.safetensors", _arrays(model, tables.TIMM), {"format": "pt"})
-
-
-def preprocessor_to_timm(preprocessor):
-    """A `Preprocessor` as fields of timm's `pretrained_cfg`."""
-    return {
-        "mean": list(preprocessor.mean),
-        "std": list(preprocessor.std),
-        "interpolation": preprocessor.interpolation,
-        "crop_pct": preprocessor.crop_fraction,
-        "crop_mode": {"short_side": "center", "squash": "squash"}[preprocessor.resize],
-    }
-
-
-def _processor(preprocessor):
-    """A `Preprocessor` as transformers' image processors read it."""
-    h, w = preprocessor.image_size
-    if preprocessor.resize is None:
-        raise CheckpointError("transformers' image processors resize. Received: resize=None")
-    to = [math.floor(side / preprocessor.crop_fraction + 1e-9) for side in (h, w)]
-    fields = {
-        "do_resize": True,
-        "resample": {name: number for number, name in RESAMPLING.items()}[
-            preprocessor.interpolation
-        ],
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": list(preprocessor.mean),
-        "image_std": list(preprocessor.std),
-    }
-    crop = {"do_center_crop": True, "crop_size": {"height": h, "width": w}}
-    if preprocessor.resize == "short_side":
-        if to[0] != to[1]:
-            raise CheckpointError(
-                "transformers' image processors crop squares of the shorter side. Received: "
-                f"image_size={(h, w)}"
-            )
-        kind = {"image_processor_type": "CLIPImageProcessor"}
-        return {**kind, **fields, **crop, "size": {"shortest_edge": to[0]}}
-    size = {"size": {"height": to[0], "width": to[1]}}
-    if preprocessor.crop_fraction == 1:
-        return {"image_processor_type": "ViTImageProcessor", **fields, **size}
-    return {"image_processor_type": "DeiTImageProcessor", **fields, **crop, **size}
 
 
 def _arrays(model, table):
     """The model's weights under the names and in the layouts of a table: {name: array}."""
-    weights = {w.path: w for w in model.weights if "seed_generator" not in w.path}
     config = model.get_config()
     h, w = (side // patch for side, patch in zip(_image_size(model), model.patch_size, strict=True))
-    values = {path: ops.convert_to_numpy(ops.cast(x, "float32")) for path, x in weights.items()}
+    values = values_of(model)
     if config["position_embedding"] == "sincos":
         values[GRID] = ops.convert_to_numpy(sincos_grid((h, w), config["width"]))
     facts = layouts.Facts(model.patch_size, config["num_channels"], config["num_heads"], 0, (h, w))
-    written, arrays = set(), {}
-    for row in table.rows:
-        sources, targets = as_tuple(row.sources), as_tuple(row.targets)
-        for i in range(config["depth"]) if "{i}" in targets[0] else (None,):
-            paths = [t if i is None else t.replace("{i}", f"{i:02d}") for t in targets]
-            found = [values[path] for path in paths if path in values]
-            if not found:
-                continue
-            names = [s if i is None else s.replace("{i}", str(i)) for s in sources]
-            made = layouts.write(row.layout, found, len(names), facts)
-            for name, array in zip(names, made, strict=True):
-                if array is not None:
-                    arrays[name] = array
-            written.update(paths)
-    left = sorted(set(values) - written)
-    if left:
-        raise CheckpointError(f"{table.name} has no names for these weights. Received: {left}")
-    return arrays
+    return arrays_of(values, table, facts)
 
 
 def _image_size(model):
@@ -368,30 +294,9 @@ def _dinov2_ratio(config):
     )
 
 
-def _one_or_two(pair):
-    return pair[0] if pair[0] == pair[1] else list(pair)
-
-
-def _write_json(path, fields):
-    path.write_text(json.dumps(fields, indent=2) + "\n", "utf-8")
-
-
-def write_safetensors(path, arrays, metadata):
-    """Writes arrays as `.safetensors`: a JSON header, then the data in the order of the names."""
-    codes = {dtype: code for code, dtype in SAFETENSORS_DTYPES.items()}
-    header, offset = {"__metadata__": metadata}, 0
-    for name in sorted(arrays):
-        array = arrays[name]
-        end = offset + array.nbytes
-        header[name] = {
-            "dtype": codes[array.dtype],
-            "shape": list(array.shape),
-            "data_offsets": [offset, end],
-        }
-        offset = end
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)  # the data begins at a multiple of eight bytes
-    with open(path, "wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for name in sorted(arrays):
-            file.write(np.ascontiguousarray(arrays[name]).tobytes())
+WRITERS = {
+    VisionTransformer: {"hf": _write_transformers, "timm": _write_timm},
+    SwinTransformer: save_swin.WRITERS,
+    PyramidVisionTransformer: save_pyramids.WRITERS,
+    PyramidVisionTransformerV2: save_pyramids.WRITERS,
+}

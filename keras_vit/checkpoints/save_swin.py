@@ -7,11 +7,11 @@ from keras_vit.checkpoints import layouts
 from keras_vit.checkpoints.files import CheckpointError
 from keras_vit.checkpoints.names import as_tuple
 from keras_vit.checkpoints.names import swin as tables
-from keras_vit.checkpoints.save import (
-    _one_or_two,
-    _processor,
-    _write_json,
+from keras_vit.checkpoints.writing import (
+    one_or_two,
     preprocessor_to_timm,
+    processor_for_transformers,
+    write_json,
     write_safetensors,
 )
 from keras_vit.layers.windows import shift_sizes
@@ -40,8 +40,8 @@ def write_transformers(model, folder):
         "hidden_size": config["width"] * 2 ** (stages - 1),
         "window_size": window,
         "mlp_ratio": config["mlp_ratio"],
-        "image_size": _one_or_two(model.input.shape[1:3]),
-        "patch_size": _one_or_two(model.patch_size),
+        "image_size": one_or_two(model.input.shape[1:3]),
+        "patch_size": one_or_two(model.patch_size),
         "num_channels": config["num_channels"],
         "qkv_bias": config["qkv_bias"],
         "layer_norm_eps": config["norm_epsilon"],
@@ -66,9 +66,11 @@ def write_transformers(model, folder):
             model, tables.HF_SWIN if version == 1 else tables.HF_SWINV2
         ).items()
     }
-    _write_json(folder / "config.json", fields)
+    write_json(folder / "config.json", fields)
     if model.preprocessor is not None:
-        _write_json(folder / "preprocessor_config.json", _processor(model.preprocessor))
+        write_json(
+            folder / "preprocessor_config.json", processor_for_transformers(model.preprocessor)
+        )
     write_safetensors(folder / "model.safetensors", arrays, {"format": "pt"})
 
 
@@ -81,7 +83,7 @@ def write_timm(model, folder):
     size = list(model.input.shape[1:3])
     arguments = {
         "img_size": size,
-        "patch_size": _one_or_two(model.patch_size),
+        "patch_size": one_or_two(model.patch_size),
         "in_chans": config["num_channels"],
         "embed_dim": config["width"],
         "depths": list(config["depths"]),
@@ -114,7 +116,7 @@ def write_timm(model, folder):
         fields["label_names"] = list(config["class_names"])
     if model.preprocessor is not None:
         fields["pretrained_cfg"].update(preprocessor_to_timm(model.preprocessor))
-    _write_json(folder / "config.json", fields)
+    write_json(folder / "config.json", fields)
     write_safetensors(folder / "model.safetensors", _arrays(model, tables.TIMM), {"format": "pt"})
 
 
@@ -192,3 +194,6 @@ def _arrays(model, table):
     if left:
         raise CheckpointError(f"{table.name} has no names for these weights. Received: {left}")
     return arrays
+
+
+WRITERS = {"hf": write_transformers, "timm": write_timm}

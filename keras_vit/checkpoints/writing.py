@@ -1,0 +1,166 @@
+"""Files as other libraries read them: arrays under their names, configurations."""
+
+import itertools
+import json
+import math
+
+import numpy as np
+from keras import ops
+
+from keras_vit.checkpoints import layouts
+from keras_vit.checkpoints.configs import RESAMPLING
+from keras_vit.checkpoints.files import SAFETENSORS_DTYPES, CheckpointError
+from keras_vit.checkpoints.names import as_tuple
+
+
+def values_of(model):
+    """dict of path to float32 array: the model's weights."""
+    weights = {w.path: w for w in model.weights if "seed_generator" not in w.path}
+    return {path: ops.convert_to_numpy(ops.cast(x, "float32")) for path, x in weights.items()}
+
+
+def arrays_of(values, table, facts):
+    """Weights under the names and in the layouts of a table: {name: array}.
+
+    Args:
+        values: dict of path to array, all of which must find a name.
+        table: `Names`.
+        facts: `layouts.Facts` of the model, or `layouts.StageFacts`.
+
+    Raises:
+        CheckpointError: where the table has no name for a weight.
+    """
+    written, arrays = set(), {}
+    for row in table.rows:
+        sources, targets = as_tuple(row.sources), as_tuple(row.targets)
+        for i in itertools.count() if "{i}" in targets[0] else (None,):
+            paths = [t if i is None else t.replace("{i}", f"{i:02d}") for t in targets]
+            paths = [path for path in paths if path in values]
+            if not paths:
+                break  # the blocks of a stage are all alike
+            names = [s if i is None else s.replace("{i}", str(i)) for s in sources]
+            found = [values[path] for path in paths]
+            made = layouts.write(row.layout, found, len(names), facts.at(paths[0]))
+            for name, array in zip(names, made, strict=True):
+                if array is not None:
+                    arrays[name] = array
+            written.update(paths)
+    left = sorted(set(values) - written)
+    if left:
+        raise CheckpointError(f"{table.name} has no names for these weights. Received: {left}")
+    return arrays
+
+
+def labels_for_transformers(config):
+    """The fields that name the classes of a model with this configuration; none without a head."""
+    if config["num_classes"] is None:
+        return {}
+    labels = config["class_names"] or [f"LABEL_{i}" for i in range(config["num_classes"])]
+    return {
+        "id2label": {str(i): name for i, name in enumerate(labels)},
+        "label2id": {name: i for i, name in enumerate(labels)},
+    }
+
+
+def timm_fields(config, preprocessor, architecture, pool, features, size, arguments):
+    """timm's `config.json`.
+
+    Args:
+        config: dict, the model's configuration.
+        preprocessor: `Preprocessor` or None.
+        architecture, pool: str, timm's names.
+        features: int, what the head reads.
+        size: (H, W) in pixels.
+        arguments: dict, the model_args.
+    """
+    classes = config["num_classes"] or 0
+    fields = {
+        "architecture": architecture,
+        "num_classes": classes,
+        "num_features": features,
+        "global_pool": pool,
+        "model_args": arguments,
+        "pretrained_cfg": {
+            "num_classes": classes,
+            "input_size": [config["num_channels"], *size],
+            "first_conv": "patch_embed.proj",
+            "classifier": "head",
+        },
+    }
+    if config["class_names"]:
+        fields["label_names"] = list(config["class_names"])
+    if preprocessor is not None:
+        fields["pretrained_cfg"].update(preprocessor_to_timm(preprocessor))
+    return fields
+
+
+def preprocessor_to_timm(preprocessor):
+    """A `Preprocessor` as fields of timm's `pretrained_cfg`."""
+    return {
+        "mean": list(preprocessor.mean),
+        "std": list(preprocessor.std),
+        "interpolation": preprocessor.interpolation,
+        "crop_pct": preprocessor.crop_fraction,
+        "crop_mode": {"short_side": "center", "squash": "squash"}[preprocessor.resize],
+    }
+
+
+def processor_for_transformers(preprocessor):
+    """A `Preprocessor` as transformers' image processors read it."""
+    h, w = preprocessor.image_size
+    if preprocessor.resize is None:
+        raise CheckpointError("transformers' image processors resize. Received: resize=None")
+    to = [math.floor(side / preprocessor.crop_fraction + 1e-9) for side in (h, w)]
+    fields = {
+        "do_resize": True,
+        "resample": {name: number for number, name in RESAMPLING.items()}[
+            preprocessor.interpolation
+        ],
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(preprocessor.mean),
+        "image_std": list(preprocessor.std),
+    }
+    crop = {"do_center_crop": True, "crop_size": {"height": h, "width": w}}
+    if preprocessor.resize == "short_side":
+        if to[0] != to[1]:
+            raise CheckpointError(
+                "transformers' image processors crop squares of the shorter side. Received: "
+                f"image_size={(h, w)}"
+            )
+        kind = {"image_processor_type": "CLIPImageProcessor"}
+        return {**kind, **fields, **crop, "size": {"shortest_edge": to[0]}}
+    size = {"size": {"height": to[0], "width": to[1]}}
+    if preprocessor.crop_fraction == 1:
+        return {"image_processor_type": "ViTImageProcessor", **fields, **size}
+    return {"image_processor_type": "DeiTImageProcessor", **fields, **crop, **size}
+
+
+def one_or_two(pair):
+    return pair[0] if pair[0] == pair[1] else list(pair)
+
+
+def write_json(path, fields):
+    path.write_text(json.dumps(fields, indent=2) + "\n", "utf-8")
+
+
+def write_safetensors(path, arrays, metadata):
+    """Writes arrays as `.safetensors`: a JSON header, then the data in the order of the names."""
+    codes = {dtype: code for code, dtype in SAFETENSORS_DTYPES.items()}
+    header, offset = {"__metadata__": metadata}, 0
+    for name in sorted(arrays):
+        array = arrays[name]
+        end = offset + array.nbytes
+        header[name] = {
+            "dtype": codes[array.dtype],
+            "shape": list(array.shape),
+            "data_offsets": [offset, end],
+        }
+        offset = end
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)  # the data begins at a multiple of eight bytes
+    with open(path, "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in sorted(arrays):
+            file.write(np.ascontiguousarray(arrays[name]).tobytes())
