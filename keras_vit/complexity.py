@@ -4,9 +4,10 @@ from typing import NamedTuple
 
 import keras
 
-from keras_vit.layers import SwinBlock, TransformerBlock
+from keras_vit.layers import TransformerBlock
 from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.validation import as_pair
+from keras_vit.models.base import BLOCKS
 from keras_vit.table import Table
 
 
@@ -88,7 +89,8 @@ class Complexity(NamedTuple):
         scores_bytes: int, what the attention scores of all blocks take in addition where a
             backend writes them to memory (TensorFlow, JAX on a CPU).
         layers: `Table` of (layer, shape, parameters, MACs, activation bytes).
-        terms: `Table` of the blocks' MACs by term of the textbook formula, or None without blocks.
+        terms: `Table` of the blocks' MACs by term of the textbook formula, or None without blocks
+            or where they are not all alike.
     """
 
     image_size: tuple
@@ -146,25 +148,29 @@ def complexity(model, image_size=None):
         (c.layer.name, _shape_text(("B", *c.output_shape)), c.layer.count_params(), k.macs, m)
         for c, k, m in zip(calls, costs, memory, strict=True)
     ]
-    blocks = [call for call in calls if isinstance(call.layer, TransformerBlock)]
+    blocks = [call for call in calls if isinstance(call.layer, BLOCKS)]
     return Complexity(
         image_size=tuple(calls[0].input_shapes[0][1:3]),
         parameters=model.count_params(),
         macs=sum(cost.macs for cost in costs),
         activation_bytes=sum(memory),
         # The softmax is float32 in every precision.
-        scores_bytes=sum(4 * _num_scores(call) for call in calls),
+        scores_bytes=sum(4 * _num_scores(block) for block in blocks),
         layers=Table(("layer", "shape", "parameters", "MACs", "activation bytes"), rows),
-        terms=_terms(blocks) if blocks else None,
+        terms=_terms(blocks) if _alike(blocks) else None,
     )
 
 
 def _num_scores(call):
     if isinstance(call.layer, TransformerBlock):
         return call.layer.attention.num_heads * call.output_shape[0] ** 2
-    if isinstance(call.layer, SwinBlock):
-        return call.layer.num_scores(call.input_shapes[0])
-    return 0
+    return call.layer.num_scores(call.input_shapes[0])
+
+
+def _alike(blocks):
+    """Whether the textbook's formula speaks of these: plain blocks, all of one shape."""
+    plain = all(isinstance(block.layer, TransformerBlock) for block in blocks)
+    return plain and len({block.output_shape for block in blocks}) == 1
 
 
 def _itemsize(dtype):

@@ -16,6 +16,10 @@ PUBLISHED = [
     ("SwinBase", {}, None, 15.47),
     ("SwinLarge", {}, None, 34.53),
     ("SwinV2Tiny", {}, None, 5.96),
+    ("PVTv2B0", {}, None, 0.57),
+    ("PVTv2B2", {}, None, 4.05),
+    ("PVTv2B2Linear", {}, None, 3.91),
+    ("PVTv2B5", {}, None, 11.76),
 ]
 
 
@@ -65,6 +69,29 @@ def test_windows_are_counted_and_their_cost_is_linear():
     head = 16 * 4
     large = keras_vit.complexity(tiny_swin(image_size=128))
     assert large.macs - head == 16 * (found.macs - head)
+
+
+def test_reductions_and_depthwise_convolutions_are_counted():
+    """Against the products written out for one block, whose last row makes no whole patch."""
+    model = keras_vit.PyramidVisionTransformerV2(
+        image_size=(20, 16),
+        depths=(1,),
+        widths=(8,),
+        num_heads=(2,),
+        mlp_ratios=(3,),
+        reductions=(2,),
+        patch_sizes=(7,),
+        strides=(4,),
+        num_classes=4,
+    )
+    n, m, d, hidden = 5 * 4, 2 * 2, 8, 24
+    attention = n * d * d + m * 4 * d * d + m * d * 2 * d + 2 * n * m * d + n * d * d
+    mlp = 2 * n * d * hidden + n * 9 * hidden
+    found = keras_vit.complexity(model)
+    assert found.macs == n * 7 * 7 * 3 * d + attention + mlp + d * 4
+    assert sum(row[2] for row in found.layers) == found.parameters
+    assert found.scores_bytes == 4 * 2 * n * m
+    assert found.terms is None and "GMACs" in str(found)
 
 
 def test_any_image_size_and_no_new_weights():

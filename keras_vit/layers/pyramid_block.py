@@ -142,6 +142,11 @@ class PyramidBlock(keras.layers.Layer):
         _, scores = self.attention(self.norm1(grid), return_attention_scores=True)
         return scores
 
+    def num_scores(self, grid_shape):
+        """How many attention scores one image has here."""
+        n = grid_shape[1] * grid_shape[2]
+        return self.attention.num_heads * n * self.attention.num_keys(grid_shape)
+
     def compute_output_shape(self, grid_shape):
         return grid_shape
 
