@@ -40,7 +40,7 @@ class Case(NamedTuple):
     Attributes:
         library: "timm" or "transformers".
         name: timm's architecture, or transformers' class and what tells its configuration.
-        sizes: two image sizes in pixels: the model's own, and one to resample the positions to.
+        sizes: image sizes in pixels: the model's own, and another where the library takes one.
         arguments: dict, of `timm.create_model`, or of transformers' configuration.
     """
 
@@ -57,6 +57,8 @@ class Case(NamedTuple):
 TINY = dict(hidden_size=192, num_attention_heads=3, intermediate_size=768)
 LARGE = dict(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096)
 LABELS = {"num_labels": 1000}
+PVT_LARGE = {"depths": [3, 8, 27, 3]}
+LINEAR = {"linear_attention": True}
 CASES = [
     Case("timm", "vit_tiny_patch16_224", (224, 384)),
     Case("timm", "vit_small_patch16_224", (224, 384)),
@@ -82,6 +84,15 @@ CASES = [
     Case("timm", "swin_s3_tiny_224", (224, 288)),  # windows of each stage's own
     Case("timm", "swinv2_tiny_window8_256", (256, (320, 288))),
     Case("timm", "swinv2_base_window12to16_192to256", (256, 192)),
+    Case("timm", "pvt_v2_b0", (224, (250, 331))),
+    Case("timm", "pvt_v2_b2", (224, (250, 331))),
+    Case("timm", "pvt_v2_b2_li", (224, (250, 331))),  # adaptive averages of windows that overlap
+    Case("timm", "pvt_v2_b5", (224, 256)),
+    Case("transformers", "PvtForImageClassification tiny", (224,), LABELS),
+    Case("transformers", "PvtForImageClassification large", (224,), {**LABELS, **PVT_LARGE}),
+    Case("transformers", "PvtModel tiny", (256,)),
+    Case("transformers", "PvtV2ForImageClassification b0", (224, (250, 331)), LABELS),
+    Case("transformers", "PvtV2ForImageClassification b0 li", (224, 320), {**LABELS, **LINEAR}),
     Case("transformers", "ViTForImageClassification B/16", (224, 384), LABELS),
     Case("transformers", "ViTForImageClassification L/16", (224, 256), {**LARGE, **LABELS}),
     Case("transformers", "ViTModel Ti/16", (224, (320, 192)), TINY),
@@ -128,7 +139,7 @@ def _timm(case, folder):
     timm.models.save_for_hf(model, folder, model_args=kept, safe_serialization=True)
 
     def run(images, other_size):
-        if not other_size:
+        if not other_size or architecture.startswith("pvt"):
             return model(images)
         size = tuple(images.shape[2:])
         resized = timm.create_model(f"local-dir:{folder}", pretrained=True, img_size=size)
@@ -142,7 +153,9 @@ def _transformers(case, folder):
 
     name = case.name.partition(" ")[0]
     config_class = getattr(transformers, name).config_class
-    size = {"image_size": case.sizes[0], "patch_size": int(case.name.rpartition("/")[2])}
+    size = {"image_size": case.sizes[0]}
+    if "/" in case.name:
+        size["patch_size"] = int(case.name.rpartition("/")[2])
     model = _randomized(getattr(transformers, name)(config_class(**size, **case.arguments)))
     model.save_pretrained(folder)
 
@@ -155,7 +168,7 @@ def _transformers(case, folder):
             other = config_class(**{**size, "image_size": images.shape[2:]}, **case.arguments)
             runner = type(model)(other).eval()
             runner.load_state_dict(model.state_dict())
-        elif other_size and not name.startswith("Dinov2"):
+        elif other_size and not name.startswith(("Dinov2", "PvtV2")):
             arguments["interpolate_pos_encoding"] = True
         if name == "ViTMAEModel":  # noise that ascends leaves the patches in their order
             import torch
