@@ -20,7 +20,8 @@ SHAPES = ("cosine", "linear", "rsqrt", "constant")
 def decays(path):
     """Whether weight decay is for the variable at a path such as "block00/mlp/hidden/kernel"."""
     *layers, name = path.split("/")
-    return name not in NO_DECAY and not any(layer in NO_DECAY_LAYERS for layer in layers)
+    # In models of several stages some have the stage before their name.
+    return name not in NO_DECAY and not any(layer.endswith(NO_DECAY_LAYERS) for layer in layers)
 
 
 def layer_shares(model, layer_decay):

@@ -16,6 +16,7 @@ with _quiet():
     import tensorflow as tf
 
     import keras_vit
+    from keras_vit.models.base import ImageModel
     from training import crops, data, label_maps, recipe, sources
     from training.corrupt import without_corrupt
     from training.examples import Encoded, reader
@@ -87,8 +88,8 @@ def transform_of(model):
         ValueError: for a model of which nobody knows what it takes.
     """
     preprocessor, shape = getattr(model, "preprocessor", None), model.input.shape[1:]
-    vit = isinstance(model, keras_vit.VisionTransformer)
-    takes_pixels = model.get_config()["include_preprocessing"] if vit else preprocessor is None
+    ours = isinstance(model, ImageModel)
+    takes_pixels = model.get_config()["include_preprocessing"] if ours else preprocessor is None
     if preprocessor is None:
         if not takes_pixels or None in shape:
             raise ValueError(

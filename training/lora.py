@@ -2,18 +2,21 @@
 
 import keras
 
-from keras_vit.layers import TransformerBlock
+from keras_vit.models.base import BLOCKS
+
+PROJECTIONS = ("qkv", "query", "key_value", "proj")
 
 
 def enable_lora(model, rank):
     """Leaves of a model trainable only its head, and a low-rank update of every attention.
 
-    The projections to queries, keys and values, which are one matrix here, and the one behind them
-    each get `rank` directions. Keras adds the updates to the matrices where a model is saved, so a
-    `.keras` file and everything that is loaded from it has none of this.
+    The projections to queries, keys and values, which are one matrix here, or two where keys come
+    from a smaller map, and the one behind them each get `rank` directions. Keras adds the updates
+    to the matrices where a model is saved, so a `.keras` file and everything that is loaded from it
+    has none of this.
 
     Args:
-        model: built model of `TransformerBlock`s.
+        model: built model with transformer blocks.
         rank: int, positive.
 
     Raises:
@@ -21,13 +24,14 @@ def enable_lora(model, rank):
 
     Source: Hu et al. 2022 (arXiv:2106.09685).
     """
-    blocks = [layer for layer in model.layers if isinstance(layer, TransformerBlock)]
+    blocks = [layer for layer in model.layers if isinstance(layer, BLOCKS)]
     if not blocks:
         raise ValueError(f"LoRA needs a model with transformer blocks. Received: {model.name}")
     for layer in model.layers:
         layer.trainable = layer.name == "head" or layer in blocks
     for block in blocks:
-        adapted = (block.attention.qkv, block.attention.proj)
+        attention = block.attention
+        adapted = [getattr(attention, name) for name in PROJECTIONS if hasattr(attention, name)]
         for layer in block._flatten_layers(include_self=False, recursive=True):
             if layer not in (block.attention, *adapted):
                 layer.trainable = False

@@ -1,11 +1,12 @@
 """What a training step needs, said when there was not enough of it."""
 
+import math
 import os
 
 import keras
 
 import keras_vit
-from keras_vit.layers import TransformerBlock
+from keras_vit.models.base import BLOCKS
 
 # Weights, gradients and the two moments of AdamW, in float32.
 BYTES_A_PARAMETER = 16
@@ -34,11 +35,11 @@ def needs(model, batch_size, bfloat16=False, remat=False):
     backend = keras.backend.backend()
     if backend != "torch":
         activations += cost.scores_bytes
-    blocks = [layer for layer in model.layers if isinstance(layer, TransformerBlock)]
+    blocks = [layer for layer in model.layers if isinstance(layer, BLOCKS)]
     if remat and blocks:
         # Every block's input is kept, and one block at a time is computed again.
-        _, tokens, width = blocks[0].output.shape
-        activations = activations // len(blocks) + 4 * tokens * width * len(blocks)
+        borders = sum(4 * math.prod(block.output.shape[1:]) for block in blocks)
+        activations = activations // len(blocks) + borders
     if bfloat16 and model.compute_dtype == "float32":
         activations //= 2
     return BYTES_A_PARAMETER * model.count_params() + batch_size * activations

@@ -7,6 +7,7 @@ import keras_vit
 from keras_vit.optimizers import LayerwiseAdamW, WarmupSchedule, decays, layer_shares
 from tests.helpers import tiny_swin
 from training.averages import EvaluateAverage, averaged
+from training.lora import enable_lora
 from training.optimizers import NAMES, optimizer
 
 MATRICES = {
@@ -99,6 +100,32 @@ def test_blocks_in_stages_have_theirs_and_biases_of_positions_do_not_decay(versi
     decaying = {path for path in shares if decays(path)}
     assert all(path.endswith("/kernel") for path in decaying)
     assert not any("position_bias" in path for path in decaying)
+
+
+def test_pyramids_have_theirs_and_every_projection_an_update():
+    pvt = keras_vit.PyramidVisionTransformer(
+        image_size=(24, 16),
+        depths=(1, 2),
+        widths=(8, 16),
+        num_heads=(1, 2),
+        mlp_ratios=(2, 2),
+        reductions=(2, 1),
+        patch_sizes=(4, 2),
+        num_classes=4,
+    )
+    shares = dict(zip(values(pvt), layer_shares(pvt, 0.5), strict=True))
+    assert shares["head/dense/bias"] == shares["norm/gamma"] == 1
+    assert shares["stage1_block00/mlp/fc1/kernel"] == shares["class_token/tokens"] == 0.5**2
+    assert shares["stage0_block00/attention/reduce/kernel"] == 0.5**3
+    assert shares["stage0_position_embedding/grid"] == 0.5**4
+    assert all(path.endswith("/kernel") for path in shares if decays(path))
+
+    enable_lora(pvt, 2)
+    names = {path.rpartition("/")[0] for path in values(pvt) if "lora" in path}
+    query, fused = ("query", "key_value", "proj"), ("qkv", "proj")
+    assert names == {f"stage0_block00/attention/{x}" for x in query} | {
+        f"stage1_block0{i}/attention/{x}" for i in range(2) for x in fused
+    }
 
 
 def test_rates_by_layer_without_decay_are_adamw():
