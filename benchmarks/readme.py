@@ -39,12 +39,19 @@ SWIN_CONFIGURATIONS = [
     ("SwinV2Small", {}),
     ("SwinV2Base", {}),
 ]
+# Wang et al. 2021, table 1.
+PVT_PUBLISHED = {"PVTTiny": "13.2M", "PVTSmall": "24.5M", "PVTMedium": "44.2M", "PVTLarge": "61.4M"}
 STEPS = {"forward": "forward", "train": "training step"}
 
 
 def main():
     for path, renders in {
-        README: {"variants": variants, "swin_variants": swin_variants, **TIMED},
+        README: {
+            "variants": variants,
+            "swin_variants": swin_variants,
+            "pvt_variants": pvt_variants,
+            **TIMED,
+        },
         ROOT / "docs" / "distributed.md": {"scaling": scaling},
     }.items():
         text = path.read_text(encoding="utf-8")
@@ -162,6 +169,30 @@ def swin_variants():
         )
     header = ("model", "width / depths", "image / window", "parameters", "published")
     return table((*header, "GMACs", "activations, MiB an image"), rows)
+
+
+def pvt_variants():
+    """The same of the Pyramid Vision Transformers."""
+    import keras_vit
+    from keras_vit.models import pvt, pvt_v2
+
+    rows = []
+    names = [(name, {}) for name in [*pvt.VARIANTS, *pvt_v2.VARIANTS]]
+    for name, arguments in [*names[:1], ("PVTTiny", {"image_size": 384}), *names[1:]]:
+        model = getattr(keras_vit, name)(**arguments)
+        config, cost = model.get_config(), keras_vit.complexity(model)
+        rows.append(
+            (
+                f"`{name}({', '.join(f'{k}={v}' for k, v in arguments.items())})`",
+                f"{'-'.join(map(str, config['widths']))} / {'-'.join(map(str, config['depths']))}",
+                f"{cost.parameters:,}",
+                "" if arguments else PVT_PUBLISHED.get(name, ""),
+                f"{cost.macs / 1e9:,.2f}",
+                f"{cost.activation_bytes / 2**20:,.0f}",
+            )
+        )
+    header = ("model", "widths / depths", "parameters", "published", "GMACs")
+    return table((*header, "activations, MiB an image"), rows)
 
 
 def vit_speed(rows):
