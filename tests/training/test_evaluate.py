@@ -14,6 +14,9 @@ from training import evaluate, label_maps, run
 from training.evaluate import main
 from training.examples import Encoded, Split
 
+# The same on every backend: with two of them under -m slow.
+pytestmark = [] if keras.backend.backend() == "tensorflow" else [pytest.mark.slow]
+
 
 def color_reader(num_classes):
     """Its largest logit is that of class 256 * red + green, the next ones are the neighbours'."""

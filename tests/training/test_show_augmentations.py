@@ -12,6 +12,9 @@ from training import show_augmentations as show
 from training.randaugment import OPERATIONS
 from training.tables import AugmentTable
 
+# The same on every backend: with two of them under -m slow.
+pytestmark = [] if keras.backend.backend() == "tensorflow" else [pytest.mark.slow]
+
 ROOT = Path(__file__).parents[2]
 PICTURE = ROOT / "docs" / "augmentations.webp"
 # What a picture of one image cannot show.

@@ -10,6 +10,9 @@ from training import report, run, summary
 from training.hardware import Speed, peak_memory
 from training.tables import FinetuneTable, ModelTable
 
+# The same on every backend: with two of them under -m slow.
+pytestmark = [] if keras.backend.backend() == "tensorflow" else [pytest.mark.slow]
+
 
 @pytest.fixture
 def finished(small):
