@@ -89,7 +89,7 @@ def check(small, run_dir):
     assert position(Path(run_dir, "model.keras"))["epochs"] == 2
 
 
-STRATEGIES = [pytest.param("data", marks=SLOW if BACKEND == "torch" else [])]
+STRATEGIES = [pytest.param("data", marks=NOT_TENSORFLOW)]
 if BACKEND == "jax":
     STRATEGIES.append("model")
 
