@@ -102,6 +102,13 @@ class Processes:
         """What the first process tells next; waits for it."""
         return self._said.get()
 
+    def wait_for_first(self):
+        """Keeps the others until the first process has come here too, with what it wrote."""
+        if self.first:
+            self.tell(["here"])
+        else:
+            self.hear()
+
     def end(self, code):
         """Ends all processes with an exit code; called in the first one."""
         self._over = True

@@ -151,9 +151,9 @@ def _splits(plan, folder, resume, processes):
         if processes.count > 1 and splits.encoded:
             folder.create()
             _write_examples(splits, folder)
-        processes.tell(["data"])
+        processes.wait_for_first()
         return splits
-    processes.hear()
+    processes.wait_for_first()
     return data.load(plan.data, classes, folder.examples)
 
 
@@ -222,6 +222,7 @@ def fit(job):
     with job.stop.fitting():
         if job.done["step"]:  # the rest of an epoch
             _fit(job, range(first, first + 1), job.done["step"], job.done["within_epoch"])
+            job.devices.processes.wait_for_first()  # it has written the epoch that all go on from
             with job.devices.scope():
                 restore(job.model, job.folder.checkpoint)  # fit leaves the average in the model
             first += 1
