@@ -63,6 +63,8 @@ def _run(options, stop, processes):
         else:
             run.execute(job)
     except (Stopped, OSError) as error:
+        if error is stop.asked and not processes.first:
+            processes.wait_for_end()  # the first one writes, and says it
         stopped = isinstance(error, Stopped)
         what = error if stopped else f"{type(error).__name__}: {error}"
         said = "nothing was trained"

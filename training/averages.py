@@ -27,7 +27,7 @@ def averaged(model):
             "An average of the weights needs an optimizer that keeps one: use_ema=True. "
             f"Received: {type(optimizer).__name__} with use_ema=False"
         )
-    kept = [ops.convert_to_numpy(variable).copy() for variable in model.trainable_variables]
+    kept = [ops.copy(variable) for variable in model.trainable_variables]
     optimizer.finalize_variable_values(model.trainable_variables)
     unshare(model)
     try:

@@ -39,11 +39,12 @@ class Checkpoint(keras.callbacks.Callback):
         keep: int, how many epochs keep a file of their own, epoch-0007.keras, if more than one.
         steps: int, steps an epoch.
         first_step: int, steps of the first epoch that a resumed run has behind it.
-        stop: `training.stopping.StopRequest` that ends the run after a step with a checkpoint.
+        asked: function that gives, after every step and between epochs, the
+            `training.stopping.Stopped` that ends the run there with a checkpoint, or None.
         sums: bool, whether the sums of the metrics are kept within an epoch; not of many devices,
             where the means of that epoch are then those of its rest.
-        savable: function from a model to a context with what is to be saved of it
-            (`training.distribute.Devices.savable`).
+        savable: function from a model to a context with what is to be saved of it, or with None
+            where another process writes (`training.distribute.Devices.savable`).
     """
 
     def __init__(
@@ -54,27 +55,27 @@ class Checkpoint(keras.callbacks.Callback):
         keep=1,
         steps=0,
         first_step=0,
-        stop=None,
+        asked=lambda: None,
         sums=True,
         savable=nullcontext,
     ):
         super().__init__()
         self.path, self.best_path = path, best_path
         self.every, self.keep, self.steps, self.first_step = every, keep, steps, first_step
-        self.stop, self.sums, self.savable = stop, sums, savable
+        self.asked, self.sums, self.savable = asked, sums, savable
         self.epoch = 0
         self.best = position(path).get("best", -1.0)  # of the epochs before, in a resumed run
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
-        if self.stop is not None and self.stop.asked:
-            raise self.stop.asked  # not at the end of the one before, which others log
+        if asked := self.asked():
+            raise asked  # not at the end of the one before, which others log
 
     def on_train_batch_end(self, batch, logs=None):
         step = self.first_step + batch + 1
         if step == self.steps:
             return  # the end of the epoch is near
-        asked = self.stop is not None and self.stop.asked
+        asked = self.asked()
         if asked or self.every and step % self.every == 0:
             if keras.backend.backend() == "jax":
                 self.model.jax_state_sync()
@@ -84,18 +85,24 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self._save(epoch + 1, 0, float((logs or {}).get("val_accuracy", -1.0)))
-        if self.keep > 1:
-            self._keep(epoch + 1)
 
     def _save(self, epochs, step, accuracy=-1.0):
-        self._check_finite()
+        with self.savable(self.model) as model:
+            if model is None:
+                return
+            self._check_finite(model)
+            self._save_whole(model, epochs, step, accuracy)
+        if self.keep > 1 and not step:
+            self._keep(epochs)
+
+    def _save_whole(self, model, epochs, step, accuracy):
         # In a name that ends in .keras too, or Keras refuses it.
         scratch = self.path.with_name(f".writing-{self.path.name}")
         best_scratch = self.best_path.with_name(f".writing-{self.best_path.name}")
         is_best = accuracy > self.best
         self.best = max(accuracy, self.best)
         try:
-            self._write(scratch, {"epochs": epochs, "step": step, "best": self.best})
+            self._write(model, scratch, {"epochs": epochs, "step": step, "best": self.best})
             if is_best:  # first, so that no checkpoint speaks of a best one that is not there
                 shutil.copyfile(scratch, best_scratch)
                 replace(best_scratch, self.best_path)
@@ -105,8 +112,8 @@ class Checkpoint(keras.callbacks.Callback):
             best_scratch.unlink(missing_ok=True)
             raise
 
-    def _write(self, scratch, position):
-        own_weights = own(self.model)
+    def _write(self, model, scratch, position):
+        own_weights = own(model)
         held = {"seed": seeds(self.model)}
         if self.sums:
             held["metric"] = self.model.metrics_variables
@@ -116,8 +123,8 @@ class Checkpoint(keras.callbacks.Callback):
             for i, variable in enumerate(variables)
             if position["step"]
         }
-        average = averaged if keeps_average(self.model) else nullcontext
-        with self.savable(self.model) as model, average(model):
+        average = averaged if keeps_average(model) else nullcontext
+        with average(model):
             model.save(scratch)
         with zipfile.ZipFile(scratch, "a") as archive:
             archive.writestr(POSITION, json.dumps(position))
@@ -139,9 +146,9 @@ class Checkpoint(keras.callbacks.Callback):
         for old in sorted(self.path.parent.glob("epoch-*.keras"))[: -self.keep]:
             old.unlink()
 
-    def _check_finite(self):
+    def _check_finite(self, model):
         """The loss of the last step does not tell what its update did to the weights."""
-        for variable in self.model.trainable_variables:
+        for variable in model.trainable_variables:
             if not np.isfinite(keras.ops.convert_to_numpy(variable).astype("float32")).all():
                 rate = float(self.model.optimizer.learning_rate)
                 raise Diverged(

@@ -112,9 +112,28 @@ class Devices:
         elif keras.backend.backend() == "torch" and not self.alone:
             _replicate(model)
 
+    @property
+    def sharded(self):
+        """Whether no process has all of the weights, so that all take part in a checkpoint."""
+        return self.strategy == "model" and self.processes.count > 1
+
+    def asked(self, stop):
+        """The `Stopped` that somebody has asked for, or None; of sharded weights the same in all.
+
+        There all processes must call this after the same steps.
+        """
+        if self.sharded and self.processes.first:
+            self.processes.tell([int(stop.asked.signal) if stop.asked else 0])
+        elif self.sharded and (number := self.processes.hear()[0]):
+            stop.ask(number)
+        return stop.asked
+
     @contextlib.contextmanager
     def savable(self, model):
-        """Within it a model that this process can save alone: with JAX and others a copy of it."""
+        """Within it what this process saves of a model: with JAX and other processes a copy of it.
+
+        It is None where the first process saves, and this one has handed over its weights.
+        """
         if keras.backend.backend() != "jax" or self.processes.count == 1:
             yield model
             return
@@ -122,7 +141,7 @@ class Devices:
         distribution = keras.distribution.distribution()
         keras.distribution.set_distribution(None)
         try:
-            yield _copy_on_host(model)
+            yield _copy_on_host(model, self.processes.first)
         finally:
             keras.distribution.set_distribution(distribution)
 
@@ -162,11 +181,6 @@ def start(strategy, processes):
         raise ValueError(
             "distribute.strategy='model' needs the JAX backend: KERAS_BACKEND=jax. "
             f"Received: {backend}"
-        )
-    if strategy == "model" and processes.count > 1:
-        raise ValueError(
-            "distribute.strategy='model' splits weights over the devices of one process; set "
-            f"'data' for several. Received: WORLD_SIZE={processes.count}"
         )
     if strategy == "none":
         return Devices()
@@ -233,18 +247,36 @@ def _torch(strategy, processes):
     return Devices("data", processes, processes.count)
 
 
-def _copy_on_host(model):
-    """A compiled copy of a JAX model that lives on the CPU of this process."""
+def _copy_on_host(model, wanted):
+    """A compiled copy of a JAX model that lives on the CPU of this process, or None if not wanted.
+
+    Where weights are split over processes, all of these must call it.
+    """
     import jax
 
+    values = map(_whole, [*model.variables, *model.optimizer.variables])
+    if not wanted:
+        for _ in values:  # one at a time: together they may not fit
+            pass
+        return None
     with jax.default_device(jax.local_devices(backend="cpu")[0]), no_initialization():
         copy = type(model).from_config(model.get_config())
         copy.compile_from_config(model.get_compile_config())
         copy.optimizer.build(copy.trainable_variables)
-        for one, other in ((copy, model), (copy.optimizer, model.optimizer)):
-            for variable, value in zip(one.variables, other.variables, strict=True):
-                variable.assign(keras.ops.convert_to_numpy(value))
+        variables = [*copy.variables, *copy.optimizer.variables]
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
     return copy
+
+
+def _whole(variable):
+    """The array of a JAX variable, whose pieces may lie with several processes."""
+    from jax.experimental.multihost_utils import process_allgather
+
+    value = variable.value
+    if value.is_fully_addressable or value.is_fully_replicated:
+        return np.asarray(value)
+    return process_allgather(value, tiled=True)
 
 
 def _build(model):

@@ -1,6 +1,7 @@
 """One run: everything is checked, then it trains, looks at the test images once and reports."""
 
 import dataclasses
+import functools
 import importlib
 import os
 import platform
@@ -267,25 +268,28 @@ def _fit(job, epochs, first_step=0, within_epoch=None):
         ReseedEveryEpoch(train.seed, first_step, within_epoch, devices.processes.index),
         StopOnNaN(folder.checkpoint, first_step, train.skip_nan),
     ]
+    checkpoint = Checkpoint(
+        folder.checkpoint,
+        folder.best,
+        train.checkpoint_steps,
+        train.keep_epochs,
+        steps,
+        first_step,
+        functools.partial(devices.asked, job.stop),
+        devices.alone,
+        devices.savable,
+    )
     progress = ProgressOfRun(train.epochs, epochs.start, steps, train.batch_size, first_step)
     if devices.processes.first:
         # The clock comes first, so that what the others do at an epoch's end is not counted.
         callbacks = [*([] if first_step else [job.speed]), *callbacks, progress]
         callbacks += [
             Metrics(folder.metrics, epochs.start),
-            Checkpoint(
-                folder.checkpoint,
-                folder.best,
-                train.checkpoint_steps,
-                train.keep_epochs,
-                steps,
-                first_step,
-                job.stop,
-                devices.alone,
-                devices.savable,
-            ),
+            checkpoint,
             *logs.callbacks(plan, folder),
         ]
+    elif devices.sharded:
+        callbacks.append(checkpoint)
     try:
         job.model.fit(
             batches,

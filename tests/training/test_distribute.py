@@ -37,7 +37,9 @@ SLOW = [pytest.mark.slow]
 NOT_TORCH, NOT_TENSORFLOW = ([] if x == BACKEND else SLOW for x in ("torch", "tensorflow"))
 
 
-def start(small, run_dir, overrides=PLAN, count=1, program=("-m", "training"), **variables):
+def start(
+    small, run_dir, overrides=PLAN, count=1, program=("-m", "training"), more=(), **variables
+):
     """The command of a run, in `count` processes."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
@@ -45,7 +47,7 @@ def start(small, run_dir, overrides=PLAN, count=1, program=("-m", "training"), *
     words = [word for override in overrides for word in ("--set", override)]
     return [
         subprocess.Popen(
-            [sys.executable, *program, small, "--run-dir", run_dir, *words],
+            [sys.executable, *program, small, "--run-dir", run_dir, *words, *more],
             env={
                 **os.environ,
                 "PYTHONPATH": str(ROOT),
@@ -74,19 +76,24 @@ def losses(run_dir):
         return [(float(row["loss"]), float(row["val_loss"])) for row in csv.DictReader(file)]
 
 
-def check(small, run_dir):
-    """A run has the losses of one device, and its checkpoint is a model like any other."""
-    alone = run.prepare(small, PLAN, "alone")
+def check(small, run_dir, epochs=2, other_mean=None):
+    """A run has the losses of one device, and its checkpoint is a model like any other.
+
+    An epoch that was interrupted has the mean of its rest instead.
+    """
+    alone = run.prepare(small, [*PLAN, f"train.epochs={epochs}"], "alone")
     run.fit(alone)
     found, expected = losses(run_dir), losses("alone")
-    assert len(found) == len(expected) == 2
-    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    assert len(found) == len(expected) == epochs
+    for epoch, (ours, theirs) in enumerate(zip(found, expected, strict=True)):
+        skipped = int(epoch == other_mean)
+        np.testing.assert_allclose(ours[skipped:], theirs[skipped:], rtol=1e-4)
     model = keras.models.load_model(Path(run_dir, "model.keras"))
     for weight, one in zip(model.weights, alone.model.weights, strict=True):
         if weight.name != "seed_generator_state":
             a, b = keras.ops.convert_to_numpy(weight), keras.ops.convert_to_numpy(one)
             np.testing.assert_allclose(a, b, atol=2e-3, err_msg=weight.path)
-    assert position(Path(run_dir, "model.keras"))["epochs"] == 2
+    assert position(Path(run_dir, "model.keras"))["epochs"] == epochs
 
 
 STRATEGIES = [pytest.param("data", marks=NOT_TENSORFLOW)]
@@ -106,10 +113,33 @@ def test_four_devices(small, strategy):
     check(small, "four")
 
 
-@pytest.mark.parametrize("count", [pytest.param(2, marks=NOT_TORCH)])
-def test_processes(small, count):
-    finish(start(small, "together", count=count))
+TOGETHER = [pytest.param("auto", marks=NOT_TORCH)]
+if BACKEND == "jax":
+    TOGETHER.append(pytest.param("model", marks=SLOW))  # their checkpoints take all of them
+
+
+@pytest.mark.parametrize("strategy", TOGETHER)
+def test_processes(small, strategy):
+    finish(start(small, "together", [*PLAN, f"distribute.strategy={strategy}"], count=2))
     check(small, "together")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["data", "model"] if BACKEND == "jax" else ["data"])
+def test_processes_go_on_within_an_epoch(small, strategy):
+    overrides = [*PLAN, "train.epochs=4", "train.checkpoint_steps=1"]
+    overrides.append(f"distribute.strategy={strategy}")
+    started = start(small, "run", overrides, count=2)
+    deadline = time.monotonic() + 120
+    while not position("run/model.keras").get("step") and time.monotonic() < deadline:
+        time.sleep(0.01)
+    started[1].send_signal(signal.SIGTERM)
+    said = [process.communicate(timeout=60)[1] for process in started]
+    assert [process.returncode for process in started] == [143, 143], said
+    done = position("run/model.keras")
+    assert done["step"], "it was stopped between two epochs; nothing is shown"
+    finish(start(small, "run", [], count=2, more=["--resume"]))
+    check(small, "run", epochs=4, other_mean=done["epochs"])
 
 
 HOW = [
