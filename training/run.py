@@ -29,7 +29,7 @@ from training.processes import Processes
 from training.progress import ProgressOfRun, clock
 from training.smoke import overrides as smoke_overrides
 from training.stopping import StopRequest
-from training.tables import Recipe
+from training.tables import JIT_COMPILE, Recipe
 from training.transform import evaluation_transform, training_transform
 
 MAY_CHANGE_ON_RESUME = [
@@ -201,7 +201,12 @@ def build(plan, splits):
     loss = keras.losses.CategoricalCrossentropy(
         from_logits=True, label_smoothing=plan.train.label_smoothing
     )
-    model.compile(rule, loss, weighted_metrics=["accuracy"])  # see data.evaluation_dataset
+    model.compile(
+        rule,
+        loss,
+        weighted_metrics=["accuracy"],  # see data.evaluation_dataset
+        jit_compile=JIT_COMPILE[plan.train.jit_compile],
+    )
     return model
 
 

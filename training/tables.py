@@ -12,6 +12,7 @@ from training.optimizers import NAMES
 INTERPOLATIONS = ("bilinear", "bicubic")
 STRATEGIES = ("auto", "none", "data", "model")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+JIT_COMPILE = {"auto": "auto", "on": True, "off": False}  # as `model.compile` takes it
 
 
 @dataclass(frozen=True)
@@ -264,6 +265,8 @@ class TrainTable:
         label_smoothing: share of the target that is spread over all classes.
         seed: of the weights, the order, the augmentation and the dropouts.
         precision: "float32", "mixed_bfloat16" or "mixed_float16" (with loss scaling).
+        jit_compile: "auto" (with JAX and TensorFlow), "on" or "off". With PyTorch it is worth its
+            minutes of compiling in a run of some hours (`python -m benchmarks.jit_compile`).
         checkpoint_steps: steps after which an epoch writes a checkpoint besides the one at its end;
             0 for none.
         keep_epochs: how many of the last epochs keep a file of their own, if more than one.
@@ -275,6 +278,7 @@ class TrainTable:
     label_smoothing: float = 0.0
     seed: int = 0
     precision: str = "float32"
+    jit_compile: str = "auto"
     checkpoint_steps: int = 0
     keep_epochs: int = 1
     skip_nan: int = 0
@@ -287,6 +291,8 @@ class TrainTable:
         _require(0 <= self.seed < 2**31, "train.seed", "in [0, 2**31)", self.seed)
         known = self.precision in PRECISIONS
         _require(known, "train.precision", f"one of {', '.join(PRECISIONS)}", self.precision)
+        known = self.jit_compile in JIT_COMPILE
+        _require(known, "train.jit_compile", f"one of {', '.join(JIT_COMPILE)}", self.jit_compile)
         _require(self.keep_epochs > 0, "train.keep_epochs", "positive", self.keep_epochs)
         for key in ("checkpoint_steps", "skip_nan"):
             value = getattr(self, key)
