@@ -21,6 +21,9 @@ from keras_vit.complexity import shape_flow as shape_flow
 from keras_vit.export import export as export
 from keras_vit.interpret import attention_maps as attention_maps
 
+# The named variants
+from keras_vit.listing import list_models as list_models
+
 # The Pyramid Vision Transformers, first and second, and their variants
 from keras_vit.models.pvt import PVTLarge as PVTLarge
 from keras_vit.models.pvt import PVTMedium as PVTMedium

@@ -20,6 +20,7 @@ LEVELS = [
     "models",
     "optimizers",
     "checkpoints",
+    "listing",
     "complexity",
     "interpret",
     "export",

@@ -9,17 +9,35 @@ import numpy as np
 import pytest
 
 import keras_vit
-from keras_vit.models import pvt, pvt_v2, swin, vit
+from keras_vit import listing
 from keras_vit.models.variants import variant
 
-FAMILIES = (vit, swin, pvt, pvt_v2)
+FAMILIES = listing.FAMILIES.values()
 ROWS = json.loads((Path(__file__).parent.parent / "golden" / "parameter_counts.json").read_text())
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row['variant']} {row['arguments']}")
+# The largest take seconds to build, and no count depends on the backend.
+LARGE = 30_000_000 if keras.backend.backend() != "torch" else float("inf")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param(
+            row,
+            id=f"{row['variant']} {row['arguments']}",
+            marks=[pytest.mark.slow] if row["parameters"] > LARGE else [],
+        )
+        for row in ROWS
+    ],
+)
 def test_parameter_count(row, no_initialization):
     model = getattr(keras_vit, row["variant"])(**row["arguments"], dtype="bfloat16")
     assert model.count_params() == row["parameters"]
+    if not row["arguments"] and keras.backend.backend() == "torch":  # the same on all
+        cost = keras_vit.complexity(model)
+        kept = (cost.image_size[0], cost.parameters, cost.macs)
+        assert listing.costs()[row["variant"]] == kept  # python -m benchmarks.costs
     keras.backend.clear_session()
 
 
@@ -28,6 +46,15 @@ def test_every_variant_has_a_row_and_a_public_name():
     for family in FAMILIES:
         for name in family.VARIANTS:
             assert getattr(keras_vit, name) is getattr(family, name)
+
+
+def test_list_models_says_what_a_variant_costs_and_how_good_it_is():
+    rows = {row[0]: row for row in keras_vit.list_models()}
+    assert list(rows) == list(listing.costs()) == [x for f in FAMILIES for x in f.VARIANTS]
+    swin = ("SwinTiny", "Swin", "224", 28288354, "4.49", "81.4")
+    assert rows["SwinTiny"] == (*swin, "swin_tiny_patch4_window7_224.ms_in1k")
+    assert [row[0] for row in keras_vit.list_models("swin*base")] == ["SwinBase", "SwinV2Base"]
+    assert keras_vit.list_models("no such model") == []
 
 
 def test_help_shows_the_real_arguments_and_defaults():
