@@ -1,4 +1,4 @@
-"""One contestant of `vit_speed` in a process of its own: the same ViT from one of the libraries.
+"""One contestant of `speed` in a process of its own: the same model from one of the libraries.
 
 Each gets the same images and labels, already on the device, and does the same two things: logits
 of a batch as its library's users would compute them, and a training step with cross-entropy and
@@ -16,7 +16,7 @@ LEARNING_RATE, WEIGHT_DECAY = 1e-4, 0.05
 class KerasContestant:
     """keras_vit or keras-hub, by what every Keras model has: predict_on_batch, train_on_batch."""
 
-    def __init__(self, library, shape, image_size, dtype):
+    def __init__(self, library, model, dtype):
         import keras
 
         from benchmarks import backends
@@ -25,13 +25,14 @@ class KerasContestant:
         backends.full_float32()
         keras.config.set_dtype_policy(dtype)
         build = {"keras_vit": _keras_vit, "keras_hub": _keras_hub}[library]
-        self.model = build(shape, image_size)
+        self.model = build(model)
         self.model.compile(
             optimizer=keras.optimizers.AdamW(LEARNING_RATE, weight_decay=WEIGHT_DECAY),
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             metrics=[],
         )
         self.parameters = self.model.count_params()
+        self.image_size = self.model.input.shape[1]
 
     def load(self, images, labels):
         self.images = self._backends.to_device(images)
@@ -51,18 +52,19 @@ class KerasContestant:
 class TorchContestant:
     """timm or transformers, eager, in the loop that PyTorch users write."""
 
-    def __init__(self, library, shape, image_size, dtype):
+    def __init__(self, library, model, dtype):
         import torch
 
         self._torch = torch
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         build = {"timm": _timm, "transformers": _transformers}[library]
-        self.model = build(shape, image_size).to(self.device)
+        self.model = build(model).to(self.device)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY
         )
         self.mixed = dtype == "mixed_bfloat16"
         self.parameters = sum(p.numel() for p in self.model.parameters())
+        self.image_size = 256 if model.startswith("SwinV2") else 224
 
     def load(self, images, labels):
         torch = self._torch
@@ -95,69 +97,74 @@ class TorchContestant:
         return cuda.max_memory_allocated() / 1e6 if cuda.is_available() else 0.0
 
 
-def _keras_vit(shape, image_size):
-    from keras_vit import VisionTransformer
+def _keras_vit(model):
+    import keras_vit
 
-    return VisionTransformer(num_classes=NUM_CLASSES, image_size=image_size, **shape)
+    return getattr(keras_vit, model)(num_classes=NUM_CLASSES)
 
 
-def _keras_hub(shape, image_size):
-    from keras_hub.models import ViTBackbone, ViTImageClassifier
+def _keras_hub(model):
+    import keras_hub.models as hub
 
-    backbone = ViTBackbone(
-        image_shape=(image_size, image_size, 3),
-        patch_size=shape["patch_size"],
-        num_layers=shape["depth"],
-        num_heads=shape["num_heads"],
-        hidden_dim=shape["width"],
-        mlp_dim=shape["mlp_dim"],
+    image_shape = {"image_shape": (224, 224, 3)}
+    vit = {**image_shape, "patch_size": 16, "num_layers": 12}
+    if model == "ViTBase":
+        backbone = hub.ViTBackbone(**vit, num_heads=12, hidden_dim=768, mlp_dim=3072)
+        return hub.ViTImageClassifier(backbone, num_classes=NUM_CLASSES)
+    if model == "DeiTSmall":
+        vit["patch_size"] = (16, 16)
+        backbone = hub.DeiTBackbone(**vit, num_heads=6, hidden_dim=384, intermediate_dim=1536)
+        return hub.DeiTImageClassifier(backbone, num_classes=NUM_CLASSES)
+    backbone = hub.SwinTransformerBackbone(
+        **image_shape, embed_dim=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24), window_size=7
     )
-    return ViTImageClassifier(backbone, num_classes=NUM_CLASSES)
+    return hub.SwinTransformerImageClassifier(backbone, num_classes=NUM_CLASSES)
 
 
-def _timm(shape, image_size):
-    from timm.models.vision_transformer import VisionTransformer
+TIMM = {
+    "ViTTiny": "vit_tiny_patch16_224",
+    "ViTBase": "vit_base_patch16_224",
+    "DeiTSmall": "deit_small_distilled_patch16_224",
+    "SwinTiny": "swin_tiny_patch4_window7_224",
+    "SwinV2Tiny": "swinv2_tiny_window8_256",
+    "PVTv2B2": "pvt_v2_b2",
+    "R26ViTSmall32": "vit_small_r26_s32_224",
+    "CaiTSmall24": "cait_s24_224",
+}
 
-    return VisionTransformer(
-        img_size=image_size,
-        patch_size=shape["patch_size"],
-        embed_dim=shape["width"],
-        depth=shape["depth"],
-        num_heads=shape["num_heads"],
-        mlp_ratio=shape["mlp_dim"] / shape["width"],
-        num_classes=NUM_CLASSES,
+
+def _timm(model):
+    import timm
+
+    return timm.create_model(TIMM[model], num_classes=NUM_CLASSES)
+
+
+def _transformers(model):
+    import transformers
+
+    if model == "SwinTiny":
+        return transformers.SwinForImageClassification(
+            transformers.SwinConfig(num_labels=NUM_CLASSES)
+        )
+    config = transformers.ViTConfig(
+        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, num_labels=NUM_CLASSES
     )
+    return transformers.ViTForImageClassification(config)
 
 
-def _transformers(shape, image_size):
-    from transformers import ViTConfig, ViTForImageClassification
-
-    config = ViTConfig(
-        image_size=image_size,
-        patch_size=shape["patch_size"],
-        hidden_size=shape["width"],
-        num_hidden_layers=shape["depth"],
-        num_attention_heads=shape["num_heads"],
-        intermediate_size=shape["mlp_dim"],
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-        num_labels=NUM_CLASSES,
-    )
-    return ViTForImageClassification(config)
-
-
-def start(library, shape, image_size, dtype):
+def start(library, model, dtype):
     """The function that answers requests: to load a batch, or to do a step and measure it."""
     kind = KerasContestant if library.startswith("keras") else TorchContestant
-    contestant = kind(library, shape, image_size, dtype)
+    contestant = kind(library, model, dtype)
+    size = contestant.image_size
     random = np.random.default_rng(0)
 
     def answer(load=None, step=None, least=0):
         if load:
-            images = random.normal(size=(load, image_size, image_size, 3)).astype("float32")
+            images = random.normal(size=(load, size, size, 3)).astype("float32")
             contestant.load(images, random.integers(0, NUM_CLASSES, load).astype("int32"))
         if step is None:
-            return {"parameters": contestant.parameters}
+            return {"parameters": contestant.parameters, "image_size": size}
         wall, cpu = timed(getattr(contestant, step), least)
         memory = {"peak_mb": peak_memory(), "device_mb": contestant.device_peak()}
         return {"wall": wall, "cpu": cpu, **memory}

@@ -195,7 +195,7 @@ def pvt_variants():
     return table((*header, "activations, MiB an image"), rows)
 
 
-def vit_speed(rows):
+def speed(rows):
     """Seconds and speed relative to timm; those that took turns stand together."""
     lines = []
     found = {(r["beside"], r["library"], r["step"], r["batch"]): r for r in rows}
@@ -206,6 +206,40 @@ def vit_speed(rows):
         name = f"**{library}**" if library == "keras_vit" else library.replace("_hub", "-hub")
         lines.append((f"beside {beside}" if library == "timm" else "", name, *cells))
     return table(("", "", *(f"{STEPS[s]}, batch {b}" for s, b in settings)), lines)
+
+
+def family_speed(rows):
+    """CPU seconds of a training step and of a forward pass; the peers' beside ours."""
+    found = {(r["model"], r["beside"], r["library"], r["step"]): r for r in rows}
+    lines = []
+    for model, beside in dict.fromkeys(key[:2] for key in found):
+        cells = []
+        for step in STEPS:
+            for library in ("keras_vit", "timm", "keras_hub"):
+                row = found.get((model, beside, library, step))
+                cells.append(row["cpu_s"] if row else "")
+        lines.append((f"`{model}`", beside, *cells))
+    libraries = ("**keras_vit**", "timm", "keras-hub")
+    return table(
+        ("", "beside", *(f"{STEPS[s]}, {name}" for s in STEPS for name in libraries)), lines
+    )
+
+
+def jit_compile(rows):
+    """Seconds of a step without and with `jit_compile`, and what the first one takes."""
+    lines = []
+    for off, on in zip(rows[::2], rows[1::2], strict=True):
+        lines.append(
+            (
+                on["backend"],
+                f"{on['model']}, batch {on['batch']}",
+                f"{off['step_s']} s, first {off['first_s']} s",
+                f"{on['step_s']} s, first {on['first_s']} s",
+                f"{int(on['pays_after']):,} steps" if on["pays_after"] else "never",
+            )
+        )
+    header = ("backend", "training step of", "`jit_compile=False`", "`jit_compile=True`")
+    return table((*header, "it pays after"), lines)
 
 
 def remat_memory(rows):
@@ -319,7 +353,9 @@ RENDERERS = (
     loading,
     data_speed,
     learning,
-    vit_speed,
+    speed,
+    family_speed,
+    jit_compile,
     remat_memory,
     import_time,
     patch_embedding,

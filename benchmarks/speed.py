@@ -1,6 +1,7 @@
-"""ViT-B/16 forward and train step: keras_vit beside keras-hub, timm and transformers.
+"""Forward and training step of a model of each family, beside keras-hub, timm and transformers.
 
-    python -m benchmarks.vit_speed
+    python -m benchmarks.speed                                   # ViT-B/16, one image and eight
+    taskset -c 0 python -m benchmarks.speed --model families --batch 4 --rounds 5
 
 timm is the reference. On every backend it takes turns with the libraries there (timm, keras_vit,
 keras-hub, timm, ...), so that whatever else the machine does falls on all of them; of each the
@@ -8,6 +9,7 @@ median counts, and of its ratio to timm too.
 """
 
 import argparse
+import itertools
 import statistics
 import time
 
@@ -23,19 +25,19 @@ from benchmarks.common import (
     write_rows,
 )
 
-# Copied from keras_vit.VARIANTS: this process imports no library; the workers have the memory.
-SHAPES = {
-    "ViTTiny": dict(patch_size=16, width=192, depth=12, num_heads=3, mlp_dim=768),
-    "ViTSmall": dict(patch_size=16, width=384, depth=12, num_heads=6, mlp_dim=1536),
-    "ViTBase": dict(patch_size=16, width=768, depth=12, num_heads=12, mlp_dim=3072),
-    "ViTLarge": dict(patch_size=16, width=1024, depth=24, num_heads=16, mlp_dim=4096),
+# Who has a model besides keras_vit and timm. This process imports no library.
+MODELS = {
+    "ViTTiny": (),
+    "ViTBase": ("keras_hub", "transformers"),
+    "DeiTSmall": ("keras_hub",),
+    "SwinTiny": ("keras_hub", "transformers"),
+    "SwinV2Tiny": (),
+    "PVTv2B2": (),
+    "R26ViTSmall32": (),
+    "CaiTSmall24": (),
 }
-# By backend, what takes turns.
-CONTESTANTS = {
-    "tensorflow": ("keras_vit", "keras_hub"),
-    "jax": ("keras_vit", "keras_hub"),
-    "torch": ("keras_vit", "keras_hub", "transformers"),
-}
+FAMILIES = ("DeiTSmall", "SwinTiny", "SwinV2Tiny", "PVTv2B2", "R26ViTSmall32", "CaiTSmall24")
+LIBRARIES = ("keras_vit", "keras_hub", "transformers")
 REFERENCE = "timm"
 DISTRIBUTIONS = {
     "timm": ("timm",),
@@ -43,42 +45,57 @@ DISTRIBUTIONS = {
     "keras_vit": ("keras",),
     "keras_hub": ("keras-hub", "keras"),
 }
-KEY = ("model", "image_size", "depth", "dtype", "step", "batch", "beside", "library")
-SHOWN = ("step", "batch", "beside", "library", "wall_s", "cpu_s", "speed", "speed_cpu", "peak_mb")
+KEY = ("model", "image_size", "dtype", "step", "batch", "beside", "library")
+SHOWN = (
+    "model",
+    "step",
+    "batch",
+    "beside",
+    "library",
+    "wall_s",
+    "cpu_s",
+    "speed",
+    "speed_cpu",
+    "peak_mb",
+)
 WARM_UP = 2  # calls before the first that counts: compiling, allocating
 PAUSE = 0.2  # seconds in which the other's idle threads go to sleep
 
 
 def main():
     arguments = _arguments()
-    path = results_path("vit_speed", arguments.out)
+    families = arguments.model == "families"
+    path = results_path("family_speed" if families else "speed", arguments.out)
     started = time.perf_counter()
     print(f"{hardware_name()}, load {load_average()}, -> {path}", flush=True)
-    for backend in arguments.backend:
+    models = FAMILIES if families else (arguments.model,)
+    for model, backend in itertools.product(models, arguments.backend):
         names = []
-        for library in (REFERENCE, *CONTESTANTS[backend]):
+        for library in (REFERENCE, "keras_vit", *MODELS[model]):
+            if _backend(library, backend) != backend and library != REFERENCE:
+                continue  # PyTorch's stand beside PyTorch
             missing = [m for m in _modules(library, backend) if not installed(m)]
             if missing:
                 print(f"skipped {library} on {backend}: {', '.join(missing)} not installed")
             elif library == REFERENCE or library in arguments.library:
                 names.append(library)
         if names and names != [REFERENCE]:
-            rows = compare(names, backend, arguments)
+            rows = compare(model, names, backend, arguments)
             write_rows(path, rows, KEY)
             print_rows(rows, SHOWN)
             print(flush=True)
     print(f"{(time.perf_counter() - started) / 60:.0f} minutes, load {load_average()}")
 
 
-def compare(names, backend, arguments):
+def compare(model, names, backend, arguments):
     """The rows of the libraries that take turns on one backend, the reference first."""
-    shape = dict(SHAPES[arguments.model])
-    shape["depth"] = arguments.depth or shape["depth"]
-    setting = {"shape": shape, "image_size": arguments.image_size, "dtype": arguments.dtype}
+    setting = {"model": model, "dtype": arguments.dtype}
     workers = [_start(name, backend, setting) for name in names]
-    parameters = {worker.ask()["parameters"] for worker in workers}
-    if len(parameters) > 1:
-        raise ValueError(f"{names} must have as many parameters. Received: {parameters}")
+    sizes = {worker.ask()["image_size"] for worker in workers}
+    parameters = [worker.ask()["parameters"] for worker in workers]
+    # keras-hub's DeiT has one head of two.
+    if len(sizes) > 1 or max(parameters) > 1.02 * min(parameters):
+        raise ValueError(f"{names} must be one network. Received: {parameters} at {sizes} pixels")
     rows = []
     for step in arguments.steps:
         for batch in arguments.batch:
@@ -88,9 +105,8 @@ def compare(names, backend, arguments):
                 rows.append(
                     {
                         "hardware": hardware_name(),
-                        "model": arguments.model,
-                        "image_size": arguments.image_size,
-                        "depth": shape["depth"],
+                        "model": model,
+                        "image_size": min(sizes),
                         "dtype": arguments.dtype,
                         "step": step,
                         "batch": batch,
@@ -159,18 +175,15 @@ def _modules(library, backend):
 
 def _arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="ViTBase", choices=SHAPES)
-    parser.add_argument("--depth", type=int, help="blocks, for quick runs; by default the model's")
-    parser.add_argument("--image-size", type=int, default=224)
+    parser.add_argument("--model", default="ViTBase", choices=("families", *MODELS))
     parser.add_argument("--dtype", default="float32", choices=("float32", "mixed_bfloat16"))
     parser.add_argument("--steps", nargs="+", default=["forward", "train"])
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--least", type=float, default=0.5, help="seconds a turn takes at least")
     parser.add_argument("--backend", nargs="+", default=BACKENDS, choices=BACKENDS)
-    libraries = CONTESTANTS["torch"]
-    parser.add_argument("--library", nargs="+", default=libraries, choices=libraries)
-    parser.add_argument("--out", help="CSV file, by default results/vit_speed_<hardware>.csv")
+    parser.add_argument("--library", nargs="+", default=LIBRARIES, choices=LIBRARIES)
+    parser.add_argument("--out", help="CSV file, by default in results/, by hardware")
     return parser.parse_args()
 
 
