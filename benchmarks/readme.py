@@ -225,6 +225,23 @@ def family_speed(rows):
     )
 
 
+def resolution(rows):
+    """GMACs and CPU seconds of a forward pass, by size; in brackets what a megapixel costs."""
+    sizes = dict.fromkeys(r["image_size"] for r in rows)
+    found = {(r["model"], r["backend"], r["image_size"]): r for r in rows}
+    lines = []
+    for model in dict.fromkeys(key[0] for key in found):
+        backends = [key[1] for key in found if key[0] == model]
+        first = [found[model, backends[0], size] for size in sizes]
+        cells = [f"{r['gmacs']} ({r['gmacs_a_megapixel']})" for r in first]
+        lines.append((f"`{model}`", "GMACs", *cells))
+        for backend in dict.fromkeys(backends):
+            own = [found[model, backend, size] for size in sizes]
+            cells = [f"{r['cpu_s']} ({r['cpu_s_a_megapixel']})" for r in own]
+            lines.append(("", f"CPU seconds, {backend}", *cells))
+    return table(("", "", *(f"{size} pixels" for size in sizes)), lines)
+
+
 def jit_compile(rows):
     """Seconds of a step without and with `jit_compile`, and what the first one takes."""
     lines = []
@@ -355,6 +372,7 @@ RENDERERS = (
     learning,
     speed,
     family_speed,
+    resolution,
     jit_compile,
     remat_memory,
     import_time,
