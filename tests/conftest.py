@@ -3,11 +3,18 @@
 import contextlib
 import importlib
 import os
+from pathlib import Path
 
 with contextlib.suppress(ImportError):  # PyTorch for CUDA has it
     importlib.import_module("triton")  # crashes where TensorFlow is in the process already
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# To compile tiny models takes longer than to run them: compile quickly, and once for all processes.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR", str(Path(__file__, "../../.pytest_cache/jax").resolve())
+)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import keras
 import numpy as np
