@@ -1,6 +1,7 @@
 """What models are built of. One idea a file; nothing here knows a model."""
 
 from keras_vit.layers.attention import Attention
+from keras_vit.layers.bottleneck_block import BottleneckBlock
 from keras_vit.layers.convolutional_mlp import ConvolutionalMLP
 from keras_vit.layers.heads import AttentionPooling, ClassificationHead, TokenPooling
 from keras_vit.layers.mlp import MLP
@@ -11,6 +12,7 @@ from keras_vit.layers.position_embedding import AddPositionEmbedding, resample_g
 from keras_vit.layers.pyramid_block import PyramidBlock
 from keras_vit.layers.regularization import DropPath, LayerScale
 from keras_vit.layers.spatial_reduction_attention import SpatialReductionAttention
+from keras_vit.layers.standardized_convolution import StandardizedConv2D
 from keras_vit.layers.swin_block import SwinBlock
 from keras_vit.layers.tokens import ClassToken, TokensToGrid
 from keras_vit.layers.transformer_block import TransformerBlock
@@ -21,6 +23,7 @@ __all__ = [
     "AddPositionEmbedding",
     "Attention",
     "AttentionPooling",
+    "BottleneckBlock",
     "ClassToken",
     "ClassificationHead",
     "ConvolutionalMLP",
@@ -32,6 +35,7 @@ __all__ = [
     "SwinBlock",
     "PyramidBlock",
     "SpatialReductionAttention",
+    "StandardizedConv2D",
     "TokenPooling",
     "TokensToGrid",
     "TransformerBlock",

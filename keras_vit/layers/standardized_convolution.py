@@ -1,0 +1,98 @@
+"""Convolution by standardised weights.
+
+Letters: B batch, H x W size, C channels, h x w smaller grid, F filters.
+"""
+
+import keras
+from keras import ops
+
+from keras_vit.layers.cost import Cost
+from keras_vit.layers.initializers import Initial
+from keras_vit.layers.validation import check_choice, check_count, check_grid
+
+# Whose small constants: those of the authors' code (JAX) or of timm, which reads the same weights.
+CONVENTIONS = ("authors", "timm")
+GROUP_NORM_EPSILON = {"authors": 1e-6, "timm": 1e-5}
+
+
+@keras.saving.register_keras_serializable(package="keras_vit")
+class StandardizedConv2D(keras.layers.Layer):
+    """A convolution without bias, each filter of which has mean 0 and variance 1.
+
+    Borders are padded with zeros, on an odd number one more at the end (TensorFlow's "same"). The
+    filters are standardised in float32 whatever the precision.
+
+    Args:
+        filters: int, F.
+        kernel_size: int, side of a filter.
+        strides: int, distance between the places that filters are laid on.
+        convention: "authors" divides a filter by its deviation + 1e-5, "timm" by the root of its
+            variance + 1e-8.
+
+    Call arguments:
+        grid: float tensor (B, H, W, C), channels last whatever `image_data_format` says.
+
+    Returns:
+        Feature map (B, h, w, F), where h is H / strides rounded up.
+
+    Raises:
+        ValueError: for another rank or convention.
+
+    Example:
+        >>> StandardizedConv2D(64, 7, strides=2)(np.zeros((1, 224, 224, 3))).shape
+        (1, 112, 112, 64)
+
+    Sources: Qiao et al. 2019 (arXiv:1903.10520), equation 4; Kolesnikov et al. 2020
+    (arXiv:1912.11370), section 3.1.
+    """
+
+    def __init__(self, filters, kernel_size, strides=1, convention="authors", **kwargs):
+        super().__init__(**kwargs)
+        counts = {"filters": filters, "kernel_size": kernel_size, "strides": strides}
+        for name, value in counts.items():
+            check_count(value, name)
+        check_choice(convention, "convention", CONVENTIONS)
+        self.filters = filters
+        self.kernel_size = kernel_size
+        self.strides = strides
+        self.convention = convention
+
+    def build(self, grid_shape):
+        check_grid(grid_shape, 1, "StandardizedConv2D")
+        self.kernel = self.add_weight(
+            shape=(self.kernel_size, self.kernel_size, grid_shape[-1], self.filters),
+            initializer=Initial("lecun_normal"),
+            autocast=False,
+            name="kernel",
+        )
+
+    def call(self, grid):
+        kernel = ops.convert_to_tensor(self.kernel)
+        centred = kernel - ops.mean(kernel, axis=(0, 1, 2), keepdims=True)
+        variance = ops.mean(ops.square(centred), axis=(0, 1, 2), keepdims=True)
+        if self.convention == "timm":
+            kernel = centred * ops.rsqrt(variance + 1e-8)
+        else:
+            kernel = centred / (ops.sqrt(variance) + 1e-5)
+        kernel = ops.cast(kernel, grid.dtype)
+        return ops.conv(grid, kernel, self.strides, "same", data_format="channels_last")
+
+    def compute_output_shape(self, grid_shape):
+        check_grid(grid_shape, 1, "StandardizedConv2D")
+        batch, *sides, _ = grid_shape
+        h, w = (None if side is None else -(-side // self.strides) for side in sides)
+        return (batch, h, w, self.filters)
+
+    def cost(self, grid_shape):
+        _, h, w, filters = self.compute_output_shape(grid_shape)
+        macs = h * w * self.kernel_size**2 * grid_shape[-1] * filters
+        return Cost(macs=macs, activations=h * w * filters)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "strides": self.strides,
+            "convention": self.convention,
+        }
