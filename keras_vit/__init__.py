@@ -24,6 +24,13 @@ from keras_vit.interpret import attention_maps as attention_maps
 # The named variants
 from keras_vit.listing import list_models as list_models
 
+# The hybrids of CNN and Vision Transformer, and their variants
+from keras_vit.models.hybrid import HybridVisionTransformer as HybridVisionTransformer
+from keras_vit.models.hybrid import R26ViTSmall32 as R26ViTSmall32
+from keras_vit.models.hybrid import R50ViTBase16 as R50ViTBase16
+from keras_vit.models.hybrid import R50ViTLarge32 as R50ViTLarge32
+from keras_vit.models.hybrid import RViTTiny16 as RViTTiny16
+
 # The Pyramid Vision Transformers, first and second, and their variants
 from keras_vit.models.pvt import PVTLarge as PVTLarge
 from keras_vit.models.pvt import PVTMedium as PVTMedium

@@ -43,6 +43,10 @@ def trace(model, image_size=None):
     def record(layer, *args, **kwargs):
         output = layer(*args, **kwargs)
         inputs = [x.shape for x in keras.tree.flatten(args) if isinstance(x, keras.KerasTensor)]
+        if isinstance(layer, keras.Model) and not isinstance(layer, keras.Sequential):
+            # somebody's CNN as a stem: layer by layer too
+            calls.extend(trace(layer, inputs[0][1:3]))
+            return output
         calls.append(Call(layer, inputs, output.shape[1:]))
         return output
 
@@ -220,13 +224,29 @@ def _dense(call):
     )
 
 
+def _convolution(call):
+    output = _size(call.output_shape)
+    each = _size(call.layer.kernel.shape[:-1])  # products for a number of the output
+    if isinstance(call.layer, keras.layers.DepthwiseConv2D):
+        each = _size(call.layer.kernel.shape[:2])
+    return Cost(macs=output * each, activations=output)
+
+
 def _nothing(call):
     return Cost()
 
 
-# The plain Keras layers that models here hold at their top level.
+def _normalization(call):
+    return Cost(activations=_size(call.output_shape))
+
+
+# The plain Keras layers that models here hold at their top level, or CNNs as their stems.
 PLAIN_LAYERS = {
     keras.layers.Dense: _dense,
-    keras.layers.LayerNormalization: lambda call: Cost(activations=_size(call.output_shape)),
+    keras.layers.LayerNormalization: _normalization,
+    keras.layers.GroupNormalization: _normalization,
+    keras.layers.BatchNormalization: _normalization,
+    keras.layers.Conv2D: _convolution,
+    keras.layers.DepthwiseConv2D: _convolution,
     keras.layers.Dropout: _nothing,  # the identity at rate 0; its mask is not counted
 }

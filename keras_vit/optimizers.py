@@ -38,8 +38,8 @@ def layer_shares(model, layer_decay):
         if isinstance(layer, BLOCKS):
             break
         distances[layer.name] = blocks + 1
-    names = [variable.path.partition("/")[0] for variable in model.trainable_variables]
-    return [layer_decay ** distances[name] for name in names]
+    owners = {id(v): layer.name for layer in model.layers for v in layer.trainable_variables}
+    return [layer_decay ** distances[owners[id(v)]] for v in model.trainable_variables]
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")

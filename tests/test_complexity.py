@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import keras_vit
-from tests.helpers import tiny_swin, tiny_vit
+from tests.helpers import tiny_hybrid, tiny_swin, tiny_vit
 
 # GMACs as timm publishes them (its benchmark tables, attention counted).
 PUBLISHED = [
@@ -20,6 +20,7 @@ PUBLISHED = [
     ("PVTv2B2", {}, None, 4.05),
     ("PVTv2B2Linear", {}, None, 3.91),
     ("PVTv2B5", {}, None, 11.76),
+    ("R50ViTBase16", {}, None, 21.66),
 ]
 
 
@@ -92,6 +93,44 @@ def test_reductions_and_depthwise_convolutions_are_counted():
     assert sum(row[2] for row in found.layers) == found.parameters
     assert found.scores_bytes == 4 * 2 * n * m
     assert found.terms is None and "GMACs" in str(found)
+
+
+def test_hybrids_differ_from_the_published_by_the_normalisations(no_initialization):
+    """timm publishes 3.56: its counter adds 5 for a number normalised, 4 for one standardised."""
+    model = keras_vit.R26ViTSmall32(dtype="bfloat16")
+    kernels = [w for w in model.weights if "conv" in w.path]
+    standardised = sum(int(np.prod(w.shape)) for w in kernels)
+    per_place = {"stem_norm": 112 * 112 * 64}
+    for s, (side, filters) in enumerate([(56, 256), (28, 512), (14, 1024), (7, 2048)]):
+        first = 2 * side if s else side  # before the stride
+        places = first**2 * filters // 4 + side**2 * (filters // 4 + 2 * filters)
+        per_place[s] = places + side**2 * (2 * filters // 4 + filters)
+    normalised = sum(per_place.values())
+    macs = keras_vit.complexity(model).macs
+    keras.backend.clear_session()
+    assert (macs + 4 * standardised + 5 * normalised) / 1e9 == pytest.approx(3.56, rel=0.002)
+
+
+def test_stems_are_counted():
+    """Against the products written out for one block and one place that shrinks, and for a CNN."""
+    model = tiny_hybrid(stem_depths=(1,), depth=1)
+    n, d, m = 6 * 4, 16, 32
+    block = n * (8 * 8 + 9 * 8 * 8 + 8 * 32 + 8 * 32)
+    tokens = n + 1
+    attention = tokens * 4 * d * d + 2 * tokens * tokens * d
+    transformer = attention + 2 * tokens * d * m
+    found = keras_vit.complexity(model)
+    expected = 12 * 8 * 7 * 7 * 3 * 8 + block + n * 32 * d + transformer + 4 * d
+    assert found.macs == expected
+    assert sum(row[2] for row in found.layers) == found.parameters
+    inputs = keras.Input((24, 16, 3))
+    x = keras.layers.Conv2D(6, 3, strides=4, padding="same", data_format="channels_last")(inputs)
+    x = keras.layers.DepthwiseConv2D(3, padding="same", data_format="channels_last")(x)
+    with_cnn = tiny_hybrid(stem=keras.Model(inputs, keras.layers.BatchNormalization()(x)), depth=1)
+    found = keras_vit.complexity(with_cnn)
+    cnn = n * (27 * 6 + 9 * 6)
+    assert found.macs == cnn + n * 6 * d + transformer + 4 * d
+    assert sum(row[2] for row in found.layers) == found.parameters
 
 
 def test_any_image_size_and_no_new_weights():

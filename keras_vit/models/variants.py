@@ -33,8 +33,10 @@ def variant(
     unknown = set(defaults) - set(signature.parameters)
     if unknown:
         raise TypeError(f"{family.__name__} has no argument {sorted(unknown)}. Received: {name}")
-    # "ViTSo400m" -> "vit_so400m", "SwinV2Tiny" -> "swin_v2_tiny", "PVTv2B0" -> "pvt_v2_b0"
-    words = re.sub(r"(?<=[a-zT2])(?=[A-Z][a-z2])|(?<=T)(?=v2)|(?<=\d)(?=[A-Z])", "_", name)
+    # "ViTSo400m" -> "vit_so400m", "SwinV2Tiny" -> "swin_v2_tiny", "PVTv2B0" -> "pvt_v2_b0",
+    # "RViTTiny16" -> "r_vit_tiny16"
+    ends = r"(?<=[a-zT2])(?=[A-Z][a-z2])|(?<=T)(?=v2)|(?<=\d)(?=[A-Z])|(?<=^R)(?=V)"
+    words = re.sub(ends, "_", name)
     defaults = {**defaults, "name": words.lower()}
 
     def build(*args, **kwargs):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import keras_vit
-from tests.helpers import compile_model, images, randomize, tiny_vit, to_numpy
+from tests.helpers import compile_model, images, randomize, run, tiny_vit, to_numpy
 
 
 def tiny(version, **arguments):
@@ -26,13 +26,6 @@ def tiny(version, **arguments):
         return keras_vit.PyramidVisionTransformer(**{**small, **arguments})
     small.update(patch_sizes=(7, 3), strides=(4, 2))
     return keras_vit.PyramidVisionTransformerV2(**{**small, **arguments})
-
-
-def run(model, pixels):
-    """The outputs, the faster way: JAX compiles the operations of a plain call one by one."""
-    if keras.backend.backend() == "jax":
-        return model.predict(pixels, verbose=0)
-    return to_numpy(model(pixels))
 
 
 LINEAR = {"reductions": (1, 1), "pool_size": 7}

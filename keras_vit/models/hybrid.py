@@ -1,0 +1,328 @@
+"""The hybrid of Dosovitskiy et al. 2021 (arXiv:2010.11929), section 3.1: a ViT on a CNN's map.
+
+The CNN is the paper's, a ResNet of BiT (Kolesnikov et al. 2020, arXiv:1912.11370) with standardised
+weights and group normalisation, or any other Keras model. Differences from the paper: none in what
+is computed; R26 and R stems are those of Steiner et al. 2021 (arXiv:2106.10270). As in the authors'
+code the ResNet normalises after its convolutions, which BiT does before.
+
+Initial weights are those of the authors' code, but class token and head, zeros there, are normal of
+0.02.
+
+Letters: B batch, H x W image size, C channels, h x w grid of patches, N = h*w, D width, K classes.
+"""
+
+import copy
+
+import keras
+from keras import layers
+
+from keras_vit.layers import (
+    AddPositionEmbedding,
+    BottleneckBlock,
+    ClassificationHead,
+    ClassToken,
+    PatchEmbedding,
+    StandardizedConv2D,
+    TokenPooling,
+    TransformerBlock,
+)
+from keras_vit.layers.initializers import Initial
+from keras_vit.layers.standardized_convolution import CONVENTIONS, GROUP_NORM_EPSILON
+from keras_vit.layers.validation import as_pair, check_choice, check_count, check_rate
+from keras_vit.models.base import (
+    ImageModel,
+    as_preprocessor,
+    check_class_names,
+    pixels_to_input,
+)
+from keras_vit.models.variants import variant
+
+# Sources. R50 + B: Dosovitskiy et al. 2021, section 4.1. Others: Steiner et al. 2021, section 3.
+# R + Ti/16 has its name from patches of 8 on a stem that halves; but that stem quarters.
+VARIANTS = {
+    "RViTTiny16": dict(stem_depths=(), patch_size=8, width=192, depth=12, num_heads=3, mlp_dim=768),
+    "R26ViTSmall32": dict(
+        stem_depths=(2, 2, 2, 2), patch_size=1, width=384, depth=12, num_heads=6, mlp_dim=1536
+    ),
+    "R50ViTBase16": dict(
+        stem_depths=(3, 4, 9), patch_size=1, width=768, depth=12, num_heads=12, mlp_dim=3072
+    ),
+    "R50ViTLarge32": dict(
+        stem_depths=(3, 4, 6, 3), patch_size=1, width=1024, depth=24, num_heads=16, mlp_dim=4096
+    ),
+}
+
+
+@keras.saving.register_keras_serializable(package="keras_vit")
+class HybridVisionTransformer(ImageModel):
+    """Vision Transformer on a CNN's feature map, from images (B, H, W, C) to logits (B, K).
+
+    Its patches are those of the map: `model.patch_size`, in pixels, is `patch_size` times the
+    stride of the CNN.
+
+    Args:
+        num_classes: int, K, or None for features (B, width) instead of logits.
+        image_size: int, (H, W), or None for any size at call time; multiples of `patch_size` times
+            the stride of the CNN, which in the ResNets is 4, doubled by every stage but the first.
+        stem: `keras.Model` from images (B, H, W, C) to a feature map (B, h', w', C'), channels
+            last, that serves as the CNN under its own name, or None for the paper's ResNet.
+        stem_depths: tuple of int, blocks of each stage of the ResNet.
+        stem_width: int, channels after its first convolution; the first stage has 4 times as many,
+            every other twice those of the one before.
+        stem_groups: int, groups of channels that its normalisations take together.
+        patch_size: int or (p, q), size of a patch in places of the map.
+        width: int, D, width of the tokens.
+        depth: int, number of transformer blocks.
+        num_heads: int, attention heads of a block; `width` must be a multiple of it.
+        mlp_dim: int, hidden width of a block's MLP.
+        num_channels: int, C.
+        position_grid: int or (h, w), the grid that learned position embeddings are kept for; by
+            default that of `image_size`, or of 224 pixels where `image_size` is None.
+        position_resample: "timm", "hf" or "flax": how position embeddings are resampled to another
+            grid (`keras_vit.layers.resample_grid`).
+        convention: "authors" or "timm", whose epsilons the ResNet has
+            (`keras_vit.layers.BottleneckBlock`).
+        mlp: "gelu" (exact), "gelu_tanh", "quick_gelu" or "swiglu".
+        representation_size: int, width of a linear layer with tanh before the head, or None.
+        norm_epsilon: float, epsilon of every layer normalisation.
+        dropout_rate: float in [0, 1), dropout after the position embedding, the attention and in
+            the MLP.
+        attention_dropout_rate: float in [0, 1), dropout on the attention scores.
+        drop_path_rate: float in [0, 1), stochastic depth of the last block; it grows linearly from
+            0 at the first.
+        remat: whether training recomputes every block, those of the ResNet too, in the backward
+            pass (gradient checkpointing): less memory, about a third more work.
+        include_preprocessing: if True the model takes pixels 0..255 and normalises them itself, as
+            `preprocessor` says, by default to -1..1; otherwise it expects normalised images.
+        preprocessor: `keras_vit.Preprocessor`, how pictures of any size become this model's input;
+            `predict_images` uses it, and it is saved with the model.
+        class_names: list of str, what the K logits stand for.
+        frozen_layers: names of layers that are not trained; setting `layer.trainable` later changes
+            the configuration likewise, so that a saved model loads as it was.
+        dtype: dtype policy of every layer but `stem`, which keeps its own; by default the global.
+        name: str.
+
+    Raises:
+        ValueError: for sizes that do not divide, rates outside [0, 1), unknown choices, a `stem`
+            that gives no map of a whole fraction of its images.
+
+    Example:
+        >>> model = keras_vit.R50ViTBase16(num_classes=10)
+        >>> {name: x.shape for name, x in model.pyramid(images).items()}
+        {'stage0': (8, 56, 56, 256), ..., 'tokens': (8, 14, 14, 768)}
+        >>> cnn = keras.applications.MobileNetV2(include_top=False, input_shape=(224, 224, 3))
+        >>> keras_vit.HybridVisionTransformer(stem=cnn, width=384, num_heads=6, mlp_dim=1536)
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes=1000,
+        image_size=224,
+        stem=None,
+        stem_depths=(3, 4, 9),
+        stem_width=64,
+        stem_groups=32,
+        patch_size=1,
+        width=768,
+        depth=12,
+        num_heads=12,
+        mlp_dim=3072,
+        num_channels=3,
+        position_grid=None,
+        position_resample="timm",
+        convention="authors",
+        mlp="gelu",
+        representation_size=None,
+        norm_epsilon=1e-6,
+        dropout_rate=0.0,
+        attention_dropout_rate=0.0,
+        drop_path_rate=0.0,
+        remat=False,
+        include_preprocessing=False,
+        preprocessor=None,
+        class_names=None,
+        frozen_layers=(),
+        dtype=None,
+        name=None,
+    ):
+        dtype = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
+        preprocessor = as_preprocessor(preprocessor)
+        if isinstance(stem, dict):
+            stem = keras.saving.deserialize_keras_object(copy.deepcopy(stem))  # which empties it
+        stem_depths = tuple(stem_depths)
+        arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        arguments["stem"] = None if stem is None else stem.name  # `get_config` asks the layer
+        _check(arguments)
+        image_size = None if image_size is None else as_pair(image_size, "image_size")
+        strides = _strides(stem, stem_depths, image_size, num_channels)
+        patch_size, position_grid = _grids(patch_size, strides, image_size, position_grid)
+        whole = (patch_size[0] * strides[0], patch_size[1] * strides[1])
+        norm = {"epsilon": norm_epsilon, "dtype": dtype}
+
+        images = keras.Input((*(image_size or (None, None)), num_channels), name="images")
+        x = images  # (B, H, W, C)
+        if include_preprocessing:
+            x = pixels_to_input(preprocessor, name="preprocessing", dtype=dtype)(x)
+
+        if stem is not None:
+            x = stem(x)  # (B, h', w', C')
+        else:
+            x = _resnet(x, stem_depths, stem_width, stem_groups, convention, remat, dtype)
+        x = PatchEmbedding(width, patch_size, name="patch_embedding", dtype=dtype)(x)  # (B, N, D)
+        x = ClassToken(name="class_token", dtype=dtype)(x)  # (B, 1+N, D)
+        x = AddPositionEmbedding(
+            position_grid,
+            whole,
+            num_prefix_tokens=1,
+            resample=position_resample,
+            name="position_embedding",
+            dtype=dtype,
+        )(x, images)
+        x = layers.Dropout(dropout_rate, name="dropout", dtype=dtype)(x)
+
+        for i in range(depth):
+            x = TransformerBlock(
+                num_heads,
+                mlp_dim,
+                mlp=mlp,
+                dropout_rate=dropout_rate,
+                attention_dropout_rate=attention_dropout_rate,
+                drop_path_rate=drop_path_rate * i / max(depth - 1, 1),
+                norm_epsilon=norm_epsilon,
+                remat=remat,
+                name=f"block{i:02d}",
+                dtype=dtype,
+            )(x)  # (B, 1+N, D)
+
+        x = layers.LayerNormalization(name="norm", **norm)(x)
+        x = TokenPooling("token", name="pool", dtype=dtype)(x)  # (B, D)
+        if representation_size is not None:
+            x = layers.Dense(
+                representation_size,
+                "tanh",
+                kernel_initializer=Initial("glorot_uniform"),
+                name="pre_logits",
+                dtype=dtype,
+            )(x)
+        if num_classes is not None:
+            x = ClassificationHead(num_classes, name="head", dtype=dtype)(x)  # (B, K)
+
+        maps = {f"stage{s}": f"stage{s}_block{n - 1:02d}" for s, n in enumerate(stem_depths)}
+        super().__init__(
+            images,
+            x,
+            name,
+            arguments=arguments,
+            patch_size=whole,
+            num_prefix_tokens=1,
+            prefix_tokens_after={"patch_embedding": 0},
+            pyramid={**maps, "tokens": f"block{depth - 1:02d}"} if maps and stem is None else None,
+        )
+        self._check_names()
+
+    def _check_names(self):
+        """Raises where layers of the stem are named like layers here: weights go by their names."""
+        paths = [weight.path for weight in self.weights]
+        twice = sorted({path for path in paths if paths.count(path) > 1})
+        if twice:
+            raise ValueError(
+                "The layers of stem must not be named like those of this model. "
+                f"Received: two weights each of {twice[:3]}"
+            )
+
+    def get_config(self):
+        config = super().get_config()
+        if config["stem"] is not None:
+            config["stem"] = keras.saving.serialize_keras_object(self.get_layer(config["stem"]))
+        return config
+
+
+def _resnet(x, depths, width, groups, convention, remat, dtype):
+    """The paper's CNN: images (B, H, W, C) to a map (B, h', w', C'), a quarter of their size."""
+    x = StandardizedConv2D(width, 7, 2, convention, name="stem_conv", dtype=dtype)(x)
+    x = layers.GroupNormalization(
+        groups, epsilon=GROUP_NORM_EPSILON[convention], name="stem_norm", dtype=dtype
+    )(x)
+    x = layers.ReLU(name="stem_relu", dtype=dtype)(x)
+    x = layers.MaxPooling2D(
+        3, 2, padding="same", data_format="channels_last", name="stem_pool", dtype=dtype
+    )(x)  # (B, H/4, W/4, C')
+    for s, depth in enumerate(depths):
+        for i in range(depth):
+            x = BottleneckBlock(
+                4 * width * 2**s,
+                strides=2 if s > 0 and i == 0 else 1,
+                groups=groups,
+                convention=convention,
+                remat=remat,
+                name=f"stage{s}_block{i:02d}",
+                dtype=dtype,
+            )(x)  # (B, H/(4*2^s), W/(4*2^s), C')
+    return x
+
+
+def _strides(stem, stem_depths, image_size, num_channels):
+    """By how much the CNN shrinks images, (rows, columns)."""
+    if stem is None:
+        stride = 2 ** (1 + max(len(stem_depths), 1))
+        return (stride, stride)
+    expected = getattr(stem, "input_shape", ())
+    if not isinstance(stem, keras.Model) or len(expected) != 4 or len(stem.output_shape) != 4:
+        raise ValueError(
+            "stem must be a keras.Model from images (B, H, W, C) to one feature map "
+            f"(B, h, w, C'). Received: {stem!r}"
+        )
+    given = (*(image_size or (None, None)), num_channels)
+    if any(a not in (None, b) for a, b in zip(expected[1:], given, strict=True)):
+        raise ValueError(
+            "stem must take the images of this model. Expected: the shape "
+            f"{expected[1:]} or a stem for images of any size. Received: {given}"
+        )
+    size = image_size or (224, 224)
+    _, h, w, _ = stem.compute_output_shape((None, *size, num_channels))
+    if size[0] % h or size[1] % w:
+        raise ValueError(
+            "stem must give a map of a whole fraction of its images: choose another image_size. "
+            f"Received: a map of {(h, w)} from image_size={size}"
+        )
+    return (size[0] // h, size[1] // w)
+
+
+def _grids(patch_size, strides, image_size, position_grid):
+    """Patch size and position grid as pairs, checked against the images."""
+    patch_size = as_pair(patch_size, "patch_size")
+    whole = [p * stride for p, stride in zip(patch_size, strides, strict=True)]
+    if image_size is not None and any(s % p for s, p in zip(image_size, whole, strict=True)):
+        raise ValueError(
+            "image_size must be a multiple of patch_size times the stride of the CNN. "
+            f"Received: image_size={image_size}, patch_size={patch_size}, stride={strides}"
+        )
+    if position_grid is None:
+        sides = zip(image_size or (224, 224), whole, strict=True)
+        position_grid = tuple(max(side // p, 1) for side, p in sides)
+    return patch_size, as_pair(position_grid, "position_grid")
+
+
+def _check(arguments):
+    """Raises for what only the model as a whole can judge; the layers check the rest."""
+    for name in ("depth", "width", "num_heads", "num_channels", "stem_width", "stem_groups"):
+        check_count(arguments[name], name)
+    if arguments["stem_width"] % arguments["stem_groups"]:
+        raise ValueError(
+            "stem_width must be a multiple of stem_groups. Received: "
+            f"stem_width={arguments['stem_width']}, stem_groups={arguments['stem_groups']}"
+        )
+    for depth in arguments["stem_depths"]:
+        check_count(depth, "stem_depths")
+    if arguments["representation_size"] is not None:
+        check_count(arguments["representation_size"], "representation_size")
+    check_choice(arguments["convention"], "convention", CONVENTIONS)
+    check_rate(arguments["drop_path_rate"], "drop_path_rate")
+    check_class_names(arguments["class_names"], arguments["num_classes"])
+
+
+RViTTiny16 = variant(HybridVisionTransformer, "RViTTiny16", VARIANTS["RViTTiny16"])
+R26ViTSmall32 = variant(HybridVisionTransformer, "R26ViTSmall32", VARIANTS["R26ViTSmall32"])
+R50ViTBase16 = variant(HybridVisionTransformer, "R50ViTBase16", VARIANTS["R50ViTBase16"])
+R50ViTLarge32 = variant(HybridVisionTransformer, "R50ViTLarge32", VARIANTS["R50ViTLarge32"])
