@@ -282,7 +282,24 @@ def _describe_timm(config, name):
             "This timm architecture is no plain Vision Transformer. "
             f"Received: architecture={architecture!r}"
         )
-    arguments = dict(kinds[0])
+    return describe_timm(config, name, kinds[0])
+
+
+def describe_timm(config, name, kind):
+    """Reads timm's configuration of an architecture that is `kind`, arguments, beyond its tensors.
+
+    Args:
+        config: dict, the content of `config.json`.
+        name: str, the hub id or folder, which may carry timm's tag.
+        kind: dict of arguments.
+
+    Returns:
+        `Description`.
+
+    Raises:
+        CheckpointError: for a field whose value cannot be honoured; it names the field.
+    """
+    arguments = dict(kind)
     model_args = dict(config.get("model_args") or {})
     pretrained = {**config, **(config.get("pretrained_cfg") or {})}
     if "num_heads" in model_args:
@@ -305,7 +322,7 @@ def _describe_timm(config, name):
     _, *input_size = pretrained.get("input_size") or (3, 224, 224)
     size = input_size if size is None else size
     arguments["image_size"] = tuple(size) if isinstance(size, (list, tuple)) else size
-    result = Description(arguments, architecture=architecture)
+    result = Description(arguments, architecture=config["architecture"])
     if pretrained.get("mean") is not None:
         result.preprocessor = preprocessor_from_timm(pretrained)
     result.class_names = timm_class_names(config, pretrained, name)

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from keras_vit.checkpoints import configs, layouts, matching, pyramids, swin
+from keras_vit.checkpoints import configs, hybrid, layouts, matching, pyramids, swin
 from keras_vit.checkpoints.arguments import complete_arguments
+from keras_vit.models.hybrid import HybridVisionTransformer
 from keras_vit.models.pvt import PyramidVisionTransformer
 from keras_vit.models.pvt_v2 import PyramidVisionTransformerV2
 from keras_vit.models.swin import SwinTransformer
@@ -104,6 +105,18 @@ FAMILIES = {
         arithmetic=frozenset({"num_heads"}),
         described=frozenset({"norm_epsilon", "conv_norm_epsilon"}),
         asked=("num_heads", "image_size"),
+    ),
+    "hybrid": Family(
+        model=HybridVisionTransformer,
+        infer=hybrid.infer,
+        describe=hybrid.describe,
+        complete=hybrid.complete,
+        facts=hybrid.source_facts,
+        effects=hybrid.EFFECTS,
+        said_twice=("stem_depths", "stem_width", "width", "depth", "mlp_dim", "num_classes"),
+        arithmetic=frozenset({"num_heads", "stem_groups", "convention"}),
+        described=frozenset({"mlp", "norm_epsilon"}),
+        asked=("num_heads", "stem_groups", "image_size"),
     ),
 }
 FAMILIES["pvt_v2"] = FAMILIES["pvt"]._replace(

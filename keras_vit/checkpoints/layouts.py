@@ -83,6 +83,7 @@ def _flat(x, facts):
 SIMPLE = {
     "vector": (_same, _same),
     "plain": (_same, _same),  # (in, out)
+    "flat": (_flat, _same),  # (C,) with axes of one before it
     "linear": (_transposed, _transposed),  # (out, in)
     "convolution": (_from_convolution, _to_convolution),
     "patches": (_rows, _to_patches),

@@ -359,4 +359,5 @@ def _resampled(array, path, weight, facts, matched, model):
         convention = model.get_config()["convention"]
         return ops.convert_to_numpy(resample_bias_table(array, expected[:2], convention))
     kernel = array.reshape(*facts.patch_size, facts.num_channels, -1)
-    return resample_patches(kernel, model.patch_size).reshape(expected)
+    size = model.get_layer("patch_embedding").patch_size
+    return resample_patches(kernel, size).reshape(expected)

@@ -3,8 +3,8 @@
     pip install timm && python tests/golden/make_catalog.py results-imagenet.csv
 
 The argument is the file of that name in `results/` of github.com/huggingface/pytorch-image-models:
-accuracies as timm measured them. A checkpoint whose architecture is neither a plain Vision
-Transformer nor a Swin Transformer here, or that states no licence, is left out.
+accuracies as timm measured them. A checkpoint whose architecture is no plain Vision Transformer,
+hybrid or Swin Transformer here, or that states no licence, is left out.
 """
 
 import csv
@@ -19,10 +19,11 @@ from timm.data import ImageNetInfo
 from timm.models import get_pretrained_cfg
 
 import keras_vit
+from keras_vit.checkpoints import hybrid as hybrid_checkpoints
 from keras_vit.checkpoints import swin as swin_checkpoints
 from keras_vit.checkpoints.configs import TIMM_KINDS
 from keras_vit.checkpoints.files import CheckpointError
-from keras_vit.models import swin
+from keras_vit.models import hybrid, swin
 from keras_vit.models.vit import VARIANTS
 
 HERE = Path(keras_vit.__file__).parent / "checkpoints"
@@ -37,11 +38,13 @@ SWIN = {"SwinTransformer": 1, "SwinTransformerV2": 2}  # timm's class: version
 
 
 def kind(architecture):
-    if architecture.startswith("swin"):
-        try:
-            return swin_checkpoints.describe({"architecture": architecture}).arguments
-        except CheckpointError:
-            return None
+    families = {"swin": swin_checkpoints, r"vit_\w+_r\d*_": hybrid_checkpoints}
+    for pattern, family in families.items():
+        if re.match(pattern, architecture):
+            try:
+                return family.describe({"architecture": architecture}).arguments
+            except CheckpointError:
+                return None
     for pattern, found in TIMM_KINDS:
         if re.fullmatch(pattern, architecture):
             return found
@@ -56,12 +59,30 @@ def variant(model):
             if (row.get("version", 1), row["width"], row["depths"]) == sizes:
                 return name
         return "SwinTransformer"
+    if is_hybrid(model):
+        stages = getattr(model.patch_embed.backbone, "stages", ())
+        sizes = (tuple(len(stage.blocks) for stage in stages), model.embed_dim)
+        for name, row in hybrid.VARIANTS.items():
+            if (row["stem_depths"], row["width"]) == sizes:
+                return name
+        return "HybridVisionTransformer"
     mlp = model.blocks[0].mlp.fc2.in_features
     sizes = (model.embed_dim, len(model.blocks), mlp)
     for name, row in VARIANTS.items():
         if (row["width"], row["depth"], row["mlp_dim"]) == sizes:
             return name
     return "VisionTransformer"
+
+
+def is_hybrid(model):
+    return type(getattr(model, "patch_embed", None)).__name__ == "HybridEmbed"
+
+
+def patch_size(model):
+    """In pixels."""
+    if is_hybrid(model):
+        return model.patch_embed.feat_ratio()
+    return model.patch_embed.patch_size[0]
 
 
 def entry(name, accuracy):
@@ -74,7 +95,7 @@ def entry(name, accuracy):
         model = timm.create_model(config.architecture, num_classes=config.num_classes)
     if type(model).__name__ not in ("VisionTransformer", *SWIN):
         return None
-    if type(model.patch_embed).__name__ != "PatchEmbed":
+    if not is_hybrid(model) and type(model.patch_embed).__name__ != "PatchEmbed":
         return None
     if type(model).__name__ not in SWIN and (
         type(model.norm).__name__ == type(model.fc_norm).__name__ == "Identity"
@@ -84,7 +105,7 @@ def entry(name, accuracy):
         "variant": variant(model),
         "source": config.hf_hub_id,
         "image_size": config.input_size[1],
-        "patch_size": model.patch_embed.patch_size[0],
+        "patch_size": patch_size(model),
         "num_classes": config.num_classes,
         "mean": list(config.mean),
         "std": list(config.std),

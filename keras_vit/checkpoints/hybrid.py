@@ -1,0 +1,97 @@
+"""What tensors and configurations say of a hybrid of CNN and Vision Transformer."""
+
+import inspect
+import re
+
+from keras_vit.checkpoints import configs, layouts, matching
+from keras_vit.checkpoints.arguments import complete_arguments
+from keras_vit.checkpoints.files import CheckpointError
+from keras_vit.checkpoints.names import as_tuple
+from keras_vit.models.hybrid import HybridVisionTransformer
+
+# Which weights an argument that the caller changed may leave out or begin anew.
+EFFECTS = {
+    "num_classes": r"head/.*|pre_logits/.*",
+    "representation_size": r"pre_logits/.*",
+    "depth": r"block\d+/.*",
+}
+BIT_GROUPS = 32  # which no tensor tells
+_STAGE = re.compile(r"stage(\d+)_block(\{i\}|\d+)/")
+
+
+def infer(matched, tensors):
+    """What the tensors say of the model: constructor arguments of `HybridVisionTransformer`.
+
+    What they cannot say is left out, as in `matching.infer`, which reads those of the transformer.
+
+    Args, Returns, Raises: as `matching.infer`.
+    """
+    depths, root, transformer = {}, None, {}
+    for (row, number), sources in matched.found.items():
+        target = as_tuple(row.targets)[0]
+        stage = _STAGE.match(target)
+        if stage:
+            block = int(number if stage[2] == "{i}" else stage[2])
+            depths[int(stage[1])] = max(depths.get(int(stage[1]), 0), block + 1)
+        elif target == "stem_conv/kernel":
+            root = row.layout, tensors[next(iter(sources.values()))].shape
+        elif not target.startswith("stem_"):
+            transformer[row, number] = sources
+    found = matching.infer(matched._replace(found=transformer), tensors)
+    layout, shape = root
+    if len(shape) != 4 or sorted(depths) != list(range(len(depths))):
+        raise CheckpointError(
+            f"The shapes are none of a hybrid by {matched.table.name}: a first convolution of "
+            f"{shape}, stages {sorted(depths)}"
+        )
+    found["stem_depths"] = tuple(depths[s] for s in range(len(depths)))
+    channels, width = (shape[1], shape[0]) if layout == "kernel" else shape[2:]
+    return {**found, "stem_width": width, "num_channels": channels}
+
+
+def describe(config, processor=None, name=""):
+    """Reads timm's configuration of a hybrid, as `configs.describe` does those of others."""
+    architecture = config.get("architecture") if isinstance(config, dict) else None
+    if not re.fullmatch(r"vit_[a-z]+_r\d*_s\d+(_p\d+)?_\d+", str(architecture)):
+        raise CheckpointError(
+            "The tensors are those of a hybrid, so config.json must be of one of timm's vit_*_r*. "
+            f"Received: architecture={architecture!r}"
+        )
+    found = configs.describe_timm(config, name, {})
+    pooling = found.arguments.pop("pooling", None) or "token"
+    configs.refuse({"global_pool": pooling}, "global_pool", ("token",))
+    return found
+
+
+def complete(inferred, description, overrides, name):
+    """Arguments of `HybridVisionTransformer` from what tensors, configuration and caller say.
+
+    Args, Returns, Raises: as `arguments.complete_arguments`.
+    """
+    p, q = inferred["patch_size"]
+    stride = 2 ** (1 + max(len(inferred["stem_depths"]), 1))
+    pixels = {**inferred, "patch_size": (p * stride, q * stride)}
+    found = complete_arguments(pixels, description, overrides, name)
+    if found["position_embedding"] != "learned":
+        raise CheckpointError(
+            f"{name} must have a position embedding for the class token and every patch. "
+            f"Received: position_embedding={found['position_embedding']!r}"
+        )
+    found["patch_size"] = (p, q)
+    found["stem_groups"] = overrides.get("stem_groups", BIT_GROUPS)
+    known = inspect.signature(HybridVisionTransformer).parameters
+    return {key: value for key, value in found.items() if key in known}
+
+
+def source_facts(matched, tensors, arguments):
+    """`layouts.Facts` of a source, or None for our own files."""
+    return None if matched.table.name == "keras" else facts(arguments)
+
+
+def facts(arguments):
+    """`layouts.Facts` of a source, or of a model, that these arguments describe."""
+    stages = len(arguments["stem_depths"])
+    channels = arguments["stem_width"] * (4 * 2 ** (stages - 1) if stages else 1)
+    return layouts.Facts(
+        arguments["patch_size"], channels, arguments["num_heads"], 1, arguments["position_grid"]
+    )

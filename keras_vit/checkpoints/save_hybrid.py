@@ -1,0 +1,84 @@
+"""A hybrid of CNN and Vision Transformer as timm opens it."""
+
+from keras_vit.checkpoints.files import CheckpointError
+from keras_vit.checkpoints.hybrid import BIT_GROUPS, facts
+from keras_vit.checkpoints.names import hybrid as tables
+from keras_vit.checkpoints.writing import (
+    arrays_of,
+    one_or_two,
+    timm_fields,
+    values_of,
+    write_json,
+    write_safetensors,
+)
+
+# timm's name for each ResNet, whose arguments make the transformer behind it
+ARCHITECTURES = {
+    (): "vit_tiny_r_s16_p8_224",
+    (2, 2, 2, 2): "vit_small_r26_s32_224",
+    (3, 4, 9): "vit_base_r50_s16_224",
+    (3, 4, 6, 3): "vit_large_r50_s32_224",
+}
+
+
+def _write_timm(model, folder):
+    config = model.get_config()
+    depths = tuple(config["stem_depths"])
+    wanted = {
+        "stem": (None,),
+        "stem_depths": tuple(ARCHITECTURES),
+        "stem_width": (64,),
+        "stem_groups": (BIT_GROUPS,),
+        "convention": ("timm",),
+        "mlp": ("gelu", "gelu_tanh", "quick_gelu"),
+        "norm_epsilon": (1e-6,),
+        "representation_size": (None,),
+        "include_preprocessing": (False,),
+    }
+    for key, accepted in wanted.items():
+        value = depths if key == "stem_depths" else config[key]
+        if value not in accepted:
+            raise CheckpointError(
+                "timm's hybrids cannot be what this model is; format='keras' keeps all. "
+                f"Expected: {key} of {accepted}. Received: {key}={value!r}"
+            )
+    grid = model.get_layer("position_embedding").grid_size
+    size = [side * patch for side, patch in zip(grid, model.patch_size, strict=True)]
+    patch_size = model.get_layer("patch_embedding").patch_size
+    arguments = {
+        "img_size": size,
+        "patch_size": one_or_two(patch_size),
+        "in_chans": config["num_channels"],
+        "embed_dim": config["width"],
+        "depth": config["depth"],
+        "num_heads": config["num_heads"],
+        "mlp_ratio": config["mlp_dim"] / config["width"],
+        "dynamic_img_size": config["image_size"] is None,
+    }
+    if config["mlp"] != "gelu":
+        arguments["act_layer"] = config["mlp"]
+    fields = timm_fields(
+        config,
+        model.preprocessor,
+        ARCHITECTURES[depths],
+        "token",
+        config["width"],
+        size,
+        arguments,
+    )
+    first = "patch_embed.backbone." + ("stem.conv" if depths else "conv")
+    fields["pretrained_cfg"]["first_conv"] = first
+    write_json(folder / "config.json", fields)
+    table = tables.TIMM_HYBRID if depths else tables.TIMM_ROOT
+    known = facts({**config, "patch_size": patch_size, "position_grid": grid})
+    arrays = arrays_of(values_of(model), table, known)
+    write_safetensors(folder / "model.safetensors", arrays, {"format": "pt"})
+
+
+def _write_transformers(model, folder):
+    raise CheckpointError(
+        "transformers has no hybrid any more; use format='timm'. Received: HybridVisionTransformer"
+    )
+
+
+WRITERS = {"hf": _write_transformers, "timm": _write_timm}
