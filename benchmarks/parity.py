@@ -88,6 +88,10 @@ CASES = [
     Case("timm", "pvt_v2_b2", (224, (250, 331))),
     Case("timm", "pvt_v2_b2_li", (224, (250, 331))),  # adaptive averages of windows that overlap
     Case("timm", "pvt_v2_b5", (224, 256)),
+    Case("timm", "vit_tiny_r_s16_p8_224", (224, (384, 320))),
+    Case("timm", "vit_small_r26_s32_224", (224, (384, 320))),
+    Case("timm", "vit_base_r50_s16_224", (224, (384, 320))),
+    Case("timm", "vit_large_r50_s32_224", (224, 384)),
     Case("transformers", "PvtForImageClassification tiny", (224,), LABELS),
     Case("transformers", "PvtForImageClassification large", (224,), {**LABELS, **PVT_LARGE}),
     Case("transformers", "PvtModel tiny", (256,)),
