@@ -2,6 +2,7 @@
 
 from keras_vit.layers.attention import Attention
 from keras_vit.layers.bottleneck_block import BottleneckBlock
+from keras_vit.layers.class_attention import ClassAttention, ClassAttentionBlock
 from keras_vit.layers.convolutional_mlp import ConvolutionalMLP
 from keras_vit.layers.heads import AttentionPooling, ClassificationHead, TokenPooling
 from keras_vit.layers.mlp import MLP
@@ -14,6 +15,7 @@ from keras_vit.layers.regularization import DropPath, LayerScale
 from keras_vit.layers.spatial_reduction_attention import SpatialReductionAttention
 from keras_vit.layers.standardized_convolution import StandardizedConv2D
 from keras_vit.layers.swin_block import SwinBlock
+from keras_vit.layers.talking_heads_attention import TalkingHeadsAttention
 from keras_vit.layers.tokens import ClassToken, TokensToGrid
 from keras_vit.layers.transformer_block import TransformerBlock
 from keras_vit.layers.window_attention import WindowAttention
@@ -24,6 +26,8 @@ __all__ = [
     "Attention",
     "AttentionPooling",
     "BottleneckBlock",
+    "ClassAttention",
+    "ClassAttentionBlock",
     "ClassToken",
     "ClassificationHead",
     "ConvolutionalMLP",
@@ -36,6 +40,7 @@ __all__ = [
     "PyramidBlock",
     "SpatialReductionAttention",
     "StandardizedConv2D",
+    "TalkingHeadsAttention",
     "TokenPooling",
     "TokensToGrid",
     "TransformerBlock",

@@ -45,7 +45,7 @@ class BottleneckBlock(keras.layers.Layer):
         (1, 28, 28, 512)
 
     Sources: He et al. 2016 (arXiv:1512.03385), figure 5; Kolesnikov et al. 2020 (arXiv:1912.11370),
-    section 3.1. As in the authors' code for hybrids, normalisations come after the convolutions
+    section 2.1. As in the authors' code for hybrids, normalisations come after the convolutions
     ("v1"), where BiT has them before.
     """
 

@@ -42,8 +42,8 @@ class StandardizedConv2D(keras.layers.Layer):
         >>> StandardizedConv2D(64, 7, strides=2)(np.zeros((1, 224, 224, 3))).shape
         (1, 112, 112, 64)
 
-    Sources: Qiao et al. 2019 (arXiv:1903.10520), equation 4; Kolesnikov et al. 2020
-    (arXiv:1912.11370), section 3.1.
+    Sources: Qiao et al. 2019 (arXiv:1903.10520); Kolesnikov et al. 2020 (arXiv:1912.11370), section
+    2.1.
     """
 
     def __init__(self, filters, kernel_size, strides=1, convention="authors", **kwargs):

@@ -10,6 +10,7 @@ from keras_vit.layers.cost import Cost
 from keras_vit.layers.mlp import MLP
 from keras_vit.layers.regularization import DropPath, LayerScale
 from keras_vit.layers.remat import rematerialize
+from keras_vit.layers.talking_heads_attention import TalkingHeadsAttention
 from keras_vit.layers.validation import check_tokens
 
 
@@ -30,6 +31,8 @@ class TransformerBlock(keras.layers.Layer):
         norm_epsilon: float, epsilon of every layer normalisation.
         remat: whether training recomputes the block in the backward pass instead of keeping its
             intermediate results (gradient checkpointing).
+        talking_heads: whether the heads are mixed before and after the softmax
+            (`TalkingHeadsAttention`), which leaves no place for `qk_norm`.
 
     Call arguments:
         tokens: float tensor (B, N, D).
@@ -40,13 +43,14 @@ class TransformerBlock(keras.layers.Layer):
 
     Raises:
         ValueError: for a rate outside [0, 1), a width that is no multiple of the heads, another
-            rank.
+            rank, both `qk_norm` and `talking_heads`.
 
     Example:
         >>> TransformerBlock(num_heads=12, mlp_dim=3072)(np.zeros((1, 197, 768))).shape
         (1, 197, 768)
 
-    Source: Dosovitskiy et al. 2021 (arXiv:2010.11929), equations 2 and 3.
+    Sources: Dosovitskiy et al. 2021 (arXiv:2010.11929), equations 2 and 3; Touvron et al. 2021
+    (arXiv:2103.17239) for `talking_heads`.
     """
 
     def __init__(
@@ -62,9 +66,14 @@ class TransformerBlock(keras.layers.Layer):
         drop_path_rate=0.0,
         norm_epsilon=1e-6,
         remat=False,
+        talking_heads=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        if qk_norm and talking_heads:
+            raise ValueError(
+                "Heads that talk are not normalised. Received: qk_norm=True, talking_heads=True"
+            )
         self._arguments = {
             "num_heads": num_heads,
             "mlp_dim": mlp_dim,
@@ -77,22 +86,26 @@ class TransformerBlock(keras.layers.Layer):
             "drop_path_rate": drop_path_rate,
             "norm_epsilon": norm_epsilon,
             "remat": remat,
+            "talking_heads": talking_heads,
         }
         self.remat = remat
         layer = {"dtype": self.dtype_policy}
         norm = {"epsilon": norm_epsilon, **layer}
 
         self.norm1 = keras.layers.LayerNormalization(name="norm1", **norm)
-        self.attention = Attention(
-            num_heads,
-            qkv_bias=qkv_bias,
-            qk_norm=qk_norm,
-            attention_dropout_rate=attention_dropout_rate,
-            dropout_rate=dropout_rate,
-            norm_epsilon=norm_epsilon,
-            name="attention",
+        attention = {
+            "qkv_bias": qkv_bias,
+            "attention_dropout_rate": attention_dropout_rate,
+            "dropout_rate": dropout_rate,
+            "name": "attention",
             **layer,
-        )
+        }
+        if talking_heads:
+            self.attention = TalkingHeadsAttention(num_heads, **attention)
+        else:
+            self.attention = Attention(
+                num_heads, qk_norm=qk_norm, norm_epsilon=norm_epsilon, **attention
+            )
         self.norm2 = keras.layers.LayerNormalization(name="norm2", **norm)
         self.mlp = MLP(mlp_dim, mlp, dropout_rate=dropout_rate, name="mlp", **layer)
         self.layer_scale1 = self.layer_scale2 = None
@@ -128,6 +141,12 @@ class TransformerBlock(keras.layers.Layer):
         """The scores that this block gives its input tokens (B, N, D): float32 (B, heads, N, N)."""
         _, scores = self.attention(self.norm1(tokens), return_attention_scores=True)
         return scores
+
+    def num_scores(self, tokens_shape):
+        """How many attention scores one image has here that a fused kernel does not write."""
+        if self._arguments["talking_heads"]:
+            return 0  # none is fused: they are among the activations
+        return self.attention.num_heads * tokens_shape[1] ** 2
 
     def compute_output_shape(self, tokens_shape):
         return tokens_shape

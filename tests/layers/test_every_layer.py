@@ -91,6 +91,14 @@ CASES = [
     ),
     (layers.BottleneckBlock, {"filters": 16, "groups": 2}, [MAP]),
     (layers.BottleneckBlock, {"filters": 24, "strides": 2, "groups": 2, "remat": True}, [MAP]),
+    (layers.TalkingHeadsAttention, {"num_heads": 4, "qkv_bias": False}, [TOKENS]),
+    (layers.TransformerBlock, {"num_heads": 4, "mlp_dim": 24, "talking_heads": True}, [TOKENS]),
+    (layers.ClassAttention, {"num_heads": 4}, [TOKENS]),
+    (
+        layers.ClassAttentionBlock,
+        {"num_heads": 4, "mlp_dim": 24, "layer_scale": 0.5, "remat": True},
+        [TOKENS],
+    ),
     (layers.PatchMerging, {}, [MAP]),
     (layers.PatchMerging, {"version": 2, "norm_epsilon": 1e-3}, [MAP]),
 ]
@@ -173,6 +181,12 @@ def test_documented(layer_class):
         (lambda: layers.StandardizedConv2D(8, 3, 0), "strides must be an integer >= 1"),
         (lambda: layers.StandardizedConv2D(8, 3, convention="bit"), "'authors', 'timm'.*'bit'"),
         (lambda: layers.BottleneckBlock(8, groups=4), "4 x groups.*filters=8, groups=4"),
+        (lambda: layers.TalkingHeadsAttention(3)(TOKENS), "multiple of num_heads.*Received"),
+        (lambda: layers.ClassAttention(4)(MAP), "shape \\(batch, tokens, width\\).*Received"),
+        (
+            lambda: layers.TransformerBlock(4, 24, qk_norm=True, talking_heads=True),
+            "not normalised. Received: qk_norm=True, talking_heads=True",
+        ),
         (lambda: layers.PatchMerging(version=0), "version must be one of 1, 2.*version=0"),
         (lambda: layers.PatchMerging()(TOKENS), "PatchMerging expects a feature map.*Received"),
     ],

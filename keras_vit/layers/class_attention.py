@@ -1,0 +1,245 @@
+"""The class token reads the patches: attention with one query, and its block.
+
+Letters: B batch, N tokens (the class token included), D width, H heads, K = D / H width of a head.
+"""
+
+import keras
+from keras import ops
+
+from keras_vit.layers.attention import (
+    apply_scores,
+    attention_scores,
+    fused_attention,
+    head_width,
+)
+from keras_vit.layers.cost import Cost, dense_cost
+from keras_vit.layers.initializers import Initial
+from keras_vit.layers.mlp import MLP
+from keras_vit.layers.regularization import DropPath, LayerScale
+from keras_vit.layers.remat import rematerialize
+from keras_vit.layers.validation import check_count, check_rate, check_tokens
+
+
+@keras.saving.register_keras_serializable(package="keras_vit")
+class ClassAttention(keras.layers.Layer):
+    """Multi-head attention of the first token to all tokens.
+
+    Args:
+        num_heads: int, H; the width of the tokens must be a multiple of it.
+        qkv_bias: whether the projections to the query, keys and values have biases.
+        attention_dropout_rate: float in [0, 1), dropout on the scores.
+        dropout_rate: float in [0, 1), dropout after the output projection.
+
+    Call arguments:
+        tokens: float tensor (B, N, D), the class token first.
+        training: whether dropout is on.
+        return_attention_scores: if True, the scores are computed explicitly and returned too, as
+            they were before dropout; otherwise the backend's fused kernel runs.
+
+    Returns:
+        Tokens (B, 1, D), or (tokens, float32 scores (B, H, 1, N)) whose rows sum to one.
+
+    Raises:
+        ValueError: for an input of another rank or a width that is no multiple of the heads.
+
+    Example:
+        >>> ClassAttention(8)(np.zeros((1, 197, 384))).shape
+        (1, 1, 384)
+
+    Source: Touvron et al. 2021 (arXiv:2103.17239), section 3, equations 5 to 7.
+    """
+
+    def __init__(
+        self, num_heads, qkv_bias=True, attention_dropout_rate=0.0, dropout_rate=0.0, **kwargs
+    ):
+        super().__init__(**kwargs)
+        check_count(num_heads, "num_heads")
+        check_rate(attention_dropout_rate, "attention_dropout_rate")
+        check_rate(dropout_rate, "dropout_rate")
+        self.num_heads = num_heads
+        self.qkv_bias = qkv_bias
+        self.attention_dropout_rate = attention_dropout_rate
+        self.dropout_rate = dropout_rate
+
+    def build(self, tokens_shape):
+        check_tokens(tokens_shape, "ClassAttention")
+        width = tokens_shape[-1]
+        self.head_dim = head_width(width, self.num_heads)
+        layer = {"dtype": self.dtype_policy}
+        glorot = {"kernel_initializer": Initial("glorot_uniform"), **layer}
+        self.query = keras.layers.Dense(width, use_bias=self.qkv_bias, name="query", **glorot)
+        self.key_value = keras.layers.Dense(
+            2 * width,
+            use_bias=self.qkv_bias,
+            kernel_initializer=Initial("lecun_uniform"),  # Glorot's for each (D, D) part
+            name="key_value",
+            **layer,
+        )
+        self.proj = keras.layers.Dense(width, name="proj", **glorot)
+        for dense in (self.query, self.key_value, self.proj):
+            dense.build(tokens_shape)
+        self.attention_dropout = keras.layers.Dropout(
+            self.attention_dropout_rate, name="attention_dropout", **layer
+        )
+        self.dropout = keras.layers.Dropout(self.dropout_rate, name="dropout", **layer)
+
+    def call(self, tokens, training=None, return_attention_scores=False):
+        _, n, width = ops.shape(tokens)
+        q = ops.reshape(self.query(tokens[:, :1]), (-1, 1, self.num_heads, self.head_dim))
+        kv = ops.reshape(self.key_value(tokens), (-1, n, 2, self.num_heads, self.head_dim))
+        k, v = ops.unstack(kv, 2, axis=2)  # (B, N, H, K) each
+
+        scores = None
+        if return_attention_scores or (training and self.attention_dropout_rate > 0):
+            scores = attention_scores(q, k)  # (B, H, 1, N)
+            x = apply_scores(self.attention_dropout(scores, training=training), v)
+        else:
+            x = fused_attention(q, k, v)  # (B, 1, H, K)
+
+        x = ops.reshape(x, (-1, 1, width))
+        x = self.dropout(self.proj(x), training=training)  # (B, 1, D)
+        return (x, scores) if return_attention_scores else x
+
+    def compute_output_shape(self, tokens_shape):
+        return (tokens_shape[0], 1, tokens_shape[2])
+
+    def cost(self, tokens_shape):
+        _, n, width = tokens_shape
+        products = Cost(macs=2 * n * width, activations=width)  # q kᵀ and scores v
+        query, proj = dense_cost(1, width, width), dense_cost(1, width, width)
+        return query + dense_cost(n, width, 2 * width) + products + proj
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "qkv_bias": self.qkv_bias,
+            "attention_dropout_rate": self.attention_dropout_rate,
+            "dropout_rate": self.dropout_rate,
+        }
+
+
+@keras.saving.register_keras_serializable(package="keras_vit")
+class ClassAttentionBlock(keras.layers.Layer):
+    """The pre-norm block of the class token alone; the patches go through as they came.
+
+    Args:
+        num_heads: int, attention heads; the width of the tokens must be a multiple of it.
+        mlp_dim: int, hidden width of the MLP.
+        mlp: the MLP's activation (`keras_vit.layers.MLP`).
+        qkv_bias: whether the projections to the query, keys and values have biases.
+        layer_scale: float, where the factors of the residual branches start, or None for none.
+        dropout_rate: float in [0, 1), dropout after the attention's projection and in the MLP.
+        attention_dropout_rate: float in [0, 1), dropout on the attention scores.
+        drop_path_rate: float in [0, 1), probability that a sample skips a residual branch.
+        norm_epsilon: float, epsilon of both layer normalisations.
+        remat: whether training recomputes the block in the backward pass instead of keeping its
+            intermediate results (gradient checkpointing).
+
+    Call arguments:
+        tokens: float tensor (B, N, D), the class token first.
+        training: whether dropout and drop path are on, and `remat` in effect.
+
+    Returns:
+        Tokens (B, N, D), of which the first is new.
+
+    Raises:
+        ValueError: for a rate outside [0, 1), a width that is no multiple of the heads, another
+            rank.
+
+    Example:
+        >>> ClassAttentionBlock(8, mlp_dim=1536)(np.zeros((1, 197, 384))).shape
+        (1, 197, 384)
+
+    Source: Touvron et al. 2021 (arXiv:2103.17239), section 3 and figure 2.
+    """
+
+    def __init__(
+        self,
+        num_heads,
+        mlp_dim,
+        mlp="gelu",
+        qkv_bias=True,
+        layer_scale=None,
+        dropout_rate=0.0,
+        attention_dropout_rate=0.0,
+        drop_path_rate=0.0,
+        norm_epsilon=1e-6,
+        remat=False,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self._arguments = {
+            "num_heads": num_heads,
+            "mlp_dim": mlp_dim,
+            "mlp": mlp,
+            "qkv_bias": qkv_bias,
+            "layer_scale": layer_scale,
+            "dropout_rate": dropout_rate,
+            "attention_dropout_rate": attention_dropout_rate,
+            "drop_path_rate": drop_path_rate,
+            "norm_epsilon": norm_epsilon,
+            "remat": remat,
+        }
+        self.remat = remat
+        layer = {"dtype": self.dtype_policy}
+        norm = {"epsilon": norm_epsilon, **layer}
+        self.norm1 = keras.layers.LayerNormalization(name="norm1", **norm)
+        self.attention = ClassAttention(
+            num_heads, qkv_bias, attention_dropout_rate, dropout_rate, name="attention", **layer
+        )
+        self.norm2 = keras.layers.LayerNormalization(name="norm2", **norm)
+        self.mlp = MLP(mlp_dim, mlp, dropout_rate=dropout_rate, name="mlp", **layer)
+        self.layer_scale1 = self.layer_scale2 = None
+        if layer_scale is not None:
+            self.layer_scale1 = LayerScale(layer_scale, name="layer_scale1", **layer)
+            self.layer_scale2 = LayerScale(layer_scale, name="layer_scale2", **layer)
+        self.drop_path1 = DropPath(drop_path_rate, name="drop_path1", **layer)
+        self.drop_path2 = DropPath(drop_path_rate, name="drop_path2", **layer)
+
+    def build(self, tokens_shape):
+        check_tokens(tokens_shape, "ClassAttentionBlock")
+        for layer in (self.norm1, self.attention, self.norm2, self.mlp):
+            layer.build(tokens_shape)
+        if self.layer_scale1 is not None:
+            self.layer_scale1.build(tokens_shape)
+            self.layer_scale2.build(tokens_shape)
+
+    def call(self, tokens, training=None):
+        if self.remat and training:
+            return rematerialize(self, lambda x: self._forward(x, training), tokens)
+        return self._forward(tokens, training)
+
+    def _forward(self, x, training):
+        token, patches = x[:, :1], x[:, 1:]
+        y = self.attention(self.norm1(x), training=training)  # (B, 1, D)
+        y = y if self.layer_scale1 is None else self.layer_scale1(y)
+        token = token + self.drop_path1(y, training=training)
+
+        y = self.mlp(self.norm2(token), training=training)  # (B, 1, D)
+        y = y if self.layer_scale2 is None else self.layer_scale2(y)
+        token = token + self.drop_path2(y, training=training)
+        return ops.concatenate([token, patches], axis=1)  # (B, N, D)
+
+    def attention_scores(self, tokens):
+        """The scores that the class token gives all tokens (B, N, D): float32 (B, heads, 1, N)."""
+        _, scores = self.attention(self.norm1(tokens), return_attention_scores=True)
+        return scores
+
+    def num_scores(self, tokens_shape):
+        """How many attention scores one image has here."""
+        return self.attention.num_heads * tokens_shape[1]
+
+    def compute_output_shape(self, tokens_shape):
+        return tokens_shape
+
+    def cost(self, tokens_shape):
+        batch, n, width = tokens_shape
+        # both norms, both sums, the factors of the branches, and the tokens put together again
+        scaled = 2 if self.layer_scale1 is not None else 0
+        rest = Cost(activations=2 * n * width + (3 + scaled) * width)
+        total = self.attention.cost(tokens_shape) + self.mlp.cost((batch, 1, width)) + rest
+        return total._replace(activations=n * width) if self.remat else total
+
+    def get_config(self):
+        return {**super().get_config(), **self._arguments}
