@@ -41,6 +41,15 @@ SWIN_CONFIGURATIONS = [
 ]
 # Wang et al. 2021, table 1.
 PVT_PUBLISHED = {"PVTTiny": "13.2M", "PVTSmall": "24.5M", "PVTMedium": "44.2M", "PVTLarge": "61.4M"}
+# Touvron et al. 2021 (CaiT), table 3.
+CAIT_PUBLISHED = {
+    "CaiTXXSmall24": "12.0M",
+    "CaiTXXSmall36": "17.3M",
+    "CaiTXSmall24": "26.6M",
+    "CaiTSmall24": "46.9M",
+    "CaiTSmall36": "68.2M",
+    "CaiTMedium36": "270.9M",
+}
 STEPS = {"forward": "forward", "train": "training step"}
 
 

@@ -24,6 +24,16 @@ from keras_vit.interpret import attention_maps as attention_maps
 # The named variants
 from keras_vit.listing import list_models as list_models
 
+# Class-Attention in Image Transformers, and their variants
+from keras_vit.models.cait import CaiT as CaiT
+from keras_vit.models.cait import CaiTMedium36 as CaiTMedium36
+from keras_vit.models.cait import CaiTMedium48 as CaiTMedium48
+from keras_vit.models.cait import CaiTSmall24 as CaiTSmall24
+from keras_vit.models.cait import CaiTSmall36 as CaiTSmall36
+from keras_vit.models.cait import CaiTXSmall24 as CaiTXSmall24
+from keras_vit.models.cait import CaiTXXSmall24 as CaiTXXSmall24
+from keras_vit.models.cait import CaiTXXSmall36 as CaiTXXSmall36
+
 # The hybrids of CNN and Vision Transformer, and their variants
 from keras_vit.models.hybrid import HybridVisionTransformer as HybridVisionTransformer
 from keras_vit.models.hybrid import R26ViTSmall32 as R26ViTSmall32

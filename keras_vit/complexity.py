@@ -159,16 +159,10 @@ def complexity(model, image_size=None):
         macs=sum(cost.macs for cost in costs),
         activation_bytes=sum(memory),
         # The softmax is float32 in every precision.
-        scores_bytes=sum(4 * _num_scores(block) for block in blocks),
+        scores_bytes=sum(4 * x.layer.num_scores(x.input_shapes[0]) for x in blocks),
         layers=Table(("layer", "shape", "parameters", "MACs", "activation bytes"), rows),
         terms=_terms(blocks) if _alike(blocks) else None,
     )
-
-
-def _num_scores(call):
-    if isinstance(call.layer, TransformerBlock):
-        return call.layer.attention.num_heads * call.output_shape[0] ** 2
-    return call.layer.num_scores(call.input_shapes[0])
 
 
 def _alike(blocks):

@@ -18,6 +18,8 @@ def attention_maps(model, images, layers=None):
         queries and keys are all tokens, prefix tokens first. Of `SwinBlock`s (B, windows, heads,
         places, places): windows row by row, shifted ones as they lie after the shift. In
         `PyramidBlock`s the queries are the places of the map, the keys those of the smaller one.
+        `ClassAttentionBlock`s have one query, the class token. Heads that talk are as the softmax
+        gives them, before they are mixed again.
 
     Raises:
         ValueError: for a model without blocks, or a layer that is none of them.

@@ -21,6 +21,8 @@ PUBLISHED = [
     ("PVTv2B2Linear", {}, None, 3.91),
     ("PVTv2B5", {}, None, 11.76),
     ("R50ViTBase16", {}, None, 21.66),
+    ("CaiTXXSmall24", {}, None, 2.53),
+    ("CaiTSmall24", {}, None, 9.35),
 ]
 
 
@@ -131,6 +133,29 @@ def test_stems_are_counted():
     cnn = n * (27 * 6 + 9 * 6)
     assert found.macs == cnn + n * 6 * d + transformer + 4 * d
     assert sum(row[2] for row in found.layers) == found.parameters
+
+
+def test_heads_that_talk_and_class_attention_are_counted():
+    """Against the products written out for one block of each kind."""
+    model = keras_vit.CaiT(
+        image_size=(24, 16),
+        patch_size=8,
+        width=16,
+        depth=1,
+        class_depth=1,
+        num_heads=2,
+        mlp_dim=32,
+        num_classes=4,
+    )
+    n, d, m, heads = 6, 16, 32, 2
+    block = n * 4 * d * d + 2 * n * n * d + 2 * (n * heads) ** 2 + 2 * n * d * m
+    n_all = 1 + n
+    class_block = 2 * d * d + n_all * 2 * d * d + 2 * n_all * d + 2 * d * m
+    found = keras_vit.complexity(model)
+    assert found.macs == n * 8 * 8 * 3 * d + block + class_block + 4 * d
+    assert sum(row[2] for row in found.layers) == found.parameters
+    assert found.scores_bytes == 4 * heads * n_all  # those of talking heads are never fused
+    assert found.terms is None
 
 
 def test_any_image_size_and_no_new_weights():

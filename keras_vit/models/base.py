@@ -8,11 +8,17 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_vit.layers import PyramidBlock, SwinBlock, TokensToGrid, TransformerBlock
+from keras_vit.layers import (
+    ClassAttentionBlock,
+    PyramidBlock,
+    SwinBlock,
+    TokensToGrid,
+    TransformerBlock,
+)
 from keras_vit.layers.validation import check_count, check_images
 from keras_vit.preprocessing import Preprocessor, load_image
 
-BLOCKS = (TransformerBlock, SwinBlock, PyramidBlock)
+BLOCKS = (TransformerBlock, SwinBlock, PyramidBlock, ClassAttentionBlock)
 
 
 class ImageModel(keras.Model):

@@ -34,8 +34,8 @@ def variant(
     if unknown:
         raise TypeError(f"{family.__name__} has no argument {sorted(unknown)}. Received: {name}")
     # "ViTSo400m" -> "vit_so400m", "SwinV2Tiny" -> "swin_v2_tiny", "PVTv2B0" -> "pvt_v2_b0",
-    # "RViTTiny16" -> "r_vit_tiny16"
-    ends = r"(?<=[a-zT2])(?=[A-Z][a-z2])|(?<=T)(?=v2)|(?<=\d)(?=[A-Z])|(?<=^R)(?=V)"
+    # "RViTTiny16" -> "r_vit_tiny16", "CaiTXXSmall24" -> "cait_xxsmall24"
+    ends = r"(?<=[a-zT2])(?=[A-Z][a-z2])|(?<=T)(?=v2|X)|(?<=\d)(?=[A-Z])|(?<=^R)(?=V)"
     words = re.sub(ends, "_", name)
     defaults = {**defaults, "name": words.lower()}
 

@@ -1,0 +1,218 @@
+"""CaiT, Class-Attention in Image Transformers, of Touvron et al. 2021 (arXiv:2103.17239).
+
+First the patches attend to each other, without a class token and with heads that talk; then the
+class token reads them in a few blocks of its own. Factors on every residual branch start small
+(LayerScale), which lets it be deep. Differences from the paper: none in what is computed. Initial
+weights of linear layers are Glorot uniform, as in the other models here (the paper's code draws
+them normal of 0.02).
+
+Letters: B batch, H x W image size, C channels, h x w grid of patches, N = h*w, D width, K classes.
+"""
+
+import keras
+from keras import layers
+
+from keras_vit.layers import (
+    AddPositionEmbedding,
+    ClassAttentionBlock,
+    ClassificationHead,
+    ClassToken,
+    PatchEmbedding,
+    TokenPooling,
+    TransformerBlock,
+)
+from keras_vit.layers.validation import as_pair, check_count, check_rate
+from keras_vit.models.base import (
+    ImageModel,
+    as_preprocessor,
+    check_class_names,
+    pixels_to_input,
+)
+from keras_vit.models.variants import variant
+
+# The paper, table 3; M48 and where LayerScale starts as timm has them.
+VARIANTS = {
+    "CaiTXXSmall24": dict(width=192, depth=24, num_heads=4, mlp_dim=768, layer_scale=1e-5),
+    "CaiTXXSmall36": dict(width=192, depth=36, num_heads=4, mlp_dim=768, layer_scale=1e-5),
+    "CaiTXSmall24": dict(width=288, depth=24, num_heads=6, mlp_dim=1152, layer_scale=1e-5),
+    "CaiTSmall24": dict(width=384, depth=24, num_heads=8, mlp_dim=1536, layer_scale=1e-5),
+    "CaiTSmall36": dict(width=384, depth=36, num_heads=8, mlp_dim=1536, layer_scale=1e-6),
+    "CaiTMedium36": dict(width=768, depth=36, num_heads=16, mlp_dim=3072, layer_scale=1e-6),
+    "CaiTMedium48": dict(width=768, depth=48, num_heads=16, mlp_dim=3072, layer_scale=1e-6),
+}
+
+
+@keras.saving.register_keras_serializable(package="keras_vit")
+class CaiT(ImageModel):
+    """Class-attention transformer from images (B, H, W, C) to logits (B, num_classes).
+
+    Args:
+        num_classes: int, K, or None for features (B, width) instead of logits.
+        image_size: int, (H, W), or None for any multiple of the patch size at call time.
+        patch_size: int or (p, q), size of a patch in pixels.
+        width: int, D, width of the tokens.
+        depth: int, number of blocks in which the patches attend to each other.
+        class_depth: int, number of blocks in which the class token attends to the patches.
+        num_heads: int, attention heads of a block; `width` must be a multiple of it.
+        mlp_dim: int, hidden width of a block's MLP.
+        num_channels: int, C.
+        position_grid: int or (h, w), the grid that learned position embeddings are kept for; by
+            default that of `image_size`, or of 224 pixels where `image_size` is None.
+        position_resample: "timm", "hf" or "flax": how position embeddings are resampled to another
+            grid (`keras_vit.layers.resample_grid`).
+        mlp: "gelu" (exact), "gelu_tanh", "quick_gelu" or "swiglu".
+        qkv_bias: whether the projections to queries, keys and values have biases.
+        layer_scale: float, where the factors of the residual branches start.
+        norm_epsilon: float, epsilon of every layer normalisation.
+        dropout_rate: float in [0, 1), dropout after the position embedding and, where patches
+            attend to each other, after the attention and in the MLP.
+        attention_dropout_rate: float in [0, 1), dropout on the scores there.
+        drop_path_rate: float in [0, 1), stochastic depth, the same for every block there.
+        remat: whether training recomputes every block in the backward pass (gradient
+            checkpointing): less memory, about a third more work.
+        include_preprocessing: if True the model takes pixels 0..255 and normalises them itself, as
+            `preprocessor` says, by default to -1..1; otherwise it expects normalised images.
+        preprocessor: `keras_vit.Preprocessor`, how pictures of any size become this model's input;
+            `predict_images` uses it, and it is saved with the model.
+        class_names: list of str, what the K logits stand for.
+        frozen_layers: names of layers that are not trained; setting `layer.trainable` later changes
+            the configuration likewise, so that a saved model loads as it was.
+        dtype: dtype policy of every layer, such as "mixed_bfloat16"; by default the global one.
+        name: str.
+
+    Raises:
+        ValueError: for sizes that do not divide, rates outside [0, 1), unknown choices.
+
+    Example:
+        >>> model = keras_vit.CaiTSmall24(num_classes=10)
+        >>> keras_vit.attention_maps(model, images, ["class_block01"])["class_block01"].shape
+        (8, 8, 1, 197)
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes=1000,
+        image_size=224,
+        patch_size=16,
+        width=384,
+        depth=24,
+        class_depth=2,
+        num_heads=8,
+        mlp_dim=1536,
+        num_channels=3,
+        position_grid=None,
+        position_resample="timm",
+        mlp="gelu",
+        qkv_bias=True,
+        layer_scale=1e-5,
+        norm_epsilon=1e-6,
+        dropout_rate=0.0,
+        attention_dropout_rate=0.0,
+        drop_path_rate=0.0,
+        remat=False,
+        include_preprocessing=False,
+        preprocessor=None,
+        class_names=None,
+        frozen_layers=(),
+        dtype=None,
+        name=None,
+    ):
+        dtype = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
+        preprocessor = as_preprocessor(preprocessor)
+        arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        _check(arguments)
+        patch_size, image_size, position_grid = _grids(patch_size, image_size, position_grid)
+        block = {
+            "num_heads": num_heads,
+            "mlp_dim": mlp_dim,
+            "mlp": mlp,
+            "qkv_bias": qkv_bias,
+            "layer_scale": layer_scale,
+            "norm_epsilon": norm_epsilon,
+            "remat": remat,
+            "dtype": dtype,
+        }
+        blocks = [f"block{i:02d}" for i in range(depth)]
+
+        images = keras.Input((*(image_size or (None, None)), num_channels), name="images")
+        x = images  # (B, H, W, C)
+        if include_preprocessing:
+            x = pixels_to_input(preprocessor, name="preprocessing", dtype=dtype)(x)
+
+        x = PatchEmbedding(width, patch_size, name="patch_embedding", dtype=dtype)(x)  # (B, N, D)
+        x = AddPositionEmbedding(
+            position_grid,
+            patch_size,
+            resample=position_resample,
+            name="position_embedding",
+            dtype=dtype,
+        )(x, images)
+        x = layers.Dropout(dropout_rate, name="dropout", dtype=dtype)(x)
+        for name_of_block in blocks:
+            x = TransformerBlock(
+                talking_heads=True,
+                dropout_rate=dropout_rate,
+                attention_dropout_rate=attention_dropout_rate,
+                drop_path_rate=drop_path_rate,
+                name=name_of_block,
+                **block,
+            )(x)  # (B, N, D)
+
+        x = ClassToken(name="class_token", dtype=dtype)(x)  # (B, 1+N, D)
+        for i in range(class_depth):
+            x = ClassAttentionBlock(name=f"class_block{i:02d}", **block)(x)  # (B, 1+N, D)
+
+        x = layers.LayerNormalization(epsilon=norm_epsilon, name="norm", dtype=dtype)(x)
+        x = TokenPooling("token", name="pool", dtype=dtype)(x)  # (B, D)
+        if num_classes is not None:
+            x = ClassificationHead(num_classes, name="head", dtype=dtype)(x)  # (B, K)
+
+        before = ("patch_embedding", "position_embedding", "dropout", *blocks)
+        super().__init__(
+            images,
+            x,
+            name,
+            arguments=arguments,
+            patch_size=patch_size,
+            num_prefix_tokens=1,
+            prefix_tokens_after=dict.fromkeys(before, 0),
+        )
+
+
+def _grids(patch_size, image_size, position_grid):
+    """The three sizes as pairs, checked against each other."""
+    patch_size = as_pair(patch_size, "patch_size")
+    if image_size is not None:
+        image_size = as_pair(image_size, "image_size")
+        if any(side % patch for side, patch in zip(image_size, patch_size, strict=True)):
+            raise ValueError(
+                "image_size must be a multiple of patch_size. "
+                f"Received: image_size={image_size}, patch_size={patch_size}"
+            )
+    if position_grid is None:
+        sides = zip(image_size or (224, 224), patch_size, strict=True)
+        position_grid = tuple(max(side // patch, 1) for side, patch in sides)
+    return patch_size, image_size, as_pair(position_grid, "position_grid")
+
+
+def _check(arguments):
+    """Raises for what only the model as a whole can judge; the layers check the rest."""
+    for name in ("depth", "class_depth", "width", "num_heads", "num_channels"):
+        check_count(arguments[name], name)
+    check_rate(arguments["drop_path_rate"], "drop_path_rate")
+    if arguments["layer_scale"] is None:
+        raise ValueError(
+            "layer_scale must be a number, where the factors of every branch start. "
+            "Received: layer_scale=None"
+        )
+    check_class_names(arguments["class_names"], arguments["num_classes"])
+
+
+CaiTXXSmall24 = variant(CaiT, "CaiTXXSmall24", VARIANTS["CaiTXXSmall24"])
+CaiTXXSmall36 = variant(CaiT, "CaiTXXSmall36", VARIANTS["CaiTXXSmall36"])
+CaiTXSmall24 = variant(CaiT, "CaiTXSmall24", VARIANTS["CaiTXSmall24"])
+CaiTSmall24 = variant(CaiT, "CaiTSmall24", VARIANTS["CaiTSmall24"])
+CaiTSmall36 = variant(CaiT, "CaiTSmall36", VARIANTS["CaiTSmall36"])
+CaiTMedium36 = variant(CaiT, "CaiTMedium36", VARIANTS["CaiTMedium36"])
+CaiTMedium48 = variant(CaiT, "CaiTMedium48", VARIANTS["CaiTMedium48"])
