@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from keras_vit.checkpoints import configs, hybrid, layouts, matching, pyramids, swin
+from keras_vit.checkpoints import cait, configs, hybrid, layouts, matching, pyramids, swin
 from keras_vit.checkpoints.arguments import complete_arguments
+from keras_vit.models.cait import CaiT
 from keras_vit.models.hybrid import HybridVisionTransformer
 from keras_vit.models.pvt import PyramidVisionTransformer
 from keras_vit.models.pvt_v2 import PyramidVisionTransformerV2
@@ -117,6 +118,18 @@ FAMILIES = {
         arithmetic=frozenset({"num_heads", "stem_groups", "convention"}),
         described=frozenset({"mlp", "norm_epsilon"}),
         asked=("num_heads", "stem_groups", "image_size"),
+    ),
+    "cait": Family(
+        model=CaiT,
+        infer=cait.infer,
+        describe=cait.describe,
+        complete=cait.complete,
+        facts=cait.source_facts,
+        effects=cait.EFFECTS,
+        said_twice=("width", "depth", "class_depth", "num_heads", "mlp_dim", "num_classes"),
+        arithmetic=frozenset({"num_heads"}),
+        described=frozenset({"mlp", "norm_epsilon"}),
+        asked=("image_size",),
     ),
 }
 FAMILIES["pvt_v2"] = FAMILIES["pvt"]._replace(

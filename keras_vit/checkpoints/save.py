@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from keras import ops
 
-from keras_vit.checkpoints import layouts, save_hybrid, save_pyramids, save_swin
+from keras_vit.checkpoints import layouts, save_cait, save_hybrid, save_pyramids, save_swin
 from keras_vit.checkpoints.families import names_of
 from keras_vit.checkpoints.files import CheckpointError
 from keras_vit.checkpoints.names import vit as tables
@@ -23,6 +23,7 @@ from keras_vit.checkpoints.writing import (
 )
 from keras_vit.layers import sincos_grid
 from keras_vit.layers.validation import check_choice
+from keras_vit.models.cait import CaiT
 from keras_vit.models.hybrid import HybridVisionTransformer
 from keras_vit.models.pvt import PyramidVisionTransformer
 from keras_vit.models.pvt_v2 import PyramidVisionTransformerV2
@@ -301,4 +302,5 @@ WRITERS = {
     PyramidVisionTransformer: save_pyramids.WRITERS,
     PyramidVisionTransformerV2: save_pyramids.WRITERS,
     HybridVisionTransformer: save_hybrid.WRITERS,
+    CaiT: save_cait.WRITERS,
 }

@@ -4,7 +4,7 @@
 
 The argument is the file of that name in `results/` of github.com/huggingface/pytorch-image-models:
 accuracies as timm measured them. A checkpoint whose architecture is no plain Vision Transformer,
-hybrid or Swin Transformer here, or that states no licence, is left out.
+hybrid, CaiT or Swin Transformer here, or that states no licence, is left out.
 """
 
 import csv
@@ -19,11 +19,12 @@ from timm.data import ImageNetInfo
 from timm.models import get_pretrained_cfg
 
 import keras_vit
+from keras_vit.checkpoints import cait as cait_checkpoints
 from keras_vit.checkpoints import hybrid as hybrid_checkpoints
 from keras_vit.checkpoints import swin as swin_checkpoints
 from keras_vit.checkpoints.configs import TIMM_KINDS
 from keras_vit.checkpoints.files import CheckpointError
-from keras_vit.models import hybrid, swin
+from keras_vit.models import cait, hybrid, swin
 from keras_vit.models.vit import VARIANTS
 
 HERE = Path(keras_vit.__file__).parent / "checkpoints"
@@ -38,7 +39,11 @@ SWIN = {"SwinTransformer": 1, "SwinTransformerV2": 2}  # timm's class: version
 
 
 def kind(architecture):
-    families = {"swin": swin_checkpoints, r"vit_\w+_r\d*_": hybrid_checkpoints}
+    families = {
+        "swin": swin_checkpoints,
+        "cait": cait_checkpoints,
+        r"vit_\w+_r\d*_": hybrid_checkpoints,
+    }
     for pattern, family in families.items():
         if re.match(pattern, architecture):
             try:
@@ -59,6 +64,9 @@ def variant(model):
             if (row.get("version", 1), row["width"], row["depths"]) == sizes:
                 return name
         return "SwinTransformer"
+    if type(model).__name__ == "Cait":
+        sizes = (model.embed_dim, len(model.blocks))
+        return next(k for k, row in cait.VARIANTS.items() if (row["width"], row["depth"]) == sizes)
     if is_hybrid(model):
         stages = getattr(model.patch_embed.backbone, "stages", ())
         sizes = (tuple(len(stage.blocks) for stage in stages), model.embed_dim)
@@ -93,11 +101,11 @@ def entry(name, accuracy):
         return None
     with torch.device("meta"):
         model = timm.create_model(config.architecture, num_classes=config.num_classes)
-    if type(model).__name__ not in ("VisionTransformer", *SWIN):
+    if type(model).__name__ not in ("VisionTransformer", "Cait", *SWIN):
         return None
     if not is_hybrid(model) and type(model.patch_embed).__name__ != "PatchEmbed":
         return None
-    if type(model).__name__ not in SWIN and (
+    if type(model).__name__ == "VisionTransformer" and (
         type(model.norm).__name__ == type(model.fc_norm).__name__ == "Identity"
     ):
         return None
@@ -126,7 +134,7 @@ def main(results):
         accuracies = {row["model"]: float(row["top1"]) for row in csv.DictReader(file)}
     lines = [HEADER]
     for name in timm.list_pretrained():
-        if not re.match(r"(vit|deit|deit3|flexivit|swin|swinv2)_", name):
+        if not re.match(r"(vit|deit|deit3|flexivit|cait|swin|swinv2)_", name):
             continue
         found = entry(name, accuracies.get(name))
         if found is None:

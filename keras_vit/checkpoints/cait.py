@@ -1,0 +1,89 @@
+"""What tensors and configurations say of a CaiT."""
+
+import inspect
+import re
+
+from keras_vit.checkpoints import configs, layouts, matching
+from keras_vit.checkpoints.arguments import complete_arguments
+from keras_vit.checkpoints.files import CheckpointError
+from keras_vit.checkpoints.names import as_tuple
+from keras_vit.models.cait import CaiT
+
+# Which weights an argument that the caller changed may leave out or begin anew.
+EFFECTS = {
+    "num_classes": r"head/.*",
+    "depth": r"block\d+/.*",
+    "class_depth": r"class_block\d+/.*",
+    "qkv_bias": r"(class_)?block\d+/attention/(qkv|query|key_value)/bias",
+}
+# timm's model_args of the class token's blocks, whose effect the tensors show
+_SEEN_IN_TENSORS = ("depth_token_only", "mlp_ratio_token_only")
+
+
+def infer(matched, tensors):
+    """What the tensors say of the model: constructor arguments of `CaiT`.
+
+    What they cannot say is left out, as in `matching.infer`, which reads all but the class token's
+    blocks.
+
+    Args, Returns, Raises: as `matching.infer`.
+    """
+    class_depth, patches, heads = 0, {}, None
+    for (row, number), sources in matched.found.items():
+        target = as_tuple(row.targets)[0]
+        if target.startswith("class_block"):
+            class_depth = max(class_depth, int(number) + 1)
+            continue
+        patches[row, number] = sources
+        if target.endswith("logits_projection/kernel"):
+            heads = tensors[next(iter(sources.values()))].shape[0]
+    found = matching.infer(matched._replace(found=patches), tensors)
+    return {**found, "class_depth": class_depth, "num_heads": heads}
+
+
+def describe(config, processor=None, name=""):
+    """Reads timm's configuration of a CaiT, as `configs.describe` does those of others."""
+    architecture = config.get("architecture") if isinstance(config, dict) else None
+    if not re.fullmatch(r"cait_[a-z]+\d+_\d+", str(architecture)):
+        raise CheckpointError(
+            "The tensors are those of a CaiT, so config.json must be of one of timm's cait_*. "
+            f"Received: architecture={architecture!r}"
+        )
+    model_args = dict(config.get("model_args") or {})
+    for argument in _SEEN_IN_TENSORS:
+        model_args.pop(argument, None)
+    found = configs.describe_timm({**config, "model_args": model_args}, name, {})
+    pooling = found.arguments.pop("pooling", None) or "token"
+    configs.refuse({"global_pool": pooling}, "global_pool", ("token",))
+    return found
+
+
+def complete(inferred, description, overrides, name):
+    """Arguments of `CaiT` from what tensors, configuration and caller say.
+
+    Args, Returns, Raises: as `arguments.complete_arguments`.
+    """
+    found = complete_arguments(inferred, description, overrides, name)
+    if found["position_embedding"] != "learned_patches":
+        raise CheckpointError(
+            f"{name} must have a position embedding for every patch, and none for the class token. "
+            f"Received: position_embedding={found['position_embedding']!r}"
+        )
+    known = inspect.signature(CaiT).parameters
+    return {key: value for key, value in found.items() if key in known}
+
+
+def source_facts(matched, tensors, arguments):
+    """`layouts.Facts` of a source, or None for our own files."""
+    return None if matched.table.name == "keras" else facts(arguments)
+
+
+def facts(arguments):
+    """`layouts.Facts` of a source, or of a model, that these arguments describe."""
+    return layouts.Facts(
+        arguments["patch_size"],
+        arguments["num_channels"],
+        arguments["num_heads"],
+        0,
+        arguments["position_grid"],
+    )
