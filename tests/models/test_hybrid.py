@@ -1,6 +1,7 @@
 """The contract of the hybrids: every argument acts, any CNN serves, bad input is explained."""
 
 import inspect
+import json
 
 import keras
 import numpy as np
@@ -46,18 +47,21 @@ def test_contract(arguments, tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert type(loaded) is type(model)
-    expected = run(model, pixels)
-    assert expected.shape == (3, 4)
-    np.testing.assert_allclose(run(loaded, pixels), expected, atol=1e-6)
+    assert json.dumps(loaded.get_config()) == json.dumps(config)  # which has no tuples
     assert not loaded.get_layer(frozen).trainable
-
-    if "stem" in arguments:  # whose classes a file may name, which nobody else's loader makes
+    same_weights(loaded, model)
+    if "stem" in arguments:
+        np.testing.assert_allclose(run(loaded, pixels), run(model, pixels), atol=1e-6)
+        # whose classes a file may name, and no loader but Keras's makes
         with pytest.raises(ValueError, match="load others with keras.models.load_model"):
             keras_vit.from_pretrained(tmp_path / "model.keras")
-        return
-    again = keras_vit.from_pretrained(tmp_path / "model.keras")
-    for ours, theirs in zip(loaded.weights, again.weights, strict=True):
-        np.testing.assert_array_equal(to_numpy(theirs), to_numpy(ours))
+    else:
+        same_weights(keras_vit.from_pretrained(tmp_path / "model.keras"), model)
+
+
+def same_weights(found, expected):
+    for ours, theirs in zip(found.weights, expected.weights, strict=True):
+        np.testing.assert_array_equal(to_numpy(ours), to_numpy(theirs), err_msg=ours.path)
 
 
 def test_it_trains_but_for_what_is_frozen():
@@ -72,7 +76,7 @@ def test_it_trains_but_for_what_is_frozen():
     assert all(np.isfinite(value).all() for value in after)
 
 
-def test_features_pyramid_and_attention():
+def test_features_and_pyramid():
     model = tiny_hybrid()
     randomize(model)
     pixels = images()
@@ -89,8 +93,15 @@ def test_features_pyramid_and_attention():
     assert list(model.feature_model().output) == ["block00"]
     assert model.grid_size == (3, 2) and model.patch_size == (8, 8)
 
-    maps = keras_vit.attention_maps(tiny_hybrid(stem_depths=()), pixels)["block00"]
-    assert maps.shape == (3, 2, 25, 25)
+
+@pytest.mark.skipif(
+    keras.backend.backend() == "jax", reason="compiled operation by operation there"
+)
+def test_attention_maps():
+    model = tiny_hybrid()
+    randomize(model)
+    maps = keras_vit.attention_maps(model, images())["block00"]
+    assert maps.shape == (3, 2, 7, 7)
     np.testing.assert_allclose(maps.sum(-1), 1, atol=1e-5)
 
 
