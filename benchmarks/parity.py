@@ -92,6 +92,9 @@ CASES = [
     Case("timm", "vit_small_r26_s32_224", (224, (384, 320))),
     Case("timm", "vit_base_r50_s16_224", (224, (384, 320))),
     Case("timm", "vit_large_r50_s32_224", (224, 384)),
+    Case("timm", "cait_xxs24_224", (224,)),  # timm's takes no other size
+    Case("timm", "cait_s24_224", (224,)),
+    Case("timm", "cait_xs24_384", (384,)),
     Case("transformers", "PvtForImageClassification tiny", (224,), LABELS),
     Case("transformers", "PvtForImageClassification large", (224,), {**LABELS, **PVT_LARGE}),
     Case("transformers", "PvtModel tiny", (256,)),
