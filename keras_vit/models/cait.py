@@ -149,13 +149,13 @@ class CaiT(ImageModel):
             dtype=dtype,
         )(x, images)
         x = layers.Dropout(dropout_rate, name="dropout", dtype=dtype)(x)
-        for name_of_block in blocks:
+        for block_name in blocks:
             x = TransformerBlock(
                 talking_heads=True,
                 dropout_rate=dropout_rate,
                 attention_dropout_rate=attention_dropout_rate,
                 drop_path_rate=drop_path_rate,
-                name=name_of_block,
+                name=block_name,
                 **block,
             )(x)  # (B, N, D)
 

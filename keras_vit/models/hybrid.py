@@ -18,16 +18,14 @@ from keras import layers
 
 from keras_vit.layers import (
     AddPositionEmbedding,
-    BottleneckBlock,
     ClassificationHead,
     ClassToken,
     PatchEmbedding,
-    StandardizedConv2D,
     TokenPooling,
     TransformerBlock,
 )
 from keras_vit.layers.initializers import Initial
-from keras_vit.layers.standardized_convolution import CONVENTIONS, GROUP_NORM_EPSILON
+from keras_vit.layers.standardized_convolution import CONVENTIONS
 from keras_vit.layers.validation import as_pair, check_choice, check_count, check_rate
 from keras_vit.models.base import (
     ImageModel,
@@ -35,6 +33,7 @@ from keras_vit.models.base import (
     check_class_names,
     pixels_to_input,
 )
+from keras_vit.models.stems import bit_resnet, check_stem_names, stem_strides
 from keras_vit.models.variants import variant
 
 # Sources. R50 + B: Dosovitskiy et al. 2021, section 4.1. Others: Steiner et al. 2021, section 3.
@@ -152,13 +151,12 @@ class HybridVisionTransformer(ImageModel):
             stem = keras.saving.deserialize_keras_object(copy.deepcopy(stem))  # which empties it
         stem_depths = tuple(stem_depths)
         arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        arguments["stem"] = None if stem is None else stem.name  # `get_config` asks the layer
+        arguments["stem"] = getattr(stem, "name", None)  # `get_config` asks the layer
         _check(arguments)
         image_size = None if image_size is None else as_pair(image_size, "image_size")
-        strides = _strides(stem, stem_depths, image_size, num_channels)
+        strides = stem_strides(stem, stem_depths, image_size, num_channels)
         patch_size, position_grid = _grids(patch_size, strides, image_size, position_grid)
         whole = (patch_size[0] * strides[0], patch_size[1] * strides[1])
-        norm = {"epsilon": norm_epsilon, "dtype": dtype}
 
         images = keras.Input((*(image_size or (None, None)), num_channels), name="images")
         x = images  # (B, H, W, C)
@@ -168,7 +166,7 @@ class HybridVisionTransformer(ImageModel):
         if stem is not None:
             x = stem(x)  # (B, h', w', C')
         else:
-            x = _resnet(x, stem_depths, stem_width, stem_groups, convention, remat, dtype)
+            x = bit_resnet(x, stem_depths, stem_width, stem_groups, convention, remat, dtype)
         x = PatchEmbedding(width, patch_size, name="patch_embedding", dtype=dtype)(x)  # (B, N, D)
         x = ClassToken(name="class_token", dtype=dtype)(x)  # (B, 1+N, D)
         x = AddPositionEmbedding(
@@ -195,7 +193,7 @@ class HybridVisionTransformer(ImageModel):
                 dtype=dtype,
             )(x)  # (B, 1+N, D)
 
-        x = layers.LayerNormalization(name="norm", **norm)(x)
+        x = layers.LayerNormalization(epsilon=norm_epsilon, name="norm", dtype=dtype)(x)
         x = TokenPooling("token", name="pool", dtype=dtype)(x)  # (B, D)
         if representation_size is not None:
             x = layers.Dense(
@@ -219,74 +217,14 @@ class HybridVisionTransformer(ImageModel):
             prefix_tokens_after={"patch_embedding": 0},
             pyramid={**maps, "tokens": f"block{depth - 1:02d}"} if maps and stem is None else None,
         )
-        self._check_names()
-
-    def _check_names(self):
-        """Raises where layers of the stem are named like layers here: weights go by their names."""
-        paths = [weight.path for weight in self.weights]
-        twice = sorted({path for path in paths if paths.count(path) > 1})
-        if twice:
-            raise ValueError(
-                "The layers of stem must not be named like those of this model. "
-                f"Received: two weights each of {twice[:3]}"
-            )
+        if stem is not None:
+            check_stem_names(self, stem)
 
     def get_config(self):
         config = super().get_config()
         if config["stem"] is not None:
             config["stem"] = keras.saving.serialize_keras_object(self.get_layer(config["stem"]))
         return config
-
-
-def _resnet(x, depths, width, groups, convention, remat, dtype):
-    """The paper's CNN: images (B, H, W, C) to a map (B, h', w', C'), a quarter of their size."""
-    x = StandardizedConv2D(width, 7, 2, convention, name="stem_conv", dtype=dtype)(x)
-    x = layers.GroupNormalization(
-        groups, epsilon=GROUP_NORM_EPSILON[convention], name="stem_norm", dtype=dtype
-    )(x)
-    x = layers.ReLU(name="stem_relu", dtype=dtype)(x)
-    x = layers.MaxPooling2D(
-        3, 2, padding="same", data_format="channels_last", name="stem_pool", dtype=dtype
-    )(x)  # (B, H/4, W/4, C')
-    for s, depth in enumerate(depths):
-        for i in range(depth):
-            x = BottleneckBlock(
-                4 * width * 2**s,
-                strides=2 if s > 0 and i == 0 else 1,
-                groups=groups,
-                convention=convention,
-                remat=remat,
-                name=f"stage{s}_block{i:02d}",
-                dtype=dtype,
-            )(x)  # (B, H/(4*2^s), W/(4*2^s), C')
-    return x
-
-
-def _strides(stem, stem_depths, image_size, num_channels):
-    """By how much the CNN shrinks images, (rows, columns)."""
-    if stem is None:
-        stride = 2 ** (1 + max(len(stem_depths), 1))
-        return (stride, stride)
-    expected = getattr(stem, "input_shape", ())
-    if not isinstance(stem, keras.Model) or len(expected) != 4 or len(stem.output_shape) != 4:
-        raise ValueError(
-            "stem must be a keras.Model from images (B, H, W, C) to one feature map "
-            f"(B, h, w, C'). Received: {stem!r}"
-        )
-    given = (*(image_size or (None, None)), num_channels)
-    if any(a not in (None, b) for a, b in zip(expected[1:], given, strict=True)):
-        raise ValueError(
-            "stem must take the images of this model. Expected: the shape "
-            f"{expected[1:]} or a stem for images of any size. Received: {given}"
-        )
-    size = image_size or (224, 224)
-    _, h, w, _ = stem.compute_output_shape((None, *size, num_channels))
-    if size[0] % h or size[1] % w:
-        raise ValueError(
-            "stem must give a map of a whole fraction of its images: choose another image_size. "
-            f"Received: a map of {(h, w)} from image_size={size}"
-        )
-    return (size[0] // h, size[1] // w)
 
 
 def _grids(patch_size, strides, image_size, position_grid):

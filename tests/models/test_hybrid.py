@@ -165,6 +165,7 @@ def test_a_dtype_policy_reaches_every_layer():
         ({"drop_path_rate": 1}, "drop_path_rate"),
         ({"class_names": ["cat"]}, "one name for each class. Received: 1 names"),
         ({"stem": layers.Dense(3)}, "stem must be a keras.Model from images.*Received: <Dense"),
+        ({"stem": "resnet"}, "stem must be a keras.Model from images.*Received: 'resnet'"),
         ({"stem": cnn((32, 32))}, "Expected: the shape \\(32, 32, 3\\).*\\(24, 16, 3\\)"),
         ({"stem": cnn(strides=5)}, "whole fraction.*Received: a map of \\(5, 4\\)"),
         ({"stem": cnn(norm="norm")}, "named like those of this model"),

@@ -1,0 +1,88 @@
+"""What stands before the Vision Transformer of a hybrid: the ResNet of BiT, or anybody's CNN.
+
+Letters: B batch, H x W image size, C channels, h' x w' map, C' its channels.
+"""
+
+import keras
+from keras import layers
+
+from keras_vit.layers import BottleneckBlock, StandardizedConv2D
+from keras_vit.layers.standardized_convolution import GROUP_NORM_EPSILON
+
+
+def bit_resnet(x, depths, width, groups, convention, remat, dtype):
+    """The paper's CNN, from images (B, H, W, C) to a map (B, h', w', C').
+
+    The first convolution and the pooling after it leave a quarter of a side, every stage but the
+    first half of that.
+
+    Args:
+        x: symbolic tensor of images.
+        depths: tuple of int, blocks of each stage, or () for none of them.
+        width: int, channels after the first convolution.
+        groups: int, of channels, of every normalisation.
+        convention: "authors" or "timm".
+        remat: whether training recomputes the blocks.
+        dtype: dtype policy.
+
+    Source: Kolesnikov et al. 2020 (arXiv:1912.11370), section 2.1, changed as in the authors' code
+    for hybrids, google-research/vision_transformer `models_resnet.py`.
+    """
+    x = StandardizedConv2D(width, 7, 2, convention, name="stem_conv", dtype=dtype)(x)
+    x = layers.GroupNormalization(
+        groups, epsilon=GROUP_NORM_EPSILON[convention], name="stem_norm", dtype=dtype
+    )(x)
+    x = layers.ReLU(name="stem_relu", dtype=dtype)(x)
+    x = layers.MaxPooling2D(
+        3, 2, padding="same", data_format="channels_last", name="stem_pool", dtype=dtype
+    )(x)  # (B, H/4, W/4, C')
+    for s, depth in enumerate(depths):
+        for i in range(depth):
+            x = BottleneckBlock(
+                4 * width * 2**s,
+                strides=2 if s > 0 and i == 0 else 1,
+                groups=groups,
+                convention=convention,
+                remat=remat,
+                name=f"stage{s}_block{i:02d}",
+                dtype=dtype,
+            )(x)  # (B, H/(4*2^s), W/(4*2^s), C')
+    return x
+
+
+def stem_strides(stem, stem_depths, image_size, num_channels):
+    """By how much the CNN shrinks images, (rows, columns)."""
+    if stem is None:
+        stride = 2 ** (1 + max(len(stem_depths), 1))
+        return (stride, stride)
+    expected = getattr(stem, "input_shape", ())
+    if not isinstance(stem, keras.Model) or len(expected) != 4 or len(stem.output_shape) != 4:
+        raise ValueError(
+            "stem must be a keras.Model from images (B, H, W, C) to one feature map "
+            f"(B, h, w, C'). Received: {stem!r}"
+        )
+    given = (*(image_size or (None, None)), num_channels)
+    if any(a not in (None, b) for a, b in zip(expected[1:], given, strict=True)):
+        raise ValueError(
+            "stem must take the images of this model. Expected: the shape "
+            f"{expected[1:]} or a stem for images of any size. Received: {given}"
+        )
+    size = image_size or (224, 224)
+    _, h, w, _ = stem.compute_output_shape((None, *size, num_channels))
+    if size[0] % h or size[1] % w:
+        raise ValueError(
+            "stem must give a map of a whole fraction of its images: choose another image_size. "
+            f"Received: a map of {(h, w)} from image_size={size}"
+        )
+    return (size[0] // h, size[1] // w)
+
+
+def check_stem_names(model, stem):
+    """Raises where layers of the stem are named like others: weights go by their names."""
+    theirs = {weight.path for weight in stem.weights}
+    ours = {weight.path for layer in model.layers if layer is not stem for weight in layer.weights}
+    if theirs & ours:
+        raise ValueError(
+            "The layers of stem must not be named like those of this model. "
+            f"Received: two weights each of {sorted(theirs & ours)[:3]}"
+        )
