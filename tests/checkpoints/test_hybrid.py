@@ -140,3 +140,16 @@ def test_what_the_other_library_has_not_is_refused(case, arguments, format, mess
     with pytest.raises(ValueError, match=message):
         keras_vit.save_pretrained(load(case, **arguments), tmp_path / "out", format)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parity
+def test_timm_opens_it(tmp_path):
+    timm = pytest.importorskip("timm")
+    import torch
+
+    folder = keras_vit.save_pretrained(load("timm_root"), tmp_path / "out", "timm")
+    theirs = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    expected = np.load(GOLDEN / "timm_root" / "expected.npz")
+    with torch.no_grad():
+        logits = theirs(torch.tensor(inputs(expected["pixels"]).transpose(0, 3, 1, 2))).numpy()
+    np.testing.assert_allclose(logits, expected["logits"], atol=1e-4)
