@@ -21,7 +21,6 @@ PUBLISHED = [
     ("PVTv2B2Linear", {}, None, 3.91),
     ("PVTv2B5", {}, None, 11.76),
     ("R50ViTBase16", {}, None, 21.66),
-    ("CaiTXXSmall24", {}, None, 2.53),
     ("CaiTSmall24", {}, None, 9.35),
 ]
 
