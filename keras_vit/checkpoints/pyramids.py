@@ -105,7 +105,7 @@ def _ratio(hidden, width):
     return hidden // width if hidden % width == 0 else (hidden + 0.5) / width
 
 
-def describe_pvt(config, processor, name):
+def describe_pvt(config, processor=None, name=""):
     """Reads the configuration of a first PVT: transformers' `PvtConfig`."""
     found = _describe_transformers(config, processor, "pvt", "PvtForImageClassification")
     strides = found.arguments.pop("strides", None)
@@ -117,7 +117,7 @@ def describe_pvt(config, processor, name):
     return found
 
 
-def describe_pvt_v2(config, processor, name):
+def describe_pvt_v2(config, processor=None, name=""):
     """Reads the configuration of a PVT v2: transformers' `PvtV2Config` or timm's."""
     if "architecture" in config:
         return _describe_timm(config, name)

@@ -3,8 +3,8 @@
     pip install timm && python tests/golden/make_catalog.py results-imagenet.csv
 
 The argument is the file of that name in `results/` of github.com/huggingface/pytorch-image-models:
-accuracies as timm measured them. A checkpoint whose architecture is no plain Vision Transformer,
-hybrid, CaiT or Swin Transformer here, or that states no licence, is left out.
+accuracies as timm measured them. A checkpoint whose architecture is none of those here (plain
+Vision Transformers, hybrids, CaiT, Swin, PVTv2), or that states no licence, is left out.
 """
 
 import csv
@@ -21,6 +21,7 @@ from timm.models import get_pretrained_cfg
 import keras_vit
 from keras_vit.checkpoints import cait as cait_checkpoints
 from keras_vit.checkpoints import hybrid as hybrid_checkpoints
+from keras_vit.checkpoints import pyramids
 from keras_vit.checkpoints import swin as swin_checkpoints
 from keras_vit.checkpoints.configs import TIMM_KINDS
 from keras_vit.checkpoints.files import CheckpointError
@@ -36,18 +37,20 @@ HEADER = f"""\
 
 
 SWIN = {"SwinTransformer": 1, "SwinTransformerV2": 2}  # timm's class: version
+PVT = "PyramidVisionTransformerV2"
 
 
 def kind(architecture):
     families = {
-        "swin": swin_checkpoints,
-        "cait": cait_checkpoints,
-        r"vit_\w+_r\d*_": hybrid_checkpoints,
+        "swin": swin_checkpoints.describe,
+        "cait": cait_checkpoints.describe,
+        "pvt_v2": pyramids.describe_pvt_v2,
+        r"vit_\w+_r\d*_": hybrid_checkpoints.describe,
     }
-    for pattern, family in families.items():
+    for pattern, describe in families.items():
         if re.match(pattern, architecture):
             try:
-                return family.describe({"architecture": architecture}).arguments
+                return describe({"architecture": architecture}).arguments
             except CheckpointError:
                 return None
     for pattern, found in TIMM_KINDS:
@@ -56,7 +59,9 @@ def kind(architecture):
     return None
 
 
-def variant(model):
+def variant(model, architecture):
+    if type(model).__name__ == PVT:
+        return f"PVTv2{architecture.removeprefix('pvt_v2_').upper()}".replace("_LI", "Linear")
     if type(model).__name__ in SWIN:
         depths = tuple(len(stage.blocks) for stage in model.layers)
         sizes = (SWIN[type(model).__name__], model.embed_dim, depths)
@@ -88,6 +93,8 @@ def is_hybrid(model):
 
 def patch_size(model):
     """In pixels."""
+    if type(model).__name__ == PVT:
+        return model.patch_embed.proj.stride[0]
     if is_hybrid(model):
         return model.patch_embed.feat_ratio()
     return model.patch_embed.patch_size[0]
@@ -101,16 +108,17 @@ def entry(name, accuracy):
         return None
     with torch.device("meta"):
         model = timm.create_model(config.architecture, num_classes=config.num_classes)
-    if type(model).__name__ not in ("VisionTransformer", "Cait", *SWIN):
+    if type(model).__name__ not in ("VisionTransformer", "Cait", PVT, *SWIN):
         return None
-    if not is_hybrid(model) and type(model.patch_embed).__name__ != "PatchEmbed":
+    embedding = type(model.patch_embed).__name__
+    if not is_hybrid(model) and embedding not in ("PatchEmbed", "OverlapPatchEmbed"):
         return None
     if type(model).__name__ == "VisionTransformer" and (
         type(model.norm).__name__ == type(model.fc_norm).__name__ == "Identity"
     ):
         return None
     found = {
-        "variant": variant(model),
+        "variant": variant(model, config.architecture),
         "source": config.hf_hub_id,
         "image_size": config.input_size[1],
         "patch_size": patch_size(model),
@@ -134,7 +142,7 @@ def main(results):
         accuracies = {row["model"]: float(row["top1"]) for row in csv.DictReader(file)}
     lines = [HEADER]
     for name in timm.list_pretrained():
-        if not re.match(r"(vit|deit|deit3|flexivit|cait|swin|swinv2)_", name):
+        if not re.match(r"(vit|deit|deit3|flexivit|cait|pvt|swin|swinv2)_", name):
             continue
         found = entry(name, accuracies.get(name))
         if found is None:
