@@ -70,6 +70,8 @@ CASES = [
         "timm", "vit_base_patch16_224.mae", (224, 256), {"num_classes": 0}
     ),  # class token, no head
     Case("timm", "deit3_base_patch16_224", (224, 384)),  # LayerScale
+    Case("timm", "deit_tiny_distilled_patch16_224", (224, 384)),
+    Case("timm", "deit_base_distilled_patch16_224", (224, (384, 320))),
     Case("timm", "vit_base_patch16_siglip_gap_224", (224, 384)),  # GAP
     Case("timm", "vit_base_patch16_siglip_224.v2_webli", (224, 384), {"num_classes": 0}),  # MAP
     Case("timm", "vit_base_patch16_clip_224", (224, 336)),
@@ -103,6 +105,9 @@ CASES = [
     Case("transformers", "ViTForImageClassification B/16", (224, 384), LABELS),
     Case("transformers", "ViTForImageClassification L/16", (224, 256), {**LARGE, **LABELS}),
     Case("transformers", "ViTModel Ti/16", (224, (320, 192)), TINY),
+    Case("transformers", "DeiTForImageClassificationWithTeacher B/16", (224, 384), LABELS),
+    Case("transformers", "DeiTForImageClassification Ti/16", (224, 384), {**TINY, **LABELS}),
+    Case("transformers", "DeiTModel Ti/16", (224, (320, 192)), TINY),
     Case("transformers", "ViTMAEModel B/16", (224,), {"mask_ratio": 0.0}),
     Case("transformers", "Dinov2Model B/14", (224, 280)),
     Case("transformers", "Dinov2ForImageClassification B/14", (224, 280), LABELS),

@@ -27,6 +27,27 @@ CONFIGURATIONS = [
     ("ViTGiant", {}),
     ("ViTGigantic", {}),
 ]
+# What Touvron et al. give: 2021, table 5, and 2022, table 3.
+DEIT_PUBLISHED = {
+    "DeiTTiny": "6M",
+    "DeiTSmall": "22M",
+    "DeiTBase": "87M",
+    "DeiT3Small": "22.0M",
+    "DeiT3Base": "86.6M",
+    "DeiT3Large": "304.4M",
+    "DeiT3Huge": "632.1M",
+}
+DEIT_CONFIGURATIONS = [
+    ("DeiTTiny", {}),
+    ("DeiTSmall", {}),
+    ("DeiTBase", {}),
+    ("DeiTBase", {"image_size": 384}),
+    ("DeiTBase", {"distillation_token": False}),
+    ("DeiT3Small", {}),
+    ("DeiT3Base", {}),
+    ("DeiT3Large", {}),
+    ("DeiT3Huge", {}),
+]
 # What Liu et al. 2021, tables 1 and 7, give.
 SWIN_PUBLISHED = {"SwinTiny": "28M", "SwinSmall": "50M", "SwinBase": "88M", "SwinLarge": "197M"}
 SWIN_CONFIGURATIONS = [
@@ -57,6 +78,7 @@ def main():
     for path, renders in {
         README: {
             "variants": variants,
+            "deit_variants": deit_variants,
             "swin_variants": swin_variants,
             "pvt_variants": pvt_variants,
             **TIMED,
@@ -155,6 +177,29 @@ def learning(rows):
         )
     header = ("", "test accuracy of the seeds, %", "mean, %", "steps", "CPU minutes a run")
     return table(header, lines)
+
+
+def deit_variants():
+    """The same of DeiT and DeiT III."""
+    import keras_vit
+
+    rows = []
+    for name, arguments in DEIT_CONFIGURATIONS:
+        model = getattr(keras_vit, name)(**arguments)
+        config, cost = model.get_config(), keras_vit.complexity(model)
+        rows.append(
+            (
+                f"`{name}({', '.join(f'{k}={v}' for k, v in arguments.items())})`",
+                f"{config['width']} / {config['depth']} / {config['num_heads']}",
+                f"{cost.image_size[0]} / {model.patch_size[0]}",
+                f"{cost.parameters:,}",
+                "" if arguments else DEIT_PUBLISHED.get(name, ""),
+                f"{cost.macs / 1e9:,.2f}",
+                f"{cost.activation_bytes / 2**20:,.0f}",
+            )
+        )
+    header = ("model", "width / depth / heads", "image / patch", "parameters", "published")
+    return table((*header, "GMACs", "activations, MiB an image"), rows)
 
 
 def swin_variants():

@@ -34,6 +34,15 @@ from keras_vit.models.cait import CaiTXSmall24 as CaiTXSmall24
 from keras_vit.models.cait import CaiTXXSmall24 as CaiTXXSmall24
 from keras_vit.models.cait import CaiTXXSmall36 as CaiTXXSmall36
 
+# DeiT: the Vision Transformer that is distilled, and DeiT III
+from keras_vit.models.deit import DeiT3Base as DeiT3Base
+from keras_vit.models.deit import DeiT3Huge as DeiT3Huge
+from keras_vit.models.deit import DeiT3Large as DeiT3Large
+from keras_vit.models.deit import DeiT3Small as DeiT3Small
+from keras_vit.models.deit import DeiTBase as DeiTBase
+from keras_vit.models.deit import DeiTSmall as DeiTSmall
+from keras_vit.models.deit import DeiTTiny as DeiTTiny
+
 # The hybrids of CNN and Vision Transformer, and their variants
 from keras_vit.models.hybrid import HybridVisionTransformer as HybridVisionTransformer
 from keras_vit.models.hybrid import R26ViTSmall32 as R26ViTSmall32

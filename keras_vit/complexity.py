@@ -242,5 +242,6 @@ PLAIN_LAYERS = {
     keras.layers.BatchNormalization: _normalization,
     keras.layers.Conv2D: _convolution,
     keras.layers.DepthwiseConv2D: _convolution,
+    keras.layers.Average: _nothing,
     keras.layers.Dropout: _nothing,  # the identity at rate 0; its mask is not counted
 }

@@ -7,10 +7,18 @@ import inspect
 from importlib import resources
 
 from keras_vit.checkpoints.catalog import catalog
-from keras_vit.models import cait, hybrid, pvt, pvt_v2, swin, vit
+from keras_vit.models import cait, deit, hybrid, pvt, pvt_v2, swin, vit
 from keras_vit.table import Table
 
-FAMILIES = {"ViT": vit, "Swin": swin, "PVT": pvt, "PVTv2": pvt_v2, "Hybrid": hybrid, "CaiT": cait}
+FAMILIES = {
+    "ViT": vit,
+    "DeiT": deit,
+    "Swin": swin,
+    "PVT": pvt,
+    "PVTv2": pvt_v2,
+    "Hybrid": hybrid,
+    "CaiT": cait,
+}
 
 
 def variants():

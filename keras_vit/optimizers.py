@@ -13,7 +13,13 @@ from keras_vit.models.base import BLOCKS
 # Weight decay pulls towards zero. That is meant for the matrices of linear maps only: at zero a
 # norm, a layer scale or a token is not simpler, it is dead.
 NO_DECAY = ("bias", "query_bias", "value_bias", "gamma", "beta", "probe", "logit_scale")
-NO_DECAY_LAYERS = ("class_token", "registers", "position_embedding", "position_bias")
+NO_DECAY_LAYERS = (
+    "class_token",
+    "distillation_token",
+    "registers",
+    "position_embedding",
+    "position_bias",
+)
 SHAPES = ("cosine", "linear", "rsqrt", "constant")
 
 

@@ -4,6 +4,7 @@ import keras
 
 from keras_vit.models.base import BLOCKS
 
+HEADS = ("head", "distillation_head")
 PROJECTIONS = ("qkv", "query", "key_value", "proj")
 
 
@@ -28,7 +29,7 @@ def enable_lora(model, rank):
     if not blocks:
         raise ValueError(f"LoRA needs a model with transformer blocks. Received: {model.name}")
     for layer in model.layers:
-        layer.trainable = layer.name == "head" or layer in blocks
+        layer.trainable = layer.name in HEADS or layer in blocks
     for block in blocks:
         attention = block.attention
         adapted = [getattr(attention, name) for name in PROJECTIONS if hasattr(attention, name)]

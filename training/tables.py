@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import keras_vit
 from keras_vit.optimizers import SHAPES
-from training.lora import enable_lora
+from training.lora import HEADS, enable_lora
 from training.optimizers import NAMES
 
 INTERPOLATIONS = ("bilinear", "bicubic")
@@ -65,7 +65,7 @@ class ModelTable:
             enable_lora(model, finetune.lora_rank)
         elif finetune.train == "head":
             for layer in model.layers:
-                layer.trainable = layer.name == "head"
+                layer.trainable = layer.name in HEADS
         return model
 
 

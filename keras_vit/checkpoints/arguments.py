@@ -70,6 +70,12 @@ def complete_arguments(inferred, description, overrides, name):
     return found
 
 
+def num_prefix_tokens(arguments):
+    """How many tokens of a model with these arguments are no patches."""
+    learned = (arguments["class_token"], arguments["distillation_token"])
+    return sum(learned) + arguments["num_registers"]
+
+
 def _positions(found, count, asked, name):
     """Grid, image size and kind of the position embeddings from how many there are.
 
@@ -78,7 +84,7 @@ def _positions(found, count, asked, name):
     p, q = found["patch_size"]
     size = found.get("image_size")
     size = (size, size) if isinstance(size, int) else size
-    prefix = int(found["class_token"]) + found["num_registers"]
+    prefix = num_prefix_tokens(found)
     if count is None:
         found.setdefault("position_embedding", None)
         found.update(image_size=size or (224 // p * p, 224 // q * q), position_grid=None)

@@ -117,6 +117,7 @@ WITHOUT_EFFECT = frozenset((_WITHOUT_EFFECT + _OF_TEXT).split())
 # What a class assumes where its config.json is silent.
 DEFAULTS = {
     "vit": {"layer_norm_eps": 1e-12, "hidden_act": "gelu", "num_attention_heads": 12},
+    "deit": {"layer_norm_eps": 1e-12, "hidden_act": "gelu", "num_attention_heads": 12},
     "vit_mae": {"layer_norm_eps": 1e-12, "hidden_act": "gelu", "num_attention_heads": 12},
     "dinov2": {"layer_norm_eps": 1e-6, "hidden_act": "gelu", "num_attention_heads": 12},
     "dinov2_with_registers": {
@@ -140,6 +141,8 @@ TOWERS = {"siglip": "siglip_vision_model", "clip": "clip_vision_model"}
 # class: what its head reads; classes not named here give features
 HEADS = {
     "ViTForImageClassification": "token",
+    "DeiTForImageClassification": "token",
+    "DeiTForImageClassificationWithTeacher": "token",
     "Dinov2ForImageClassification": "token_gap",
     "Dinov2WithRegistersForImageClassification": "token_gap",
     "SiglipForImageClassification": "gap",
@@ -251,7 +254,7 @@ def preprocessor_from_transformers(config):
 
 # What an architecture is beyond its tensors; the first pattern that matches the name decides.
 TIMM_KINDS = (
-    (r".*(relpos|rpn|18x2|rope|naflex|_r\d+_|_r_|resnet|distilled|_mci_|_xp_|dinov3).*", None),
+    (r".*(relpos|rpn|18x2|rope|naflex|_r\d+_|_r_|resnet|_mci_|_xp_|dinov3).*", None),
     (r"vit_(pwee|dwee|dlittle|dpwee|intern300m|pe|7b|5b).*|.*(lingbot|sapiens|radio).*", None),
     (r"vit_giantopt_patch16_siglip_\w+", {"mlp": "gelu_tanh", "num_heads": 16}),
     (r"vit_base_patch16_gap_224", {"num_heads": 16}),

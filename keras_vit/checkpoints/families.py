@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from keras_vit.checkpoints import cait, configs, hybrid, layouts, matching, pyramids, swin
-from keras_vit.checkpoints.arguments import complete_arguments
+from keras_vit.checkpoints.arguments import complete_arguments, num_prefix_tokens
 from keras_vit.models.cait import CaiT
 from keras_vit.models.hybrid import HybridVisionTransformer
 from keras_vit.models.pvt import PyramidVisionTransformer
@@ -45,7 +45,7 @@ class Family(NamedTuple):
 def _vit_facts(matched, tensors, arguments):
     if matched.table.name == "keras":
         return None  # laid out as here
-    prefix = int(arguments["class_token"]) + arguments["num_registers"]
+    prefix = num_prefix_tokens(arguments)
     learned = arguments["position_embedding"] == "learned"
     return layouts.Facts(
         arguments["patch_size"],
@@ -64,10 +64,12 @@ FAMILIES = {
         complete=complete_arguments,
         facts=_vit_facts,
         effects={
-            "num_classes": r"head/.*|pre_logits/.*",
+            "num_classes": r"(distillation_)?head/.*|pre_logits/.*",
             "representation_size": r"pre_logits/.*",
             "pooling": r"(pool|norm|fc_norm|class_token)/.*|position_embedding/prefix",
             "class_token": r"class_token/.*|position_embedding/prefix",
+            "distillation_token": r"distillation_(token|head)/.*|position_embedding/prefix",
+            "distillation_head": r"distillation_head/.*",
             "num_registers": r"registers/.*|position_embedding/prefix",
             "position_embedding": r"position_embedding/.*",
             "pre_norm": r"pre_norm/.*",

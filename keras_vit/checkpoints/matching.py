@@ -157,6 +157,7 @@ def _infer(shapes, depth, table):
         pre_norm="pre_norm/gamma" in shapes,
         fc_norm="fc_norm/gamma" in shapes and "norm/gamma" not in shapes,
         class_token="class_token/tokens" in shapes,
+        distillation_token="distillation_token/tokens" in shapes,
         num_registers=registers[1][-2] if registers else 0,
         representation_size=_outputs(shapes, "pre_logits/kernel"),
         num_classes=_outputs(shapes, "head/dense/kernel"),

@@ -111,13 +111,10 @@ def _write_transformers(model, folder):
     if config["representation_size"] is not None:
         fields["pooler_output_size"] = config["representation_size"]
         fields["pooler_act"] = "tanh"
-    prefix = {"ViTForImageClassification": "vit."}.get(names, "")
-    prefix = "dinov2." if names == "Dinov2ForImageClassification" else prefix
-    if names == "Dinov2WithRegistersForImageClassification":
-        prefix = "dinov2_with_registers."
+    prefix = "" if config["num_classes"] is None else f"{kind}."
     other = r"mlp.fc" if config["mlp"] == "swiglu" and kind.startswith("dinov2") else r"mlp.weights"
     arrays = {
-        (name if name.startswith("classifier") else prefix + name): value
+        (name if "classifier" in name else prefix + name): value
         for name, value in _arrays(model, table).items()
         if other not in name
     }
@@ -145,8 +142,11 @@ def _transformers_class(config):
         "representation_size": None,
         "position": "with prefix",
         "pooling": "token",
+        "distillation_token": False,
+        "distillation_head": False,
     }
     found = {key: config.get(key) for key in plain}
+    found["distillation_head"] = _has_distillation_head(config)
     found["class_token"] = _has_class_token(config)
     kind = config["position_embedding"]
     bare = not found["class_token"] and not config["num_registers"]
@@ -172,10 +172,18 @@ def _transformers_class(config):
         _refuse(config, "num_classes", (None,), names)
     else:
         wanted = dict(plain)
-        model_type, table, names = "vit", tables.HF_VIT, "ViTForImageClassification"
+        model_type, table, names = "vit", tables.HF_VIT, "ViT"
+        if config["distillation_token"]:
+            wanted["distillation_token"] = True
+            model_type, table, names = "deit", tables.HF_DEIT, "DeiT"
         if config["num_classes"] is None:
-            names = "ViTModel"
             wanted["representation_size"] = config["representation_size"]
+            names += "Model"
+        elif found["distillation_head"]:
+            wanted["distillation_head"] = True
+            table, names = tables.HF_DEIT_DISTILLED, f"{names}ForImageClassificationWithTeacher"
+        else:
+            names += "ForImageClassification"
     for key, value in wanted.items():
         _refuse(found, key, (value,), names)
     if model_type != "dinov2" and model_type != "dinov2_with_registers":
@@ -195,6 +203,12 @@ def _has_class_token(config):
     if config["class_token"] is None:
         return config["pooling"] in ("token", "token_gap")
     return config["class_token"]
+
+
+def _has_distillation_head(config):
+    if config["distillation_head"] is None:
+        return config["distillation_token"]
+    return config["distillation_head"]
 
 
 def _write_timm(model, folder):
@@ -223,6 +237,9 @@ def _write_timm(model, folder):
         )
     architecture = "vit_base_patch16_224" if epsilon == 1e-6 else "vit_base_patch16_clip_224"
     architecture = "vit_giant_patch14_dinov2" if mlp == "swiglu" else architecture
+    if config["distillation_token"]:
+        architecture = "deit_base_distilled_patch16_224"
+        _check_timm_distilled(config)
     pool = {"token": "token", "gap": "avg", "map": "map"}[config["pooling"]]
     class_token = _has_class_token(config)
     size = list(_image_size(model))
@@ -252,6 +269,17 @@ def _write_timm(model, folder):
     )
     write_json(folder / "config.json", fields)
     write_safetensors(folder / "model.safetensors", _arrays(model, tables.TIMM), {"format": "pt"})
+
+
+def _check_timm_distilled(config):
+    found = {**config, "distillation_head": _has_distillation_head(config)}
+    wanted = {"distillation_head": True, "position_embedding": "learned", "num_registers": 0}
+    for key, value in {**wanted, "norm_epsilon": 1e-6}.items():
+        if found[key] != value:
+            raise CheckpointError(
+                "timm's VisionTransformerDistilled cannot be what this model is. "
+                f"Expected: {key}={value!r}. Received: {key}={found[key]!r}"
+            )
 
 
 def _arrays(model, table):

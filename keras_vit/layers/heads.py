@@ -23,9 +23,11 @@ class TokenPooling(keras.layers.Layer):
     """One vector an image: the class token, the mean of the patches, or both.
 
     Args:
-        mode: "token" (the first token), "gap" (global average over the patches; prefix tokens are
+        mode: "token" (one prefix token), "gap" (global average over the patches; prefix tokens are
             left out) or "token_gap" (both, side by side).
         num_prefix_tokens: int, how many tokens in front of the sequence are no patches.
+        token_index: int, which prefix token is read: 0 the class token, 1 DeiT's distillation
+            token.
 
     Call arguments:
         tokens: float tensor (B, N, D).
@@ -34,30 +36,38 @@ class TokenPooling(keras.layers.Layer):
         Tensor (B, D), or (B, 2D) for "token_gap".
 
     Raises:
-        ValueError: for another mode, or one that reads a token without any prefix token.
+        ValueError: for another mode, or one that reads a prefix token that there is not.
 
     Example:
         >>> TokenPooling("gap", num_prefix_tokens=1)(np.zeros((1, 197, 768))).shape
         (1, 768)
     """
 
-    def __init__(self, mode="token", num_prefix_tokens=1, **kwargs):
+    def __init__(self, mode="token", num_prefix_tokens=1, token_index=0, **kwargs):
         super().__init__(**kwargs)
         check_choice(mode, "mode", ("token", "gap", "token_gap"))
         check_count(num_prefix_tokens, "num_prefix_tokens", minimum=0)
+        check_count(token_index, "token_index", minimum=0)
         if mode != "gap" and num_prefix_tokens == 0:
             raise ValueError(
                 f"Pooling by {mode!r} needs a class token; use 'gap' or 'map' without one. "
                 f"Received: mode={mode!r}, num_prefix_tokens=0"
             )
+        if mode != "gap" and token_index >= num_prefix_tokens:
+            raise ValueError(
+                "token_index must be that of a prefix token. "
+                f"Received: token_index={token_index}, num_prefix_tokens={num_prefix_tokens}"
+            )
         self.mode = mode
         self.num_prefix_tokens = num_prefix_tokens
+        self.token_index = token_index
 
     def call(self, tokens):
+        token = tokens[:, self.token_index] if self.mode != "gap" else None  # (B, D)
         if self.mode == "token":
-            return tokens[:, 0]
+            return token
         mean = ops.mean(tokens[:, self.num_prefix_tokens :], axis=1)  # (B, D)
-        return mean if self.mode == "gap" else ops.concatenate([tokens[:, 0], mean], axis=-1)
+        return mean if self.mode == "gap" else ops.concatenate([token, mean], axis=-1)
 
     def compute_output_shape(self, tokens_shape):
         check_tokens(tokens_shape, "TokenPooling")
@@ -71,6 +81,7 @@ class TokenPooling(keras.layers.Layer):
             **super().get_config(),
             "mode": self.mode,
             "num_prefix_tokens": self.num_prefix_tokens,
+            "token_index": self.token_index,
         }
 
 

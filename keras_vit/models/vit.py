@@ -1,16 +1,17 @@
 """The Vision Transformer of Dosovitskiy et al. 2021 (arXiv:2010.11929).
 
-Differences from the paper, each an argument: registers (Darcet et al. 2024), LayerScale and drop
-path (DeiT III), query-key normalisation (ViT-22B), GAP and MAP pooling (Zhai et al. 2022), sin-cos
-positions (Beyer et al. 2022), a norm before the blocks (CLIP) or after the pooling (MAE). The head
-has one linear layer, as in fine-tuning; `representation_size` adds that of pre-training.
+Differences from the paper, each an argument: a distillation token with a head of its own (DeiT),
+registers (Darcet et al. 2024), LayerScale and drop path (DeiT III), query-key normalisation
+(ViT-22B), GAP and MAP pooling (Zhai et al. 2022), sin-cos positions (Beyer et al. 2022), a norm
+before the blocks (CLIP) or after the pooling (MAE). The head has one linear layer, as in
+fine-tuning; `representation_size` adds that of pre-training.
 
 Initial weights are those of the paper's code (google-research/vision_transformer): Glorot uniform
 matrices, Lecun normal patch embedding, normal positions of 0.02; but class token and head, zeros
 there, are normal of 0.02 too.
 
 Letters: B batch, H x W image size, C channels, h x w grid of patches, N = h*w, P prefix tokens
-(class token and registers), D width, K classes.
+(class token, distillation token, registers R), D width, K classes.
 """
 
 import keras
@@ -67,6 +68,10 @@ class VisionTransformer(ImageModel):
         pooling: "token" (the class token), "gap" (mean of the patches, prefix tokens left out),
             "token_gap" (both, side by side: 2 x width) or "map" (attention pooling).
         class_token: bool; by default there is one where `pooling` is "token".
+        distillation_token: bool, whether DeiT's distillation token follows the class token.
+        distillation_head: bool, whether a second head reads the distillation token, and the output
+            is the mean of both heads (of both tokens where `num_classes` is None); by default where
+            there is the token. `distillation_model()` gives both.
         num_registers: int, learned tokens without a meaning of their own.
         position_embedding: "learned" (for patches and prefix tokens), "learned_patches" (prefix
             tokens have none), "sincos" (fixed, for patches) or None.
@@ -124,6 +129,8 @@ class VisionTransformer(ImageModel):
         num_channels=3,
         pooling="token",
         class_token=None,
+        distillation_token=False,
+        distillation_head=None,
         num_registers=0,
         position_embedding="learned",
         position_grid=None,
@@ -153,8 +160,10 @@ class VisionTransformer(ImageModel):
         arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         patch_size, image_size, position_grid = _grids(patch_size, image_size, position_grid)
         class_token = pooling in ("token", "token_gap") if class_token is None else class_token
-        _check(arguments, class_token)
-        prefix = int(class_token) + num_registers
+        if distillation_head is None:
+            distillation_head = distillation_token
+        _check(arguments, class_token, distillation_head)
+        prefix = int(class_token) + int(distillation_token) + num_registers
         norm = {"epsilon": norm_epsilon, "dtype": dtype}
 
         images = keras.Input((*(image_size or (None, None)), num_channels), name="images")
@@ -167,6 +176,8 @@ class VisionTransformer(ImageModel):
         )(x)  # (B, N, D)
         if num_registers:
             x = ClassToken(num_registers, name="registers", dtype=dtype)(x)  # (B, R+N, D)
+        if distillation_token:
+            x = ClassToken(1, name="distillation_token", dtype=dtype)(x)  # (B, 1+R+N, D)
         if class_token:
             x = ClassToken(1, name="class_token", dtype=dtype)(x)  # (B, P+N, D)
         if position_embedding is not None:
@@ -203,6 +214,7 @@ class VisionTransformer(ImageModel):
 
         if not fc_norm:
             x = layers.LayerNormalization(name="norm", **norm)(x)
+        tokens = x
         if pooling == "map":
             x = AttentionPooling(num_heads, mlp_dim, mlp, norm_epsilon, name="pool", dtype=dtype)(x)
         else:
@@ -219,6 +231,14 @@ class VisionTransformer(ImageModel):
             )(x)
         if num_classes is not None:
             x = ClassificationHead(num_classes, name="head", dtype=dtype)(x)  # (B, K)
+        if distillation_head:
+            y = TokenPooling("token", prefix, token_index=1, name="distillation_pool", dtype=dtype)(
+                tokens
+            )  # (B, D)
+            if num_classes is not None:
+                y = ClassificationHead(num_classes, name="distillation_head", dtype=dtype)(y)
+            # In float32 under mixed precision, as the heads are.
+            x = layers.Average(name="average", dtype=dtype.variable_dtype)([x, y])  # (B, K)
 
         super().__init__(
             images,
@@ -227,8 +247,31 @@ class VisionTransformer(ImageModel):
             arguments=arguments,
             patch_size=patch_size,
             num_prefix_tokens=prefix,
-            prefix_tokens_after={"patch_embedding": 0, "registers": num_registers},
+            prefix_tokens_after={
+                "patch_embedding": 0,
+                "registers": num_registers,
+                "distillation_token": num_registers + 1,
+            },
         )
+
+    def distillation_model(self):
+        """A model of both heads, for training; it shares this model's weights.
+
+        Returns:
+            `keras.Model` from images (B, H, W, C) to {"class": (B, K), "distillation": (B, K)}.
+
+        Raises:
+            ValueError: for a model without distillation head.
+        """
+        names = [layer.name for layer in self.layers]
+        if "distillation_head" not in names:
+            raise ValueError(
+                "Two heads need VisionTransformer(distillation_token=True, num_classes=...), such "
+                f"as keras_vit.DeiTSmall. Received: {self.name} with the last layers {names[-3:]}"
+            )
+        heads = {"class": "head", "distillation": "distillation_head"}
+        outputs = {key: self.get_layer(name).output for key, name in heads.items()}
+        return keras.Model(self.input, outputs, name=f"{self.name}_distillation")
 
 
 def _grids(patch_size, image_size, position_grid):
@@ -247,7 +290,7 @@ def _grids(patch_size, image_size, position_grid):
     return patch_size, image_size, as_pair(position_grid, "position_grid")
 
 
-def _check(arguments, class_token):
+def _check(arguments, class_token, distillation_head):
     """Raises for what only the model as a whole can judge; the layers check the rest."""
     for name in ("depth", "width", "num_heads", "num_channels"):
         check_count(arguments[name], name)
@@ -263,6 +306,14 @@ def _check(arguments, class_token):
             f"pooling={arguments['pooling']!r} reads the class token; use pooling='gap' or 'map' "
             f"without one. Received: pooling={arguments['pooling']!r}, class_token=False"
         )
+    if distillation_head:
+        wanted = {"distillation_token": True, "pooling": "token", "fc_norm": False}
+        for name, value in {**wanted, "representation_size": None}.items():
+            if arguments[name] != value:
+                raise ValueError(
+                    f"A distillation head needs {name}={value!r}; use distillation_head=False. "
+                    f"Received: {name}={arguments[name]!r}"
+                )
     check_class_names(arguments["class_names"], arguments["num_classes"])
     if arguments["position_grid"] is not None and arguments["position_embedding"] in (
         "sincos",

@@ -49,6 +49,10 @@ def test_equals_the_library_that_wrote_it(case):
     np.testing.assert_allclose(
         found, expected["logits" if "logits" in expected else "pre_logits"], atol=1e-4
     )
+    if "distillation" in expected:
+        heads = model.distillation_model()(images)
+        for name in ("class", "distillation"):
+            np.testing.assert_allclose(to_numpy(heads[name]), expected[name], atol=1e-4)
     if "logits" in expected and "pre_logits" in expected:
         inner = keras.Model(model.input, model.get_layer("head").input)
         np.testing.assert_allclose(to_numpy(inner(images)), expected["pre_logits"], atol=1e-4)

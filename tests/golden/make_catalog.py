@@ -25,7 +25,7 @@ from keras_vit.checkpoints import pyramids
 from keras_vit.checkpoints import swin as swin_checkpoints
 from keras_vit.checkpoints.configs import TIMM_KINDS
 from keras_vit.checkpoints.files import CheckpointError
-from keras_vit.models import cait, hybrid, swin
+from keras_vit.models import cait, deit, hybrid, swin
 from keras_vit.models.vit import VARIANTS
 
 HERE = Path(keras_vit.__file__).parent / "checkpoints"
@@ -81,7 +81,9 @@ def variant(model, architecture):
         return "HybridVisionTransformer"
     mlp = model.blocks[0].mlp.fc2.in_features
     sizes = (model.embed_dim, len(model.blocks), mlp)
-    for name, row in VARIANTS.items():
+    rows = {"deit3": deit.DEIT3}.get(architecture.partition("_")[0], VARIANTS)
+    rows = deit.DISTILLED if "distilled" in architecture else rows
+    for name, row in rows.items():
         if (row["width"], row["depth"], row["mlp_dim"]) == sizes:
             return name
     return "VisionTransformer"
@@ -108,7 +110,8 @@ def entry(name, accuracy):
         return None
     with torch.device("meta"):
         model = timm.create_model(config.architecture, num_classes=config.num_classes)
-    if type(model).__name__ not in ("VisionTransformer", "Cait", PVT, *SWIN):
+    kinds = ("VisionTransformer", "VisionTransformerDistilled", "Cait", PVT, *SWIN)
+    if type(model).__name__ not in kinds:
         return None
     embedding = type(model.patch_embed).__name__
     if not is_hybrid(model) and embedding not in ("PatchEmbed", "OverlapPatchEmbed"):

@@ -5,8 +5,9 @@
 
 The second needs checkouts of github.com/google-research/big_vision and vision_transformer. Each
 folder holds a checkpoint and `expected.npz`: `made_with`, `images` (B, H, W, C) as the model takes
-them, and what came out: `block00` ..., `norm`, `pre_logits` and, with a head, `logits`. Of timm and
-transformers also `other_images`, of another size, and the model's `other_output` for them.
+them, and what came out: `block00` ..., `norm`, `pre_logits` and, with a head, `logits`; with two
+heads `class` and `distillation`, whose mean is `logits`. Of timm and transformers also
+`other_images`, of another size, and the model's `other_output` for them.
 """
 
 import json
@@ -68,6 +69,8 @@ SMALL = dict(img_size=(24, 16), patch_size=8, embed_dim=32, depth=2, num_heads=4
 TIMM = {  # case: (architecture, further model_args, num_classes)
     "timm_vit": ("vit_tiny_patch16_224", {}, 5),
     "timm_deit3": ("deit3_small_patch16_224", {}, 5),
+    "timm_deit": ("deit_tiny_distilled_patch16_224", {}, 5),
+    "timm_deit_features": ("deit_tiny_distilled_patch16_224", {}, 0),
     "timm_dinov2": ("vit_small_patch14_dinov2", {}, 0),
     "timm_dinov2_reg": ("vit_small_patch14_reg4_dinov2", {}, 0),
     "timm_dinov2_swiglu": ("vit_giant_patch14_dinov2", {"mlp_ratio": 4}, 0),
@@ -98,7 +101,12 @@ def timm_outputs(model, images):
         tokens = model.forward_features(x)
         if type(model.norm).__name__ != "Identity":
             found["norm"] = tokens
-        found["pre_logits"] = model.forward_head(tokens, pre_logits=True)
+        distilled = hasattr(model, "dist_token") and model.num_classes > 0
+        if distilled:
+            found["class"] = model.head(tokens[:, 0])
+            found["distillation"] = model.head_dist(tokens[:, 1])
+        else:
+            found["pre_logits"] = model.forward_head(tokens, pre_logits=True)
         if model.num_classes:
             found["logits"] = model.forward_head(tokens)
     return found
@@ -145,14 +153,23 @@ def make_files(images, versions):
         def __reduce__(self):
             return os.system, ("touch EVIL_RAN",)
 
-    for case in ("torch_zip", "torch_legacy", "torch_deit", "torch_half", "safetensors_bf16"):
-        model, target = timm_model("vit_tiny_patch16_224", {}, 5), folder(case)
+    for case in (
+        "torch_zip",
+        "torch_legacy",
+        "torch_deit",
+        "torch_deit_distilled",
+        "torch_half",
+        "safetensors_bf16",
+    ):
+        distilled = "deit_tiny_distilled_patch16_224"
+        architecture = distilled if "distilled" in case else "vit_tiny_patch16_224"
+        model, target = timm_model(architecture, {}, 5), folder(case)
         state = model.state_dict()
         if case == "torch_zip":
             torch.save(state, target / "model.pth")
         elif case == "torch_legacy":
             torch.save(state, target / "model.pth", _use_new_zipfile_serialization=False)
-        elif case == "torch_deit":
+        elif case.startswith("torch_deit"):
             torch.save({"model": state, "epoch": 3}, target / "checkpoint.pth")
         else:
             dtype = torch.float16 if case == "torch_half" else torch.bfloat16
@@ -201,12 +218,22 @@ def transformers_models():
     def logits(output):
         return {"logits": output.logits}
 
+    def both_logits(output):
+        heads = {"class": output.cls_logits, "distillation": output.distillation_logits}
+        return {**heads, "logits": output.logits}
+
     vit = t.ViTForImageClassification(t.ViTConfig(**TINY, **LABELS))
     yield "hf_vit", vit, vit.vit, logits
     wide = t.ViTForImageClassification(t.ViTConfig(**{**TINY, "image_size": (24, 16)}, **LABELS))
     yield "hf_vit_wide", wide, wide.vit, logits
     vit = t.ViTModel(t.ViTConfig(**TINY))
     yield "hf_vit_model", vit, vit, pooled
+    deit = t.DeiTForImageClassification(t.DeiTConfig(**TINY, **LABELS))
+    yield "hf_deit", deit, deit.deit, logits
+    deit = t.DeiTForImageClassificationWithTeacher(t.DeiTConfig(**TINY, **LABELS))
+    yield "hf_deit_teacher", deit, deit.deit, both_logits
+    deit = t.DeiTModel(t.DeiTConfig(**TINY))
+    yield "hf_deit_model", deit, deit, pooled
     dino = t.Dinov2Model(t.Dinov2Config(**DINO))
     yield "hf_dinov2", dino, dino, pooled
     dino = t.Dinov2Model(t.Dinov2Config(**DINO, use_swiglu_ffn=True))
@@ -298,6 +325,8 @@ def processor(case):
         found = t.CLIPImageProcessor(size={"shortest_edge": 24}, crop_size=24)
     elif "dinov2" in case:
         found = t.BitImageProcessor(size={"shortest_edge": 28}, crop_size=24)
+    elif "deit" in case:
+        found = t.DeiTImageProcessor(size={"height": 28, "width": 28}, crop_size=side)
     elif "siglip" in case:
         found = t.SiglipImageProcessor(size=side)
     else:

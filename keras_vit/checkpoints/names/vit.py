@@ -31,6 +31,7 @@ TIMM = Names(
     prefixes=("", "timm_model."),
     rows=(
         Row("cls_token", "class_token/tokens", "token"),
+        Row("dist_token", "distillation_token/tokens", "token"),
         Row("reg_token", "registers/tokens", "token"),
         Row("pos_embed", POSITIONS, "positions"),
         *both("patch_embed.proj", "patch_embedding/projection", "convolution"),
@@ -56,6 +57,7 @@ TIMM = Names(
         *norm("fc_norm", "fc_norm"),
         *both("pre_logits.fc", "pre_logits"),
         *both("head", "head/dense"),
+        *both("head_dist", "distillation_head/dense"),
     ),
     dropped={
         r"mask_token": "stands for masked patches in pre-training",
@@ -68,9 +70,8 @@ TIMM = Names(
 _HF_ENDS = (
     *both("embeddings.patch_embeddings.projection", "patch_embedding/projection", "convolution"),
     *norm("layernorm", "norm"),
-    *both("pooler.dense", "pre_logits"),
-    *both("classifier", "head/dense"),
 )
+_HF_HEAD = (*both("pooler.dense", "pre_logits"), *both("classifier", "head/dense"))
 _HF_TOKENS = (
     Row("embeddings.cls_token", "class_token/tokens", "token"),
     Row("embeddings.position_embeddings", POSITIONS, "positions"),
@@ -95,18 +96,20 @@ _DINOV2_BLOCK = (
 )
 _MASK_TOKEN = {r"embeddings\.mask_token": "stands for masked patches in pre-training"}
 
+_HF_VIT_BODY = (
+    *_HF_TOKENS,
+    *norm("encoder.layer.{i}.layernorm_before", "block{i}/norm1"),
+    *_HF_ATTENTION,
+    *norm("encoder.layer.{i}.layernorm_after", "block{i}/norm2"),
+    *both("encoder.layer.{i}.intermediate.dense", "block{i}/mlp/fc1"),
+    *both("encoder.layer.{i}.output.dense", "block{i}/mlp/fc2"),
+    *_HF_ENDS,
+)
+
 HF_VIT = Names(
     name="transformers vit",
     prefixes=("", "vit."),
-    rows=(
-        *_HF_TOKENS,
-        *norm("encoder.layer.{i}.layernorm_before", "block{i}/norm1"),
-        *_HF_ATTENTION,
-        *norm("encoder.layer.{i}.layernorm_after", "block{i}/norm2"),
-        *both("encoder.layer.{i}.intermediate.dense", "block{i}/mlp/fc1"),
-        *both("encoder.layer.{i}.output.dense", "block{i}/mlp/fc2"),
-        *_HF_ENDS,
-    ),
+    rows=(*_HF_VIT_BODY, *_HF_HEAD),
     dropped={
         **_MASK_TOKEN,
         r"decoder\..*": "the decoder of a masked auto-encoder",
@@ -116,10 +119,33 @@ HF_VIT = Names(
     arguments={"norm_epsilon": 1e-12},
 )
 
+_HF_DEIT_BODY = (
+    Row("embeddings.distillation_token", "distillation_token/tokens", "token"),
+    *_HF_VIT_BODY,
+)
+
+# transformers: DeiTModel and DeiTForImageClassification, whose head is on the class token alone
+HF_DEIT = HF_VIT._replace(
+    name="transformers deit",
+    prefixes=("", "deit."),
+    rows=(*_HF_DEIT_BODY, *_HF_HEAD),
+    arguments={**HF_VIT.arguments, "distillation_head": False},
+)
+# DeiTForImageClassificationWithTeacher
+HF_DEIT_DISTILLED = HF_VIT._replace(
+    name="transformers deit with teacher",
+    prefixes=("deit.",),
+    rows=(
+        *_HF_DEIT_BODY,
+        *both("cls_classifier", "head/dense"),
+        *both("distillation_classifier", "distillation_head/dense"),
+    ),
+)
+
 HF_DINOV2 = Names(
     name="transformers dinov2",
     prefixes=("", "dinov2."),
-    rows=(*_HF_TOKENS, *_DINOV2_BLOCK, *_HF_ENDS),
+    rows=(*_HF_TOKENS, *_DINOV2_BLOCK, *_HF_ENDS, *_HF_HEAD),
     dropped=_MASK_TOKEN,
     position_resample="hf",
 )
@@ -143,6 +169,7 @@ HF_DINOV2_REGISTERS = Names(
         ),
         *_DINOV2_BLOCK,
         *_HF_ENDS,
+        *_HF_HEAD,
     ),
     dropped=_MASK_TOKEN,
     position_resample="timm",  # transformers: antialias=True, in this class alone
@@ -333,12 +360,13 @@ def numbered(layers, *weights):
 KERAS = Names(
     name="keras",
     rows=(
-        *numbered("class_token registers", "tokens"),
+        *numbered("class_token distillation_token registers", "tokens"),
         *numbered("position_embedding", "grid", "prefix"),
         *numbered("pre_norm norm fc_norm pool/norm block{i}/norm1 block{i}/norm2", "gamma", "beta"),
         *numbered("block{i}/attention/query_norm block{i}/attention/key_norm", "gamma", "beta"),
         *numbered("block{i}/layer_scale1 block{i}/layer_scale2", "gamma"),
-        *numbered("patch_embedding/projection pre_logits head/dense", "kernel", "bias"),
+        *numbered("patch_embedding/projection pre_logits", "kernel", "bias"),
+        *numbered("head/dense distillation_head/dense", "kernel", "bias"),
         *numbered("block{i}/attention/qkv block{i}/attention/proj", "kernel", "bias"),
         *numbered("block{i}/mlp/fc1 block{i}/mlp/fc2 pool/mlp/fc1 pool/mlp/fc2", "kernel", "bias"),
         *numbered("pool", "probe"),
@@ -351,6 +379,8 @@ TABLES = (
     KERAS,
     TIMM,
     HF_VIT,
+    HF_DEIT,
+    HF_DEIT_DISTILLED,
     HF_DINOV2,
     HF_DINOV2_REGISTERS,
     HF_CLIP,
