@@ -17,6 +17,11 @@ from keras_vit.checkpoints.save import save_pretrained as save_pretrained
 from keras_vit.complexity import complexity as complexity
 from keras_vit.complexity import shape_flow as shape_flow
 
+# Learning from a teacher
+from keras_vit.distillation import DistillationLoss as DistillationLoss
+from keras_vit.distillation import Distiller as Distiller
+from keras_vit.distillation import teacher_logits as teacher_logits
+
 # Shipping a model
 from keras_vit.export import export as export
 from keras_vit.interpret import attention_maps as attention_maps

@@ -19,6 +19,7 @@ LEVELS = [
     "preprocessing",
     "models",
     "optimizers",
+    "distillation",
     "checkpoints",
     "listing",
     "complexity",

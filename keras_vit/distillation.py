@@ -1,0 +1,356 @@
+"""Knowledge distillation: a student learns from labels and from what a teacher says.
+
+Letters: B batch, N images, H x W the student's image size, h x w the teacher's, C channels,
+K classes.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_vit.layers import resample_grid
+from keras_vit.layers.validation import check_choice
+from keras_vit.models.base import ImageModel
+from keras_vit.models.vit import VisionTransformer
+
+KINDS = ("hard", "soft")
+
+
+@keras.saving.register_keras_serializable(package="keras_vit")
+class DistillationLoss(keras.losses.Loss):
+    """How far a student's logits are from a teacher's.
+
+    Args:
+        kind: "hard", the cross-entropy with the teacher's most probable class as the label, or
+            "soft", the Kullback-Leibler divergence of the two distributions at a temperature,
+            times its square, so that gradients do not shrink with it.
+        temperature: float above 0, by which "soft" divides both logits.
+        reduction, name, dtype: as in `keras.losses.Loss`.
+
+    Call arguments:
+        y_true: the teacher's logits (B, K).
+        y_pred: the student's logits (B, K).
+        sample_weight: (B,) or None.
+
+    Returns:
+        Scalar, the mean over the batch.
+
+    Raises:
+        ValueError: for another kind, a temperature of 0 or less, or numbers of classes that differ.
+
+    Example:
+        >>> float(DistillationLoss("soft", temperature=2.0)([[1.0, 0.0]], [[1.0, 0.0]]))
+        0.0
+
+    Sources: Hinton et al. 2015 (arXiv:1503.02531), section 2; Touvron et al. 2021
+    (arXiv:2012.12877), equations 2 and 3.
+    """
+
+    def __init__(self, kind="hard", temperature=3.0, **kwargs):
+        super().__init__(**{"name": "distillation_loss", **kwargs})
+        check_choice(kind, "kind", KINDS)
+        if not 0 < temperature < float("inf"):
+            raise ValueError(f"temperature must be above 0. Received: temperature={temperature}")
+        self.kind = kind
+        self.temperature = temperature
+
+    def call(self, y_true, y_pred):
+        if y_true.shape[-1] != y_pred.shape[-1]:
+            raise ValueError(
+                "Teacher and student must have the same classes. Received: logits of "
+                f"{y_true.shape[-1]} classes from the teacher, {y_pred.shape[-1]} from the student"
+            )
+        if self.kind == "hard":
+            label = ops.argmax(y_true, axis=-1)
+            return ops.sparse_categorical_crossentropy(label, y_pred, from_logits=True)
+        teacher = ops.log_softmax(y_true / self.temperature)
+        student = ops.log_softmax(y_pred / self.temperature)
+        return self.temperature**2 * ops.sum(ops.exp(teacher) * (teacher - student), axis=-1)
+
+    def get_config(self):
+        return {**super().get_config(), "kind": self.kind, "temperature": self.temperature}
+
+
+class Distiller(keras.Model):
+    """Trains a student from labels and a teacher, by `compile` and `fit` as any Keras model.
+
+    The loss is (1 - alpha) times that of the labels plus alpha times `DistillationLoss`. A model
+    with a distillation head (`keras_vit.DeiTSmall`) learns the labels with its class head and the
+    teacher with its distillation head; any other student learns both with its only one. `evaluate`
+    and `predict` are the student's own, without the teacher; what to `save` is the student, and
+    `save` saves it.
+
+    Args:
+        student: built `keras.Model` from images (B, H, W, C) to logits (B, K).
+        teacher: `keras.Model` from images (B, h, w, C) to logits or probabilities (B, K), or None
+            where `fit` is given what it says: y = {"labels": ..., "teacher": ...}, the latter
+            logits as `teacher_logits` computes them. The teacher is frozen (`teacher.trainable =
+            False`) and works as in inference.
+        kind: "hard" or "soft".
+        temperature: float above 0, of "soft".
+        alpha: float in [0, 1], the teacher's share; the paper has 0.5 for "hard" and 0.1 for
+            "soft".
+        preprocess: function or layer from the student's images, resized to (B, h, w, C), to what
+            the teacher takes, such as `keras.applications.resnet50.preprocess_input`. By default
+            the teacher takes what the student takes; a model of this library that normalises
+            otherwise is given its own normalisation.
+        from_logits: whether the teacher gives logits; False for probabilities. It is held against
+            what the teacher gives for one image.
+
+    Raises:
+        ValueError: for a student or teacher without logits of the same K classes, a teacher that
+            gives the other of logits and probabilities, an unknown kind, alpha outside [0, 1].
+
+    Example:
+        >>> teacher = keras.applications.ResNet50()
+        >>> student = keras_vit.DeiTTiny(include_preprocessing=True)
+        >>> distiller = keras_vit.Distiller(
+        ...     student,
+        ...     teacher,
+        ...     preprocess=keras.applications.resnet50.preprocess_input,
+        ...     from_logits=False,
+        ... )
+        >>> loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        >>> distiller.compile("adamw", loss, metrics=["accuracy"])
+        >>> distiller.fit(images, labels)
+        >>> student.save("student.keras")
+
+    Source: Touvron et al. 2021 (arXiv:2012.12877), equations 2 and 3. Its table 3 has the same
+    student with and without a token for the teacher.
+    """
+
+    def __init__(
+        self,
+        student,
+        teacher=None,
+        kind="hard",
+        temperature=3.0,
+        alpha=0.5,
+        preprocess=None,
+        from_logits=True,
+    ):
+        # Images come as they are: the student casts its own, and the teacher's are not rounded.
+        super().__init__(name=f"{student.name}_distiller", dtype=student.dtype_policy)
+        self.autocast = False
+        if not 0 <= alpha <= 1:
+            raise ValueError(f"alpha must be in [0, 1]. Received: alpha={alpha}")
+        self.student = student
+        self.alpha = alpha
+        self.distillation_loss = DistillationLoss(kind, temperature)
+        classes = _num_classes(student, "student")
+        self.heads = _heads(student)
+        self.teacher = None
+        if teacher is not None:
+            if _num_classes(teacher, "teacher") != classes:
+                raise ValueError(
+                    "Teacher and student must have the same classes. Received: "
+                    f"{teacher.name} with {_num_classes(teacher, 'teacher')}, {student.name} with "
+                    f"{classes}"
+                )
+            if preprocess is None:
+                preprocess = _normalization(teacher, student)
+            teacher.trainable = False
+            self.teacher = Teacher(teacher, preprocess, from_logits)
+            self.teacher.check(student.input_shape)
+        self.built = True
+
+    def fit(self, *args, **kwargs):
+        history = super().fit(*args, **kwargs)
+        # Keras ends with the optimizer's averages in the model, if it keeps some. On JAX, which
+        # gives a model's arrays away in every step, the next `fit` would give them away twice.
+        for variable in self.trainable_variables:
+            variable.assign(ops.copy(variable))
+        return history
+
+    def call(self, images, training=None):
+        """The student's logits (B, K); in training those of {"class": ..., "distillation": ...}."""
+        if not training:
+            return self.student(images, training=False)
+        outputs = self.heads(images, training=True)
+        return outputs if isinstance(outputs, dict) else dict.fromkeys(OUTPUTS, outputs)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        labels = _labels(y)
+        if not training:
+            return super().compute_loss(x, labels, y_pred, sample_weight, training)
+        teacher = self._teacher_logits(x, y)
+        loss = super().compute_loss(x, labels, y_pred["class"], sample_weight, training)
+        distillation = self.distillation_loss(teacher, y_pred["distillation"], sample_weight)
+        # Penalties of the student's layers, which the first loss has in it, count in full.
+        return (1 - self.alpha) * loss + self.alpha * (distillation + sum(self.losses))
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        if isinstance(y_pred, dict):
+            y_pred = (y_pred["class"] + y_pred["distillation"]) / 2
+        return super().compute_metrics(x, _labels(y), y_pred, sample_weight)
+
+    def _teacher_logits(self, x, y):
+        given = isinstance(y, dict)
+        if given == (self.teacher is not None):
+            raise ValueError(
+                'Without a teacher y must be {"labels": ..., "teacher": ...}, and with one the '
+                f"labels alone. Received: teacher={self.teacher}, y of type {type(y).__name__}"
+            )
+        return ops.stop_gradient(y["teacher"] if given else self.teacher(x, training=False))
+
+    def save(self, *args, **kwargs):
+        """Saves the student: `keras.callbacks.ModelCheckpoint` comes here too."""
+        self.student.save(*args, **kwargs)
+
+
+OUTPUTS = ("class", "distillation")
+
+
+class Teacher(keras.Model):
+    """A teacher that takes the student's images and gives logits, whatever it gives itself.
+
+    Args:
+        teacher: `keras.Model` from images (B, h, w, C) to logits or probabilities (B, K).
+        preprocess: function or layer to what the teacher takes, or None.
+        from_logits: whether it gives logits.
+
+    Call arguments:
+        images: float tensor (B, H, W, C).
+
+    Returns:
+        float32 logits (B, K); of probabilities their logarithms.
+    """
+
+    def __init__(self, teacher, preprocess=None, from_logits=True):
+        super().__init__(name="teacher", dtype="float32")
+        self.teacher = teacher
+        self.preprocess = preprocess
+        self.from_logits = from_logits
+        self.built = True
+
+    def call(self, images, training=None):
+        outputs = ops.cast(self.outputs(images), "float32")
+        return outputs if self.from_logits else ops.log(outputs + keras.config.epsilon())
+
+    def outputs(self, images):
+        """What the teacher itself gives for images (B, H, W, C)."""
+        # A copy: keras.applications' preprocess_input works in place on PyTorch.
+        images = ops.copy(ops.cast(images, "float32"))
+        size = _image_size(self.teacher)
+        if size is not None and size != tuple(images.shape[1:3]):
+            images = _resized(images, size)
+        if self.preprocess is not None:
+            images = self.preprocess(images)
+        return self.teacher(images, training=False)
+
+    def check(self, input_shape):
+        """Raises for a teacher that gives probabilities for logits, or the reverse."""
+        _, height, width, channels = input_shape
+        one = np.zeros((1, height or 224, width or 224, channels), "float32")
+        found = ops.convert_to_numpy(ops.cast(self.outputs(ops.convert_to_tensor(one)), "float32"))
+        probabilities = bool(found.min() >= 0 and abs(found.sum() - 1) < 1e-3)
+        if probabilities == self.from_logits:
+            raise ValueError(
+                f"from_logits must be {not self.from_logits}: the teacher gives "
+                f"{'probabilities' if probabilities else 'logits'}. Received: from_logits="
+                f"{self.from_logits}, outputs from {found.min():.3g} to {found.max():.3g} with a "
+                f"sum of {found.sum():.3g} for one image"
+            )
+
+
+def teacher_logits(teacher, images, preprocess=None, from_logits=True, batch_size=32):
+    """What a teacher says of every image, computed once, for a `Distiller` without teacher.
+
+    An image is then the same in every epoch for the teacher, whatever augmentation does to it for
+    the student: in that this differs from the paper, whose teacher sees what the student sees.
+
+    Args:
+        teacher, preprocess, from_logits: as of `Distiller`; without `preprocess` a model of this
+            library is given pixels 0..255 by its own normalisation, any other the images as they
+            are.
+        images: array (N, H, W, C), or a `tf.data.Dataset` of batches of images or of (images,
+            ...), in an order that does not change.
+        batch_size: int, images of an array at a time.
+
+    Returns:
+        float32 array (N, K) of logits.
+
+    Raises:
+        ValueError: as `Distiller`.
+
+    Example:
+        >>> said = keras_vit.teacher_logits(teacher, images)
+        >>> data = tf.data.Dataset.from_tensor_slices(
+        ...     (images, {"labels": labels, "teacher": said})
+        ... )
+        >>> distiller = keras_vit.Distiller(student)
+        >>> distiller.compile("adamw", loss)
+        >>> distiller.fit(data.shuffle(10_000).batch(128), epochs=10)
+    """
+    _num_classes(teacher, "teacher")
+    if preprocess is None:
+        preprocess = _normalization(teacher)
+    model = Teacher(teacher, preprocess, from_logits)
+    if hasattr(images, "shape"):
+        model.check(images.shape)
+        return model.predict(images, batch_size=batch_size, verbose=0)
+    spec = images.element_spec
+    model.check((spec[0] if isinstance(spec, tuple) else spec).shape)
+    return model.predict(images, verbose=0)
+
+
+def _num_classes(model, role):
+    """K of a model that gives logits or probabilities (B, K); a ValueError for any other."""
+    shape = getattr(model, "output_shape", None)
+    headless = isinstance(model, ImageModel) and model.get_config()["num_classes"] is None
+    if not isinstance(shape, tuple) or len(shape) != 2 or shape[-1] is None or headless:
+        raise ValueError(
+            f"The {role} must be a built model from images to logits of shape (batch, classes). "
+            f"Received: {getattr(model, 'name', model)} with "
+            f"{f'features of shape {shape}' if headless else f'outputs of shape {shape}'}"
+        )
+    return shape[-1]
+
+
+def _heads(student):
+    """What is trained of a student: a model of both heads where it has two, else itself."""
+    two = isinstance(student, VisionTransformer) and "distillation_head" in (
+        layer.name for layer in student.layers
+    )
+    return student.distillation_model() if two else student
+
+
+def _labels(y):
+    return y["labels"] if isinstance(y, dict) else y
+
+
+def _image_size(model):
+    """(h, w) that a model takes, or None where it takes any, or does not say."""
+    shape = getattr(model, "input_shape", None)
+    known = isinstance(shape, tuple) and len(shape) == 4 and None not in shape[1:3]
+    return tuple(shape[1:3]) if known else None
+
+
+def _resized(images, size):
+    """Images (B, h, w, C) of another size, bicubic with antialiasing, alike on every backend."""
+    height, width, channels = images.shape[1:]
+    x = ops.reshape(ops.transpose(images, (1, 2, 0, 3)), (height, width, -1))  # (H, W, B*C)
+    x = ops.reshape(resample_grid(x, size, "timm"), (*size, -1, channels))
+    return ops.transpose(x, (2, 0, 1, 3))
+
+
+def _normalization(teacher, student=None):
+    """From what a student takes to what a model of this library takes; None for any other."""
+    if not isinstance(teacher, ImageModel):
+        return None
+    (scale, offset), (theirs, their_offset) = map(_scale_of_pixels, (teacher, student))
+    factor = scale / theirs
+    if np.allclose(factor, 1) and np.allclose(offset, their_offset):
+        return None
+    shift = offset - factor * their_offset
+    return keras.layers.Rescaling(factor.tolist(), shift.tolist(), dtype="float32")
+
+
+def _scale_of_pixels(model):
+    """(scale, offset) from pixels 0..255 to what a model takes; a model of others takes pixels."""
+    if not isinstance(model, ImageModel) or model.get_config()["include_preprocessing"]:
+        return np.ones(1), np.zeros(1)
+    preprocessor = model.preprocessor
+    mean = np.array(preprocessor.mean if preprocessor else (0.5,))
+    std = np.array(preprocessor.std if preprocessor else (0.5,))
+    return 1 / (255 * std), -mean / std
