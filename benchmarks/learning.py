@@ -51,8 +51,10 @@ def main():
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(arguments.seeds):
-            for training in TRAININGS:
-                rows.append(measure(training, seed, arguments.source, Path(folder)))
+            for training, changed in TRAININGS.items():
+                overrides = [*changed, f"data.source={arguments.source}"]
+                run_dir = Path(folder) / f"{training}-{seed}"
+                rows.append(measure(training, seed, "cifar10_small", overrides, run_dir))
                 write_rows(path, rows[-1:], KEY)
                 print_rows(rows[-1:], ("training", "seed", "test_accuracy", "cpu_s"))
     for training in TRAININGS:
@@ -60,11 +62,18 @@ def main():
         print(f"{training}: {statistics.mean(found):.2f} % on average")
 
 
-def measure(training, seed, source, folder):
-    """The row of one run."""
-    run_dir = folder / f"{training}-{seed}"
-    overrides = [*TRAININGS[training], f"data.source={source}", f"train.seed={seed}"]
-    command = [sys.executable, "-m", "training", "cifar10_small", "--run-dir", str(run_dir)]
+def measure(training, seed, name, overrides, run_dir):
+    """The row of one run.
+
+    Args:
+        training: str, what the row calls it.
+        seed: int.
+        name: str, the recipe.
+        overrides: list of str "table.key=value".
+        run_dir: `Path` of the run folder.
+    """
+    overrides = [*overrides, f"train.seed={seed}"]
+    command = [sys.executable, "-m", "training", name, "--run-dir", str(run_dir)]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(
         [*command, *(word for override in overrides for word in ("--set", override))],

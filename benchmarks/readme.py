@@ -27,7 +27,7 @@ CONFIGURATIONS = [
     ("ViTGiant", {}),
     ("ViTGigantic", {}),
 ]
-# What Touvron et al. give: 2021, table 5, and 2022, table 3.
+# What Touvron et al. 2021, table 5, and 2022 give.
 DEIT_PUBLISHED = {
     "DeiTTiny": "6M",
     "DeiTSmall": "22M",
@@ -71,6 +71,8 @@ CAIT_PUBLISHED = {
     "CaiTSmall36": "68.2M",
     "CaiTMedium36": "270.9M",
 }
+
+RECIPES = {path.stem for path in (ROOT / "training" / "recipes").glob("*.toml")}
 STEPS = {"forward": "forward", "train": "training step"}
 
 
@@ -168,7 +170,7 @@ def learning(rows):
         minutes = sum(float(r["cpu_s"]) for r in found) / len(found) / 60
         lines.append(
             (
-                f"`{training}`" if training != "plain" else "plain",
+                f"`{training}`" if training in RECIPES else training,
                 " / ".join(f"{accuracy:.2f}" for accuracy in accuracies),
                 f"{sum(accuracies) / len(accuracies):.2f}",
                 found[0]["steps"],
@@ -200,6 +202,11 @@ def deit_variants():
         )
     header = ("model", "width / depth / heads", "image / patch", "parameters", "published")
     return table((*header, "GMACs", "activations, MiB an image"), rows)
+
+
+def distillation(rows):
+    """The same of the teacher, and of its student with it and without."""
+    return learning(rows)
 
 
 def swin_variants():
@@ -428,6 +435,7 @@ RENDERERS = (
     family_speed,
     resolution,
     jit_compile,
+    distillation,
     remat_memory,
     import_time,
     patch_embedding,

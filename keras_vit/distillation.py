@@ -138,6 +138,11 @@ class Distiller(keras.Model):
         self.alpha = alpha
         self.distillation_loss = DistillationLoss(kind, temperature)
         classes = _num_classes(student, "student")
+        if getattr(student.layers[-1], "activation", None) is keras.activations.softmax:
+            raise ValueError(
+                "The student must give logits: leave its last softmax to the losses. "
+                f"Received: {student.name} with softmax in {student.layers[-1].name}"
+            )
         self.heads = _heads(student)
         self.teacher = None
         if teacher is not None:

@@ -272,6 +272,7 @@ def test_probabilities_become_logits():
         ({"teacher": lambda: tiny_vit(num_classes=None)}, "teacher must be .*features of shape"),
         ({"teacher": lambda: keras.Model(*[keras.Input((8, 8, 3))] * 2)}, "teacher must be a"),
         ({"student": lambda: tiny_vit(num_classes=None)}, "student must be .*features of shape"),
+        ({"student": lambda: linear(activation="softmax")}, "must give logits.*softmax in"),
         ({"teacher": lambda: cnn(activation="softmax")}, "from_logits must be False.*sum of 1"),
         ({"teacher": cnn, "from_logits": False}, "from_logits must be True.*gives logits"),
         ({"kind": "medium"}, "kind must be one of 'hard', 'soft'. Received: kind='medium'"),

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from training.averages import averaged, keeps_average
+from training.distill import trained
 from training.files import replace
 from training.lora import has_lora
 
@@ -30,7 +31,8 @@ class Checkpoint(keras.callbacks.Callback):
 
     Where the optimizer keeps an average of the weights, that is the model in the file, and where
     low-rank updates are trained, these are added to the matrices. What training goes on with then
-    lies beside it, and within an epoch also the random states and the sums of the metrics.
+    lies beside it, and within an epoch also the random states and the sums of the metrics. Of a
+    `Distiller` the model is the student.
 
     Args:
         path: `Path` ending in .keras. `keras.models.load_model(path)` reads it like any other.
@@ -87,7 +89,7 @@ class Checkpoint(keras.callbacks.Callback):
         self._save(epoch + 1, 0, float((logs or {}).get("val_accuracy", -1.0)))
 
     def _save(self, epochs, step, accuracy=-1.0):
-        with self.savable(self.model) as model:
+        with self.savable(trained(self.model)) as model:
             if model is None:
                 return
             self._check_finite(model)
@@ -169,7 +171,7 @@ def own(model):
 
 def seeds(model):
     """The variables that say what dropout and drop path draw next."""
-    return [v for v in model.variables if v.name == "seed_generator_state"]
+    return [v for v in trained(model).variables if v.name == "seed_generator_state"]
 
 
 def restore(model, path):

@@ -82,6 +82,14 @@ class Devices:
                 "Keras cannot accumulate gradients under tf.distribute; set optimizer.accumulate=1 "
                 f"or distribute.strategy='none'. Received: optimizer.accumulate={accumulate}"
             )
+        one_process = keras.backend.backend() == "jax" and self.processes.count == 1
+        if plan.distill.teacher and not (self.alone or one_process):
+            raise ValueError(
+                "A teacher needs one device, or JAX with several in one process; set "
+                f"distribute.strategy='none'. Received: distill.teacher={plan.distill.teacher!r}, "
+                f"{self.count} devices of {self.processes.count} processes, "
+                f"{keras.backend.backend()}"
+            )
         lora = plan.finetune.train == "lora"
         if lora and keras.backend.backend() == "jax" and self.processes.count > 1:
             raise ValueError(

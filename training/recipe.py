@@ -33,8 +33,9 @@ def read(path, overrides=()):
     """Reads a recipe.
 
     Args:
-        path: `Path` of a .toml file with the tables [model], [finetune], [data], [augment],
-            [optimizer], [train] and [log], whose keys are the attributes in `training.tables`.
+        path: `Path` of a .toml file with the tables [model], [finetune], [distill], [data],
+            [augment], [optimizer], [train], [distribute] and [log], whose keys are the attributes
+            in `training.tables`.
         overrides: strings "table.key=value"; the value as in TOML, or a bare string.
 
     Returns:
@@ -108,7 +109,7 @@ def _model_table(values):
         raise ValueError(f"model.variant is missing. Received: [model] with {list(values)}")
     variant = _typed("model.variant", arguments.pop("variant"), str)
     if variant not in ModelTable.variants():
-        _unknown("model.variant", variant, ModelTable.variants())
+        _unknown("model.variant", variant, list(ModelTable.variants()))
     table = ModelTable(variant, arguments)
     for key in arguments:
         if key not in table.valid_arguments():

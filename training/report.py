@@ -11,6 +11,7 @@ from matplotlib.figure import Figure  # without pyplot: no screen and no global 
 from matplotlib.ticker import MaxNLocator
 
 import keras_vit
+from keras_vit.layers import TransformerBlock
 
 INK, MUTED, GRID = "#1b1f24", "#6b7280", "#e5e7eb"
 TRAIN, VALIDATION, WRONG = "#9aa5b1", "#1f6feb", "#d1242f"
@@ -155,7 +156,12 @@ def class_name(class_names, label, limit):
 def _sheet(model, images, labels, probabilities, shown, texts, path, class_names):
     """Draws the images `shown`, a list of indices, each beside its attention."""
     predicted, confidence = probabilities.argmax(-1), probabilities.max(-1)
-    attention, query = attention_of_last_block(model, images[shown].astype("float32"))
+    if any(isinstance(layer, TransformerBlock) for layer in model.layers):
+        attention, query = attention_of_last_block(model, images[shown].astype("float32"))
+        legend = f"Beside each image: what {query} attends to (last block, mean of the heads; "
+        legend += "bright is much)."
+    else:
+        attention, legend = [None] * len(shown), ""
     rows = -(-len(shown) // PAIRS)
     named = [*labels[shown], *predicted[shown]]
     short = max(len(class_name(class_names, label, 22)) for label in named) < 5
@@ -165,8 +171,7 @@ def _sheet(model, images, labels, probabilities, shown, texts, path, class_names
     for text, below_top, style in (
         (texts[0], 0.34, {"color": INK, "fontsize": 14, "fontweight": "bold"}),
         (
-            f"{texts[1]}Beside each image: what {query} attends to "
-            "(last block, mean of the heads; bright is much).",
+            texts[1] + legend,
             0.62,
             {"color": MUTED, "fontsize": 10},
         ),
@@ -186,7 +191,10 @@ def _sheet(model, images, labels, probabilities, shown, texts, path, class_names
         plain, overlaid = columns[place].subgridspec(1, 2, wspace=0.03).subplots()
         is_right = predicted[index] == labels[index]
         _draw(plain, images[index])
-        _draw(overlaid, images[index], looked_at)
+        if looked_at is None:
+            overlaid.axis("off")
+        else:
+            _draw(overlaid, images[index], looked_at)
         said = class_name(class_names, predicted[index], 22)
         truth = class_name(class_names, labels[index], 22)
         if not is_right:
@@ -213,14 +221,14 @@ def attention_of_last_block(model, images):
     """What the model's summary of an image reads from where, in its last block.
 
     Args:
-        model: `VisionTransformer`.
+        model: model whose blocks are `TransformerBlock`s.
         images: float array (N, H, W, C).
 
     Returns:
         (attention (N, h, w), mean over the heads, each image's largest value 1; the name of what
         attends: "the class token", or "the average patch" of a model without one.)
     """
-    last = [layer.name for layer in model.layers if layer.name.startswith("block")][-1]
+    last = [layer.name for layer in model.layers if isinstance(layer, TransformerBlock)][-1]
     scores = keras_vit.attention_maps(model, images, layers=[last])[last].mean(axis=1)
     prefix = model.num_prefix_tokens
     if any(layer.name == "class_token" for layer in model.layers):

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 import keras_vit
-from training import data, distribute, logs, recipe, report, summary
+from training import data, distill, distribute, logs, recipe, report, summary
 from training.augment import mixing
 from training.averages import EvaluateAverage, unshare
 from training.callbacks import Metrics, ReseedEveryEpoch, StopOnNaN
@@ -49,6 +49,7 @@ class Job:
         folder: `RunFolder`; it exists and holds the recipe.
         splits: `Splits` of the data.
         model: compiled `keras.Model`.
+        fitted: what is fitted, the model or a `Distiller` around it.
         done: dict of what a checkpoint has restored: `epochs` and `step`, how much of the run is
             done, and the states `within_epoch`.
         devices: `Devices` that it is trained on.
@@ -60,6 +61,7 @@ class Job:
     folder: RunFolder
     splits: data.Splits
     model: keras.Model
+    fitted: keras.Model
     done: dict
     devices: distribute.Devices = field(default_factory=distribute.Devices)
     stop: StopRequest = field(default_factory=StopRequest)
@@ -115,6 +117,7 @@ def prepare(
     splits = _splits(plan, folder, resume, processes)
     with devices.scope():
         model = build(plan, splits)
+        fitted = distill.fitted(plan.distill, model)
         done = {"epochs": 0, "step": 0}
         if folder.checkpoint.exists():
             done = restore(model, folder.checkpoint)
@@ -122,7 +125,7 @@ def prepare(
     devices.replicate(model)
     if processes.first:
         _begin(folder, plan, splits, resume, done)
-    return Job(plan, folder, splits, model, done, devices, stop or StopRequest())
+    return Job(plan, folder, splits, model, fitted, done, devices, stop or StopRequest())
 
 
 def _folder_and_plan(name, overrides, run_dir, resume, new, smoke, processes):
@@ -296,7 +299,7 @@ def _fit(job, epochs, first_step=0, within_epoch=None):
     elif devices.sharded:
         callbacks.append(checkpoint)
     try:
-        job.model.fit(
+        job.fitted.fit(
             batches,
             validation_data=validation,
             steps_per_epoch=steps - first_step,

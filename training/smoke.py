@@ -4,16 +4,26 @@ import keras
 
 import keras_vit
 from training import recipe
+from training.cnn import SmallCNN
 
-SHAPE = dict(width=32, depth=2, num_heads=2, mlp_dim=64, patch_size=2, num_channels=1)
-IMAGE_SIZE, NUM_CLASSES = 8, 10  # of scikit-learn's digits
+IMAGE_SIZE, NUM_CLASSES, NUM_CHANNELS = 8, 10, 1  # of scikit-learn's digits
+STAGES = dict(depths=[1, 1], num_heads=[1, 2])
+SHAPES = {
+    keras_vit.VisionTransformer: dict(width=32, depth=2, num_heads=2, mlp_dim=64, patch_size=2),
+    keras_vit.SwinTransformer: dict(**STAGES, width=16, patch_size=2, window_size=2),
+    keras_vit.PyramidVisionTransformer: dict(
+        **STAGES, widths=[16, 32], mlp_ratios=[2, 2], reductions=[2, 1], patch_sizes=[2, 2]
+    ),
+    SmallCNN: dict(widths=[8, 16]),
+}
 
 
 def overrides(path, folder):
     """What makes the smoke form of a recipe: ten steps of a small model on embedded images.
 
     Crops, augmentation, rule, schedule, averaging and what is trained stay as the recipe has them.
-    Where it starts from published weights, random ones of the small shape are written first.
+    Where it starts from published weights, random ones of the small shape are written first, and
+    where it has a teacher, a random one.
 
     Args:
         path: `Path` of the recipe.
@@ -23,9 +33,13 @@ def overrides(path, folder):
         list of overrides for `training.recipe.read`.
     """
     plan = recipe.read(path)
-    model = {**SHAPE, "image_size": IMAGE_SIZE, "num_classes": NUM_CLASSES}
-    found = ["model.variant=VisionTransformer"]
-    found += [f"model.{key}={value}" for key, value in model.items()]
+    family = plan.model.family
+    if family not in SHAPES:
+        known = ", ".join(x.__name__ for x in SHAPES)
+        raise ValueError(f"A smoke run is of one of {known}. Received: {family.__name__}")
+    shape = {**SHAPES[family], "num_channels": NUM_CHANNELS}
+    model = {**shape, "image_size": IMAGE_SIZE, "num_classes": NUM_CLASSES}
+    found = [f"model.{key}={value}" for key, value in model.items()]
     found += ["data.source=digits", "data.validation=0.1"]
     found += ["train.epochs=2", "train.batch_size=256", "train.precision=float32"]
     found.append("distribute.strategy=none")
@@ -36,6 +50,17 @@ def overrides(path, folder):
         source = folder / "source.keras"
         folder.mkdir(parents=True, exist_ok=True)
         keras.utils.set_random_seed(0)
-        keras_vit.VisionTransformer(**SHAPE, image_size=2 * IMAGE_SIZE, num_classes=3).save(source)
+        family(**shape, image_size=2 * IMAGE_SIZE, num_classes=3).save(source)
         found.append(f"finetune.source={source}")
+    if plan.distill.teacher:
+        teacher = folder / "teacher.keras"
+        folder.mkdir(parents=True, exist_ok=True)
+        keras.utils.set_random_seed(0)
+        SmallCNN(
+            **SHAPES[SmallCNN],
+            image_size=IMAGE_SIZE,
+            num_channels=NUM_CHANNELS,
+            include_preprocessing=True,
+        ).save(teacher)
+        found.append(f"distill.teacher={teacher}")
     return found

@@ -5,12 +5,17 @@ import inspect
 from dataclasses import dataclass, field
 
 import keras_vit
+from keras_vit.distillation import KINDS
+from keras_vit.models.base import ImageModel
 from keras_vit.optimizers import SHAPES
+from training.cnn import SmallCNN
 from training.lora import HEADS, enable_lora
 from training.optimizers import NAMES
 
 INTERPOLATIONS = ("bilinear", "bicubic")
 STRATEGIES = ("auto", "none", "data", "model")
+# What makes two models of one family the same, but for what is asked of them.
+ARCHITECTURE = ("version", "width", "widths", "depth", "depths", "num_heads", "mlp_dim")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 JIT_COMPILE = {"auto": "auto", "on": True, "off": False}  # as `model.compile` takes it
 
@@ -20,7 +25,7 @@ class ModelTable:
     """[model]: a variant of `keras_vit` and arguments of its constructor.
 
     Attributes:
-        variant: name of a public model, such as "ViTTiny" or "VisionTransformer".
+        variant: name of a public model, such as "ViTTiny" or "SwinTransformer", or "SmallCNN".
         arguments: its keyword arguments; the model itself checks the values.
     """
 
@@ -29,12 +34,23 @@ class ModelTable:
 
     @staticmethod
     def variants():
-        """Names of the models that a recipe can train."""
-        return [name for name in vars(keras_vit) if name.startswith(("ViT", "VisionTransformer"))]
+        """dict of name to the models that a recipe can train, classes and variants of them."""
+        public = {k: v for k, v in vars(keras_vit).items() if _family(v) is not None}
+        return {**public, "SmallCNN": SmallCNN}
+
+    @property
+    def factory(self):
+        """The class, or the function that builds the variant."""
+        return self.variants()[self.variant]
+
+    @property
+    def family(self):
+        """The class of the models that it builds."""
+        return _family(self.factory)
 
     def valid_arguments(self):
         """Names and defaults of the arguments; the rest is for [train] and the data to say."""
-        parameters = inspect.signature(getattr(keras_vit, self.variant)).parameters
+        parameters = inspect.signature(self.factory).parameters
         elsewhere = ("name", "dtype", "include_preprocessing")
         return {key: p.default for key, p in parameters.items() if key not in elsewhere}
 
@@ -51,12 +67,15 @@ class ModelTable:
         if class_names and len(class_names) == self.all_arguments()["num_classes"]:
             settings.setdefault("class_names", list(class_names))
         if not finetune.source:
-            return getattr(keras_vit, self.variant)(**settings)
+            return self.factory(**settings)
         model = keras_vit.from_pretrained(finetune.source, **settings)
+        family = type(model)
+        expected = f"that of finetune.source, a {family.__name__}"
+        _require(self.family is family, "model.variant", expected, self.variant)
         config, own = model.get_config(), self.all_arguments()
-        for key in ("width", "depth", "num_heads", "mlp_dim"):
+        for key in own.keys() & set(ARCHITECTURE):
             _require(
-                config[key] == own[key],
+                _tuple(config[key]) == _tuple(own[key]),
                 "model.variant",
                 f"that of finetune.source, which has {key}={config[key]}",
                 f"{self.variant} with {key}={own[key]}",
@@ -90,6 +109,31 @@ class FinetuneTable:
         of_nothing = self.train != "all" and not self.source
         _require(not of_nothing, "finetune.source", "set where not all is trained", self.source)
         _require(self.lora_rank > 0, "finetune.lora_rank", "positive", self.lora_rank)
+
+
+@dataclass(frozen=True)
+class DistillTable:
+    """[distill]: a teacher (see `keras_vit.Distiller`).
+
+    Attributes:
+        teacher: a run folder, a .keras file, or what `keras_vit.from_pretrained` takes: a model to
+            logits of the same classes, which takes pixels 0..255 or is one of keras_vit; "" for
+            none.
+        kind: "hard" or "soft".
+        temperature: of "soft".
+        alpha: the teacher's share of the loss.
+    """
+
+    teacher: str = ""
+    kind: str = "hard"
+    temperature: float = 3.0
+    alpha: float = 0.5
+
+    def __post_init__(self):
+        _require(self.kind in KINDS, "distill.kind", f"one of {', '.join(KINDS)}", self.kind)
+        heat = self.temperature
+        _require(0 < heat < float("inf"), "distill.temperature", "above 0", heat)
+        _require(0 <= self.alpha <= 1, "distill.alpha", "in [0, 1]", self.alpha)
 
 
 @dataclass(frozen=True)
@@ -335,6 +379,7 @@ class Recipe:
 
     model: ModelTable
     finetune: FinetuneTable
+    distill: DistillTable
     data: DataTable
     augment: AugmentTable
     optimizer: OptimizerTable
@@ -350,6 +395,19 @@ class Recipe:
         arguments = table.arguments if self.finetune.source else table.all_arguments()
         set_arguments = {key: value for key, value in arguments.items() if value is not None}
         return tables | {"model": {"variant": self.model.variant, **set_arguments}}
+
+
+def _family(factory):
+    """The class of models that a class or a variant makes; None for what makes none."""
+    if not callable(factory) or not hasattr(factory, "__name__"):
+        return None
+    made = factory if inspect.isclass(factory) else inspect.signature(factory).return_annotation
+    return made if inspect.isclass(made) and issubclass(made, ImageModel) else None
+
+
+def _tuple(value):
+    """A value as it compares: TOML has lists where the models have tuples."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _require(condition, name, expected, value):

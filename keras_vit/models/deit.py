@@ -19,7 +19,7 @@ DISTILLED = {
     "DeiTSmall": dict(patch_size=16, width=384, depth=12, num_heads=6, mlp_dim=1536),
     "DeiTBase": dict(patch_size=16, width=768, depth=12, num_heads=12, mlp_dim=3072),
 }
-# Touvron et al. 2022, table 1.
+# Touvron et al. 2022: the sizes of the ViT.
 DEIT3 = {
     "DeiT3Small": dict(patch_size=16, width=384, depth=12, num_heads=6, mlp_dim=1536),
     "DeiT3Base": dict(patch_size=16, width=768, depth=12, num_heads=12, mlp_dim=3072),

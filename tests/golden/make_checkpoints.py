@@ -12,6 +12,7 @@ heads `class` and `distillation`, whose mean is `logits`. Of timm and transforme
 
 import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -153,18 +154,19 @@ def make_files(images, versions):
         def __reduce__(self):
             return os.system, ("touch EVIL_RAN",)
 
-    for case in (
-        "torch_zip",
-        "torch_legacy",
-        "torch_deit",
-        "torch_deit_distilled",
-        "torch_half",
-        "safetensors_bf16",
-    ):
-        distilled = "deit_tiny_distilled_patch16_224"
-        architecture = distilled if "distilled" in case else "vit_tiny_patch16_224"
+    for case, architecture in {
+        "torch_zip": "vit_tiny_patch16_224",
+        "torch_legacy": "vit_tiny_patch16_224",
+        "torch_deit": "vit_tiny_patch16_224",
+        "torch_deit_distilled": "deit_tiny_distilled_patch16_224",
+        "torch_deit3": "deit3_small_patch16_224",
+        "torch_half": "vit_tiny_patch16_224",
+        "safetensors_bf16": "vit_tiny_patch16_224",
+    }.items():
         model, target = timm_model(architecture, {}, 5), folder(case)
         state = model.state_dict()
+        if case == "torch_deit3":  # as its authors name LayerScale
+            state = {re.sub(r"ls([12])\.gamma", r"gamma_\1", k): v for k, v in state.items()}
         if case == "torch_zip":
             torch.save(state, target / "model.pth")
         elif case == "torch_legacy":

@@ -66,6 +66,16 @@ TIMM = Names(
     position_resample="timm",
 )
 
+# The authors' own files of DeiT III have other names for LayerScale.
+DEIT3 = TIMM._replace(
+    name="deit",
+    rows=(
+        *TIMM.rows,
+        Row("blocks.{i}.gamma_1", "block{i}/layer_scale1/gamma"),
+        Row("blocks.{i}.gamma_2", "block{i}/layer_scale2/gamma"),
+    ),
+)
+
 # transformers: vit, vit_mae and dinov2 share the names outside the blocks and of the attention.
 _HF_ENDS = (
     *both("embeddings.patch_embeddings.projection", "patch_embedding/projection", "convolution"),
@@ -378,6 +388,7 @@ KERAS = Names(
 TABLES = (
     KERAS,
     TIMM,
+    DEIT3,
     HF_VIT,
     HF_DEIT,
     HF_DEIT_DISTILLED,

@@ -1,0 +1,97 @@
+"""A small convolutional network: what a recipe trains as a teacher, or to compare with.
+
+Letters: B batch, H x W image size, C channels, D width of a stage, K classes.
+"""
+
+import keras
+from keras import layers
+
+from keras_vit.layers import ClassificationHead
+from keras_vit.layers.validation import as_pair, check_count
+from keras_vit.models.base import (
+    ImageModel,
+    as_preprocessor,
+    check_class_names,
+    pixels_to_input,
+)
+
+
+@keras.saving.register_keras_serializable(package="training")
+class SmallCNN(ImageModel):
+    """A residual network of a few stages from images (B, H, W, C) to logits (B, num_classes).
+
+    A stage is a convolution to its width, a maximum over 2 x 2 pixels and a residual branch of two
+    more convolutions; every convolution is 3 x 3, with batch normalisation and ReLU behind it.
+
+    Args:
+        num_classes: int, K.
+        image_size: int or (H, W).
+        widths: tuple of int, D of every stage; each halves the map.
+        num_channels: int, C.
+        dropout_rate: float in [0, 1), before the head.
+        include_preprocessing, preprocessor, class_names, frozen_layers, dtype, name: as in
+            `keras_vit.VisionTransformer`.
+
+    Raises:
+        ValueError: for widths that are none, or an image that the stages leave nothing of.
+
+    Source: after He et al. 2016 (arXiv:1512.03385).
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes=10,
+        image_size=32,
+        widths=(32, 64, 128),
+        num_channels=3,
+        dropout_rate=0.0,
+        include_preprocessing=False,
+        preprocessor=None,
+        class_names=None,
+        frozen_layers=(),
+        dtype=None,
+        name=None,
+    ):
+        dtype = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
+        preprocessor = as_preprocessor(preprocessor)
+        arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        size = as_pair(image_size, "image_size")
+        for width in widths:
+            check_count(width, "widths")
+        if not widths or min(size) < 2 ** len(widths):
+            raise ValueError(
+                "widths must name a stage or more, and each halves the image. "
+                f"Received: widths={widths}, image_size={size}"
+            )
+        check_class_names(class_names, num_classes)
+
+        def convolution(x, width, name):
+            x = layers.Conv2D(
+                width, 3, padding="same", use_bias=False, name=f"{name}_convolution", dtype=dtype
+            )(x)
+            x = layers.BatchNormalization(momentum=0.9, name=f"{name}_norm", dtype=dtype)(x)
+            return layers.ReLU(name=f"{name}_relu", dtype=dtype)(x)
+
+        images = keras.Input((*size, num_channels), name="images")
+        x = images  # (B, H, W, C)
+        if include_preprocessing:
+            x = pixels_to_input(preprocessor, name="preprocessing", dtype=dtype)(x)
+        for i, width in enumerate(widths):
+            x = convolution(x, width, f"stage{i}")
+            x = layers.MaxPooling2D(name=f"stage{i}_pool", dtype=dtype)(x)  # half of H x W
+            y = convolution(x, width, f"stage{i}_branch0")
+            y = convolution(y, width, f"stage{i}_branch1")
+            x = layers.Add(name=f"stage{i}", dtype=dtype)([x, y])
+        x = layers.GlobalAveragePooling2D(name="pool", dtype=dtype)(x)  # (B, D)
+        x = layers.Dropout(dropout_rate, name="dropout", dtype=dtype)(x)
+        x = ClassificationHead(num_classes, name="head", dtype=dtype)(x)  # (B, K)
+        super().__init__(
+            images,
+            x,
+            name or "small_cnn",
+            arguments=arguments,
+            patch_size=(1, 1),
+            num_prefix_tokens=0,
+            prefix_tokens_after={},
+        )
