@@ -20,7 +20,6 @@ from keras_vit.complexity import shape_flow as shape_flow
 # Learning from a teacher
 from keras_vit.distillation import DistillationLoss as DistillationLoss
 from keras_vit.distillation import Distiller as Distiller
-from keras_vit.distillation import teacher_logits as teacher_logits
 
 # Shipping a model
 from keras_vit.export import export as export
@@ -96,5 +95,6 @@ from keras_vit.models.vit import ViTTiny as ViTTiny
 
 # From pictures to what a model takes
 from keras_vit.preprocessing import Preprocessor as Preprocessor
+from keras_vit.teacher import teacher_logits as teacher_logits
 
 __version__ = "0.1.0"

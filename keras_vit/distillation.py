@@ -1,19 +1,18 @@
 """Knowledge distillation: a student learns from labels and from what a teacher says.
 
-Letters: B batch, N images, H x W the student's image size, h x w the teacher's, C channels,
-K classes.
+Letters: B batch, H x W the student's image size, h x w the teacher's, C channels, K classes.
 """
 
 import keras
-import numpy as np
 from keras import ops
 
-from keras_vit.layers import resample_grid
 from keras_vit.layers.validation import check_choice
 from keras_vit.models.base import ImageModel
 from keras_vit.models.vit import VisionTransformer
+from keras_vit.teacher import Teacher, normalization, num_classes
 
 KINDS = ("hard", "soft")
+OUTPUTS = ("class", "distillation")
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
@@ -137,7 +136,7 @@ class Distiller(keras.Model):
         self.student = student
         self.alpha = alpha
         self.distillation_loss = DistillationLoss(kind, temperature)
-        classes = _num_classes(student, "student")
+        classes = num_classes(student, "student")
         if getattr(student.layers[-1], "activation", None) is keras.activations.softmax:
             raise ValueError(
                 "The student must give logits: leave its last softmax to the losses. "
@@ -146,21 +145,23 @@ class Distiller(keras.Model):
         self.heads = _heads(student)
         self.teacher = None
         if teacher is not None:
-            if _num_classes(teacher, "teacher") != classes:
+            if num_classes(teacher, "teacher") != classes:
                 raise ValueError(
                     "Teacher and student must have the same classes. Received: "
-                    f"{teacher.name} with {_num_classes(teacher, 'teacher')}, {student.name} with "
+                    f"{teacher.name} with {num_classes(teacher, 'teacher')}, {student.name} with "
                     f"{classes}"
                 )
             if preprocess is None:
-                preprocess = _normalization(teacher, student)
+                preprocess = normalization(teacher, student)
             teacher.trainable = False
             self.teacher = Teacher(teacher, preprocess, from_logits)
             self.teacher.check(student.input_shape)
         self.built = True
 
-    def fit(self, *args, **kwargs):
-        history = super().fit(*args, **kwargs)
+    def fit(self, x=None, *args, **kwargs):
+        if isinstance(self.student, ImageModel):
+            self.student._check_data(x)  # before JAX takes the weights
+        history = super().fit(x, *args, **kwargs)
         # Keras ends with the optimizer's averages in the model, if it keeps some. On JAX, which
         # gives a model's arrays away in every step, the next `fit` would give them away twice.
         for variable in self.trainable_variables:
@@ -203,115 +204,6 @@ class Distiller(keras.Model):
         self.student.save(*args, **kwargs)
 
 
-OUTPUTS = ("class", "distillation")
-
-
-class Teacher(keras.Model):
-    """A teacher that takes the student's images and gives logits, whatever it gives itself.
-
-    Args:
-        teacher: `keras.Model` from images (B, h, w, C) to logits or probabilities (B, K).
-        preprocess: function or layer to what the teacher takes, or None.
-        from_logits: whether it gives logits.
-
-    Call arguments:
-        images: float tensor (B, H, W, C).
-
-    Returns:
-        float32 logits (B, K); of probabilities their logarithms.
-    """
-
-    def __init__(self, teacher, preprocess=None, from_logits=True):
-        super().__init__(name="teacher", dtype="float32")
-        self.teacher = teacher
-        self.preprocess = preprocess
-        self.from_logits = from_logits
-        self.built = True
-
-    def call(self, images, training=None):
-        outputs = ops.cast(self.outputs(images), "float32")
-        return outputs if self.from_logits else ops.log(outputs + keras.config.epsilon())
-
-    def outputs(self, images):
-        """What the teacher itself gives for images (B, H, W, C)."""
-        # A copy: keras.applications' preprocess_input works in place on PyTorch.
-        images = ops.copy(ops.cast(images, "float32"))
-        size = _image_size(self.teacher)
-        if size is not None and size != tuple(images.shape[1:3]):
-            images = _resized(images, size)
-        if self.preprocess is not None:
-            images = self.preprocess(images)
-        return self.teacher(images, training=False)
-
-    def check(self, input_shape):
-        """Raises for a teacher that gives probabilities for logits, or the reverse."""
-        _, height, width, channels = input_shape
-        one = np.zeros((1, height or 224, width or 224, channels), "float32")
-        found = ops.convert_to_numpy(ops.cast(self.outputs(ops.convert_to_tensor(one)), "float32"))
-        probabilities = bool(found.min() >= 0 and abs(found.sum() - 1) < 1e-3)
-        if probabilities == self.from_logits:
-            raise ValueError(
-                f"from_logits must be {not self.from_logits}: the teacher gives "
-                f"{'probabilities' if probabilities else 'logits'}. Received: from_logits="
-                f"{self.from_logits}, outputs from {found.min():.3g} to {found.max():.3g} with a "
-                f"sum of {found.sum():.3g} for one image"
-            )
-
-
-def teacher_logits(teacher, images, preprocess=None, from_logits=True, batch_size=32):
-    """What a teacher says of every image, computed once, for a `Distiller` without teacher.
-
-    An image is then the same in every epoch for the teacher, whatever augmentation does to it for
-    the student: in that this differs from the paper, whose teacher sees what the student sees.
-
-    Args:
-        teacher, preprocess, from_logits: as of `Distiller`; without `preprocess` a model of this
-            library is given pixels 0..255 by its own normalisation, any other the images as they
-            are.
-        images: array (N, H, W, C), or a `tf.data.Dataset` of batches of images or of (images,
-            ...), in an order that does not change.
-        batch_size: int, images of an array at a time.
-
-    Returns:
-        float32 array (N, K) of logits.
-
-    Raises:
-        ValueError: as `Distiller`.
-
-    Example:
-        >>> said = keras_vit.teacher_logits(teacher, images)
-        >>> data = tf.data.Dataset.from_tensor_slices(
-        ...     (images, {"labels": labels, "teacher": said})
-        ... )
-        >>> distiller = keras_vit.Distiller(student)
-        >>> distiller.compile("adamw", loss)
-        >>> distiller.fit(data.shuffle(10_000).batch(128), epochs=10)
-    """
-    _num_classes(teacher, "teacher")
-    if preprocess is None:
-        preprocess = _normalization(teacher)
-    model = Teacher(teacher, preprocess, from_logits)
-    if hasattr(images, "shape"):
-        model.check(images.shape)
-        return model.predict(images, batch_size=batch_size, verbose=0)
-    spec = images.element_spec
-    model.check((spec[0] if isinstance(spec, tuple) else spec).shape)
-    return model.predict(images, verbose=0)
-
-
-def _num_classes(model, role):
-    """K of a model that gives logits or probabilities (B, K); a ValueError for any other."""
-    shape = getattr(model, "output_shape", None)
-    headless = isinstance(model, ImageModel) and model.get_config()["num_classes"] is None
-    if not isinstance(shape, tuple) or len(shape) != 2 or shape[-1] is None or headless:
-        raise ValueError(
-            f"The {role} must be a built model from images to logits of shape (batch, classes). "
-            f"Received: {getattr(model, 'name', model)} with "
-            f"{f'features of shape {shape}' if headless else f'outputs of shape {shape}'}"
-        )
-    return shape[-1]
-
-
 def _heads(student):
     """What is trained of a student: a model of both heads where it has two, else itself."""
     two = isinstance(student, VisionTransformer) and "distillation_head" in (
@@ -322,40 +214,3 @@ def _heads(student):
 
 def _labels(y):
     return y["labels"] if isinstance(y, dict) else y
-
-
-def _image_size(model):
-    """(h, w) that a model takes, or None where it takes any, or does not say."""
-    shape = getattr(model, "input_shape", None)
-    known = isinstance(shape, tuple) and len(shape) == 4 and None not in shape[1:3]
-    return tuple(shape[1:3]) if known else None
-
-
-def _resized(images, size):
-    """Images (B, h, w, C) of another size, bicubic with antialiasing, alike on every backend."""
-    height, width, channels = images.shape[1:]
-    x = ops.reshape(ops.transpose(images, (1, 2, 0, 3)), (height, width, -1))  # (H, W, B*C)
-    x = ops.reshape(resample_grid(x, size, "timm"), (*size, -1, channels))
-    return ops.transpose(x, (2, 0, 1, 3))
-
-
-def _normalization(teacher, student=None):
-    """From what a student takes to what a model of this library takes; None for any other."""
-    if not isinstance(teacher, ImageModel):
-        return None
-    (scale, offset), (theirs, their_offset) = map(_scale_of_pixels, (teacher, student))
-    factor = scale / theirs
-    if np.allclose(factor, 1) and np.allclose(offset, their_offset):
-        return None
-    shift = offset - factor * their_offset
-    return keras.layers.Rescaling(factor.tolist(), shift.tolist(), dtype="float32")
-
-
-def _scale_of_pixels(model):
-    """(scale, offset) from pixels 0..255 to what a model takes; a model of others takes pixels."""
-    if not isinstance(model, ImageModel) or model.get_config()["include_preprocessing"]:
-        return np.ones(1), np.zeros(1)
-    preprocessor = model.preprocessor
-    mean = np.array(preprocessor.mean if preprocessor else (0.5,))
-    std = np.array(preprocessor.std if preprocessor else (0.5,))
-    return 1 / (255 * std), -mean / std

@@ -19,6 +19,7 @@ LEVELS = [
     "preprocessing",
     "models",
     "optimizers",
+    "teacher",
     "distillation",
     "checkpoints",
     "listing",

@@ -7,7 +7,7 @@ from keras import layers, ops
 
 import keras_vit
 from keras_vit import DistillationLoss, Distiller, teacher_logits
-from keras_vit.distillation import Teacher
+from keras_vit.teacher import Teacher
 from tests.helpers import randomize, tiny_vit, to_numpy
 
 LABELS = np.array([0, 3, 1])
@@ -198,10 +198,13 @@ def test_what_is_evaluated_predicted_and_saved_is_the_student(tmp_path):
     loss, accuracy = distiller.evaluate(pixels(), LABELS, verbose=0)
     np.testing.assert_allclose(loss, float(CROSSENTROPY(LABELS, expected)), rtol=1e-5)
     np.testing.assert_allclose(accuracy, (expected.argmax(-1) == LABELS).mean(), rtol=1e-5)
+    with pytest.raises(ValueError, match="Received: shape=.*32, 16"):
+        distiller.fit(pixels((32, 16)), LABELS, verbose=0)  # which loses nothing
     loaded = keras.models.load_model(tmp_path / "student.keras")
     assert type(loaded) is keras_vit.VisionTransformer
     assert len(loaded.weights) == len(model.weights)
-    np.testing.assert_allclose(loaded.predict(pixels(), verbose=0), expected, atol=1e-6)
+    for one in (loaded, model):
+        np.testing.assert_allclose(one.predict(pixels(), verbose=0), expected, atol=1e-6)
 
 
 def test_mixed_precision_averages_and_a_second_fit():

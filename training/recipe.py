@@ -8,7 +8,8 @@ from pathlib import Path
 
 import tomli_w
 
-from training.tables import ModelTable, Recipe
+from training.model_tables import ModelTable
+from training.tables import Recipe
 
 RECIPES = Path(__file__).parent / "recipes"
 

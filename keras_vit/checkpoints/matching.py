@@ -4,10 +4,10 @@ import re
 from typing import NamedTuple
 
 from keras_vit.checkpoints.files import CheckpointError, Tensor
-from keras_vit.checkpoints.names import Names, as_tuple, cait, hybrid, pvt, swin, vit
+from keras_vit.checkpoints.names import Names, as_tuple, cait, deit, hybrid, pvt, swin, vit
 from keras_vit.models.vit import VARIANTS
 
-TABLES = (*vit.TABLES, *swin.TABLES, *pvt.TABLES, *hybrid.TABLES, *cait.TABLES)
+TABLES = tuple(t for family in (vit, deit, swin, pvt, hybrid, cait) for t in family.TABLES)
 
 
 class Match(NamedTuple):

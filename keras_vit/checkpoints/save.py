@@ -10,6 +10,7 @@ from keras import ops
 from keras_vit.checkpoints import layouts, save_cait, save_hybrid, save_pyramids, save_swin
 from keras_vit.checkpoints.families import names_of
 from keras_vit.checkpoints.files import CheckpointError
+from keras_vit.checkpoints.names import deit
 from keras_vit.checkpoints.names import vit as tables
 from keras_vit.checkpoints.writing import (
     arrays_of,
@@ -175,13 +176,13 @@ def _transformers_class(config):
         model_type, table, names = "vit", tables.HF_VIT, "ViT"
         if config["distillation_token"]:
             wanted["distillation_token"] = True
-            model_type, table, names = "deit", tables.HF_DEIT, "DeiT"
+            model_type, table, names = "deit", deit.HF_DEIT, "DeiT"
         if config["num_classes"] is None:
             wanted["representation_size"] = config["representation_size"]
             names += "Model"
         elif found["distillation_head"]:
             wanted["distillation_head"] = True
-            table, names = tables.HF_DEIT_DISTILLED, f"{names}ForImageClassificationWithTeacher"
+            table, names = deit.HF_DEIT_DISTILLED, f"{names}ForImageClassificationWithTeacher"
         else:
             names += "ForImageClassification"
     for key, value in wanted.items():

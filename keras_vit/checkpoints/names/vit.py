@@ -66,22 +66,12 @@ TIMM = Names(
     position_resample="timm",
 )
 
-# The authors' own files of DeiT III have other names for LayerScale.
-DEIT3 = TIMM._replace(
-    name="deit",
-    rows=(
-        *TIMM.rows,
-        Row("blocks.{i}.gamma_1", "block{i}/layer_scale1/gamma"),
-        Row("blocks.{i}.gamma_2", "block{i}/layer_scale2/gamma"),
-    ),
-)
-
 # transformers: vit, vit_mae and dinov2 share the names outside the blocks and of the attention.
 _HF_ENDS = (
     *both("embeddings.patch_embeddings.projection", "patch_embedding/projection", "convolution"),
     *norm("layernorm", "norm"),
 )
-_HF_HEAD = (*both("pooler.dense", "pre_logits"), *both("classifier", "head/dense"))
+HF_HEAD = (*both("pooler.dense", "pre_logits"), *both("classifier", "head/dense"))
 _HF_TOKENS = (
     Row("embeddings.cls_token", "class_token/tokens", "token"),
     Row("embeddings.position_embeddings", POSITIONS, "positions"),
@@ -106,7 +96,7 @@ _DINOV2_BLOCK = (
 )
 _MASK_TOKEN = {r"embeddings\.mask_token": "stands for masked patches in pre-training"}
 
-_HF_VIT_BODY = (
+HF_VIT_BODY = (
     *_HF_TOKENS,
     *norm("encoder.layer.{i}.layernorm_before", "block{i}/norm1"),
     *_HF_ATTENTION,
@@ -119,7 +109,7 @@ _HF_VIT_BODY = (
 HF_VIT = Names(
     name="transformers vit",
     prefixes=("", "vit."),
-    rows=(*_HF_VIT_BODY, *_HF_HEAD),
+    rows=(*HF_VIT_BODY, *HF_HEAD),
     dropped={
         **_MASK_TOKEN,
         r"decoder\..*": "the decoder of a masked auto-encoder",
@@ -129,33 +119,10 @@ HF_VIT = Names(
     arguments={"norm_epsilon": 1e-12},
 )
 
-_HF_DEIT_BODY = (
-    Row("embeddings.distillation_token", "distillation_token/tokens", "token"),
-    *_HF_VIT_BODY,
-)
-
-# transformers: DeiTModel and DeiTForImageClassification, whose head is on the class token alone
-HF_DEIT = HF_VIT._replace(
-    name="transformers deit",
-    prefixes=("", "deit."),
-    rows=(*_HF_DEIT_BODY, *_HF_HEAD),
-    arguments={**HF_VIT.arguments, "distillation_head": False},
-)
-# DeiTForImageClassificationWithTeacher
-HF_DEIT_DISTILLED = HF_VIT._replace(
-    name="transformers deit with teacher",
-    prefixes=("deit.",),
-    rows=(
-        *_HF_DEIT_BODY,
-        *both("cls_classifier", "head/dense"),
-        *both("distillation_classifier", "distillation_head/dense"),
-    ),
-)
-
 HF_DINOV2 = Names(
     name="transformers dinov2",
     prefixes=("", "dinov2."),
-    rows=(*_HF_TOKENS, *_DINOV2_BLOCK, *_HF_ENDS, *_HF_HEAD),
+    rows=(*_HF_TOKENS, *_DINOV2_BLOCK, *_HF_ENDS, *HF_HEAD),
     dropped=_MASK_TOKEN,
     position_resample="hf",
 )
@@ -179,7 +146,7 @@ HF_DINOV2_REGISTERS = Names(
         ),
         *_DINOV2_BLOCK,
         *_HF_ENDS,
-        *_HF_HEAD,
+        *HF_HEAD,
     ),
     dropped=_MASK_TOKEN,
     position_resample="timm",  # transformers: antialias=True, in this class alone
@@ -388,10 +355,7 @@ KERAS = Names(
 TABLES = (
     KERAS,
     TIMM,
-    DEIT3,
     HF_VIT,
-    HF_DEIT,
-    HF_DEIT_DISTILLED,
     HF_DINOV2,
     HF_DINOV2_REGISTERS,
     HF_CLIP,
