@@ -27,51 +27,6 @@ CONFIGURATIONS = [
     ("ViTGiant", {}),
     ("ViTGigantic", {}),
 ]
-# What Touvron et al. 2021, table 5, and 2022 give.
-DEIT_PUBLISHED = {
-    "DeiTTiny": "6M",
-    "DeiTSmall": "22M",
-    "DeiTBase": "87M",
-    "DeiT3Small": "22.0M",
-    "DeiT3Base": "86.6M",
-    "DeiT3Large": "304.4M",
-    "DeiT3Huge": "632.1M",
-}
-DEIT_CONFIGURATIONS = [
-    ("DeiTTiny", {}),
-    ("DeiTSmall", {}),
-    ("DeiTBase", {}),
-    ("DeiTBase", {"image_size": 384}),
-    ("DeiTBase", {"distillation_token": False}),
-    ("DeiT3Small", {}),
-    ("DeiT3Base", {}),
-    ("DeiT3Large", {}),
-    ("DeiT3Huge", {}),
-]
-# What Liu et al. 2021, tables 1 and 7, give.
-SWIN_PUBLISHED = {"SwinTiny": "28M", "SwinSmall": "50M", "SwinBase": "88M", "SwinLarge": "197M"}
-SWIN_CONFIGURATIONS = [
-    ("SwinTiny", {}),
-    ("SwinSmall", {}),
-    ("SwinBase", {}),
-    ("SwinBase", {"window_size": 12, "image_size": 384}),
-    ("SwinLarge", {}),
-    ("SwinV2Tiny", {}),
-    ("SwinV2Small", {}),
-    ("SwinV2Base", {}),
-]
-# Wang et al. 2021, table 1.
-PVT_PUBLISHED = {"PVTTiny": "13.2M", "PVTSmall": "24.5M", "PVTMedium": "44.2M", "PVTLarge": "61.4M"}
-# Touvron et al. 2021 (CaiT), table 3.
-CAIT_PUBLISHED = {
-    "CaiTXXSmall24": "12.0M",
-    "CaiTXXSmall36": "17.3M",
-    "CaiTXSmall24": "26.6M",
-    "CaiTSmall24": "46.9M",
-    "CaiTSmall36": "68.2M",
-    "CaiTMedium36": "270.9M",
-}
-
 RECIPES = {path.stem for path in (ROOT / "training" / "recipes").glob("*.toml")}
 STEPS = {"forward": "forward", "train": "training step"}
 
@@ -79,10 +34,8 @@ STEPS = {"forward": "forward", "train": "training step"}
 def main():
     for path, renders in {
         README: {
+            "models": models,
             "variants": variants,
-            "deit_variants": deit_variants,
-            "swin_variants": swin_variants,
-            "pvt_variants": pvt_variants,
             **TIMED,
         },
         ROOT / "docs" / "distributed.md": {"scaling": scaling},
@@ -99,6 +52,15 @@ def replace(text, name, table):
     if not pattern.search(text):
         raise ValueError(f"The text must have a place for this. Received: <!-- {name} -->")
     return pattern.sub(lambda match: f"{match[1]}{table}{match[2]}", text)
+
+
+def models():
+    """`keras_vit.list_models()`."""
+    import keras_vit
+
+    found = keras_vit.list_models()
+    rows = [(f"`{row[0]}`", *row[1:3], f"{row[3]:,}", *row[4:6], f"`{row[6]}`") for row in found]
+    return table(found.header, [tuple("" if x == "``" else x for x in row) for row in rows])
 
 
 def variants():
@@ -181,79 +143,9 @@ def learning(rows):
     return table(header, lines)
 
 
-def deit_variants():
-    """The same of DeiT and DeiT III."""
-    import keras_vit
-
-    rows = []
-    for name, arguments in DEIT_CONFIGURATIONS:
-        model = getattr(keras_vit, name)(**arguments)
-        config, cost = model.get_config(), keras_vit.complexity(model)
-        rows.append(
-            (
-                f"`{name}({', '.join(f'{k}={v}' for k, v in arguments.items())})`",
-                f"{config['width']} / {config['depth']} / {config['num_heads']}",
-                f"{cost.image_size[0]} / {model.patch_size[0]}",
-                f"{cost.parameters:,}",
-                "" if arguments else DEIT_PUBLISHED.get(name, ""),
-                f"{cost.macs / 1e9:,.2f}",
-                f"{cost.activation_bytes / 2**20:,.0f}",
-            )
-        )
-    header = ("model", "width / depth / heads", "image / patch", "parameters", "published")
-    return table((*header, "GMACs", "activations, MiB an image"), rows)
-
-
 def distillation(rows):
     """The same of the teacher, and of its student with it and without."""
     return learning(rows)
-
-
-def swin_variants():
-    """The same of the Swin Transformers."""
-    import keras_vit
-
-    rows = []
-    for name, arguments in SWIN_CONFIGURATIONS:
-        model = getattr(keras_vit, name)(**arguments)
-        config, cost = model.get_config(), keras_vit.complexity(model)
-        rows.append(
-            (
-                f"`{name}({', '.join(f'{k}={v}' for k, v in arguments.items())})`",
-                f"{config['width']} / {'-'.join(map(str, config['depths']))}",
-                f"{cost.image_size[0]} / {config['window_size']}",
-                f"{cost.parameters:,}",
-                "" if arguments else SWIN_PUBLISHED.get(name, ""),
-                f"{cost.macs / 1e9:,.2f}",
-                f"{cost.activation_bytes / 2**20:,.0f}",
-            )
-        )
-    header = ("model", "width / depths", "image / window", "parameters", "published")
-    return table((*header, "GMACs", "activations, MiB an image"), rows)
-
-
-def pvt_variants():
-    """The same of the Pyramid Vision Transformers."""
-    import keras_vit
-    from keras_vit.models import pvt, pvt_v2
-
-    rows = []
-    names = [(name, {}) for name in [*pvt.VARIANTS, *pvt_v2.VARIANTS]]
-    for name, arguments in [*names[:1], ("PVTTiny", {"image_size": 384}), *names[1:]]:
-        model = getattr(keras_vit, name)(**arguments)
-        config, cost = model.get_config(), keras_vit.complexity(model)
-        rows.append(
-            (
-                f"`{name}({', '.join(f'{k}={v}' for k, v in arguments.items())})`",
-                f"{'-'.join(map(str, config['widths']))} / {'-'.join(map(str, config['depths']))}",
-                f"{cost.parameters:,}",
-                "" if arguments else PVT_PUBLISHED.get(name, ""),
-                f"{cost.macs / 1e9:,.2f}",
-                f"{cost.activation_bytes / 2**20:,.0f}",
-            )
-        )
-    header = ("model", "widths / depths", "parameters", "published", "GMACs")
-    return table((*header, "activations, MiB an image"), rows)
 
 
 def speed(rows):

@@ -19,6 +19,8 @@ FAMILIES = {
     "Hybrid": hybrid,
     "CaiT": cait,
 }
+# Wang et al. 2021, table 2: of variants whose weights are at no hub that the catalogue knows.
+PAPERS = {"PVTTiny": "75.1", "PVTSmall": "79.8", "PVTMedium": "81.2", "PVTLarge": "81.7"}
 
 
 def variants():
@@ -48,8 +50,9 @@ def list_models(pattern="*"):
 
     Returns:
         `Table` of (variant, family, pixels, parameters, GMACs, top-1 %, checkpoint): the last two
-        are the ImageNet-1k accuracy of the best of the known checkpoints of that variant, size and
-        patch, as timm measured it, and its name for `from_pretrained`; "" where none is known.
+        are the ImageNet-1k accuracy of the best known checkpoint of that variant's patch and window
+        size, at its image size if there is one, as timm measured it, and its name for
+        `from_pretrained`. Without such weights the accuracy is the paper's, or "".
 
     Example:
         >>> keras_vit.list_models("swin*")
@@ -63,7 +66,6 @@ def list_models(pattern="*"):
             continue
         pixels, parameters, macs = costs()[name]
         checkpoint, accuracy = _best_checkpoint(name, pixels)
-        accuracy = f"{accuracy:.1f}" if checkpoint else ""
         gmacs = f"{macs / 1e9:.2f}"
         rows.append((name, family, str(pixels), parameters, gmacs, accuracy, checkpoint))
     header = ("variant", "family", "pixels", "parameters", "GMACs", "top-1 %", "checkpoint")
@@ -71,16 +73,19 @@ def list_models(pattern="*"):
 
 
 def _best_checkpoint(variant, pixels):
-    """(name, accuracy) of the best known checkpoint of a variant at its own size, or ("", 0)."""
+    """(name, accuracy) of the best known checkpoint of a variant, or ("", "")."""
     module = FAMILIES[variants()[variant]]
     own = inspect.signature(getattr(module, variant)).parameters
     found = {}
     for name, entry in catalog().items():
-        if entry.variant != variant or entry.accuracy is None or entry.image_size != pixels:
+        if entry.variant != variant or entry.accuracy is None:
             continue
         if "window_size" in own and f"window{own['window_size'].default}_" not in name:
             continue  # only its name tells
-        if "patch_size" in own and entry.patch_size != own["patch_size"].default:
+        if module in (vit, deit) and entry.patch_size != own["patch_size"].default:
             continue
-        found[name] = entry.accuracy
-    return max(found.items(), key=lambda item: item[1], default=("", 0.0))
+        found[name] = (entry.image_size == pixels, entry.accuracy)
+    if not found:
+        return "", PAPERS.get(variant, "")
+    best = max(found, key=found.get)
+    return best, f"{found[best][1]:.1f}"
