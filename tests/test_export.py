@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import keras_vit
-from tests.helpers import images, randomize, tiny_vit
+from tests.helpers import images, randomize, tiny_hybrid, tiny_swin, tiny_vit
+from tests.models import test_cait, test_pvt
 
 export_module = importlib.import_module("keras_vit.export")  # keras_vit.export is the function
 
@@ -34,6 +35,32 @@ def test_saved_model_gives_the_models_logits_at_any_size_and_batch(tmp_path):
 
     with pytest.raises(ValueError, match="must not exist yet.*Received: .*saved_model"):
         keras_vit.export(model, tmp_path / "saved_model")
+
+
+FAMILIES = {
+    "deit": lambda: tiny_vit(distillation_token=True),
+    "swin": lambda: tiny_swin(image_size=None),
+    "pvt": lambda: test_pvt.tiny(1),
+    "pvt_v2": lambda: test_pvt.tiny(2, image_size=None),
+    "hybrid": lambda: tiny_hybrid(image_size=None),
+    "cait": lambda: test_cait.tiny_cait(),
+}
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="slow elsewhere")
+@pytest.mark.parametrize(
+    "family",
+    [pytest.param(x, marks=[] if x == "swin" else [pytest.mark.slow]) for x in FAMILIES],
+)
+def test_every_family_exports_to_the_same_numbers(family, tmp_path):
+    model = FAMILIES[family]()
+    randomize(model)
+    size = model.input.shape[1:3] if model.input.shape[1] else (32, 64)
+    report = keras_vit.export(model, tmp_path / "saved_model", samples=images(size, batch=2))
+    pixels = images(size, batch=3, seed=1)
+    expected = model.predict(pixels, verbose=0)
+    assert np.abs(expected).max() > 0.01
+    np.testing.assert_allclose(run_plain(report.path, pixels), expected, atol=1e-4)
 
 
 def test_what_does_not_agree_is_not_kept(tmp_path, monkeypatch):
