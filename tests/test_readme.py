@@ -5,6 +5,7 @@ import json
 import keras_vit
 from benchmarks import readme
 
+TABLES = ("models", "variants")
 TEXT = readme.README.read_text(encoding="utf-8")
 
 
@@ -15,12 +16,23 @@ def test_tables_are_those_of_the_results():
     assert text == TEXT, "python -m benchmarks.readme writes them anew"
 
 
+def test_the_models_are_those_that_are_listed():
+    assert f"<!-- models -->\n{readme.models()}<!-- end -->" in TEXT
+    assert f"{len(keras_vit.list_checkpoints())} checkpoints:" in TEXT
+
+
 def test_parameter_counts_are_the_golden_ones():
     rows = json.loads((readme.ROOT / "tests/golden/parameter_counts.json").read_text())
+    tables = [TEXT.split(f"<!-- {name} -->")[1].split("<!-- end -->")[0] for name in TABLES]
     for row in rows:
         arguments = ", ".join(f"{name}={value}" for name, value in row["arguments"].items())
-        (line,) = [x for x in TEXT.splitlines() if f"| `{row['variant']}({arguments})` |" in x]
-        assert f"| {row['parameters']:,} |" in line
+        shown = [f"| `{row['variant']}({arguments})` |"]
+        shown += [] if arguments else [f"| `{row['variant']}` |"]
+        lines = [
+            line for line in "".join(tables).splitlines() if any(name in line for name in shown)
+        ]
+        assert lines or arguments
+        assert all(f"| {row['parameters']:,} |" in line for line in lines)
 
 
 def test_shape_flow_is_what_is_printed(no_initialization):
