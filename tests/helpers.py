@@ -2,9 +2,15 @@
 
 import keras
 import numpy as np
+import pytest
 from keras import ops
 
 import keras_vit
+
+
+def slow_on(*backends):
+    """Marks a test that takes most of a minute with these backends: there it is for -m slow."""
+    return pytest.mark.slow if keras.backend.backend() in backends else lambda test: test
 
 
 def to_numpy(x):

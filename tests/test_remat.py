@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from tests.helpers import compile_model, images, tiny_vit, to_numpy
+from tests.helpers import compile_model, images, slow_on, tiny_vit, to_numpy
 
 ROOT = Path(__file__).parents[1]
 
@@ -66,6 +66,7 @@ print(peak_memory() - before)
 """
 
 
+@slow_on("jax")
 def test_a_training_step_needs_less_memory():
     def peak(remat):
         command = [sys.executable, "-c", PEAK_OF_A_TRAINING_STEP, str(remat)]

@@ -10,7 +10,7 @@ import pytest
 
 import keras_vit
 from tests.checkpoints.test_save import tensors
-from tests.helpers import tiny_vit, to_numpy
+from tests.helpers import slow_on, tiny_vit, to_numpy
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "pyramids"
 CASES = sorted(path.name for path in GOLDEN.iterdir())
@@ -101,7 +101,7 @@ def test_gives_back_the_file_of_the_library_itself(case, tmp_path):
         np.testing.assert_array_equal(to_numpy(yours), to_numpy(mine))
 
 
-@pytest.mark.skipif(keras.backend.backend() == "jax", reason="compiles for most of a minute there")
+@slow_on("jax")
 def test_a_standing_model_takes_the_weights_of_its_own_arithmetic():
     file, _ = source("authors_v2")
     config = keras_vit.from_pretrained(file, num_heads=(1, 2, 2, 4)).get_config()

@@ -11,6 +11,9 @@ from training import crops, data, run
 from training.tables import AugmentTable, DataTable
 from training.transform import evaluation_transform, training_transform
 
+# tf.data does all of this whatever the backend is: with two of them under -m slow.
+pytestmark = [] if keras.backend.backend() == "tensorflow" else [pytest.mark.slow]
+
 SCALE, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
 
 

@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -6,6 +7,9 @@ from training import data, sources
 from training.augment import mixing
 from training.tables import AugmentTable, DataTable
 from training.transform import training_transform
+
+# tf.data does all of this whatever the backend is: with two of them under -m slow.
+pytestmark = [] if keras.backend.backend() == "tensorflow" else [pytest.mark.slow]
 
 
 def digits():

@@ -4,6 +4,7 @@ import csv
 import io
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,6 +13,9 @@ from PIL import Image
 from training import data, examples, run
 from training.tables import AugmentTable, DataTable
 from training.transform import evaluation_transform, training_transform
+
+# tf.data does all of this whatever the backend is: with two of them under -m slow.
+pytestmark = [] if keras.backend.backend() == "tensorflow" else [pytest.mark.slow]
 
 CLASSES = ["cat", "dog", "owl"]
 COUNTS = {"train": 30, "validation": 9}
