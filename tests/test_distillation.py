@@ -144,16 +144,22 @@ def test_each_head_learns_from_its_own_source(alpha, still):
 
 
 def test_a_student_with_one_head_learns_both_with_it():
-    model = student(distillation_token=False)
+    model, images = linear(), pixels() / 255
     said = logits(0)
     distiller = compiled(Distiller(model, alpha=0.5))
-    expected = model.predict(pixels(), verbose=0)
+    expected = model.predict(images, verbose=0)
     y = {"labels": LABELS, "teacher": said}
-    first = distiller.fit(pixels(), y, verbose=0).history["loss"][0]
+    first = distiller.fit(images, y, verbose=0).history["loss"][0]
     hand = log_softmax(expected)[np.arange(3), [LABELS, said.argmax(-1)]]
     np.testing.assert_allclose(first, -hand.mean(), rtol=1e-4)
 
 
+two_backends = pytest.mark.skipif(
+    keras.backend.backend() == "jax", reason="compiles for longest there and differs in nothing"
+)
+
+
+@two_backends
 def test_computed_beforehand_is_the_same_training():
     teacher = cnn()
     said = teacher_logits(teacher, pixels())
@@ -172,6 +178,7 @@ def test_computed_beforehand_is_the_same_training():
         np.testing.assert_allclose(to_numpy(one), to_numpy(other), atol=1e-6)
 
 
+@two_backends
 def test_tf_data_in_and_out():
     tf = pytest.importorskip("tensorflow")
     teacher = cnn()

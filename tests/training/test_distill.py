@@ -39,9 +39,7 @@ one_backend = pytest.mark.skipif(
 SETTINGS = ["model.distillation_token=true", "model.depth=1", "optimizer.ema=0.9"]
 
 
-@pytest.mark.skipif(
-    keras.backend.backend() == "tensorflow", reason="its recipe's smoke form is trained there"
-)
+@one_backend
 def test_a_distilled_run_goes_on_within_an_epoch(distilled, monkeypatch):
     whole = run.prepare(distilled, SETTINGS, "whole")
     teacher = whole.fitted.teacher
@@ -76,6 +74,7 @@ def test_low_rank_updates_of_a_student_are_saved_without_its_teacher(distilled):
         np.testing.assert_allclose(to_numpy(one), to_numpy(other), atol=1e-6, err_msg=one.path)
 
 
+@one_backend
 def test_a_teacher_of_other_classes_or_none_is_refused(distilled):
     for teacher, message in [
         ("other.keras", "distill.teacher cannot teach: .*same classes.*with 7"),
