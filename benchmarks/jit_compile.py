@@ -33,7 +33,7 @@ MODELS = {
 }
 BATCHES = {"cifar10_small": 128, "ViTSmall": 8}
 KEY = ("backend", "model", "batch", "jit_compile")
-SHOWN = (*KEY, "step_s", "step_cpu_s", "first_s", "pays_after")
+SHOWN = (*KEY, "step_s", "step_cpu_s", "first_s")
 
 
 def main():
@@ -64,7 +64,6 @@ def compare(backend, model, rounds):
         jit_compile: {kind: statistics.median(step[kind] for step in own) for kind in own[0]}
         for jit_compile, own in steps.items()
     }
-    saved = median[False]["wall"] - median[True]["wall"]
     return [
         {
             "hardware": hardware_name(),
@@ -75,10 +74,6 @@ def compare(backend, model, rounds):
             "step_s": median[jit_compile]["wall"],
             "step_cpu_s": median[jit_compile]["cpu"],
             "first_s": firsts[jit_compile],
-            # steps after which compiling has won back what it cost
-            "pays_after": round((firsts[True] - firsts[False]) / saved)
-            if jit_compile and saved > 0
-            else "",
             "load": load,
             "versions": versions("keras", backend),
         }

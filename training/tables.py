@@ -186,8 +186,8 @@ class TrainTable:
         label_smoothing: share of the target that is spread over all classes.
         seed: of the weights, the order, the augmentation and the dropouts.
         precision: "float32", "mixed_bfloat16" or "mixed_float16" (with loss scaling).
-        jit_compile: "auto" (with JAX and TensorFlow), "on" or "off". With PyTorch it is worth its
-            minutes of compiling in a run of some hours (`python -m benchmarks.jit_compile`).
+        jit_compile: "auto" (with JAX and TensorFlow), "on" or "off"; what it costs and saves is
+            measured by `python -m benchmarks.jit_compile`.
         checkpoint_steps: steps after which an epoch writes a checkpoint besides the one at its end;
             0 for none.
         keep_epochs: how many of the last epochs keep a file of their own, if more than one.
