@@ -11,8 +11,9 @@ from matplotlib.figure import Figure  # without pyplot: no screen and no global 
 from matplotlib.ticker import MaxNLocator
 
 import keras_vit
-from keras_vit.layers import TransformerBlock
+from keras_vit.layers import ClassAttentionBlock, TransformerBlock
 
+BLOCKS = (TransformerBlock, ClassAttentionBlock)  # in which one token may stand for the image
 INK, MUTED, GRID = "#1b1f24", "#6b7280", "#e5e7eb"
 TRAIN, VALIDATION, WRONG = "#9aa5b1", "#1f6feb", "#d1242f"
 ROWS, PAIRS = 5, 4
@@ -156,7 +157,7 @@ def class_name(class_names, label, limit):
 def _sheet(model, images, labels, probabilities, shown, texts, path, class_names):
     """Draws the images `shown`, a list of indices, each beside its attention."""
     predicted, confidence = probabilities.argmax(-1), probabilities.max(-1)
-    if any(isinstance(layer, TransformerBlock) for layer in model.layers):
+    if any(isinstance(layer, BLOCKS) for layer in model.layers):
         attention, query = attention_of_last_block(model, images[shown].astype("float32"))
         legend = f"Beside each image: what {query} attends to (last block, mean of the heads; "
         legend += "bright is much)."
@@ -221,14 +222,14 @@ def attention_of_last_block(model, images):
     """What the model's summary of an image reads from where, in its last block.
 
     Args:
-        model: model whose blocks are `TransformerBlock`s.
+        model: model with `BLOCKS`.
         images: float array (N, H, W, C).
 
     Returns:
         (attention (N, h, w), mean over the heads, each image's largest value 1; the name of what
         attends: "the class token", or "the average patch" of a model without one.)
     """
-    last = [layer.name for layer in model.layers if isinstance(layer, TransformerBlock)][-1]
+    last = [layer.name for layer in model.layers if isinstance(layer, BLOCKS)][-1]
     scores = keras_vit.attention_maps(model, images, layers=[last])[last].mean(axis=1)
     prefix = model.num_prefix_tokens
     if any(layer.name == "class_token" for layer in model.layers):

@@ -8,12 +8,17 @@ from training.cnn import SmallCNN
 
 IMAGE_SIZE, NUM_CLASSES, NUM_CHANNELS = 8, 10, 1  # of scikit-learn's digits
 STAGES = dict(depths=[1, 1], num_heads=[1, 2])
+PYRAMID = dict(**STAGES, widths=[16, 32], mlp_ratios=[2, 2], reductions=[2, 1])
+BLOCKS = dict(width=32, depth=2, num_heads=2, mlp_dim=64)
 SHAPES = {
-    keras_vit.VisionTransformer: dict(width=32, depth=2, num_heads=2, mlp_dim=64, patch_size=2),
-    keras_vit.SwinTransformer: dict(**STAGES, width=16, patch_size=2, window_size=2),
-    keras_vit.PyramidVisionTransformer: dict(
-        **STAGES, widths=[16, 32], mlp_ratios=[2, 2], reductions=[2, 1], patch_sizes=[2, 2]
+    keras_vit.VisionTransformer: dict(**BLOCKS, patch_size=2),
+    keras_vit.CaiT: dict(**BLOCKS, patch_size=2),
+    keras_vit.HybridVisionTransformer: dict(
+        **BLOCKS, stem_depths=[1], stem_width=8, stem_groups=4, patch_size=1
     ),
+    keras_vit.SwinTransformer: dict(**STAGES, width=16, patch_size=2, window_size=2),
+    keras_vit.PyramidVisionTransformer: dict(**PYRAMID, patch_sizes=[2, 2]),
+    keras_vit.PyramidVisionTransformerV2: dict(**PYRAMID, patch_sizes=[3, 3], strides=[2, 2]),
     SmallCNN: dict(widths=[8, 16]),
 }
 
