@@ -66,7 +66,7 @@ print(peak_memory() - before)
 """
 
 
-@slow_on("jax")
+@slow_on("tensorflow", "jax")
 def test_a_training_step_needs_less_memory():
     def peak(remat):
         command = [sys.executable, "-c", PEAK_OF_A_TRAINING_STEP, str(remat)]

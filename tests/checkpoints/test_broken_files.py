@@ -16,7 +16,7 @@ import keras_vit
 from keras_vit.checkpoints.files import CheckpointError, open_file
 from keras_vit.checkpoints.matching import infer, match
 from tests.checkpoints.test_golden import GOLDEN
-from tests.helpers import to_numpy
+from tests.helpers import slow_on, to_numpy
 
 # What is read stays NumPy on every backend, so one of them does the whole count.
 MUTATIONS = 2000 if keras.backend.backend() == "tensorflow" else 100
@@ -99,6 +99,7 @@ def peak_memory():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+@slow_on("tensorflow", "jax")  # files are read the same way on every backend
 @pytest.mark.parametrize(
     ("kind", "mutations"),
     [(kind, 30 if kind in PROCESSES else MUTATIONS) for kind in KINDS]
