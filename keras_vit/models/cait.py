@@ -21,13 +21,14 @@ from keras_vit.layers import (
     TokenPooling,
     TransformerBlock,
 )
-from keras_vit.layers.validation import as_pair, check_count, check_rate
+from keras_vit.layers.validation import check_count, check_rate
 from keras_vit.models.base import (
     ImageModel,
     as_preprocessor,
     check_class_names,
     pixels_to_input,
 )
+from keras_vit.models.grids import patch_grids
 from keras_vit.models.variants import variant
 
 # The paper, table 3; M48 and where LayerScale starts as timm has them.
@@ -122,7 +123,7 @@ class CaiT(ImageModel):
         preprocessor = as_preprocessor(preprocessor)
         arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         _check(arguments)
-        patch_size, image_size, position_grid = _grids(patch_size, image_size, position_grid)
+        patch_size, image_size, position_grid = patch_grids(patch_size, image_size, position_grid)
         block = {
             "num_heads": num_heads,
             "mlp_dim": mlp_dim,
@@ -178,22 +179,6 @@ class CaiT(ImageModel):
             num_prefix_tokens=1,
             prefix_tokens_after=dict.fromkeys(before, 0),
         )
-
-
-def _grids(patch_size, image_size, position_grid):
-    """The three sizes as pairs, checked against each other."""
-    patch_size = as_pair(patch_size, "patch_size")
-    if image_size is not None:
-        image_size = as_pair(image_size, "image_size")
-        if any(side % patch for side, patch in zip(image_size, patch_size, strict=True)):
-            raise ValueError(
-                "image_size must be a multiple of patch_size. "
-                f"Received: image_size={image_size}, patch_size={patch_size}"
-            )
-    if position_grid is None:
-        sides = zip(image_size or (224, 224), patch_size, strict=True)
-        position_grid = tuple(max(side // patch, 1) for side, patch in sides)
-    return patch_size, image_size, as_pair(position_grid, "position_grid")
 
 
 def _check(arguments):

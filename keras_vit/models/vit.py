@@ -27,13 +27,14 @@ from keras_vit.layers import (
     TransformerBlock,
 )
 from keras_vit.layers.initializers import Initial
-from keras_vit.layers.validation import as_pair, check_choice, check_count, check_rate
+from keras_vit.layers.validation import check_choice, check_count, check_rate
 from keras_vit.models.base import (
     ImageModel,
     as_preprocessor,
     check_class_names,
     pixels_to_input,
 )
+from keras_vit.models.grids import patch_grids
 from keras_vit.models.variants import variant
 
 # Sources. Tiny, Small: Touvron et al. 2021 (DeiT), table 1. Base, Large, Huge: the paper, table 1.
@@ -158,7 +159,7 @@ class VisionTransformer(ImageModel):
         dtype = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
         preprocessor = as_preprocessor(preprocessor)
         arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        patch_size, image_size, position_grid = _grids(patch_size, image_size, position_grid)
+        patch_size, image_size, position_grid = patch_grids(patch_size, image_size, position_grid)
         class_token = pooling in ("token", "token_gap") if class_token is None else class_token
         if distillation_head is None:
             distillation_head = distillation_token
@@ -272,22 +273,6 @@ class VisionTransformer(ImageModel):
         heads = {"class": "head", "distillation": "distillation_head"}
         outputs = {key: self.get_layer(name).output for key, name in heads.items()}
         return keras.Model(self.input, outputs, name=f"{self.name}_distillation")
-
-
-def _grids(patch_size, image_size, position_grid):
-    """The three sizes as pairs, checked against each other."""
-    patch_size = as_pair(patch_size, "patch_size")
-    if image_size is not None:
-        image_size = as_pair(image_size, "image_size")
-        if any(side % patch for side, patch in zip(image_size, patch_size, strict=True)):
-            raise ValueError(
-                "image_size must be a multiple of patch_size. "
-                f"Received: image_size={image_size}, patch_size={patch_size}"
-            )
-    if position_grid is None:
-        sides = zip(image_size or (224, 224), patch_size, strict=True)
-        position_grid = tuple(max(side // patch, 1) for side, patch in sides)
-    return patch_size, image_size, as_pair(position_grid, "position_grid")
 
 
 def _check(arguments, class_token, distillation_head):
