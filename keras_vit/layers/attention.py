@@ -52,7 +52,8 @@ def fused_attention(q, k, v, bias=None, scale=None):
         from torch.nn.functional import scaled_dot_product_attention
 
         if bias is not None:
-            bias = bias.to(q.dtype).expand(len(q) // len(bias), -1, -1, -1, -1).flatten(0, 1)
+            groups = q.shape[0] // bias.shape[0]  # not len(), which an export would take as fixed
+            bias = bias.to(q.dtype).expand(groups, -1, -1, -1, -1).flatten(0, 1)
         q, k, v = (x.transpose(1, 2) for x in (q, k, v))
         return scaled_dot_product_attention(q, k, v, bias, scale=scale).transpose(1, 2)
     if keras.backend.backend() == "jax":

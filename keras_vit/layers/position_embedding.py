@@ -61,11 +61,12 @@ def resample_grid(grid, size, mode="timm"):
 
 
 def _resampling_matrix(old, new, mode):
-    """The matrix (new, old) that resamples one side; `new` is an int or a scalar tensor."""
+    """The matrix (new, old) that resamples one side; `new` may be unknown to an exporter yet."""
     xp = np if isinstance(new, int) else ops
-    length = new if isinstance(new, int) else ops.cast(new, "float32")
+    length = ops.cast(new, "float32") if ops.is_tensor(new) else new
+    length = xp.ones((1, 1), dtype="float32") * length  # an array, whatever it was
     index = xp.expand_dims(xp.arange(new, dtype="float32"), 1)  # (new, 1)
-    source = np.arange(old, dtype="float32")  # (old,)
+    source = xp.arange(old, dtype="float32")  # (old,)
 
     if mode == "flax":
         centre = index * ((old - 1) / xp.maximum(length - 1, 1))
@@ -82,7 +83,8 @@ def _resampling_matrix(old, new, mode):
     # "hf": what falls outside the grid goes to the nearest cell of the border.
     taps = np.arange(-2, old + 2)
     fold = np.eye(old, dtype="float32")[np.clip(taps, 0, old - 1)]  # (old + 4, old)
-    return xp.matmul(_cubic_kernel(xp, taps.astype("float32") - centre, a=-0.75), fold)
+    distance = xp.arange(-2, old + 2, dtype="float32") - centre  # (new, old + 4)
+    return xp.matmul(_cubic_kernel(xp, distance, a=-0.75), fold)
 
 
 def _cubic_kernel(xp, distance, a):

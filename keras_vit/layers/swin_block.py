@@ -150,14 +150,14 @@ class SwinBlock(keras.layers.Layer):
 
     def _attend(self, x, training):
         _, h, w, _ = ops.shape(x)
-        windows, mask, (down, right), padded = self._windows(x)
+        windows, mask, (down, right), padded = self._windows(x, training)
         windows = self.attention(windows, mask, training=training)  # (B*W, N, D)
         x = merge_windows(windows, self.window_size, padded)
         if self.convention == "timm":
-            return _rolled(x[:, :h, :w], down, right)
-        return _rolled(x, down, right)[:, :h, :w]  # (B, h, w, D)
+            return _rolled(x[:, :h, :w], down, right, training)
+        return _rolled(x, down, right, training)[:, :h, :w]  # (B, h, w, D)
 
-    def _windows(self, x):
+    def _windows(self, x, training):
         """Windows (B*W, N, D) of a map, their mask or None, the shift, and the padded size."""
         _, h, w, _ = ops.shape(x)
         a, b = self.window_size
@@ -165,10 +165,10 @@ class SwinBlock(keras.layers.Layer):
         if self.shifted:
             down, right = shift_sizes((h, w), self.window_size, self.convention)
         if self.convention == "timm":
-            x, padded = _padded(_rolled(x, -down, -right), a, b)
+            x, padded = _padded(_rolled(x, -down, -right, training), a, b)
         else:
             x, padded = _padded(x, a, b)
-            x = _rolled(x, -down, -right)
+            x = _rolled(x, -down, -right, training)
         mask = None
         if not _is_zero(down, right):
             mask = shift_mask(padded, self.window_size, (down, right))
@@ -176,7 +176,7 @@ class SwinBlock(keras.layers.Layer):
 
     def attention_scores(self, x):
         """The scores that this block gives its input (B, h, w, D): float32 (B, W, H, N, N)."""
-        windows, mask, _, _ = self._windows(self.norm1(x) if self.version == 1 else x)
+        windows, mask, _, _ = self._windows(self.norm1(x) if self.version == 1 else x, False)
         _, scores = self.attention(windows, mask, return_attention_scores=True)
         return ops.reshape(scores, (x.shape[0], -1, *scores.shape[1:]))
 
@@ -219,5 +219,16 @@ def _padded(x, a, b):
     return x, (h + below, w + beside)
 
 
-def _rolled(x, down, right):
-    return x if _is_zero(down, right) else ops.roll(x, (down, right), axis=(1, 2))
+def _rolled(x, down, right, training):
+    """The map moved around its edges.
+
+    By slices, since LiteRT has no operation for it; but training on TensorFlow is faster with it.
+    """
+    if training:
+        return x if _is_zero(down, right) else ops.roll(x, (down, right), axis=(1, 2))
+    for axis, by in ((1, down), (2, right)):
+        if not _is_zero(by):
+            cut = -by % ops.shape(x)[axis]
+            parts = (x[:, cut:], x[:, :cut]) if axis == 1 else (x[:, :, cut:], x[:, :, :cut])
+            x = ops.concatenate(parts, axis=axis)
+    return x
