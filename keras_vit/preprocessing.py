@@ -108,50 +108,62 @@ class Preprocessor(keras.layers.Layer):
 
     def _resized_as_pil_does(self, x, shape, xp):
         _, height, width, _ = shape
-        (new_height, *_), (new_width, *_) = sides = self._resized(height, width)
+        (new_height, *_), (new_width, *_) = sides = self._resized(
+            _number(height), _number(width), xp
+        )
+        rows = self._matrix(height, *sides[0], xp)  # (h, H)
+        columns = self._matrix(width, *sides[1], xp)  # (w, W)
 
-        def in_order(*axes):
-            y = x
-            for axis in axes:
-                y = self._resample(y, axis, shape[axis], *sides[axis - 1], xp)
-            return y
+        def height_first(x, rows, columns, xp=xp):
+            return _resample(_resample(x, rows, 1, xp), columns, 2, xp)
+
+        def width_first(x, rows, columns, xp=xp):
+            return _resample(_resample(x, columns, 2, xp), rows, 1, xp)
 
         # Observed in Pillow 13.0.0 with pictures of thousands of sizes.
-        less = height - new_height
-        height_first = (less > 0) & (less > 2 * (width - new_width))
-        if isinstance(height_first, bool):
-            return in_order(1, 2) if height_first else in_order(2, 1)
-        import tensorflow as tf  # which alone has sizes that are not known yet
+        less = _number(height) - new_height
+        decision = (less > 0) & (less > 2 * (_number(width) - new_width))
+        operands = (x, rows, columns)
+        if isinstance(decision, bool):
+            return height_first(*operands) if decision else width_first(*operands)
+        if xp is ops and keras.backend.backend() == "torch":
+            import torch  # whose exporter does not know the sizes yet
 
-        return tf.cond(height_first, lambda: in_order(1, 2), lambda: in_order(2, 1))
+            return torch.cond(
+                decision,
+                lambda *x: height_first(*x, torch).contiguous(),  # of one layout in memory
+                lambda *x: width_first(*x, torch).contiguous(),
+                operands,
+            )
+        import tensorflow as tf
 
-    def _resized(self, height, width):
+        return tf.cond(decision, lambda: height_first(*operands), lambda: width_first(*operands))
+
+    def _resized(self, height, width, xp=np):
         """For both sides: what it is resized to, where the crop starts, and how long that is."""
         crop = self.image_size
         to = [math.floor(side / self.crop_fraction + 1e-9) for side in crop]
         if self.resize == "short_side":
             # Whichever side is relatively shorter becomes exact; the other keeps the proportion.
             half = 0 if to[0] == to[1] else 1  # torchvision truncates, timm's non-square one rounds
-            taller = to[0] + _positive((height * to[1] - width * to[0]), width, half)
-            wider = to[1] + _positive((width * to[0] - height * to[1]), height, half)
+            taller = to[0] + _positive((height * to[1] - width * to[0]), width, half, xp)
+            wider = to[1] + _positive((width * to[0] - height * to[1]), height, half, xp)
             to = [taller, wider]
         excess = [side - part for side, part in zip(to, crop, strict=True)]
         # Half of the excess, halves rounded to the even neighbour as Python's round does.
         starts = [e // 2 + (e % 2) * (e // 2 % 2) for e in excess]
         return list(zip(to, starts, crop, strict=True))
 
-    def _resample(self, x, axis, old, new, start, length, xp):
-        """Resizes one axis of (B, H, W, C) from `old` to `new`; keeps `length` from `start` on."""
-        scale = _float(old, xp) / _float(new, xp)
+    def _matrix(self, old, new, start, length, xp):
+        """(length, old): what resizes a side from `old` to `new`, and keeps it from `start` on."""
+        scale = _float(_number(old), xp) / _float(new, xp)
         index = _arange(length, xp) + _float(start, xp)
         centre = xp.expand_dims((index + 0.5) * scale, 1)  # (length, 1)
         source = _arange(old, xp) + 0.5  # (old,)
         # Of a Python float TensorFlow's own NumPy would make a float64.
         widened = max(scale, 1.0) if isinstance(scale, float) else xp.maximum(scale, 1.0)
         weights = _kernel(xp, (source - centre) / widened, self.interpolation)
-        weights = weights / xp.sum(weights, axis=1, keepdims=True)
-        x = xp.einsum("nw,bhwc->bhnc" if axis == 2 else "nh,bhwc->bnwc", weights, x)
-        return xp.clip(xp.floor(x + 0.5), 0.0, 255.0)
+        return weights / xp.sum(weights, axis=1, keepdims=True)
 
     def _resize_by_pil(self, images):
         from PIL import Image
@@ -269,6 +281,12 @@ def _rgb_array(pixels):
     return np.repeat(x, 3, axis=-1) if x.shape[-1] == 1 else x[..., :3]
 
 
+def _resample(x, matrix, axis, xp):
+    """(B, H, W, C) with rows (axis 1) or columns (axis 2) resized by a matrix (new, old)."""
+    x = xp.einsum("nw,bhwc->bhnc" if axis == 2 else "nh,bhwc->bnwc", matrix, x)
+    return xp.clip(xp.floor(x + 0.5), 0.0, 255.0)
+
+
 def _kernel(xp, distance, interpolation):
     """PIL's kernels; zero outside their support of 1, 2 or 3."""
     x = xp.abs(distance)
@@ -283,14 +301,17 @@ def _kernel(xp, distance, interpolation):
     return xp.where(x < 3.0, sinc, xp.zeros_like(x))
 
 
-def _positive(excess, side, half):
+def _positive(excess, side, half, xp):
     """max(excess, 0) / side, truncated, or rounded where `half` is 1; ints or integer tensors."""
     share = (2 * excess + half * side) // (2 * side)
-    if isinstance(share, int):
-        return max(share, 0)
-    import tensorflow as tf
+    return max(share, 0) if isinstance(share, int) else xp.maximum(share, 0)
 
-    return tf.maximum(share, 0)
+
+def _number(side):
+    """A side to calculate with: an int, or a scalar tensor where it is not known yet."""
+    if isinstance(side, int) or hasattr(side, "dtype"):
+        return side
+    return ops.ones((), dtype="int32") * side  # of PyTorch's exporter
 
 
 def _shape(x, xp):

@@ -57,6 +57,7 @@ class ImageModel(keras.Model):
         self.num_prefix_tokens = num_prefix_tokens
         self.preprocessor = arguments["preprocessor"]
         self.class_names = arguments["class_names"]
+        self.num_classes = arguments["num_classes"]
         self._prefix_tokens_after = prefix_tokens_after
         self._patch_size_after = patch_size_after or {}
         self._arguments = arguments
@@ -72,6 +73,17 @@ class ImageModel(keras.Model):
             return None
         p, q = self.patch_size
         return (-(-height // p), -(-width // q))  # rounded up, where patches need not be whole
+
+    @property
+    def picture_preprocessor(self):
+        """The `Preprocessor` that makes of pictures what this model takes, or None.
+
+        It is `preprocessor`, without the normalisation where that is part of the model.
+        """
+        if self.preprocessor is None or not self._arguments["include_preprocessing"]:
+            return self.preprocessor
+        pixels = {"mean": (0, 0, 0), "std": (1 / 255,) * 3}
+        return Preprocessor.from_config({**self.preprocessor.get_config(), **pixels})
 
     def feature_model(self, layers=None, grid=False):
         """A model from images to the outputs of named layers; it shares this model's weights.
@@ -149,20 +161,17 @@ class ImageModel(keras.Model):
             >>> model.predict_images(["cat.jpg"], top=1)
             [[('tabby, tabby cat', 0.82)]]
         """
-        preprocessor = self.preprocessor
-        if preprocessor is None or self._arguments["num_classes"] is None:
+        if self.preprocessor is None or self.num_classes is None:
             raise ValueError(
                 "predict_images needs a model with a head and with preprocessor=keras_vit."
                 "Preprocessor(...), as keras_vit.from_pretrained gives them. Received: "
-                f"num_classes={self._arguments['num_classes']}, preprocessor={preprocessor}"
+                f"num_classes={self.num_classes}, preprocessor={self.preprocessor}"
             )
         check_count(top, "top")
         check_count(batch_size, "batch_size")
         if isinstance(images, (str, bytes)) or not hasattr(images, "__iter__"):
             raise ValueError(f"images must be a list of pictures. Received: {type(images)}")
-        if self._arguments["include_preprocessing"]:  # then the model takes pixels
-            pixels = {"mean": (0, 0, 0), "std": (1 / 255,) * 3}
-            preprocessor = Preprocessor.from_config({**preprocessor.get_config(), **pixels})
+        preprocessor = self.picture_preprocessor
         names, found, images = self.class_names, [], list(images)
         for start in range(0, len(images), batch_size):
             batch = [preprocessor(load_image(x)) for x in images[start : start + batch_size]]

@@ -1,0 +1,292 @@
+"""Shipping a model: write it, run what was written in its own runtime, compare, then say done."""
+
+import contextlib
+import io
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_vit.export import runtimes
+from keras_vit.export.formats import FORMATS, check_format
+from keras_vit.export.report import ExportReport, compare, size_of
+from keras_vit.export.runtimes import median_seconds
+from keras_vit.export.serving import output_names, picture_preprocessor
+from keras_vit.export.write import python, write
+from keras_vit.preprocessing import load_image
+
+# The largest difference allowed by default, relative to the largest output where that is above 1.
+TOLERANCES = {
+    "float32": 1e-4,
+    "float16": 0.05,
+    "bfloat16": 0.05,
+    "int8_weights": 0.1,
+    "int8_dynamic": 0.3,
+    "int8_static": 0.5,
+}
+
+
+def export(
+    model,
+    path,
+    format="saved_model",
+    inputs="images",
+    precision=None,
+    samples=None,
+    calibration=None,
+    tolerance=None,
+):
+    """Exports a model, runs the result in its own runtime and compares, from any backend.
+
+    TensorFlow writes "saved_model", "litert" and "openvino", PyTorch "onnx" and "torch". From
+    another backend the weights go over to it in a process of its own, so classes that are not part
+    of Keras or this library cannot follow there. The batch size stays free, and so does the image
+    size of a model built with `image_size=None`.
+
+    Args:
+        model: `keras.Model` on images.
+        path: str or path that does not exist yet: a folder for "saved_model", else a file: .onnx,
+            .tflite, .xml (OpenVINO, which puts a .bin beside it) or .pt2.
+        format: "saved_model", "onnx", "litert", "openvino" or "torch".
+        inputs: "images" for what the model takes; "pixels" for uint8 pictures (B, H, W, C) of any
+            size, with the model's preprocessing and a softmax inside; "jpeg" for the bytes of
+            picture files, (B,), in a SavedModel. The last two give probabilities and have the
+            names of the classes in a file `*.labels.json` beside them, in a SavedModel
+            `assets.extra/labels.json`.
+        precision: None for the model's own, "float16", "bfloat16", "int8_weights" (weights alone),
+            "int8_dynamic" (activations too, quantised where they arise) or "int8_static" (by the
+            range that they have on `calibration`).
+        samples: what to compare on: for "images" an array (N, H, W, C), else a list of pictures,
+            as `keras_vit.preprocessing.load_image` takes them; by default noise.
+        calibration: array (N, H, W, C) of what the model takes, for "int8_static".
+        tolerance: float, largest difference allowed, relative to the largest output where that is
+            above 1; by default 1e-4, or that of the precision in `TOLERANCES`.
+
+    Returns:
+        `ExportReport`.
+
+    Raises:
+        ValueError: for what a format does not have, a path that exists or cannot be written, a
+            missing package, or outputs outside the tolerance; nothing that looks finished is left
+            at `path` then.
+
+    Example:
+        >>> print(keras_vit.export(model, "vit.onnx", "onnx", inputs="pixels"))
+    """
+    check_format(format, inputs, precision)
+    path = _check_path(Path(path), format, inputs)
+    names = output_names(model, inputs)
+    calibration = _check_calibration(calibration, model, precision)
+    calls, expected, once = SAMPLES[inputs](model, samples)
+    expected = [dict(zip(names, keras.tree.flatten(y), strict=True)) for y in expected]
+    expected = {name: np.concatenate([y[name] for y in expected]) for name in names}
+
+    model_latency = median_seconds(once)
+
+    with _scratch(path) as scratch:
+        model.save(scratch / "model.keras")
+        if calibration is not None:
+            np.save(scratch / "calibration.npy", calibration)
+        written = scratch / "written" / path.name
+        written.parent.mkdir()
+        write(scratch / "model.keras", written, format, inputs, precision)
+
+        found = _run(written, format, calls, scratch)
+        actual = {name: _joined(found, name) for name in names}
+        difference, magnitude, agreement = compare(expected, actual)
+        if tolerance is None:
+            tolerance = TOLERANCES[precision or model.compute_dtype]
+        limit = tolerance * max(1.0, magnitude)
+        if not difference <= limit:  # NaN is no agreement either
+            raise ValueError(
+                "The exported model does not give the model's outputs; nothing was kept. "
+                f"Expected: a largest difference of {limit:.2e}. Received: {difference:.2e} "
+                f"(top-1 agreement {100 * agreement:.1f} %)"
+            )
+        if inputs != "images":
+            _write_labels(model, written)
+        size = size_of(written.parent)
+        _publish(written, path)
+    return ExportReport(
+        path=path,
+        format=format,
+        inputs=inputs,
+        precision=precision,
+        runtime=str(found["runtime"]),
+        max_difference=difference,
+        top1_agreement=agreement,
+        size_bytes=size,
+        latency_s=float(found["latency_s"]),
+        model_latency_s=model_latency,
+    )
+
+
+def _check_path(path, format, inputs):
+    suffix = FORMATS[format].suffix
+    if suffix and path.suffix != suffix:
+        raise ValueError(f"path must end in {suffix} for format={format!r}. Received: {path}")
+    beside = [path.with_suffix(".bin")] if format == "openvino" else []
+    beside += [_labels_path(path)] if suffix and inputs != "images" else []
+    for file in (path, *beside):
+        if file.exists():
+            raise ValueError(
+                f"path must not exist yet: choose another or remove it. Received: {file}"
+            )
+    return path
+
+
+def _check_calibration(calibration, model, precision):
+    if precision != "int8_static":
+        if calibration is not None:
+            raise ValueError(
+                "calibration is for precision='int8_static', which alone has ranges to be found. "
+                f"Received: precision={precision!r}"
+            )
+        return None
+    expected = model.input.shape
+    shape = np.shape(calibration) if calibration is not None else None
+    if (
+        shape is None
+        or len(shape) != 4
+        or shape[0] == 0
+        or any(a not in (None, b) for a, b in zip(expected[1:], shape[1:], strict=True))
+    ):
+        raise ValueError(
+            f"precision='int8_static' needs calibration images of shape {expected}, some dozens of "
+            f"what the model will see. Received: {shape}"
+        )
+    return np.asarray(calibration, "float32")
+
+
+@contextlib.contextmanager
+def _scratch(path):
+    """A folder beside `path`, so that what is finished only has to be renamed."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-")
+    except OSError as error:
+        raise ValueError(
+            f"path must lie in a folder that can be written. Received: {path}: {error}"
+        ) from error
+    with folder as name:
+        yield Path(name)
+
+
+def _image_samples(model, samples):
+    """The calls to make, their outputs by the model, and a function that runs one sample."""
+    x = _noise(model) if samples is None else np.asarray(samples)
+    if x.ndim != 4 or len(x) == 0:
+        raise ValueError(
+            "samples must be images (N, H, W, C) as the model takes them; pictures of any size are "
+            f"for inputs='pixels'. Received: shape={x.shape}"
+        )
+    x = x.astype("float32")
+    y = model.predict(x, verbose=0)
+    first = keras.tree.map_structure(lambda y: y[:1], y)
+    return {"0": x, "1": x[:1]}, [y, first], lambda: model.predict_on_batch(x[:1])
+
+
+def _pixel_samples(model, samples):
+    pictures = [load_image(x) for x in _pictures(model, samples)]
+    pictures.append(pictures[0])  # the last one is timed
+    calls = {str(i): picture[None] for i, picture in enumerate(pictures)}
+    found = [_probabilities(model, picture) for picture in pictures]
+    return calls, found, lambda: _probabilities(model, pictures[0])
+
+
+def _jpeg_samples(model, samples):
+    files = [_file(x) for x in _pictures(model, samples)]
+    calls = {f"file{i}": np.frombuffer(file, "uint8") for i, file in enumerate(files)}
+    found = [_probabilities(model, load_image(file)) for file in [*files, files[0]]]
+    return calls, found, lambda: _probabilities(model, load_image(files[0]))
+
+
+SAMPLES = {"images": _image_samples, "pixels": _pixel_samples, "jpeg": _jpeg_samples}
+
+
+def _noise(model):
+    """Eight images of noise in the range that the model takes, of a size that it takes."""
+    height, width, channels = model.input.shape[1:]
+    if height is None:
+        height, width = (8 * patch for patch in model.patch_size)
+    noise = np.random.default_rng(0).uniform(-1, 1, (8, height, width, channels))
+    raw = any(layer.name == "preprocessing" for layer in model.layers)
+    return noise * 127.5 + 127.5 if raw else noise
+
+
+def _pictures(model, samples):
+    """`samples`, or four of noise: larger and smaller than the model's size, upright and not."""
+    picture_preprocessor(model)  # or an error that says what is missing
+    if samples is None:
+        rng = np.random.default_rng(0)
+        height, width = model.picture_preprocessor.image_size
+        sizes = [
+            (height, width),
+            (2 * height, 3 * width),
+            (3 * height, width),
+            (height // 2, width),
+        ]
+        return [rng.integers(0, 256, (*size, 3)).astype("uint8") for size in sizes]
+    if isinstance(samples, (str, bytes)) or len(samples) == 0:
+        raise ValueError(f"samples must be a list of pictures. Received: {type(samples)}")
+    return list(samples)
+
+
+def _probabilities(model, picture):
+    """(1, K) of a picture (H, W, C), by the model."""
+    x = model.picture_preprocessor(picture)
+    logits = model.predict_on_batch(keras.ops.convert_to_numpy(x)[None]).astype("float32")
+    exponentials = np.exp(logits - logits.max(-1, keepdims=True))
+    return exponentials / exponentials.sum(-1, keepdims=True)
+
+
+def _file(picture):
+    """The bytes of a picture's file; a PNG of an array."""
+    if isinstance(picture, bytes):
+        return picture
+    if isinstance(picture, (str, os.PathLike)):
+        load_image(picture)  # or an error that says what is wrong with it
+        return Path(picture).read_bytes()
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(load_image(picture)).save(file, "png")
+    return file.getvalue()
+
+
+def _run(written, format, calls, scratch):
+    """What the export gives for `calls`, in a process with its own runtime."""
+    np.savez(scratch / "samples.npz", **calls)
+    files = written, scratch / "samples.npz", scratch / "outputs.npz"
+    python("-P", runtimes.__file__, format, *files, doing=f"run {format}")
+    return np.load(scratch / "outputs.npz")
+
+
+def _joined(found, name):
+    """All calls' output of that name, or None."""
+    calls = sorted((x for x in found if x.endswith(f"/{name}")), key=lambda x: int(x.split("/")[0]))
+    return np.concatenate([found[x] for x in calls]).astype("float32") if calls else None
+
+
+def _labels_path(path):
+    return path.with_suffix(".labels.json")
+
+
+def _write_labels(model, written):
+    if model.class_names:
+        file = (
+            written / "assets.extra" / "labels.json" if written.is_dir() else _labels_path(written)
+        )
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps(list(model.class_names), indent=0), encoding="utf-8")
+
+
+def _publish(written, path):
+    """Moves what was written to its place, what `path` needs beside it first."""
+    for file in written.parent.iterdir():
+        if file != written:
+            os.replace(file, path.parent / file.name)
+    os.replace(written, path)

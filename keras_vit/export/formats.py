@@ -1,0 +1,92 @@
+"""The formats that models are exported to: what each needs, and what it cannot do."""
+
+import importlib.util
+from typing import NamedTuple
+
+from keras_vit.layers.validation import check_choice
+
+
+class Format(NamedTuple):
+    """What is known of a format.
+
+    Attributes:
+        suffix: of its file; "" for a folder.
+        backend: of Keras, which writes it; weights go over to it from any other.
+        packages: modules that writing and running take, by the name they are imported under.
+        extra: of this package, which brings them: pip install 'keras_vit[EXTRA]'.
+        lacks: dict of what this format does not have to the reason, in half a sentence.
+    """
+
+    suffix: str
+    backend: str
+    packages: tuple
+    extra: str
+    lacks: dict
+
+
+NO_JPEG = "decodes no JPEG: send pixels, inputs='pixels'"
+NO_CALIBRATION = "is quantised without calibration data: precision='int8_dynamic'"
+
+FORMATS = {
+    "saved_model": Format(
+        "", "tensorflow", ("tensorflow",), "tensorflow", {"int8_static": NO_CALIBRATION}
+    ),
+    "onnx": Format(
+        ".onnx",
+        "torch",
+        ("torch", "onnx", "onnxruntime", "onnxscript"),
+        "onnx",
+        {
+            "jpeg": NO_JPEG,
+            "bfloat16": "has no bfloat16 in onnxruntime on CPUs: precision='float16'",
+        },
+    ),
+    "litert": Format(
+        ".tflite",
+        "tensorflow",
+        ("tensorflow", "ai_edge_litert"),
+        "litert",
+        {
+            "jpeg": NO_JPEG,
+            "bfloat16": "has no bfloat16: precision='float16'",
+            "int8_weights": "computes with int8 weights in int8: precision='int8_dynamic'",
+        },
+    ),
+    "openvino": Format(
+        ".xml",
+        "tensorflow",
+        ("tensorflow", "openvino"),
+        "openvino",
+        {
+            "jpeg": NO_JPEG,
+            "bfloat16": "chooses bfloat16 when it runs (INFERENCE_PRECISION_HINT), not in the file",
+            "int8_static": NO_CALIBRATION,
+        },
+    ),
+    "torch": Format(
+        ".pt2", "torch", ("torch",), "torch", {"jpeg": NO_JPEG, "int8_static": NO_CALIBRATION}
+    ),
+}
+
+INPUTS = ("images", "pixels", "jpeg")
+PRECISIONS = ("float16", "bfloat16", "int8_weights", "int8_dynamic", "int8_static")
+
+
+def check_format(format, inputs, precision):
+    """Raises unless there is such a format, it has what is asked for, and its packages are here."""
+    check_choice(format, "format", tuple(FORMATS))
+    check_choice(inputs, "inputs", INPUTS)
+    check_choice(precision, "precision", (None, *PRECISIONS))
+    for name, value in (("inputs", inputs), ("precision", precision)):
+        if value in FORMATS[format].lacks:
+            raise ValueError(
+                f"{format} {FORMATS[format].lacks[value]}. Received: format={format!r}, "
+                f"{name}={value!r}"
+            )
+    missing = [x for x in FORMATS[format].packages if importlib.util.find_spec(x) is None]
+    if missing:
+        raise ValueError(
+            f"The format {format!r} needs {', '.join(FORMATS[format].packages)}, whatever Keras's "
+            f"backend is: pip install 'keras_vit[{FORMATS[format].extra}]'. "
+            f"Received: no module named {', '.join(missing)}"
+        )

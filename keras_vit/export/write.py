@@ -1,0 +1,99 @@
+"""Writes an export: here, where Keras runs on the backend that can, or in a process of its own.
+
+python -m keras_vit.export.write JOB.json
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_vit.export.formats import FORMATS
+from keras_vit.export.serving import with_precision
+
+
+def write(model_file, path, format, inputs, precision):
+    """Writes the model of a `.keras` file to `path`, on the backend of that format.
+
+    What quantisation is calibrated with lies beside it, as calibration.npy.
+
+    Raises:
+        ValueError: with the last words of whatever could not do it.
+    """
+    job = {
+        "model_file": str(model_file),
+        "path": str(path),
+        "format": format,
+        "inputs": inputs,
+        "precision": precision,
+    }
+    backend = FORMATS[format].backend
+    if keras.backend.backend() == backend:
+        try:
+            write_here(**job)
+        except Exception as error:
+            raise ValueError(
+                f"The model could not be written as {format}; nothing was kept. "
+                f"{type(error).__name__}: {str(error).strip()[-2000:]}"
+            ) from error
+        return
+    file = Path(model_file).with_name("job.json")
+    file.write_text(json.dumps(job))
+    python("-m", "keras_vit.export.write", file, backend=backend, doing=f"write {format}")
+
+
+def write_here(model_file, path, format, inputs, precision):
+    """The same, by this process."""
+    from keras_vit.export import tensorflow_formats, torch_formats
+
+    writers = {
+        "saved_model": tensorflow_formats.write_saved_model,
+        "litert": tensorflow_formats.write_litert,
+        "openvino": tensorflow_formats.write_openvino,
+        "torch": torch_formats.write_torch,
+        "onnx": torch_formats.write_onnx,
+    }
+    calibration = None
+    if precision == "int8_static":
+        calibration = np.load(Path(model_file).with_name("calibration.npy"))
+    with keras.device("cpu"):
+        model = keras.models.load_model(model_file, compile=False)
+        if precision not in OWN.get(format, ()):
+            model = with_precision(model, precision)
+        writers[format](model, Path(path), inputs, precision, calibration)
+
+
+# Precisions that a format's own tools give; others are the model's, before it is written.
+OWN = {
+    "onnx": ("int8_weights", "int8_dynamic", "int8_static"),
+    "litert": ("float16", "int8_dynamic", "int8_static"),
+    "openvino": ("float16",),
+}
+
+
+def python(*arguments, doing, backend=None):
+    """Runs this Python on `arguments`, with the same modules.
+
+    Raises:
+        ValueError: with the last words of a process that fails.
+    """
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    environment["CUDA_VISIBLE_DEVICES"] = ""  # the model may fill the GPU
+    if backend is not None:
+        environment["KERAS_BACKEND"] = backend
+    command = [sys.executable, "-W", "ignore", *map(str, arguments)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise ValueError(
+            f"A process that should {doing} failed; nothing was kept. It said: "
+            + done.stderr.strip()[-2000:]
+        )
+
+
+if __name__ == "__main__":
+    write_here(**json.loads(Path(sys.argv[1]).read_text()))
