@@ -1,40 +1,169 @@
+"""What is shipped gives the model's numbers, in runtimes that do not know Keras."""
+
 import importlib
+import io
+import json
 
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 import keras_vit
-from tests.helpers import images, randomize, tiny_hybrid, tiny_swin, tiny_vit
+from keras_vit.export import runtimes
+from keras_vit.export.formats import FORMATS, PRECISIONS
+from tests.helpers import images, randomize, run, tiny_hybrid, tiny_swin, tiny_vit
 from tests.models import test_cait, test_pvt
 
-export_module = importlib.import_module("keras_vit.export")  # keras_vit.export is the function
+module = importlib.import_module("keras_vit.export.export")
+
+BACKEND = keras.backend.backend()
+WRITTEN_HERE = [name for name, x in FORMATS.items() if x.backend == BACKEND]
+NAMES = ["ant", "bee", "cat", "dog"]
+ONE_PIXEL = 1e-3  # rounded to its neighbour, as PIL and a matrix of floats sometimes disagree
 
 
-def run_plain(path, pixels):
-    tf = pytest.importorskip("tensorflow")
-    serve = tf.saved_model.load(str(path)).signatures["serving_default"]
-    (name,) = serve.structured_input_signature[1]
-    (outputs,) = serve(**{name: tf.constant(pixels)}).values()
-    return outputs.numpy()
+def parameters(default, others):
+    """Those of `default` by default, `others` with -m slow."""
+    slow = [pytest.param(x, marks=pytest.mark.slow) for x in others if x not in default]
+    return [*default, *slow]
 
 
-def test_saved_model_gives_the_models_logits_at_any_size_and_batch(tmp_path):
-    model = tiny_vit(image_size=None, num_registers=1, remat=True)
+def here(format, *default):
+    """By default the formats that this backend writes itself; JAX writes none."""
+    return parameters(default or WRITTEN_HERE, FORMATS)
+
+
+def plain(report):
+    """A function that runs an export."""
+    return runtimes.RUNTIMES[report.format](str(report.path))[0]
+
+
+def picture_model():
+    """A model that names what it sees, on pictures of any size."""
+    model = tiny_vit(preprocessor=keras_vit.Preprocessor((24, 16)), class_names=NAMES)
     randomize(model)
-    report = keras_vit.export(model, tmp_path / "saved_model", samples=images(batch=5))
-    assert report.max_difference < 1e-5 and report.top1_agreement == 1
-    assert report.size_bytes > 10_000 and "largest difference" in str(report)
-    for size, batch in [((24, 16), 1), ((16, 40), 4)]:
-        pixels = images(size, batch)
-        expected = model.predict(pixels, verbose=0)
-        np.testing.assert_allclose(run_plain(report.path, pixels), expected, atol=1e-5)
-    with pytest.raises(Exception, match="reshape|multiple"):
-        run_plain(report.path, images((25, 16)))
-    assert [x.name for x in tmp_path.iterdir()] == ["saved_model"]  # nothing left over
+    return model
 
-    with pytest.raises(ValueError, match="must not exist yet.*Received: .*saved_model"):
-        keras_vit.export(model, tmp_path / "saved_model")
+
+def pictures():
+    """Upright, wide, small."""
+    rng = np.random.default_rng(0)
+    sizes = [(90, 41), (30, 70), (11, 13)]
+    return [rng.integers(0, 256, (*size, 3)).astype("uint8") for size in sizes]
+
+
+def probabilities(model, picture):
+    """Of every class, in order, by the library's own way."""
+    ((*found,),) = model.predict_images([picture], top=len(NAMES))
+    return [dict(found)[name] for name in NAMES]
+
+
+@pytest.mark.parametrize("format", here("onnx", *(WRITTEN_HERE or ["saved_model", "onnx"])))
+def test_every_format_gives_the_models_logits(format, tmp_path):
+    model = tiny_vit(num_registers=1, remat=True)
+    randomize(model)
+    path = tmp_path / "folder" / f"vit{FORMATS[format].suffix}"
+    report = keras_vit.export(model, path, format, samples=images(batch=5))
+    assert report.max_difference < 1e-5 and report.top1_agreement == 1
+    assert report.path == path and 10_000 < report.size_bytes < 2_000_000
+    assert report.latency_s > 0 and report.model_latency_s > 0
+    for text in (format, str(path), report.runtime, "largest difference"):
+        assert text in str(report)
+    run_it = plain(report)
+    for batch in (1, 4):
+        pixels = images(batch=batch, seed=batch)
+        (name,), (logits,) = zip(*run_it(pixels).items(), strict=True)
+        assert name == "logits"
+        np.testing.assert_allclose(logits, run(model, pixels), atol=1e-5)
+    beside = {"vit.bin", "vit.xml"} if format == "openvino" else {path.name}
+    assert {x.name for x in path.parent.iterdir()} == beside  # nothing left over
+
+    with pytest.raises(ValueError, match="must not exist yet.*Received: .*vit"):
+        keras_vit.export(model, path, format)
+
+
+@pytest.mark.parametrize("format", parameters(WRITTEN_HERE[:2], FORMATS))
+def test_any_image_size(format, tmp_path):
+    model = tiny_vit(image_size=None)
+    randomize(model)
+    path = tmp_path / f"vit{FORMATS[format].suffix}"
+    run_it = plain(keras_vit.export(model, path, format, samples=images(batch=2)))
+    for size, batch in [((24, 16), 1), ((16, 40), 3)]:
+        pixels = images(size, batch)
+        np.testing.assert_allclose(run_it(pixels)["logits"], run(model, pixels), atol=1e-5)
+    if format == "saved_model":
+        with pytest.raises(Exception, match="reshape|multiple"):
+            run_it(images((25, 16)))
+
+
+@pytest.mark.parametrize("format", here("onnx"))
+def test_pixels_of_any_size_to_probabilities(format, tmp_path):
+    model = picture_model()
+    path = tmp_path / f"vit{FORMATS[format].suffix}"
+    report = keras_vit.export(model, path, format, inputs="pixels")
+    assert report.max_difference < ONE_PIXEL
+    for picture in pictures():
+        found = plain(report)(picture[None])["probabilities"]
+        np.testing.assert_allclose(found[0], probabilities(model, picture), atol=ONE_PIXEL)
+    labels = path / "assets.extra/labels.json" if path.is_dir() else path.parent / "vit.labels.json"
+    assert json.loads(labels.read_text()) == NAMES
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="the others write the same by TensorFlow")
+def test_files_to_probabilities(tmp_path):
+    model = picture_model()
+    files = []
+    for picture, kind in zip(pictures(), ("jpeg", "png", "jpeg"), strict=True):
+        file = io.BytesIO()
+        Image.fromarray(picture).save(file, kind)
+        files.append(file.getvalue())
+    (tmp_path / "photo.jpg").write_bytes(files[0])
+    samples = [tmp_path / "photo.jpg", *files[1:], pictures()[1]]
+    report = keras_vit.export(model, tmp_path / "vit", inputs="jpeg", samples=samples)
+    found = plain(report)(np.array(files, object))["probabilities"]
+    np.testing.assert_allclose(found, [probabilities(model, x) for x in files], atol=ONE_PIXEL)
+
+
+def test_models_with_several_outputs(tmp_path):
+    format = (WRITTEN_HERE or ["saved_model"])[-1]  # OpenVINO, ExportedProgram
+    model = tiny_swin().pyramid_model()
+    randomize(model)
+    path = tmp_path / f"pyramid{FORMATS[format].suffix}"
+    report = keras_vit.export(model, path, format, samples=images((32, 32), 2))
+    pixels = images((32, 32), 3, seed=1)
+    expected, found = model.predict(pixels, verbose=0), plain(report)(pixels)
+    assert set(found) == {"stage0", "stage1"}
+    for name in found:
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-4)
+
+
+PRECISE = {"tensorflow": ["litert int8_static"], "torch": ["onnx int8_dynamic", "torch float16"]}
+
+
+@pytest.mark.parametrize(
+    "what",
+    parameters(
+        PRECISE.get(BACKEND, []),
+        [f"{f} {p}" for f in FORMATS for p in PRECISIONS if p not in FORMATS[f].lacks],
+    ),
+)
+def test_other_precisions(what, tmp_path):
+    format, precision = what.split()
+    model = tiny_vit(width=64, mlp_dim=256, depth=3)
+    randomize(model, scale=0.1)
+    path, suffix = tmp_path, FORMATS[format].suffix
+    x = images(batch=24)
+    whole = keras_vit.export(model, path / f"whole{suffix}", format, samples=x)
+    calibration = x[:12] if precision == "int8_static" else None
+    report = keras_vit.export(
+        model, path / f"small{suffix}", format, precision=precision, samples=x,
+        calibration=calibration,
+    )  # fmt: skip
+    assert report.precision == precision
+    assert whole.max_difference < report.max_difference  # something was rounded
+    assert report.top1_agreement >= 0.9
+    assert report.size_bytes < 0.8 * whole.size_bytes
 
 
 FAMILIES = {
@@ -42,52 +171,94 @@ FAMILIES = {
     "swin": lambda: tiny_swin(image_size=None),
     "pvt": lambda: test_pvt.tiny(1),
     "pvt_v2": lambda: test_pvt.tiny(2, image_size=None),
-    "hybrid": lambda: tiny_hybrid(image_size=None),
+    "hybrid": lambda: tiny_hybrid(),
     "cait": lambda: test_cait.tiny_cait(),
 }
 
 
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="slow elsewhere")
-@pytest.mark.parametrize(
-    "family",
-    [pytest.param(x, marks=[] if x == "swin" else [pytest.mark.slow]) for x in FAMILIES],
-)
-def test_every_family_exports_to_the_same_numbers(family, tmp_path):
+@pytest.mark.skipif(BACKEND == "jax", reason="the same as on the others, and takes longer")
+@pytest.mark.parametrize("format", WRITTEN_HERE)
+@pytest.mark.parametrize("family", parameters(["swin"], FAMILIES))
+def test_every_family_exports_to_the_same_numbers(family, format, tmp_path):
     model = FAMILIES[family]()
+    if family == "swin" and BACKEND == "torch":
+        model = tiny_swin()
     randomize(model)
     size = model.input.shape[1:3] if model.input.shape[1] else (32, 64)
-    report = keras_vit.export(model, tmp_path / "saved_model", samples=images(size, batch=2))
+    path = tmp_path / f"model{FORMATS[format].suffix}"
+    report = keras_vit.export(model, path, format, samples=images(size, batch=2))
     pixels = images(size, batch=3, seed=1)
     expected = model.predict(pixels, verbose=0)
     assert np.abs(expected).max() > 0.01
-    np.testing.assert_allclose(run_plain(report.path, pixels), expected, atol=1e-4)
+    np.testing.assert_allclose(plain(report)(pixels)["logits"], expected, atol=1e-4)
 
 
-def test_what_does_not_agree_is_not_kept(tmp_path, monkeypatch):
+@pytest.mark.parametrize("wrong", [0.01, np.nan])
+def test_what_does_not_agree_is_not_kept(wrong, tmp_path, monkeypatch):
     model = tiny_vit()
 
-    def lie(written, samples, scratch):
-        return model.predict(samples, verbose=0) + 0.01
+    def lie(written, format, calls, scratch):
+        found = {f"{i}/logits": model.predict(x, verbose=0) + wrong for i, x in calls.items()}
+        return {**found, "runtime": "a liar", "latency_s": 1.0}
 
-    monkeypatch.setattr(export_module, "_write_saved_model", lambda model, written, _: None)
-    monkeypatch.setattr(export_module, "_run_saved_model", lie)
-    with pytest.raises(ValueError, match="nothing was kept.*Received: 1.00e-02"):
+    monkeypatch.setattr(module, "write", lambda *arguments: arguments[1].mkdir())
+    monkeypatch.setattr(module, "_run", lie)
+    with pytest.raises(ValueError, match="nothing was kept.*Received: (1.00e-02|nan)"):
         keras_vit.export(model, tmp_path / "saved_model")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_failing_process_says_why(tmp_path, monkeypatch):
-    monkeypatch.setattr(export_module, "RUN_WITH_PLAIN_TENSORFLOW", "raise SystemExit('no disk')")
-    monkeypatch.setattr(export_module, "_write_saved_model", lambda model, written, _: None)
-    with pytest.raises(ValueError, match="no disk"):
-        keras_vit.export(tiny_vit(), tmp_path / "saved_model")
+    (tmp_path / "broken.py").write_text("raise SystemExit('no disk')")
+    monkeypatch.setattr(module.runtimes, "__file__", tmp_path / "broken.py")
+    monkeypatch.setattr(module, "write", lambda *arguments: arguments[1].mkdir())
+    with pytest.raises(ValueError, match="run saved_model failed; nothing was kept.*no disk"):
+        keras_vit.export(tiny_vit(), tmp_path / "out" / "saved_model")
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"format": "onnxx"}, "format must be one of 'saved_model', 'onnx'.*Received.*'onnxx'"),
+        ({"inputs": "png"}, "inputs must be one of 'images', 'pixels', 'jpeg'"),
+        ({"precision": "int4"}, "precision must be one of None, 'float16'"),
+        ({"format": "onnx", "path": "x.pb"}, "must end in .onnx.*Received: .*x.pb"),
+        ({"format": "onnx", "inputs": "jpeg"}, "onnx decodes no JPEG: send pixels"),
+        ({"format": "litert", "precision": "bfloat16"}, "litert has no bfloat16"),
+        ({"inputs": "pixels"}, "needs a head and preprocessor=.*preprocessor=None"),
+        ({"samples": np.zeros((24, 16, 3))}, "samples must be images \\(N, H, W, C\\)"),
+        ({"calibration": images()}, "calibration is for precision='int8_static'"),
+        (
+            {"format": "onnx", "path": "x.onnx", "precision": "int8_static"},
+            "needs calibration=images of shape \\(None, 24, 16, 3\\).*Received: None",
+        ),
+        (
+            {
+                "format": "onnx",
+                "path": "x.onnx",
+                "precision": "int8_static",
+                "calibration": images((32, 32)),
+            },
+            "Received: \\(\\(3, 32, 32, 3\\), 'float32'\\)",
+        ),
+    ],
+    ids=lambda x: " ".join(x) if isinstance(x, dict) else "",
+)
+def test_bad_input_is_explained(arguments, message, tmp_path):
+    path = tmp_path / arguments.pop("path", "saved_model")
+    with pytest.raises(ValueError, match=message):
+        keras_vit.export(tiny_vit(), path, **arguments)
     assert not list(tmp_path.iterdir())
 
 
-def test_bad_input_is_explained(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match="format must be one of 'saved_model'. Received.*'onnxx'"):
-        keras_vit.export(tiny_vit(), tmp_path / "x", format="onnxx")
+def test_what_is_missing_or_cannot_be_written_is_said(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="a folder that can be written. Received: .*file"):
+        keras_vit.export(tiny_vit(), tmp_path / "file" / "saved_model")
+    with pytest.raises(ValueError, match="A picture must be.*Received: a file of 3 bytes"):
+        keras_vit.export(picture_model(), tmp_path / "x", inputs="pixels", samples=[b"abc"])
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ValueError, match="keras_vit\\[tensorflow\\]"):
-        keras_vit.export(tiny_vit(), tmp_path / "x")
-    assert keras.backend.backend() in ("tensorflow", "jax", "torch")
+    for format, x in FORMATS.items():
+        with pytest.raises(ValueError, match=f"pip install 'keras_vit\\[{x.extra}\\]'. Received"):
+            keras_vit.export(tiny_vit(), tmp_path / f"x{x.suffix}", format)

@@ -14,6 +14,8 @@ class Format(NamedTuple):
         backend: of Keras, which writes it; weights go over to it from any other.
         packages: modules that writing and running take, by the name they are imported under.
         extra: of this package, which brings them: pip install 'keras_vit[EXTRA]'.
+        own: dict of the precisions that the format's own tools give to the package for it, or None;
+            others are given to the Keras model before it is written.
         lacks: dict of what this format does not have to the reason, in half a sentence.
     """
 
@@ -21,50 +23,64 @@ class Format(NamedTuple):
     backend: str
     packages: tuple
     extra: str
+    own: dict
     lacks: dict
 
 
 NO_JPEG = "decodes no JPEG: send pixels, inputs='pixels'"
-NO_CALIBRATION = "is quantised without calibration data: precision='int8_dynamic'"
+NO_CALIBRATION = "is quantised without calibration: precision='int8_dynamic'"
 
 FORMATS = {
     "saved_model": Format(
-        "", "tensorflow", ("tensorflow",), "tensorflow", {"int8_static": NO_CALIBRATION}
+        suffix="",
+        backend="tensorflow",
+        packages=("tensorflow",),
+        extra="tensorflow",
+        own={},
+        lacks={"int8_static": NO_CALIBRATION},
     ),
     "onnx": Format(
-        ".onnx",
-        "torch",
-        ("torch", "onnx", "onnxruntime", "onnxscript"),
-        "onnx",
-        {
+        suffix=".onnx",
+        backend="torch",
+        packages=("torch", "onnx", "onnxruntime", "onnxscript"),
+        extra="onnx",
+        own={"int8_weights": "nncf", "int8_dynamic": None, "int8_static": "nncf"},
+        lacks={
             "jpeg": NO_JPEG,
             "bfloat16": "has no bfloat16 in onnxruntime on CPUs: precision='float16'",
         },
     ),
     "litert": Format(
-        ".tflite",
-        "tensorflow",
-        ("tensorflow", "ai_edge_litert"),
-        "litert",
-        {
+        suffix=".tflite",
+        backend="tensorflow",
+        packages=("tensorflow", "ai_edge_litert"),
+        extra="litert",
+        own={"float16": None, "int8_dynamic": None, "int8_static": "ai_edge_quantizer"},
+        lacks={
             "jpeg": NO_JPEG,
             "bfloat16": "has no bfloat16: precision='float16'",
             "int8_weights": "computes with int8 weights in int8: precision='int8_dynamic'",
         },
     ),
     "openvino": Format(
-        ".xml",
-        "tensorflow",
-        ("tensorflow", "openvino"),
-        "openvino",
-        {
+        suffix=".xml",
+        backend="tensorflow",
+        packages=("tensorflow", "openvino"),
+        extra="openvino",
+        own={"float16": None, "int8_weights": "nncf", "int8_static": "nncf"},
+        lacks={
             "jpeg": NO_JPEG,
             "bfloat16": "chooses bfloat16 when it runs (INFERENCE_PRECISION_HINT), not in the file",
-            "int8_static": NO_CALIBRATION,
+            "int8_dynamic": "quantises activations when it runs: precision='int8_weights'",
         },
     ),
     "torch": Format(
-        ".pt2", "torch", ("torch",), "torch", {"jpeg": NO_JPEG, "int8_static": NO_CALIBRATION}
+        suffix=".pt2",
+        backend="torch",
+        packages=("torch",),
+        extra="torch",
+        own={},
+        lacks={"jpeg": NO_JPEG, "int8_static": NO_CALIBRATION},
     ),
 }
 
@@ -83,10 +99,12 @@ def check_format(format, inputs, precision):
                 f"{format} {FORMATS[format].lacks[value]}. Received: format={format!r}, "
                 f"{name}={value!r}"
             )
-    missing = [x for x in FORMATS[format].packages if importlib.util.find_spec(x) is None]
+    packages = [*FORMATS[format].packages, FORMATS[format].own.get(precision)]
+    missing = [x for x in packages if x and importlib.util.find_spec(x) is None]
     if missing:
         raise ValueError(
-            f"The format {format!r} needs {', '.join(FORMATS[format].packages)}, whatever Keras's "
-            f"backend is: pip install 'keras_vit[{FORMATS[format].extra}]'. "
+            f"The format {format!r} needs {', '.join(filter(None, packages))} for precision="
+            f"{precision!r}, whatever Keras's backend is: "
+            f"pip install 'keras_vit[{FORMATS[format].extra}]'. "
             f"Received: no module named {', '.join(missing)}"
         )

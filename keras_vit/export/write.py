@@ -62,17 +62,9 @@ def write_here(model_file, path, format, inputs, precision):
         calibration = np.load(Path(model_file).with_name("calibration.npy"))
     with keras.device("cpu"):
         model = keras.models.load_model(model_file, compile=False)
-        if precision not in OWN.get(format, ()):
+        if precision not in FORMATS[format].own:
             model = with_precision(model, precision)
         writers[format](model, Path(path), inputs, precision, calibration)
-
-
-# Precisions that a format's own tools give; others are the model's, before it is written.
-OWN = {
-    "onnx": ("int8_weights", "int8_dynamic", "int8_static"),
-    "litert": ("float16", "int8_dynamic", "int8_static"),
-    "openvino": ("float16",),
-}
 
 
 def python(*arguments, doing, backend=None):
