@@ -6,6 +6,10 @@ import logging
 import warnings
 
 from keras_vit.export.serving import serving_model
+from keras_vit.models.hybrid import HybridVisionTransformer
+from keras_vit.models.swin import SwinTransformer
+
+SIZED = (HybridVisionTransformer, SwinTransformer)  # those that need an image size
 
 
 def write_torch(model, path, inputs, precision=None, calibration=None):
@@ -49,15 +53,19 @@ def _program(model, inputs):
             return served(images, training=False)
 
     _, height, width, channels = served.input.shape
-    # Unknown sides are multiples of the patch size, which keeps the exporter's algebra short.
-    p, q = (1, 1) if inputs == "pixels" else model.patch_size
+    if inputs == "images" and None in (height, width) and isinstance(model, SIZED):
+        raise ValueError(
+            "PyTorch's exporter cannot follow how windows shift and CNNs pad for every size of "
+            "image: give the model one, keras_vit.resize(model, image_size=...). "
+            f"Received: {type(model).__name__} with image_size=None"
+        )
     sizes = {0: torch.export.Dim("batch")}
+    # Unknown sides are multiples of the patch size, which keeps the exporter's algebra short.
+    p, q = (1, 1) if inputs == "pixels" else getattr(model, "patch_size", (1, 1))
     if height is None:
-        sizes[1] = p * torch.export.Dim("height", min=2)
-        height = 8 * p
+        sizes[1], height = p * torch.export.Dim("height", min=2), 8 * p
     if width is None:
-        sizes[2] = q * torch.export.Dim("width", min=2)
-        width = 12 * q
+        sizes[2], width = q * torch.export.Dim("width", min=2), 12 * q
     dtype = torch.uint8 if inputs == "pixels" else torch.float32
     example = torch.zeros((2, height, width, channels), dtype=dtype)
     program = torch.export.export(Served().eval(), (example,), dynamic_shapes=(sizes,))

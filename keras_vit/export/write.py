@@ -83,9 +83,15 @@ def python(*arguments, doing, backend=None):
     if done.returncode:
         raise ValueError(
             f"A process that should {doing} failed; nothing was kept. It said: "
-            + done.stderr.strip()[-2000:]
+            + done.stderr.rpartition(LAST_WORDS)[2].strip()[-2000:]
         )
 
 
+LAST_WORDS = "keras_vit.export: "  # what comes before may be warnings
+
 if __name__ == "__main__":
-    write_here(**json.loads(Path(sys.argv[1]).read_text()))
+    try:
+        write_here(**json.loads(Path(sys.argv[1]).read_text()))
+    except Exception as error:
+        name = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        sys.exit(f"{LAST_WORDS}{name}{error}")
