@@ -1,0 +1,36 @@
+"""The command `keras-vit`: a command a file, each a plain function, registered by one line here.
+
+What is wrong with a call is a ValueError, raised anywhere in the library; it becomes one line on
+stderr and exit code 2. Exit code 1 says that some of the work failed. Commands import what they
+need when they run, and reach the library by `import keras_vit` and its names, so that help and
+lists are there at once (`keras_vit_command.py`).
+"""
+
+import typer
+from typer.core import TyperGroup
+
+from keras_vit.cli.list_ import list_
+from keras_vit.cli.predict import predict
+from keras_vit.cli.show import show
+
+
+class Commands(TyperGroup):
+    """Turns what was wrong with a call into one line and exit code 2."""
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except ValueError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(2) from error
+
+
+app = typer.Typer(
+    cls=Commands,
+    help="Vision Transformers for Keras 3.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command("list")(list_)
+app.command()(show)
+app.command()(predict)

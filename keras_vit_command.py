@@ -1,0 +1,69 @@
+"""The script `keras-vit`: quick where no model is needed, and without TensorFlow's start-up lines.
+
+It lies beside the package because Python runs `keras_vit/__init__.py`, which imports Keras and its
+backend for seconds, before anything inside the package. Here the package is entered without that
+file; the first name that a command takes from `keras_vit` runs it.
+"""
+
+import contextlib
+import importlib.util
+import os
+import sys
+import tempfile
+import types
+
+BACKENDS = ("tensorflow", "jax", "torch")
+
+
+class Waiting(types.ModuleType):
+    """A package whose `__init__.py` runs when somebody asks for a name that only it can give."""
+
+    def __getattr__(self, name):
+        self.__class__ = types.ModuleType
+        try:
+            with quiet():
+                self.__spec__.loader.exec_module(self)
+        except ModuleNotFoundError as error:
+            if error.name not in BACKENDS:
+                raise
+            raise ValueError(
+                f"The backend of Keras is not installed. Expected: pip install {error.name}, or "
+                f"another of {', '.join(BACKENDS)} by KERAS_BACKEND. Received: {error}"
+            ) from error
+        return getattr(self, name)
+
+
+@contextlib.contextmanager
+def quiet():
+    """Keeps back what is written to the descriptor of stderr; an error shows it after all.
+
+    TensorFlow writes some lines before it reads TF_CPP_MIN_LOG_LEVEL, and around `sys.stderr`.
+    """
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as kept:
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            kept.seek(0)
+            os.write(stderr, kept.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
+def main():
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    spec = importlib.util.find_spec("keras_vit")
+    package = sys.modules["keras_vit"] = importlib.util.module_from_spec(spec)
+    package.__class__ = Waiting
+    from keras_vit.cli import app
+
+    app(prog_name="keras-vit")
+
+
+if __name__ == "__main__":
+    main()
