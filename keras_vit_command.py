@@ -2,7 +2,7 @@
 
 It lies beside the package because Python runs `keras_vit/__init__.py`, which imports Keras and its
 backend for seconds, before anything inside the package. Here the package is entered without that
-file; the first name that a command takes from `keras_vit` runs it.
+file; the first name that a command takes from `keras_vit`, or from Keras, runs theirs.
 """
 
 import contextlib
@@ -55,11 +55,17 @@ def quiet():
             os.close(stderr)
 
 
+def wait(name):
+    """Makes `import name` wait, with all that it imports, for the first use of it."""
+    spec = importlib.util.find_spec(name)
+    sys.modules[name] = importlib.util.module_from_spec(spec)
+    sys.modules[name].__class__ = Waiting
+
+
 def main():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    spec = importlib.util.find_spec("keras_vit")
-    package = sys.modules["keras_vit"] = importlib.util.module_from_spec(spec)
-    package.__class__ = Waiting
+    wait("keras")
+    wait("keras_vit")
     from keras_vit.cli import app
 
     app(prog_name="keras-vit")

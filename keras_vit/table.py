@@ -14,7 +14,7 @@ class Table(list):
         self.header = header
 
     def __str__(self):
-        cells = [self.header] + [tuple(map(cell_text, row)) for row in self]
+        cells = [self.header] + [tuple(map(_text, row)) for row in self]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         # Numbers stand under each other on the right, words on the left.
         right = [isinstance(value, (int, float)) for value in (self[-1] if self else self.header)]
@@ -29,7 +29,9 @@ class Table(list):
     __repr__ = __str__
 
 
-def cell_text(value):
+def _text(value):
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return str(value)

@@ -26,6 +26,7 @@ LEVELS = [
     "complexity",
     "interpret",
     "export",
+    "hardware",
     "cli",
 ]
 

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 import keras_vit
+from keras_vit.hardware import hardware
 from training import data, distill, distribute, logs, recipe, report, summary
 from training.augment import mixing
 from training.averages import EvaluateAverage, unshare
@@ -22,7 +23,7 @@ from training.checkpoint import Checkpoint, restore
 from training.corrupt import as_csv
 from training.examples import save
 from training.folder import RunFolder, choose
-from training.hardware import Speed, hardware, peak_memory
+from training.hardware import Speed, peak_memory
 from training.measures import log_softmax, measure
 from training.optimizers import optimizer
 from training.processes import Processes

@@ -5,6 +5,7 @@ import math
 from keras_vit.checkpoints.configs import TIMM_HEADS
 from keras_vit.checkpoints.files import CheckpointError
 from keras_vit.checkpoints.matching import heads_of
+from keras_vit.models.base import as_preprocessor
 
 # What tensors and configuration both say; they must agree.
 SAID_TWICE = (
@@ -171,4 +172,5 @@ def keras_arguments(reader, inferred, model, said_twice):
     if not isinstance(dtype, str):
         raise CheckpointError(f"{reader.path} has an unknown dtype policy. Received: {dtype}")
     arguments["dtype"] = dtype
+    arguments["preprocessor"] = as_preprocessor(arguments.get("preprocessor"))
     return arguments

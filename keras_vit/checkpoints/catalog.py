@@ -4,7 +4,7 @@ import difflib
 import fnmatch
 import functools
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 
 from keras_vit.table import Table
@@ -27,6 +27,8 @@ class Entry:
         accuracy: float, top-1 on ImageNet-1k in %, as timm measured it.
         sha256_start: str, the first digits of the SHA-256 of `original`, which its authors put into
             its name; a file of that name is held against it.
+        arguments: dict of the variant's arguments that are not its defaults, without `image_size`
+            and `num_classes`.
     """
 
     variant: str
@@ -43,6 +45,7 @@ class Entry:
     original: str | None = None
     accuracy: float | None = None
     sha256_start: str | None = None
+    arguments: dict = field(default_factory=dict)
 
 
 @functools.cache

@@ -2,13 +2,13 @@
 
 What is wrong with a call is a ValueError, raised anywhere in the library; it becomes one line on
 stderr and exit code 2. Exit code 1 says that some of the work failed. Commands import what they
-need when they run, and reach the library by `import keras_vit` and its names, so that help and
-lists are there at once (`keras_vit_command.py`).
+need when they run, so that help and lists are there at once (`keras_vit_command.py`).
 """
 
 import typer
 from typer.core import TyperGroup
 
+from keras_vit.cli.bench import bench
 from keras_vit.cli.list_ import list_
 from keras_vit.cli.predict import predict
 from keras_vit.cli.show import show
@@ -34,3 +34,4 @@ app = typer.Typer(
 app.command("list")(list_)
 app.command()(show)
 app.command()(predict)
+app.command()(bench)

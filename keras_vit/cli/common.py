@@ -2,12 +2,48 @@
 
 import contextlib
 import json
+import re
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead.")]
+
+ImageSize = Annotated[
+    str | None,
+    typer.Option(metavar="N|HxW", help="Pixels, such as 384 or 384x512; by default its own size."),
+]
+
+
+def as_size(text):
+    """(H, W) of "384" or "384x512"."""
+    found = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
+    if not found:
+        raise ValueError(
+            f"The image size must be pixels, such as 384 or 384x512 (height x width). "
+            f"Received: {text!r}"
+        )
+    return int(found[1]), int(found[2] or found[1])
+
+
+def is_variant(name):
+    """Whether it is the name of a variant, such as ViTBase."""
+    import keras_vit
+
+    return name in {row[0] for row in keras_vit.list_models()}
+
+
+def load(source, **overrides):
+    """`keras_vit.from_pretrained`; what it says goes to stderr."""
+    import keras_vit
+    from keras_vit.checkpoints.sources import locate
+
+    if not Path(source).exists():
+        locate(source)  # first, because a download shows bars of its own
+    with contextlib.redirect_stdout(sys.stderr), progress(f"Loading {source}"):
+        return keras_vit.from_pretrained(source, **overrides)
 
 
 def print_json(value):
@@ -16,23 +52,9 @@ def print_json(value):
 
 
 def print_table(table):
-    """Prints a `keras_vit.table.Table`; on a terminal with a bold header, and cells that wrap."""
-    if not sys.stdout.isatty():
-        typer.echo(str(table))
-        return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    from keras_vit.table import cell_text
-
-    columns = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name, value in zip(table.header, table[-1] if table else table.header, strict=True):
-        justify = "right" if isinstance(value, (int, float)) else "left"
-        columns.add_column(Text(name), justify=justify, overflow="fold")
-    for row in table:
-        columns.add_row(*(Text(cell_text(value)) for value in row))
-    Console(highlight=False).print(columns)
+    """Prints a `keras_vit.table.Table`, on a terminal with a bold header."""
+    header, *rows = str(table).splitlines()
+    typer.echo("\n".join([typer.style(header, bold=True), *rows]))  # echo keeps style off pipes
 
 
 @contextlib.contextmanager
@@ -57,6 +79,7 @@ def progress(description, total=None):
         TimeElapsedColumn(),
         console=console,
         transient=True,
+        redirect_stdout=sys.stdout.isatty(),  # or what goes into a file would go to the terminal
         disable=not console.is_terminal,
     )
     with bar:

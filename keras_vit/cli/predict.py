@@ -1,34 +1,120 @@
 """keras-vit predict: what is on pictures."""
 
+import glob
+import json
+import os
 from typing import Annotated
 
 import typer
 
+from keras_vit.cli.common import Json, load, progress
+
+SUFFIXES = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+
 
 def predict(
-    pictures: Annotated[list[str], typer.Argument(help="picture files")],
-    model: Annotated[str, typer.Option(help="a name, hub id, folder or file")],
-    top: Annotated[int, typer.Option(min=1, help="classes to name")] = 5,
+    pictures: Annotated[
+        list[str],
+        typer.Argument(
+            help="Files, folders (with all in them), patterns such as 'photos/**/*.jpg'."
+        ),
+    ],
+    model: Annotated[
+        str, typer.Option(help="A name of the catalogue, a hub id, a folder or a file.")
+    ],
+    top: Annotated[int, typer.Option(min=1, help="Classes to name for each picture.")] = 5,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 32,
+    as_json: Json = False,
 ):
     """Name what is on pictures.
+
+    Folders are searched through, hidden files left out, for the suffixes of
+    pictures (AVIF, BMP, GIF, JPEG, PNG, TIFF, WebP). A broken picture is named
+    and the others go on; the exit code is then 1.
 
     Examples:
 
         keras-vit predict cat.jpg --model google/vit-base-patch16-224
-    """
-    import keras_vit
+        keras-vit predict photos --model runs/digits/model.keras --top 1
+        keras-vit predict 'photos/**/*.jpg' --model my_folder --json
 
-    failed = False
-    loaded = keras_vit.from_pretrained(model)
-    for picture in pictures:
-        try:
-            (found,) = loaded.predict_images([picture], top=top)
-        except ValueError as error:
-            typer.echo(f"error: {error}", err=True)
-            failed = True
-            continue
-        typer.echo(picture)
-        for label, probability in found:
-            typer.echo(f"  {100 * probability:5.1f} %  {label}")
+    JSON is a list, an entry for each picture as it was found: path, and either
+    predictions (a list of label, index, probability; label is null where the
+    model names no classes) or error.
+    """
+    paths = [path for name in pictures for path in find(name)]
+    if not any(map(os.path.isfile, paths)):
+        raise ValueError(
+            "There are no pictures. Expected: files, folders with pictures, or patterns. "
+            f"Received: {', '.join(pictures)}"
+        )
+    loaded = load(model)
+    loaded.predict_images([])  # raises for a model that cannot
+    failed = 0
+    with progress("Looking at pictures", total=len(paths)) as advance:
+        for number, entry in enumerate(look(loaded, paths, top, batch_size)):
+            failed += "error" in entry
+            if as_json:
+                typer.echo(("[\n" if number == 0 else ",\n") + json.dumps(entry), nl=False)
+            else:
+                _print(entry)
+            advance()
+    if as_json:
+        typer.echo("\n]")
     if failed:
+        if len(paths) > 1:
+            typer.echo(f"error: {failed} of {len(paths)} pictures could not be read", err=True)
         raise typer.Exit(1)
+
+
+def find(name):
+    """The paths in a folder or of a pattern, sorted; the name itself where it is neither."""
+    if os.path.isdir(name):
+        paths = []
+        for folder, folders, files in os.walk(name):
+            folders[:] = sorted(x for x in folders if not x.startswith("."))
+            files = sorted(x for x in files if not x.startswith("."))
+            paths += [os.path.join(folder, x) for x in files if x.lower().endswith(SUFFIXES)]
+        return paths
+    if glob.has_magic(name) and not os.path.exists(name):
+        matches = sorted(glob.glob(name, recursive=True))
+        return [path for path in matches if os.path.isfile(path)] or [name]
+    return [name]
+
+
+def look(model, paths, top, batch_size):
+    """An entry of the JSON list for each path in turn; no more than a batch is held."""
+    for start in range(0, len(paths), batch_size):
+        batch = paths[start : start + batch_size]
+        try:
+            yield from _entries(model, batch, top)
+        except ValueError:  # one of them is broken: which?
+            for path in batch:
+                try:
+                    yield from _entries(model, [path], top)
+                except ValueError as error:
+                    yield {"path": path, "error": str(error)}
+
+
+def _entries(model, paths, top):
+    probabilities = model.image_probabilities(paths)  # (B, num_classes)
+    names = model.class_names
+    entries = []
+    for path, row in zip(paths, probabilities, strict=True):
+        best = (-row).argsort()[:top]
+        predictions = [
+            {"label": names and names[i], "index": int(i), "probability": float(row[i])}
+            for i in best
+        ]
+        entries.append({"path": path, "predictions": predictions})
+    return entries
+
+
+def _print(entry):
+    if "error" in entry:
+        typer.echo(f"error: {entry['error']}", err=True)
+        return
+    typer.echo(entry["path"])
+    for found in entry["predictions"]:
+        label = found["index"] if found["label"] is None else found["label"]
+        typer.echo(f"  {100 * found['probability']:5.1f} %  {label}")

@@ -161,26 +161,47 @@ class ImageModel(keras.Model):
             >>> model.predict_images(["cat.jpg"], top=1)
             [[('tabby, tabby cat', 0.82)]]
         """
+        check_count(top, "top")
+        check_count(batch_size, "batch_size")
+        self._check_pictures(images)
+        names, found, images = self.class_names, [], list(images)
+        for start in range(0, len(images), batch_size):
+            for row in self.image_probabilities(images[start : start + batch_size]):
+                best = np.argsort(-row)[:top]
+                found.append([(names[i] if names else int(i), float(row[i])) for i in best])
+        return found
+
+    def image_probabilities(self, images):
+        """How probable each class is on pictures of any size, in one batch.
+
+        Args:
+            images: as `predict_images` takes them.
+
+        Returns:
+            float32 array (B, num_classes), the softmax of the logits.
+
+        Raises:
+            ValueError: as `predict_images`.
+
+        Example:
+            >>> model.image_probabilities(["cat.jpg"]).shape
+            (1, 1000)
+        """
+        self._check_pictures(images)
+        preprocessor = self.picture_preprocessor
+        batch = ops.stack([preprocessor(load_image(x)) for x in images])  # (B, H, W, C)
+        logits = ops.cast(self(batch, training=False), "float32")
+        return ops.convert_to_numpy(ops.softmax(logits))
+
+    def _check_pictures(self, images):
         if self.preprocessor is None or self.num_classes is None:
             raise ValueError(
                 "predict_images needs a model with a head and with preprocessor=keras_vit."
                 "Preprocessor(...), as keras_vit.from_pretrained gives them. Received: "
                 f"num_classes={self.num_classes}, preprocessor={self.preprocessor}"
             )
-        check_count(top, "top")
-        check_count(batch_size, "batch_size")
         if isinstance(images, (str, bytes)) or not hasattr(images, "__iter__"):
             raise ValueError(f"images must be a list of pictures. Received: {type(images)}")
-        preprocessor = self.picture_preprocessor
-        names, found, images = self.class_names, [], list(images)
-        for start in range(0, len(images), batch_size):
-            batch = [preprocessor(load_image(x)) for x in images[start : start + batch_size]]
-            batch = ops.stack(batch)  # (B, H, W, C)
-            logits = ops.cast(self(batch, training=False), "float32")
-            for row in ops.convert_to_numpy(ops.softmax(logits)):
-                best = np.argsort(-row)[:top]
-                found.append([(names[i] if names else int(i), float(row[i])) for i in best])
-        return found
 
     def fit(self, x=None, *args, **kwargs):
         self._check_data(x)

@@ -8,6 +8,7 @@ Vision Transformers, hybrids, CaiT, Swin, PVTv2), or that states no licence, is 
 """
 
 import csv
+import inspect
 import json
 import re
 import sys
@@ -24,7 +25,9 @@ from keras_vit.checkpoints import hybrid as hybrid_checkpoints
 from keras_vit.checkpoints import pyramids
 from keras_vit.checkpoints import swin as swin_checkpoints
 from keras_vit.checkpoints.configs import TIMM_KINDS
-from keras_vit.checkpoints.files import CheckpointError
+from keras_vit.checkpoints.families import FAMILIES
+from keras_vit.checkpoints.files import CheckpointError, Tensor
+from keras_vit.checkpoints.matching import match
 from keras_vit.models import cait, deit, hybrid, swin
 from keras_vit.models.vit import VARIANTS
 
@@ -102,6 +105,29 @@ def patch_size(model):
     return model.patch_embed.patch_size[0]
 
 
+def arguments(model, config, name, known):
+    """What `from_pretrained` builds of these tensors and this configuration, where it is another
+    than the defaults of the entry's variant and the rest of the entry, `known`, does not say it."""
+    tensors = {k: Tensor(tuple(x.shape), None, None) for k, x in model.state_dict().items()}
+    matched = match(tensors, name)
+    family = FAMILIES[matched.table.family]
+    said = {"architecture": config.architecture, "pretrained_cfg": config.to_dict()}
+    if getattr(model, "global_pool", None) is not None:
+        said["global_pool"] = model.global_pool
+    found = family.complete(
+        family.infer(matched, tensors), family.describe(said, None, name), {}, name
+    )
+    factory = inspect.signature(getattr(keras_vit, known["variant"]))
+    usual = {key: parameter.default for key, parameter in factory.parameters.items()}
+    usual["class_token"] = found.get("pooling") in ("token", "token_gap")
+    usual["position_grid"] = known["image_size"] // known["patch_size"]
+    for key in ("patch_size", "position_grid"):  # pairs of one number
+        if isinstance(found.get(key), tuple) and len(set(found[key])) == 1:
+            found[key] = found[key][0]
+    said_already = ("num_classes", "image_size", "preprocessor", "class_names")
+    return {k: v for k, v in found.items() if k not in said_already and v != usual[k]}
+
+
 def entry(name, accuracy):
     config = get_pretrained_cfg(name)
     if kind(config.architecture) is None or not (config.hf_hub_id or "").startswith("timm/"):
@@ -137,7 +163,14 @@ def entry(name, accuracy):
     }
     start = re.search(r"-([0-9a-f]{8})\.pth$", found["original"] or "")
     found["sha256_start"] = start and start[1]
+    found["arguments"] = arguments(model, config, name, found) or None
     return {key: value for key, value in found.items() if value is not None and value != ""}
+
+
+def toml(value):
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {toml(x)}" for key, x in value.items()) + " }"
+    return json.dumps(value)
 
 
 def main(results):
@@ -151,7 +184,7 @@ def main(results):
         if found is None:
             continue
         lines.append(f'["{name}"]')
-        lines += [f"{key} = {json.dumps(value)}" for key, value in found.items()]
+        lines += [f"{key} = {toml(value)}" for key, value in found.items()]
         lines.append("")
     (HERE / "catalog.toml").write_text("\n".join(lines))
     info = ImageNetInfo()

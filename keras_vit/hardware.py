@@ -1,0 +1,42 @@
+"""What there is to compute on."""
+
+import os
+import platform
+import re
+from pathlib import Path
+
+import keras
+
+
+def hardware():
+    """What there is to compute on, in words.
+
+    Returns:
+        str, such as "AMD EPYC, 2 cores", with the accelerators that the backend sees.
+    """
+    cpuinfo, name = Path("/proc/cpuinfo"), platform.processor() or platform.machine()
+    if cpuinfo.exists():
+        found = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), re.MULTILINE)
+        name = found[1] if found else name
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    devices = accelerators()
+    kinds = [f"{devices.count(kind)} x {kind}" for kind in dict.fromkeys(devices)]
+    return ", ".join([f"{name}, {cores} cores", *kinds])
+
+
+def accelerators():
+    """Names of the devices beside the CPU that the backend computes on, a list of str."""
+    backend = keras.backend.backend()
+    if backend == "torch":
+        import torch
+
+        return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    if backend == "jax":
+        import jax
+
+        return [device.device_kind for device in jax.devices() if device.platform != "cpu"]
+    import tensorflow as tf
+
+    devices = tf.config.list_physical_devices("GPU")
+    details = [tf.config.experimental.get_device_details(device) for device in devices]
+    return [found.get("device_name", "GPU") for found in details]
