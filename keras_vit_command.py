@@ -24,10 +24,11 @@ class Waiting(types.ModuleType):
             with quiet():
                 self.__spec__.loader.exec_module(self)
         except ModuleNotFoundError as error:
-            if error.name not in BACKENDS:
+            package = (error.name or "").partition(".")[0]
+            if package not in BACKENDS:
                 raise
             raise ValueError(
-                f"The backend of Keras is not installed. Expected: pip install {error.name}, or "
+                f"The backend of Keras is not installed. Expected: pip install {package}, or "
                 f"another of {', '.join(BACKENDS)} by KERAS_BACKEND. Received: {error}"
             ) from error
         return getattr(self, name)

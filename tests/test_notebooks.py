@@ -29,9 +29,25 @@ def test_runs(path, monkeypatch):
         for output in cell.outputs
         if "text" in output
     )
+    CHECKS[path.stem](said)
+
+
+def check_pixels_to_logits(said):
     differences = [float(x) for x in re.findall(r"largest difference[^:]*: (\S+)", said)]
     assert len(differences) == 5 and max(differences) < 1e-4
     assert float(re.search(r"test accuracy (\S+) %", said)[1]) > 90
+
+
+def check_finetune(said):
+    assert "initialised anew: head/dense/bias, head/dense/kernel (num_classes=2)" in said
+    assert "resampled: position_embedding/grid" in said
+    before, after = map(float, re.search(r"before (\S+) %, after (\S+) %", said).groups())
+    scratch = float(re.search(r"from random weights (\S+) %", said)[1])
+    assert after > 80 and after > before + 15 and after > scratch + 10
+
+
+CHECKS = {"01_pixels_to_logits": check_pixels_to_logits, "02_finetune": check_finetune}
+PICTURES = {"01_pixels_to_logits": 7, "02_finetune": 4}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -42,11 +58,11 @@ def test_is_stored_as_it_ran(path):
     pictures = [
         o for cell in code_cells(notebook) for o in cell.outputs if "image/png" in o.get("data", {})
     ]
-    assert len(pictures) >= 7
+    assert len(pictures) >= PICTURES[path.stem]
     for cell in code_cells(notebook):
         for output in cell.outputs:
             assert output.output_type != "error" and output.get("name") != "stderr"
-            assert "/" not in output.get("text", "")
+            assert not re.search(r"(^|[\s'\"=])/", output.get("text", ""))  # nobody's paths
 
 
 def code_cells(notebook):

@@ -13,6 +13,12 @@ from keras_vit.cli.list_ import list_
 from keras_vit.cli.predict import predict
 from keras_vit.cli.show import show
 
+HELP = """Vision Transformers for Keras 3.
+
+Exit codes: 0 all went well; 1 some of the work failed, which is named; 2 the
+call was wrong. With --json stdout is one JSON document.
+"""
+
 
 class Commands(TyperGroup):
     """Turns what was wrong with a call into one line and exit code 2."""
@@ -27,7 +33,7 @@ class Commands(TyperGroup):
 
 app = typer.Typer(
     cls=Commands,
-    help="Vision Transformers for Keras 3.",
+    help=HELP,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )

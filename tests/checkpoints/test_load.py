@@ -246,7 +246,8 @@ def test_a_configuration_that_cannot_be_honoured_is_refused(case, field, value, 
 
 def test_keras_s_own_files(tmp_path):
     arguments = dict(qk_norm=True, layer_scale=0.1, num_registers=2, pooling="map", mlp="swiglu")
-    model = tiny_vit(**arguments, dropout_rate=0.1)
+    preprocessor = keras_vit.Preprocessor((24, 16), crop_fraction=0.9)
+    model = tiny_vit(**arguments, dropout_rate=0.1, preprocessor=preprocessor)
     randomize(model)
     model.save(tmp_path / "model.keras")
     model.save_weights(tmp_path / "model.weights.h5")
@@ -255,6 +256,8 @@ def test_keras_s_own_files(tmp_path):
     np.testing.assert_allclose(to_numpy(loaded(images())), expected, atol=1e-6)
     other = keras_vit.from_pretrained(tmp_path / "model.keras", num_classes=7, image_size=(48, 32))
     assert set(other.load_report.fresh) == {"head/dense/kernel", "head/dense/bias"}
+    config = {**preprocessor.get_config(), "image_size": (48, 32)}
+    assert other.preprocessor.get_config() == config
     standing = tiny_vit(**arguments)
     keras_vit.load_weights(standing, tmp_path / "model.weights.h5")
     np.testing.assert_allclose(to_numpy(standing(images())), expected, atol=1e-6)

@@ -45,7 +45,21 @@ def test_tensorflow_does_not_talk_over_it(folder, photo):
     assert found.stdout.splitlines()[0] == str(photo) and len(found.stdout.splitlines()) == 2
 
 
-def test_a_backend_that_fails_to_import_says_so():
+def test_a_backend_that_is_none_or_not_installed():
     found = process("list", "--models", KERAS_BACKEND="numbers")
     assert found.returncode == 2 and "Unable to import backend : numbers" in found.stderr
     assert "Traceback" not in found.stderr
+    code = "import sys, keras_vit_command as c; sys.modules['jax'] = None; c.main()"
+    found = process("list", "--models", code=code, KERAS_BACKEND="jax")
+    assert found.returncode == 2 and "Expected: pip install jax, or another" in found.stderr
+    assert "Traceback" not in found.stderr
+
+
+def test_a_bug_shows(tmp_path):
+    """What is nobody's wrong call is not made one, and what was written before it is not lost."""
+    (tmp_path / "keras").mkdir()
+    text = "import os; os.write(2, b'spoken before'); raise RuntimeError('broken')"
+    (tmp_path / "keras" / "__init__.py").write_text(text)
+    found = process("list", "--models", PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]))
+    assert found.returncode == 1 and "spoken before" in found.stderr
+    assert "Traceback" in found.stderr and "RuntimeError: broken" in found.stderr
