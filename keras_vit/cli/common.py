@@ -48,7 +48,7 @@ def load(source, **overrides):
 
 def print_json(value):
     """Prints one JSON document."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    typer.echo(json.dumps(value, indent=2))
 
 
 def print_table(table):

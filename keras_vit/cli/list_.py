@@ -25,10 +25,11 @@ def list_(
         keras-vit list 'vit_base*augreg*'
         keras-vit list swin --models --json
 
-    JSON is a list. Checkpoints have name, variant, source (hub id), licence,
-    accuracy, image_size, patch_size, num_classes, mean, std, crop_fraction,
-    interpolation, resize, original. Models have variant, family, pixels,
-    parameters, gmacs, accuracy, checkpoint.
+    JSON is a list. Checkpoints have name, variant, arguments (of the variant,
+    where they are not its defaults), source (hub id), licence, accuracy,
+    image_size, patch_size, num_classes, mean, std, crop_fraction,
+    interpolation, resize, original, sha256_start. Models have variant, family,
+    pixels, parameters, gmacs, accuracy, checkpoint.
     """
     if models:
         import keras_vit

@@ -68,14 +68,14 @@ def predict(
 
 
 def find(name):
-    """The paths in a folder or of a pattern, sorted; the name itself where it is neither."""
+    """The paths in a folder or of a pattern, sorted; the name itself where there are none."""
     if os.path.isdir(name):
         paths = []
         for folder, folders, files in os.walk(name):
             folders[:] = sorted(x for x in folders if not x.startswith("."))
             files = sorted(x for x in files if not x.startswith("."))
             paths += [os.path.join(folder, x) for x in files if x.lower().endswith(SUFFIXES)]
-        return paths
+        return paths or [name]
     if glob.has_magic(name) and not os.path.exists(name):
         matches = sorted(glob.glob(name, recursive=True))
         return [path for path in matches if os.path.isfile(path)] or [name]

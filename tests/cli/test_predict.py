@@ -46,15 +46,19 @@ def test_predict_goes_on_past_what_is_broken_and_names_it(folder, photo, tmp_pat
     for name in "acde":
         shutil.copy(photo, pictures / f"{name}.jpg")
     (pictures / "b.jpg").write_bytes(photo.read_bytes()[:100])
-    missing = tmp_path / "missing.jpg"
-    arguments = ("predict", pictures, missing, photo, "--model", folder, "--batch-size", 3)
+    missing, empty = tmp_path / "missing.jpg", tmp_path / "empty"
+    empty.mkdir()
+    arguments = ("predict", pictures, missing, photo, empty, "--model", folder, "--batch-size", 3)
     found = run(*arguments, "--json")
-    assert found.exit_code == 1 and "2 of 7 pictures" in found.stderr
+    assert found.exit_code == 1 and "3 of 8 pictures" in found.stderr
     entries = json.loads(found.stdout)
     expected = [pictures / f"{name}.jpg" for name in "abcde"]
-    assert [entry["path"] for entry in entries] == list(map(str, [*expected, missing, photo]))
+    assert [entry["path"] for entry in entries] == list(
+        map(str, [*expected, missing, photo, empty])
+    )
     assert "b.jpg" in entries[1].pop("error") and "missing.jpg" in entries[5].pop("error")
-    assert all(len(entry) == 1 for entry in (entries[1], entries[5]))
+    assert "empty" in entries[7].pop("error")
+    assert all(len(entries[i]) == 1 for i in (1, 5, 7))
     predictions = [entry["predictions"] for entry in entries if "predictions" in entry]
     (alone,) = keras_vit.from_pretrained(folder).predict_images([photo])
     for found in predictions:

@@ -36,6 +36,21 @@ def test_show_counts_every_layer_of_what_it_builds_without_weights():
 
 
 @pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("vit_wee_patch16_reg1_gap_256.sbb_in1k", 13_422_568),
+        ("vit_xsmall_patch16_clip_224.tinyclip_yfcc15m", 8_277_504),
+        ("swin_s3_tiny_224.ms_in1k", 28_328_674),
+        ("vit_small_patch14_reg4_dinov2.lvd142m", 22_057_344),
+        ("vit_tiny_r_s16_p8_384.augreg_in21k_ft_in1k", 6_355_944),
+    ],
+)
+def test_the_parameters_of_a_checkpoint_are_those_that_timm_counts(name, parameters):
+    """Of models that differ from every variant: in size, registers, pooling, windows, head."""
+    assert json.loads(run("show", name, "--json").stdout)["parameters"] == parameters
+
+
+@pytest.mark.parametrize(
     ("variant", "shape"),
     [
         ("DeiTTiny", [2 + 24 * 32, 192]),
