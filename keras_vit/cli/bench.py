@@ -70,8 +70,11 @@ def bench(
     import keras_vit
     from keras_vit.hardware import hardware
 
-    build = getattr(keras_vit, model) if is_variant(model) else None
-    built = build(**overrides) if build else load(model, **overrides)
+    if is_variant(model):
+        with progress(f"Building {model}"):
+            built = getattr(keras_vit, model)(**overrides)
+    else:
+        built = load(model, **overrides)
     shape = built.input.shape[1:]
     if None in shape:
         raise ValueError(

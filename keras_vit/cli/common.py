@@ -29,10 +29,10 @@ def as_size(text):
 
 
 def is_variant(name):
-    """Whether it is the name of a variant, such as ViTBase."""
+    """Whether it is the name of a variant, such as ViTBase, and of no file or folder."""
     import keras_vit
 
-    return name in {row[0] for row in keras_vit.list_models()}
+    return not Path(name).exists() and name in {row[0] for row in keras_vit.list_models()}
 
 
 def load(source, **overrides):

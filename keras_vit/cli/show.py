@@ -1,6 +1,7 @@
 """keras-vit show: what a model is, layer by layer."""
 
 import dataclasses
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,6 +14,7 @@ from keras_vit.cli.common import (
     load,
     print_json,
     print_table,
+    progress,
 )
 
 
@@ -49,10 +51,15 @@ def show(
     from keras_vit.checkpoints.catalog import catalog
 
     name = model.removeprefix("hf://").removeprefix("timm/")
-    entry = catalog().get(name)
+    entry = None if Path(model).exists() else catalog().get(name)
     overrides = {} if image_size is None else {"image_size": as_size(image_size)}
-    built = build(name, **overrides) or load(model, **overrides)
-    cost, rows = layers(built)
+    if entry is None and not is_variant(name):
+        built = load(model, **overrides)
+    else:
+        with progress(f"Building {model}"):
+            built = build(name, entry, **overrides)
+    with progress("Counting"):
+        cost, rows = layers(built)
     found = {
         "name": model,
         "checkpoint": entry and {"name": name, **dataclasses.asdict(entry)},
@@ -71,14 +78,10 @@ def show(
         _print(found, built)
 
 
-def build(name, **overrides):
-    """A model of zeros of that name in the catalogue or of a variant, or None for another name."""
+def build(name, entry=None, **overrides):
+    """A model of zeros: a variant, or what the catalogue's `entry` says."""
     import keras_vit
-    from keras_vit.checkpoints.catalog import catalog
 
-    entry = catalog().get(name)
-    if entry is None and not is_variant(name):
-        return None
     arguments = {}
     if entry is not None:
         arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.arguments.items()}

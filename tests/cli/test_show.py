@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import shutil
 
 import pytest
 
@@ -80,6 +81,14 @@ def test_show_prints_a_table(folder):
     total = next(line for line in found.stdout.splitlines() if line.startswith("total"))
     assert total.split()[1:3] == [f"{cost.parameters:,}", f"{cost.macs:,}"]
     assert f"48 x 32 pixels: {cost.parameters:,} parameters" in found.stdout
+
+
+def test_a_folder_comes_before_a_name_that_is_known(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("ViTTiny", "deit_tiny_patch16_224.fb_in1k"):
+        shutil.copytree(folder, name)
+        found = json.loads(run("show", name, "--json").stdout)
+        assert found["checkpoint"] is None and found["num_classes"] == 7
 
 
 def test_every_checkpoint_says_how_it_is_built():
