@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from keras_vit.cli.bench import bench
+from keras_vit.cli.export import export
 from keras_vit.cli.list_ import list_
 from keras_vit.cli.predict import predict
 from keras_vit.cli.show import show
@@ -40,4 +41,5 @@ app = typer.Typer(
 app.command("list")(list_)
 app.command()(show)
 app.command()(predict)
+app.command()(export)
 app.command()(bench)

@@ -2,6 +2,7 @@
 
 import enum
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -32,7 +33,7 @@ def bench(
         typer.Argument(
             metavar="ID",
             help="A variant (ViTBase, with random weights), a name of the catalogue, a hub id, a "
-            "folder or a file.",
+            "folder, a file, or what keras-vit export wrote.",
         ),
     ],
     batch_size: Annotated[
@@ -47,16 +48,18 @@ def bench(
 
     What is timed is model.predict_on_batch on an array of noise, compiled, as
     users call it. The first call, which builds and compiles, stands apart; two
-    more warm up.
+    more warm up. Exports run in their own runtime, on the CPU.
 
     Examples:
 
         keras-vit bench ViTBase
         keras-vit bench ViTSmall --batch-size 1,16,64 --dtype mixed_bfloat16
         keras-vit bench runs/digits/model.keras --rounds 100 --json
+        keras-vit bench vit.onnx --batch-size 1
 
     JSON has name, model, parameters, image_size, dtype, backend, device,
-    versions, results; these have batch_size, first_s, rounds, median_s, p10_s,
+    versions, results, or for exports name, runtime, image_size, dtype, device,
+    results; these have batch_size, first_s, rounds, median_s, p10_s,
     p90_s (seconds of a batch), images_per_s (of the median).
     """
     sizes = _batch_sizes(batch_size)
@@ -64,8 +67,19 @@ def bench(
     if image_size is not None:
         overrides["image_size"] = as_size(image_size)
 
+    export = export_format(Path(model))
+    if export is None:
+        found = _bench_model(model, sizes, overrides, rounds)
+    else:
+        found = _bench_export(model, export, sizes, overrides, rounds)
+    if as_json:
+        print_json(found)
+    else:
+        _print(found)
+
+
+def _bench_model(model, sizes, overrides, rounds):
     import keras
-    import numpy as np
 
     import keras_vit
     from keras_vit.hardware import hardware
@@ -75,31 +89,75 @@ def bench(
             built = getattr(keras_vit, model)(**overrides)
     else:
         built = load(model, **overrides)
-    shape = built.input.shape[1:]
-    if None in shape:
-        raise ValueError(
-            f"{model} takes images of any size: say which, --image-size 224 for example."
-        )
-    noise = np.random.default_rng(0)
-    results = []
-    for size in sizes:
-        images = noise.uniform(-1, 1, (size, *shape)).astype("float32")
-        results.append(measure(lambda x=images: built.predict_on_batch(x), size, rounds))
-    found = {
+    shape = _known(built.input.shape[1:], model)
+    return {
         "name": model,
         "model": type(built).__name__,
         "parameters": built.count_params(),
         "image_size": shape[:2],
-        "dtype": dtype.value,
+        "dtype": overrides["dtype"],
         "backend": keras.backend.backend(),
         "device": hardware(),
         "versions": versions(keras.backend.backend()),
-        "results": results,
+        "results": _rows(built.predict_on_batch, shape, "float32", sizes, rounds),
     }
-    if as_json:
-        print_json(found)
-    else:
-        _print(found)
+
+
+def _bench_export(model, format, sizes, overrides, rounds):
+    from keras_vit.export.runtimes import RUNTIMES
+    from keras_vit.hardware import hardware
+
+    if overrides["dtype"] != "float32":
+        raise ValueError(
+            "An export computes in the precision that it was written with: leave --dtype out. "
+            f"Received: {overrides['dtype']}"
+        )
+    with progress(f"Loading {model}"):
+        runtime = RUNTIMES[format](model)
+    if runtime.dtype == "object":
+        raise ValueError(f"{model} takes files, whose decoding depends on them: no noise will do.")
+    given = overrides.get("image_size", (None, None))
+    sides = [a if a is not None else b for a, b in zip(runtime.shape[1:3], given, strict=True)]
+    shape = _known((*sides, runtime.shape[3]), model)
+    return {
+        "name": model,
+        "runtime": runtime.name,
+        "image_size": shape[:2],
+        "dtype": runtime.dtype,
+        "device": hardware(),
+        "results": _rows(runtime.run, shape, runtime.dtype, sizes, rounds),
+    }
+
+
+def _known(shape, model):
+    if None in shape:
+        raise ValueError(
+            f"{model} takes images of any size: say which, --image-size 224 for example."
+        )
+    return shape
+
+
+def _rows(run, shape, dtype, sizes, rounds):
+    """What `measure` finds for batches of noise, (size, *shape)."""
+    import numpy as np
+
+    noise = np.random.default_rng(0)
+    low, high = (0, 255) if dtype == "uint8" else (-1, 1)
+    rows = []
+    for size in sizes:
+        images = noise.uniform(low, high, (size, *shape)).astype(dtype)
+        rows.append(measure(lambda x=images: run(x), size, rounds))
+    return rows
+
+
+def export_format(path):
+    """The format of an export, or None for what is none."""
+    from keras_vit.export.formats import FORMATS
+
+    if (path / "saved_model.pb").exists():
+        return "saved_model"
+    suffixes = {x.suffix: name for name, x in FORMATS.items() if x.suffix}
+    return suffixes.get(path.suffix) if path.exists() else None
 
 
 def measure(call, batch_size, rounds):
@@ -161,12 +219,13 @@ def _print(found):
     from keras_vit.table import Table
 
     height, width = found["image_size"]
-    packages = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
-    typer.echo(
-        f"{found['name']}: {found['model']}, {found['parameters']:,} parameters, "
-        f"{height} x {width} pixels, {found['dtype']}\n"
-        f"{found['backend']} on {found['device']}; {packages}\n"
-    )
+    if "runtime" in found:
+        what, where = "", f"{found['runtime']} on {found['device']}"
+    else:
+        what = f"{found['model']}, {found['parameters']:,} parameters, "
+        packages = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
+        where = f"{found['backend']} on {found['device']}; {packages}"
+    typer.echo(f"{found['name']}: {what}{height} x {width} pixels, {found['dtype']}\n{where}\n")
     columns = ("batch", "first call, s", "median, ms", "p10, ms", "p90, ms", "images / s")
     print_table(
         Table(

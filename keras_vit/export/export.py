@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from keras_vit.export import runtimes
-from keras_vit.export.formats import FORMATS, check_format
+from keras_vit.export.formats import FORMATS, check_format, format_of
 from keras_vit.export.report import ExportReport, compare, size_of
 from keras_vit.export.runtimes import median_seconds
 from keras_vit.export.serving import output_names, picture_preprocessor
@@ -34,7 +34,7 @@ TOLERANCES = {
 def export(
     model,
     path,
-    format="saved_model",
+    format=None,
     inputs="images",
     precision=None,
     samples=None,
@@ -52,7 +52,8 @@ def export(
         model: `keras.Model` on images.
         path: str or path that does not exist yet: a folder for "saved_model", else a file: .onnx,
             .tflite, .xml (OpenVINO, which puts a .bin beside it) or .pt2.
-        format: "saved_model", "onnx", "litert", "openvino" or "torch".
+        format: "saved_model", "onnx", "litert", "openvino" or "torch"; by default what the suffix
+            of `path` says.
         inputs: "images" for what the model takes; "pixels" for uint8 pictures (B, H, W, C) of any
             size, with the model's preprocessing and a softmax inside; "jpeg" for the bytes of
             picture files, (B,), in a SavedModel. The last two give probabilities and have the
@@ -63,7 +64,7 @@ def export(
             range that they have on `calibration`).
         samples: what to compare on: for "images" an array (N, H, W, C), else a list of pictures,
             as `keras_vit.preprocessing.load_image` takes them; by default noise.
-        calibration: array (N, H, W, C) of what the export takes, for "int8_static".
+        calibration: some dozens of what the export will see, for "int8_static": as `samples`.
         tolerance: float, largest difference allowed, relative to the largest output where that is
             above 1; by default 1e-4 (5e-3 of probabilities, where a pixel may have been rounded to
             its neighbour), 0.05 in 16 bits, 0.1 to 0.3 in int8.
@@ -77,10 +78,12 @@ def export(
             at `path` then.
 
     Example:
-        >>> print(keras_vit.export(model, "vit.onnx", "onnx", inputs="pixels"))
+        >>> print(keras_vit.export(model, "vit.onnx", inputs="pixels"))
     """
+    path = Path(path)
+    format = format_of(path) if format is None else format
     check_format(format, inputs, precision)
-    path = _check_path(Path(path), format, inputs)
+    _check_path(path, format, inputs)
     names = output_names(model, inputs)
     calibration = _check_calibration(calibration, model, inputs, precision)
     calls, expected, once = SAMPLES[inputs](model, samples)
@@ -92,7 +95,7 @@ def export(
     with _scratch(path) as scratch:
         model.save(scratch / "model.keras")
         if calibration is not None:
-            np.save(scratch / "calibration.npy", calibration)
+            np.savez(scratch / "calibration.npz", *calibration)
         written = scratch / "written" / path.name
         written.parent.mkdir()
         write(scratch / "model.keras", written, format, inputs, precision)
@@ -140,7 +143,6 @@ def _check_path(path, format, inputs):
             raise ValueError(
                 f"path must not exist yet: choose another or remove it. Received: {file}"
             )
-    return path
 
 
 def _check_calibration(calibration, model, inputs, precision):
@@ -151,21 +153,19 @@ def _check_calibration(calibration, model, inputs, precision):
                 f"Received: precision={precision!r}"
             )
         return None
-    expected = model.input.shape if inputs == "images" else (None, None, None, 3)
-    x = None if calibration is None else np.asarray(calibration)
-    if (
-        x is None
-        or x.ndim != 4
-        or len(x) == 0
-        or any(a not in (None, b) for a, b in zip(expected, x.shape, strict=True))
-        or (inputs == "pixels" and x.dtype != "uint8")
-    ):
-        kind = "uint8 pixels" if inputs == "pixels" else "images"
+    if calibration is None or len(calibration) == 0:
         raise ValueError(
-            f"precision='int8_static' needs calibration={kind} of shape {expected}, some dozens of "
-            f"what the export will see. Received: {None if x is None else (x.shape, x.dtype.name)}"
+            "precision='int8_static' needs calibration=..., some dozens of what the export will "
+            f"see. Received: {calibration}"
         )
-    return x if inputs == "pixels" else x.astype("float32")
+    if inputs == "pixels":
+        return [load_image(x) for x in calibration]
+    x, expected = np.asarray(calibration, "float32"), model.input.shape
+    if x.ndim != 4 or any(
+        a not in (None, b) for a, b in zip(expected[1:], x.shape[1:], strict=True)
+    ):
+        raise ValueError(f"calibration must have the shape {expected}. Received: shape={x.shape}")
+    return x
 
 
 @contextlib.contextmanager
@@ -200,15 +200,21 @@ def _pixel_samples(model, samples):
     pictures = [load_image(x) for x in _pictures(model, samples)]
     pictures.append(pictures[0])  # the last one is timed
     calls = {str(i): picture[None] for i, picture in enumerate(pictures)}
-    found = [_probabilities(model, picture) for picture in pictures]
-    return calls, found, lambda: _probabilities(model, pictures[0])
+    found = [model.image_probabilities([picture]) for picture in pictures]
+    return calls, found, lambda: _predict(model, pictures[0])
 
 
 def _jpeg_samples(model, samples):
     files = [_file(x) for x in _pictures(model, samples)]
     calls = {f"file{i}": np.frombuffer(file, "uint8") for i, file in enumerate(files)}
-    found = [_probabilities(model, load_image(file)) for file in [*files, files[0]]]
-    return calls, found, lambda: _probabilities(model, load_image(files[0]))
+    found = [model.image_probabilities([file]) for file in [*files, files[0]]]
+    return calls, found, lambda: _predict(model, load_image(files[0]))
+
+
+def _predict(model, picture):
+    """A compiled call, as whoever is in a hurry makes it."""
+    x = keras.ops.convert_to_numpy(model.picture_preprocessor(picture))
+    return model.predict_on_batch(x[None])
 
 
 SAMPLES = {"images": _image_samples, "pixels": _pixel_samples, "jpeg": _jpeg_samples}
@@ -240,14 +246,6 @@ def _pictures(model, samples):
     if isinstance(samples, (str, bytes)) or len(samples) == 0:
         raise ValueError(f"samples must be a list of pictures. Received: {type(samples)}")
     return list(samples)
-
-
-def _probabilities(model, picture):
-    """(1, K) of a picture (H, W, C), by the model."""
-    x = model.picture_preprocessor(picture)
-    logits = model.predict_on_batch(keras.ops.convert_to_numpy(x)[None]).astype("float32")
-    exponentials = np.exp(logits - logits.max(-1, keepdims=True))
-    return exponentials / exponentials.sum(-1, keepdims=True)
 
 
 def _file(picture):

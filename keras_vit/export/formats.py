@@ -88,6 +88,22 @@ INPUTS = ("images", "pixels", "jpeg")
 PRECISIONS = ("float16", "bfloat16", "int8_weights", "int8_dynamic", "int8_static")
 
 
+def format_of(path):
+    """The format that a path's suffix stands for; without one it is a SavedModel's folder.
+
+    Raises:
+        ValueError: for a suffix of no format.
+    """
+    for name, format in FORMATS.items():
+        if path.suffix == format.suffix:
+            return name
+    suffixes = ", ".join(x.suffix for x in FORMATS.values() if x.suffix)
+    raise ValueError(
+        f"path must end in {suffixes}, or be a folder without a suffix for a SavedModel; or say "
+        f"which format=... it is. Received: {path}"
+    )
+
+
 def check_format(format, inputs, precision):
     """Raises unless there is such a format, it has what is asked for, and its packages are here."""
     check_choice(format, "format", tuple(FORMATS))

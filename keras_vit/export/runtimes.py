@@ -15,16 +15,33 @@ import warnings
 import numpy as np
 
 
+class Runtime:
+    """An export, loaded.
+
+    Attributes:
+        run: function from an array to a dict of arrays.
+        name: of the runtime, with its version.
+        shape: of the array; None for a side that is free.
+        dtype: of the array, "object" for bytes.
+    """
+
+    def __init__(self, run, name, shape, dtype):
+        self.run, self.name = run, name
+        self.shape = tuple(side if isinstance(side, int) and side > 0 else None for side in shape)
+        self.dtype = dtype
+
+
 def saved_model(path):
     import tensorflow as tf
 
     serve = tf.saved_model.load(path).signatures["serving_default"]
-    (name,) = serve.structured_input_signature[1]
+    ((name, spec),) = serve.structured_input_signature[1].items()
 
     def run(batch):
         return {key: x.numpy() for key, x in serve(**{name: tf.constant(batch)}).items()}
 
-    return run, f"tensorflow {tf.__version__}"
+    dtype = np.dtype(spec.dtype.as_numpy_dtype).name
+    return Runtime(run, f"tensorflow {tf.__version__}", spec.shape, dtype)
 
 
 def onnx(path):
@@ -38,7 +55,8 @@ def onnx(path):
     def run(batch):
         return dict(zip(names, session.run(names, {image.name: batch}), strict=True))
 
-    return run, f"onnxruntime {onnxruntime.__version__}"
+    dtype = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}[image.type]
+    return Runtime(run, f"onnxruntime {onnxruntime.__version__}", image.shape, dtype)
 
 
 def litert(path):
@@ -46,14 +64,16 @@ def litert(path):
 
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(path)
-    runner = interpreter.get_signature_runner("serving_default")
-    ((name, _),) = runner.get_input_details().items()
+    runner = Interpreter(path).get_signature_runner("serving_default")
+    ((name, image),) = runner.get_input_details().items()
 
     def run(batch):
         return dict(runner(**{name: batch}))  # which resizes the input where the batch changes
 
-    return run, f"ai-edge-litert {version('ai-edge-litert')}"
+    name_and_version = f"ai-edge-litert {version('ai-edge-litert')}"
+    return Runtime(
+        run, name_and_version, image["shape_signature"].tolist(), image["dtype"].__name__
+    )
 
 
 def openvino(path):
@@ -61,24 +81,31 @@ def openvino(path):
 
     # Left alone it computes float32 models in bfloat16 on CPUs that are faster with it.
     model = ov.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    (image,) = model.inputs
 
     def run(batch):
         outputs = model([batch])
         return {x.any_name: np.array(outputs[x]) for x in model.outputs}
 
-    return run, f"openvino {ov.__version__.split('-')[0]}"
+    shape = [side.get_length() if side.is_static else None for side in image.partial_shape]
+    dtype = np.dtype(image.element_type.to_dtype()).name
+    return Runtime(run, f"openvino {ov.__version__.split('-')[0]}", shape, dtype)
 
 
 def torch(path):
     import torch
 
-    model = torch.export.load(path).module()
+    program = torch.export.load(path)
+    model = program.module()
 
     def run(batch):
         with torch.inference_mode():
             return {k: x.numpy() for k, x in model(torch.from_numpy(batch)).items()}
 
-    return run, f"torch {torch.__version__}"
+    (name,) = program.graph_signature.user_inputs
+    image = next(x for x in program.graph.nodes if x.name == name).meta["val"]
+    dtype = str(image.dtype).removeprefix("torch.")
+    return Runtime(run, f"torch {torch.__version__}", image.shape, dtype)
 
 
 RUNTIMES = {x.__name__: x for x in (saved_model, onnx, litert, openvino, torch)}
@@ -103,12 +130,12 @@ def median_seconds(function, seconds=1.0, rounds=30):
 
 def main(format, path, samples, outputs):
     warnings.simplefilter("ignore")
-    run, runtime = RUNTIMES[format](path)
+    runtime = RUNTIMES[format](path)
     found = {}
     for i, batch in enumerate(calls(np.load(samples))):
-        found.update({f"{i}/{name}": np.asarray(x) for name, x in run(batch).items()})
-    latency = median_seconds(lambda: run(batch))
-    np.savez(outputs, runtime=runtime, latency_s=latency, **found)
+        found.update({f"{i}/{name}": np.asarray(x) for name, x in runtime.run(batch).items()})
+    latency = median_seconds(lambda: runtime.run(batch))
+    np.savez(outputs, runtime=runtime.name, latency_s=latency, **found)
 
 
 if __name__ == "__main__":

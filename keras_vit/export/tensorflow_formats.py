@@ -46,9 +46,9 @@ def write_litert(model, path, inputs, precision=None, calibration=None):
     """Writes the file `path`.
 
     "float16" keeps weights in 16 bits, "int8_dynamic" in 8, with activations that are quantised
-    where they arise. "int8_static" has matrix products of weights in 8 bits and activations in 16,
-    by the range that they had on `calibration` (N, H, W, C); with 8 bits a real ViT-Ti/16 lost a
-    quarter of its answers. The head stays float32, or logits would be cut off at the largest seen.
+    where they arise. "int8_static" multiplies weights in 8 bits by activations in 16, by the range
+    that they had on `calibration`, a list of (H, W, C): with 8 bits a real ViT-Ti/16 lost a quarter
+    of its answers. The head stays float32, or logits would be cut off at the largest seen.
     """
     import tensorflow as tf
 

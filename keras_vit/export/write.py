@@ -19,7 +19,7 @@ from keras_vit.export.serving import with_precision
 def write(model_file, path, format, inputs, precision):
     """Writes the model of a `.keras` file to `path`, on the backend of that format.
 
-    What quantisation is calibrated with lies beside it, as calibration.npy.
+    What quantisation is calibrated with lies beside it, as calibration.npz.
 
     Raises:
         ValueError: with the last words of whatever could not do it.
@@ -59,7 +59,7 @@ def write_here(model_file, path, format, inputs, precision):
     }
     calibration = None
     if precision == "int8_static":
-        calibration = np.load(Path(model_file).with_name("calibration.npy"))
+        calibration = list(np.load(Path(model_file).with_name("calibration.npz")).values())
     with keras.device("cpu"):
         model = keras.models.load_model(model_file, compile=False)
         if precision not in FORMATS[format].own:
