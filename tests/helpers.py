@@ -69,6 +69,21 @@ def tiny_hybrid(**arguments):
     return keras_vit.HybridVisionTransformer(**{**small, **arguments})
 
 
+def tiny_cait(**arguments):
+    """A CaiT of a few thousand parameters on 24 x 16 pixels: 3 x 2 patches."""
+    small = dict(
+        image_size=(24, 16),
+        patch_size=8,
+        width=16,
+        depth=1,
+        class_depth=1,
+        num_heads=2,
+        mlp_dim=32,
+        num_classes=4,
+    )
+    return keras_vit.CaiT(**{**small, **arguments})
+
+
 def images(size=(24, 16), batch=3, channels=3, seed=0):
     return np.random.default_rng(seed).uniform(-1, 1, (batch, *size, channels)).astype("float32")
 

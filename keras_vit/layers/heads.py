@@ -98,6 +98,8 @@ class AttentionPooling(keras.layers.Layer):
     Call arguments:
         tokens: float tensor (B, N, D).
         return_attention_scores: whether to return the scores (B, H, 1, N) too.
+        scores_offset: float tensor of the scores' shape that is added to them, or None. The
+            gradient with respect to an offset of zeros is that with respect to the scores.
 
     Returns:
         Tensor (B, D), or (tensor, float32 scores (B, H, 1, N)).
@@ -146,14 +148,16 @@ class AttentionPooling(keras.layers.Layer):
             layer.build((None, 1, width))
         self.key_value.build(tokens_shape)
 
-    def call(self, tokens, return_attention_scores=False):
+    def call(self, tokens, return_attention_scores=False, scores_offset=None):
         batch, n, width = ops.shape(tokens)
         probe = ops.broadcast_to(self.probe, (batch, 1, width))
         q = ops.reshape(self.query(probe), (-1, 1, self.num_heads, self.head_dim))
         kv = ops.reshape(self.key_value(tokens), (-1, n, 2, self.num_heads, self.head_dim))
         k, v = ops.unstack(kv, 2, axis=2)  # (B, N, H, K) each
-        if return_attention_scores:
+        if return_attention_scores or scores_offset is not None:
             scores = attention_scores(q, k)  # (B, H, 1, N)
+            if scores_offset is not None:
+                scores = ops.add(scores, scores_offset)
             x = apply_scores(scores, v)
         else:
             x = fused_attention(q, k, v)  # (B, 1, H, K)
@@ -161,6 +165,19 @@ class AttentionPooling(keras.layers.Layer):
         x = x + self.mlp(self.norm(x))
         x = ops.squeeze(x, axis=1)  # (B, D)
         return (x, scores) if return_attention_scores else x
+
+    def attention_scores(self, tokens):
+        """The scores that the query gives all tokens (B, N, D): float32 (B, H, 1, N)."""
+        return self(tokens, return_attention_scores=True)[1]
+
+    def call_with_offset(self, tokens, scores_offset):
+        """What is pooled from tokens (B, N, D) if the scores (B, H, 1, N) were others.
+
+        Args:
+            tokens: tensor (B, N, D).
+            scores_offset: what is added to the scores.
+        """
+        return self(tokens, scores_offset=scores_offset)
 
     def compute_output_shape(self, tokens_shape):
         return (tokens_shape[0], tokens_shape[2])

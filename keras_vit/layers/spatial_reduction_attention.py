@@ -185,11 +185,16 @@ class SpatialReductionAttention(keras.layers.Layer):
     def compute_output_shape(self, grid_shape):
         return grid_shape
 
+    def key_grid(self, grid_shape):
+        """(rows, columns) of the map that the keys of a map of this shape (B, h, w, D) form."""
+        if self.pool_size is not None:
+            return (self.pool_size, self.pool_size)
+        return (grid_shape[1] // self.reduction, grid_shape[2] // self.reduction)
+
     def num_keys(self, grid_shape):
         """M for a feature map of this shape (B, h, w, D)."""
-        if self.pool_size is not None:
-            return self.pool_size**2
-        return (grid_shape[1] // self.reduction) * (grid_shape[2] // self.reduction)
+        rows, columns = self.key_grid(grid_shape)
+        return rows * columns
 
     def cost(self, grid_shape):
         _, h, w, width = grid_shape

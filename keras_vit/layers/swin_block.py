@@ -180,6 +180,20 @@ class SwinBlock(keras.layers.Layer):
         _, scores = self.attention(windows, mask, return_attention_scores=True)
         return ops.reshape(scores, (x.shape[0], -1, *scores.shape[1:]))
 
+    def window_places(self, size):
+        """Which place of a map (h, w) stands where in the windows that `attention_scores` is of.
+
+        Args:
+            size: (h, w), ints.
+
+        Returns:
+            int array (W, N): numbers of places, row by row from 0, or -1 for padding.
+        """
+        h, w = size
+        numbers = ops.reshape(ops.arange(1, h * w + 1, dtype="float32"), (1, h, w, 1))
+        windows, _, _, _ = self._windows(numbers, False)  # exact: float32 counts to 2^24
+        return ops.convert_to_numpy(windows)[..., 0].astype(int) - 1
+
     def compute_output_shape(self, x_shape):
         return x_shape
 

@@ -15,7 +15,7 @@ from keras_vit.layers import (
     TokensToGrid,
     TransformerBlock,
 )
-from keras_vit.layers.validation import check_count, check_images
+from keras_vit.layers.validation import as_pair, check_count, check_images
 from keras_vit.preprocessing import Preprocessor, load_image
 
 BLOCKS = (TransformerBlock, SwinBlock, PyramidBlock, ClassAttentionBlock)
@@ -84,6 +84,18 @@ class ImageModel(keras.Model):
             return self.preprocessor
         pixels = {"mean": (0, 0, 0), "std": (1 / 255,) * 3}
         return Preprocessor.from_config({**self.preprocessor.get_config(), **pixels})
+    def token_layout(self, layer_name):
+        """What the tokens are that a layer gives: the patch size in pixels, and P.
+
+        Args:
+            layer_name: str, a layer that gives tokens (B, P + N, D).
+
+        Returns:
+            ((p, q), P).
+        """
+        patch_size = self._patch_size_after.get(layer_name, self.patch_size)
+        patch_size = as_pair(patch_size, "patch_size")
+        return patch_size, self._prefix_tokens_after.get(layer_name, self.num_prefix_tokens)
 
     def feature_model(self, layers=None, grid=False):
         """A model from images to the outputs of named layers; it shares this model's weights.
@@ -111,16 +123,14 @@ class ImageModel(keras.Model):
                         f"Received: {name!r} with output shape {x.shape}"
                     )
                 if len(x.shape) == 3:
-                    prefix = self._prefix_tokens_after.get(name, self.num_prefix_tokens)
-                    patch_size = self._patch_size_after.get(name, self.patch_size)
-                    to_grid = TokensToGrid(patch_size, prefix, name=f"{name}_grid")
+                    to_grid = TokensToGrid(*self.token_layout(name), name=f"{name}_grid")
                     x = to_grid(x, self.input)
             outputs[name] = x
         return keras.Model(self.input, outputs, name=f"{self.name}_features")
 
     def features(self, images, layers=None, grid=False):
         """Outputs of named layers for `images` (B, H, W, C), as `feature_model` gives them."""
-        self._check_size(images.shape)
+        self.check_size(images.shape)
         outputs = self.feature_model(layers, grid)(images, training=False)
         return {name: outputs[name] for name in (outputs if layers is None else layers)}
 
@@ -137,7 +147,7 @@ class ImageModel(keras.Model):
 
     def pyramid(self, images):
         """Feature maps of every stage for `images` (B, H, W, C): {"stage0": (B, h, w, D), ...}."""
-        self._check_size(images.shape)
+        self.check_size(images.shape)
         outputs = self.pyramid_model()(images, training=False)
         return {stage: outputs[stage] for stage in self._pyramid}
 
@@ -188,8 +198,7 @@ class ImageModel(keras.Model):
             (1, 1000)
         """
         self._check_pictures(images)
-        preprocessor = self.picture_preprocessor
-        batch = ops.stack([preprocessor(load_image(x)) for x in images])  # (B, H, W, C)
+        batch = self.preprocess_images(images)  # (B, H, W, C)
         logits = ops.cast(self(batch, training=False), "float32")
         return ops.convert_to_numpy(ops.softmax(logits))
 
@@ -200,8 +209,34 @@ class ImageModel(keras.Model):
                 "Preprocessor(...), as keras_vit.from_pretrained gives them. Received: "
                 f"num_classes={self.num_classes}, preprocessor={self.preprocessor}"
             )
-        if isinstance(images, (str, bytes)) or not hasattr(images, "__iter__"):
-            raise ValueError(f"images must be a list of pictures. Received: {type(images)}")
+        _check_list(images)
+
+    def preprocess_images(self, images):
+        """Pictures of any size as this model takes them.
+
+        Args:
+            images: list of pictures, as `predict_images` takes them.
+
+        Returns:
+            Tensor (B, H, W, C), what the model's `preprocessor` makes of them; of a model that
+            normalises by itself pixels 0..255.
+
+        Raises:
+            ValueError: for a model without `preprocessor`, or what is no picture.
+
+        Example:
+            >>> model.preprocess_images(["cat.jpg"]).shape
+            (1, 224, 224, 3)
+        """
+        _check_list(images)
+        if self.preprocessor is None:
+            raise ValueError(
+                "Pictures need a model with preprocessor=keras_vit.Preprocessor(...), as "
+                "keras_vit.from_pretrained gives it; or give an array of images as the model takes "
+                "them. Received: preprocessor=None"
+            )
+        preprocessor = self.picture_preprocessor
+        return ops.stack([preprocessor(load_image(x)) for x in images])
 
     def fit(self, x=None, *args, **kwargs):
         self._check_data(x)
@@ -217,11 +252,11 @@ class ImageModel(keras.Model):
 
     def __call__(self, inputs, *args, **kwargs):
         if hasattr(inputs, "shape"):
-            self._check_size(inputs.shape)
+            self.check_size(inputs.shape)
         return super().__call__(inputs, *args, **kwargs)
 
     def call(self, inputs, training=None, mask=None):
-        self._check_size(inputs.shape)  # again: JAX's trainer does not come through __call__
+        self.check_size(inputs.shape)  # again: JAX's trainer does not come through __call__
         return super().call(inputs, training=training, mask=mask)
 
     def _check_data(self, data):
@@ -234,9 +269,10 @@ class ImageModel(keras.Model):
         images = data[0] if isinstance(data, (tuple, list)) and data else data
         shape = getattr(images, "shape", None)
         if shape is not None and getattr(shape, "rank", 4) is not None:
-            self._check_size(shape)
+            self.check_size(shape)
 
-    def _check_size(self, shape):
+    def check_size(self, shape):
+        """Raises unless the model takes images of this shape (B, H, W, C)."""
         check_images(shape, self.patch_size if self.whole_patches else (1, 1), self.name)
         expected = self.input.shape[1:]
         if any(
@@ -260,6 +296,11 @@ class ImageModel(keras.Model):
     @classmethod
     def from_config(cls, config):
         return cls(**config)
+
+
+def _check_list(images):
+    if isinstance(images, (str, bytes)) or not hasattr(images, "__iter__"):
+        raise ValueError(f"images must be a list of pictures. Received: {type(images)}")
 
 
 def as_preprocessor(preprocessor):

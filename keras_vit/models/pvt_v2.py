@@ -183,8 +183,8 @@ class PyramidVisionTransformerV2(ImageModel):
         )
         self._least = least
 
-    def _check_size(self, shape):
-        super()._check_size(shape)
+    def check_size(self, shape):
+        super().check_size(shape)
         _check_least(shape[1:3], self._least)
 
 

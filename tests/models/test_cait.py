@@ -8,22 +8,7 @@ import numpy as np
 import pytest
 
 import keras_vit
-from tests.helpers import compile_model, images, randomize, to_numpy
-
-
-def tiny_cait(**arguments):
-    """A CaiT of a few thousand parameters on 24 x 16 pixels: 3 x 2 patches."""
-    small = dict(
-        image_size=(24, 16),
-        patch_size=8,
-        width=16,
-        depth=1,
-        class_depth=1,
-        num_heads=2,
-        mlp_dim=32,
-        num_classes=4,
-    )
-    return keras_vit.CaiT(**{**small, **arguments})
+from tests.helpers import compile_model, images, randomize, tiny_cait, to_numpy
 
 
 def test_contract(tmp_path):
