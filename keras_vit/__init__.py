@@ -23,7 +23,10 @@ from keras_vit.distillation import Distiller as Distiller
 
 # Shipping a model
 from keras_vit.export import export as export
+from keras_vit.interpret import attention_attribution as attention_attribution
 from keras_vit.interpret import attention_maps as attention_maps
+from keras_vit.interpret import attention_rollout as attention_rollout
+from keras_vit.interpret import grad_cam as grad_cam
 
 # The named variants
 from keras_vit.listing import list_models as list_models

@@ -84,6 +84,8 @@ class Attention(keras.layers.Layer):
         training: whether dropout is on.
         return_attention_scores: if True, the scores are computed explicitly and returned too, as
             they were before dropout; otherwise the backend's fused kernel runs.
+        scores_offset: float tensor of the scores' shape that is added to them, or None. The
+            gradient with respect to an offset of zeros is that with respect to the scores.
 
     Returns:
         Tokens (B, N, D), or (tokens, float32 scores (B, H, N, N)) whose rows sum to one.
@@ -154,7 +156,7 @@ class Attention(keras.layers.Layer):
         )
         self.dropout = keras.layers.Dropout(self.dropout_rate, name="dropout", **layer)
 
-    def call(self, tokens, training=None, return_attention_scores=False):
+    def call(self, tokens, training=None, return_attention_scores=False, scores_offset=None):
         _, n, width = ops.shape(tokens)
         qkv = self.qkv(tokens)  # (B, N, 3D)
         qkv = ops.reshape(qkv, (-1, n, 3, self.num_heads, self.head_dim))
@@ -163,8 +165,11 @@ class Attention(keras.layers.Layer):
             q, k = self.query_norm(q), self.key_norm(k)
 
         scores = None
-        if return_attention_scores or (training and self.attention_dropout_rate > 0):
+        explicit = return_attention_scores or scores_offset is not None
+        if explicit or (training and self.attention_dropout_rate > 0):
             scores = attention_scores(q, k)  # (B, H, N, N)
+            if scores_offset is not None:
+                scores = ops.add(scores, scores_offset)
             x = apply_scores(self.attention_dropout(scores, training=training), v)
         else:
             x = fused_attention(q, k, v)  # (B, N, H, K)

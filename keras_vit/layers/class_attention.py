@@ -35,6 +35,8 @@ class ClassAttention(keras.layers.Layer):
         training: whether dropout is on.
         return_attention_scores: if True, the scores are computed explicitly and returned too, as
             they were before dropout; otherwise the backend's fused kernel runs.
+        scores_offset: float tensor of the scores' shape that is added to them, or None. The
+            gradient with respect to an offset of zeros is that with respect to the scores.
 
     Returns:
         Tokens (B, 1, D), or (tokens, float32 scores (B, H, 1, N)) whose rows sum to one.
@@ -83,15 +85,18 @@ class ClassAttention(keras.layers.Layer):
         )
         self.dropout = keras.layers.Dropout(self.dropout_rate, name="dropout", **layer)
 
-    def call(self, tokens, training=None, return_attention_scores=False):
+    def call(self, tokens, training=None, return_attention_scores=False, scores_offset=None):
         _, n, width = ops.shape(tokens)
         q = ops.reshape(self.query(tokens[:, :1]), (-1, 1, self.num_heads, self.head_dim))
         kv = ops.reshape(self.key_value(tokens), (-1, n, 2, self.num_heads, self.head_dim))
         k, v = ops.unstack(kv, 2, axis=2)  # (B, N, H, K) each
 
         scores = None
-        if return_attention_scores or (training and self.attention_dropout_rate > 0):
+        explicit = return_attention_scores or scores_offset is not None
+        if explicit or (training and self.attention_dropout_rate > 0):
             scores = attention_scores(q, k)  # (B, H, 1, N)
+            if scores_offset is not None:
+                scores = ops.add(scores, scores_offset)
             x = apply_scores(self.attention_dropout(scores, training=training), v)
         else:
             x = fused_attention(q, k, v)  # (B, 1, H, K)
@@ -210,9 +215,9 @@ class ClassAttentionBlock(keras.layers.Layer):
             return rematerialize(self, lambda x: self._forward(x, training), tokens)
         return self._forward(tokens, training)
 
-    def _forward(self, x, training):
+    def _forward(self, x, training, scores_offset=None):
         token, patches = x[:, :1], x[:, 1:]
-        y = self.attention(self.norm1(x), training=training)  # (B, 1, D)
+        y = self.attention(self.norm1(x), training=training, scores_offset=scores_offset)
         y = y if self.layer_scale1 is None else self.layer_scale1(y)
         token = token + self.drop_path1(y, training=training)
 
@@ -225,6 +230,15 @@ class ClassAttentionBlock(keras.layers.Layer):
         """The scores that the class token gives all tokens (B, N, D): float32 (B, heads, 1, N)."""
         _, scores = self.attention(self.norm1(tokens), return_attention_scores=True)
         return scores
+
+    def call_with_offset(self, tokens, scores_offset):
+        """What the block makes of tokens (B, N, D) if its scores (B, heads, 1, N) were others.
+
+        Args:
+            tokens: tensor (B, N, D).
+            scores_offset: what is added to the scores.
+        """
+        return self._forward(tokens, False, scores_offset)
 
     def num_scores(self, tokens_shape):
         """How many attention scores one image has here."""

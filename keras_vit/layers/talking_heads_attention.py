@@ -29,6 +29,8 @@ class TalkingHeadsAttention(keras.layers.Layer):
         training: whether dropout is on.
         return_attention_scores: whether to return the scores too, as the softmax gives them, before
             the heads are mixed again.
+        scores_offset: float tensor of the scores' shape that is added to them, or None. The
+            gradient with respect to an offset of zeros is that with respect to the scores.
 
     Returns:
         Tokens (B, N, D), or (tokens, float32 scores (B, H, N, N)) whose rows sum to one.
@@ -85,7 +87,7 @@ class TalkingHeadsAttention(keras.layers.Layer):
         )
         self.dropout = keras.layers.Dropout(self.dropout_rate, name="dropout", **layer)
 
-    def call(self, tokens, training=None, return_attention_scores=False):
+    def call(self, tokens, training=None, return_attention_scores=False, scores_offset=None):
         _, n, width = ops.shape(tokens)
         qkv = ops.reshape(self.qkv(tokens), (-1, n, 3, self.num_heads, self.head_dim))
         q, k, v = ops.unstack(qkv, 3, axis=2)  # (B, N, H, K) each
@@ -94,6 +96,8 @@ class TalkingHeadsAttention(keras.layers.Layer):
 
         logits = _mix(ops.cast(logits, "float32"), self.logits_projection)
         scores = ops.softmax(logits, axis=-1)
+        if scores_offset is not None:
+            scores = ops.add(scores, scores_offset)
         weights = _mix(scores, self.weights_projection)
         x = apply_scores(self.attention_dropout(weights, training=training), v)  # (B, N, H, K)
 

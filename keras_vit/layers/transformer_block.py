@@ -128,8 +128,8 @@ class TransformerBlock(keras.layers.Layer):
             return rematerialize(self, lambda x: self._forward(x, training), tokens)
         return self._forward(tokens, training)
 
-    def _forward(self, x, training):
-        y = self.attention(self.norm1(x), training=training)  # (B, N, D)
+    def _forward(self, x, training, scores_offset=None):
+        y = self.attention(self.norm1(x), training=training, scores_offset=scores_offset)
         y = y if self.layer_scale1 is None else self.layer_scale1(y)
         x = x + self.drop_path1(y, training=training)
 
@@ -141,6 +141,15 @@ class TransformerBlock(keras.layers.Layer):
         """The scores that this block gives its input tokens (B, N, D): float32 (B, heads, N, N)."""
         _, scores = self.attention(self.norm1(tokens), return_attention_scores=True)
         return scores
+
+    def call_with_offset(self, tokens, scores_offset):
+        """What the block makes of tokens (B, N, D) if its scores (B, heads, N, N) were others.
+
+        Args:
+            tokens: tensor (B, N, D).
+            scores_offset: what is added to the scores.
+        """
+        return self._forward(tokens, False, scores_offset)
 
     def num_scores(self, tokens_shape):
         """How many attention scores one image has here that a fused kernel does not write."""

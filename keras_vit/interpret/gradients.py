@@ -1,0 +1,120 @@
+"""Gradients of a class's logit with respect to something on the way, on every backend.
+
+Letters: B batch, K classes.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_vit.interpret.attention import check_family, check_size
+
+
+def class_gradients(model, images, values, classes=None, scores=False):
+    """Gradients of each image's class logit with respect to values inside the model.
+
+    The model is called once more with zeros added to those values, and the logit is differentiated
+    with respect to the zeros. Nothing of the model changes: neither weights nor what training left
+    beside them.
+
+    Args:
+        model: functional model from images to logits (B, K).
+        images: array (B, H, W, C), as the model takes them.
+        values: dict of layer name to the array that the layer gives, or whose scores it has.
+        classes: list of B class indices, or None for the most probable class of each image.
+        scores: whether the values are the attention scores of the layers, instead of outputs.
+
+    Returns:
+        dict of layer name to float32 NumPy array, of the shape of its value.
+    """
+    offsets = {}
+
+    def call(layer, *args, **kwargs):
+        if layer.name not in values:
+            return layer(*args, **kwargs)
+        offsets[layer.name] = _Offset(layer if scores else None, dtype=layer.dtype_policy)
+        return offsets[layer.name](*args if scores else [layer(*args, **kwargs)])
+
+    plain = keras.Model(model.input, model.output)  # without compiled loss and optimizer
+    shifted = keras.models.clone_model(
+        plain,
+        input_tensors=keras.Input(images.shape[1:], dtype=model.input.dtype),
+        clone_function=lambda layer: layer,
+        call_function=call,
+    )
+    images = ops.convert_to_tensor(images)
+
+    def logit(zeros):
+        for name, zero in zip(values, zeros, strict=True):
+            offsets[name].offset = zero
+        logits = ops.cast(shifted(images, training=False), "float32")  # (B, K)
+        chosen = ops.argmax(logits, axis=-1) if classes is None else np.asarray(classes)
+        # The images do not meet, so the sum over them has each one's own gradient.
+        return ops.sum(logits * ops.one_hot(chosen, logits.shape[-1]))
+
+    zeros = [ops.zeros(value.shape, "float32") for value in values.values()]
+    gradients = zip(values, _gradients(logit, zeros), strict=True)
+    return {name: ops.convert_to_numpy(gradient) for name, gradient in gradients}
+
+
+def check_classes(model, images, classes):
+    """`classes` as a list of B indices, or None for the most probable; raises if there is none."""
+    check_family(model)
+    check_size(model, images)
+    number = model.get_config()["num_classes"]
+    if number is None:
+        raise ValueError(
+            "What speaks for a class needs a model with a head. Received: num_classes=None"
+        )
+    if classes is None:
+        return None
+    batch = len(images)
+    classes = [classes] * batch if np.ndim(classes) == 0 else list(classes)
+    if len(classes) != batch or not all(
+        isinstance(x, (int, np.integer)) and 0 <= x < number for x in classes
+    ):
+        raise ValueError(
+            f"classes must be an index from 0 to {number - 1}, or a list of one for each of the "
+            f"{batch} images. Received: {classes}"
+        )
+    return classes
+
+
+class _Offset(keras.layers.Layer):
+    """Adds `offset` to what comes or, with a `block`, to the attention scores within it."""
+
+    def __init__(self, block=None, **kwargs):
+        super().__init__(**kwargs)
+        self.block = block
+        self.offset = None
+
+    def call(self, x):
+        if self.block is not None:
+            return self.block.call_with_offset(x, self.offset)
+        return x + ops.cast(self.offset, x.dtype)
+
+    def compute_output_shape(self, x_shape):
+        return x_shape if self.block is None else self.block.compute_output_shape(x_shape)
+
+
+def _gradients(function, arguments):
+    """Gradients of a scalar function of a list of tensors; zeros where one has no effect."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(arguments)
+            value = function(arguments)
+        return tape.gradient(value, arguments, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.grad(function)(arguments)
+    import torch
+
+    with torch.enable_grad():
+        arguments = [x.requires_grad_() for x in arguments]
+        # Not backward(): that would add to the gradients of the weights.
+        return torch.autograd.grad(
+            function(arguments), arguments, allow_unused=True, materialize_grads=True
+        )
