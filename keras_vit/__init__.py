@@ -27,6 +27,12 @@ from keras_vit.interpret import attention_attribution as attention_attribution
 from keras_vit.interpret import attention_maps as attention_maps
 from keras_vit.interpret import attention_rollout as attention_rollout
 from keras_vit.interpret import grad_cam as grad_cam
+from keras_vit.interpret import patch_filters as patch_filters
+from keras_vit.interpret import plot_attention as plot_attention
+from keras_vit.interpret import plot_filters as plot_filters
+from keras_vit.interpret import plot_maps as plot_maps
+from keras_vit.interpret import plot_position_similarity as plot_position_similarity
+from keras_vit.interpret import position_similarity as position_similarity
 
 # The named variants
 from keras_vit.listing import list_models as list_models

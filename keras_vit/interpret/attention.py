@@ -117,6 +117,15 @@ def tokens_to_grid(model, layer_name, x, image_size):
     return x[..., prefix:].reshape(*x.shape[:-1], image_size[0] // p, image_size[1] // q)
 
 
+def query_grid(model, layer_name, images_shape):
+    """(h, w) of the places that read in a block, on images (B, H, W, C)."""
+    layer = model.get_layer(layer_name)
+    if isinstance(layer, (SwinBlock, PyramidBlock)):
+        return keras.Model(model.input, layer.input).compute_output_shape(images_shape)[1:3]
+    (p, q), _ = model.token_layout(layer_name)
+    return images_shape[1] // p, images_shape[2] // q
+
+
 def _check_heads(model, names, heads):
     for name in names:
         layer = model.get_layer(name)

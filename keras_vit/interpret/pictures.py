@@ -1,0 +1,283 @@
+"""Pictures for a paper: attention on the image, position embeddings, filters.
+
+They are matplotlib figures that need no screen and change no global setting. Their sizes are in
+inches, with type of 8 points, so that they go into a page as they are: `figure.savefig("a.pdf")`.
+"""
+
+import math
+import textwrap
+
+import numpy as np
+from keras import ops
+
+from keras_vit.interpret.attention import (
+    attention_maps,
+    block_names,
+    check_family,
+    check_size,
+    query_grid,
+)
+from keras_vit.interpret.drawing import add_axes, mosaic, new_figure, outline, show, style
+from keras_vit.interpret.embeddings import patch_filters, position_similarity
+from keras_vit.layers import ClassAttentionBlock, ClassToken
+
+COLUMN, PAGE = 3.25, 6.75  # inches, of a page in two columns
+GAP, CAPTION, BELOW, BAR = 0.06, 0.18, 0.08, 0.8  # inches; BAR holds the colours
+
+
+def plot_attention(model, images, layer=None, heads=None, query=None, width=PAGE):
+    """Draws what a token of one block reads from where: each head, and the mean of all heads.
+
+    Args:
+        model: model of one of this library's families.
+        images: array (B, H, W, C), as the model takes them, or a list of pictures, such as paths.
+        layer: str, a block, such as "block11"; by default the last.
+        heads: list of int, the heads to draw, or [] for the mean alone; by default all of them.
+        query: (row, column) of the patch that reads; by default the class token or, where the
+            block has none, the average of all places.
+        width: float, width of the figure in inches.
+
+    Returns:
+        `matplotlib.figure.Figure`: a group of panels for each image. All have one scale of colours,
+        from zero to what 98 % of the numbers stay below, since single patches often take so much
+        that the rest would be black; an arrow on the bar says that there is more.
+
+    Raises:
+        ValueError: for a block, a head or a patch that there is not, or what is no picture.
+        ImportError: without matplotlib.
+
+    Example:
+        >>> figure = keras_vit.plot_attention(model, ["cat.jpg"], layer="block11")
+        >>> figure.savefig("attention.pdf")
+    """
+    images = as_images(model, images)
+    layer = block_names(model)[-1] if layer is None else layer
+    maps, reader = query_maps(model, images, layer, query)  # (B, heads, h, w)
+    shown = range(maps.shape[1]) if heads is None else heads
+    if not set(shown) <= set(range(maps.shape[1])):
+        raise ValueError(
+            f"heads must be numbers from 0 to {maps.shape[1] - 1}. Received: heads={heads}"
+        )
+    columns = {f"head {head}": maps[:, head] for head in shown}
+    columns["mean" if maps.shape[1] > 1 else "head 0"] = maps.mean(axis=1)
+    caption = f"{layer}: what {reader} attends to"
+    largest = np.quantile(np.stack(list(columns.values())), 0.98)
+    mark = None if query is None else (query, query_grid(model, layer, images.shape))
+    return _overlays(model, images, columns, caption, "attention", largest, width, mark)
+
+
+def plot_maps(model, images, maps, width=PAGE):
+    """Draws maps on their images side by side, such as rollout, attribution and Grad-CAM.
+
+    Args:
+        model: model of one of this library's families.
+        images: array (B, H, W, C), as the model takes them, or a list of pictures, such as paths.
+        maps: dict of title to array (B, h, w), not negative.
+        width: float, width of the figure in inches.
+
+    Returns:
+        `matplotlib.figure.Figure`: a group of panels for each image. Colours go from zero to each
+        map's own largest value, since the scales of different maps have nothing in common.
+
+    Raises:
+        ValueError: for maps that are not of these images, or what is no picture.
+        ImportError: without matplotlib.
+
+    Example:
+        >>> images = model.preprocess_images(["cat.jpg"])
+        >>> maps = {"rollout": keras_vit.attention_rollout(model, images)}
+        >>> keras_vit.plot_maps(model, images, maps).savefig("rollout.png", dpi=300)
+    """
+    images = as_images(model, images)
+    maps = {title: np.asarray(x, "float32") for title, x in maps.items()}
+    for title, x in maps.items():
+        if x.ndim != 3 or len(x) != len(images) or not np.isfinite(x).all() or x.min() < 0:
+            raise ValueError(
+                f"maps must be arrays ({len(images)}, h, w), one map for each image, not negative. "
+                f"Received: {title!r} of shape {x.shape}"
+            )
+    scaled = {
+        title: x / np.maximum(x.max(axis=(1, 2), keepdims=True), 1e-30) for title, x in maps.items()
+    }
+    return _overlays(model, images, scaled, "", "share of the largest", 1, width)
+
+
+def plot_position_similarity(model, layer=None, width=COLUMN):
+    """Draws how alike the position embeddings are: for every place of the grid its map of cosines.
+
+    Args:
+        model, layer: as of `position_similarity`.
+        width: float, width of the figure in inches.
+
+    Returns:
+        `matplotlib.figure.Figure`; of a grid with more than 14 places a side every second place is
+        drawn, or every third, and so on.
+
+    Raises:
+        ValueError: for a model without position embeddings of a grid.
+        ImportError: without matplotlib.
+
+    Example:
+        >>> keras_vit.plot_position_similarity(model).savefig("positions.pdf")
+    """
+    cosines = position_similarity(model, layer)
+    h, w = cosines.shape[:2]
+    step = math.ceil(max(h, w) / 14)
+    rows, columns = np.arange(step // 2, h, step), np.arange(step // 2, w, step)
+    picture, gap = mosaic(cosines[rows][:, columns])
+    across = width - BAR - 0.4
+    tall = across * picture.shape[0] / picture.shape[1]
+    figure = new_figure(width, tall + 0.4)
+    with style():
+        ax = add_axes(figure, 0.4, 0.05, across, tall)
+        drawn = ax.imshow(picture, cmap="viridis", vmin=-1, vmax=1, interpolation="nearest")
+        pitch = (picture.shape[0] + gap) / len(rows), (picture.shape[1] + gap) / len(columns)
+        for axis, numbers, each, side in (
+            (ax.yaxis, rows, pitch[0], h),
+            (ax.xaxis, columns, pitch[1], w),
+        ):
+            axis.set_ticks(np.arange(len(numbers)) * each + (side - 1) / 2, numbers)
+        ax.tick_params(length=0, labelsize=6, pad=1)
+        ax.spines[:].set_visible(False)
+        ax.set(xlabel="column of the patch", ylabel="row of the patch")
+        bar = figure.colorbar(drawn, cax=add_axes(figure, width - BAR + 0.1, 0.05, 0.1, tall))
+        bar.set_label("cosine similarity")
+    return figure
+
+
+def plot_filters(model, components=28, width=COLUMN):
+    """Draws the principal components of the first layer's filters, as colours around grey.
+
+    Args:
+        model, components: as of `patch_filters`.
+        width: float, width of the figure in inches.
+
+    Returns:
+        `matplotlib.figure.Figure`: seven in a row, the first top left. Each goes from black to
+        white by its own largest value; of one channel or of more than three it is the mean.
+
+    Raises:
+        ValueError: for a model whose first layer has no such filters.
+        ImportError: without matplotlib.
+
+    Example:
+        >>> keras_vit.plot_filters(model).savefig("filters.pdf")
+    """
+    filters = patch_filters(model, components)
+    if filters.shape[-1] != 3:
+        filters = filters.mean(axis=-1, keepdims=True)
+    filters = 0.5 + 0.5 * filters / np.abs(filters).max(axis=(1, 2, 3), keepdims=True)
+    columns = min(7, components)
+    rows = math.ceil(components / columns)
+    tiles = np.full((rows * columns, *filters.shape[1:]), np.nan, "float32")
+    tiles[:components] = filters
+    picture, _ = mosaic(tiles.reshape(rows, columns, *filters.shape[1:]))
+    figure = new_figure(width, width * picture.shape[0] / picture.shape[1])
+    ax = add_axes(figure, 0, 0, *figure.get_size_inches())
+    ax.axis("off")
+    # what is no number is paper
+    ax.imshow(np.nan_to_num(picture, nan=1.0).squeeze(), cmap="gray", vmin=0, vmax=1)
+    return figure
+
+
+def query_maps(model, images, layer, query=None):
+    """What one token of a block reads, (B, heads, h, w), and in words which token that is."""
+    (layer,) = block_names(model, [layer])
+    maps = attention_maps(model, images, [layer], grid=True)[layer]  # (B, heads, queries, h, w)
+    if query is None:
+        if maps.shape[2] == 1 or _class_token_is_first(model, layer):
+            pooled = not isinstance(model.get_layer(layer), ClassAttentionBlock)
+            one = "the pooling" if maps.shape[2] == 1 and pooled else "the class token"
+            return maps[:, :, 0], one
+        h, w = query_grid(model, layer, images.shape)
+        return maps[:, :, -h * w :].mean(axis=2), "the average place"
+    h, w = query_grid(model, layer, images.shape)
+    row, column = query
+    if maps.shape[2] == 1 or not (0 <= row < h and 0 <= column < w):
+        raise ValueError(
+            f"query must be the row and column of a place on the grid of {layer}, {h} x {w}, or "
+            f"None. Received: query={query}"
+        )
+    place = maps.shape[2] - h * w + row * w + column  # behind the prefix tokens
+    return maps[:, :, place], f"the patch in row {row}, column {column}"
+
+
+def as_images(model, images):
+    """Images as the model takes them (B, H, W, C), given so or as a list of pictures."""
+    check_family(model)
+    if not hasattr(images, "shape"):
+        images = model.preprocess_images(images)
+    check_size(model, images)
+    return ops.convert_to_numpy(ops.cast(images, "float32"))
+
+
+def shown_pixels(model, images):
+    """What the model sees, as colours 0..1: its normalisation undone, (B, H, W, C).
+
+    Where a model does not say how its images are normalised, they are stretched from the smallest
+    to the largest number.
+    """
+    config = model.get_config()
+    if config["include_preprocessing"]:
+        pixels = images / 255
+    elif model.preprocessor is not None:
+        pixels = images * np.array(model.preprocessor.std) + np.array(model.preprocessor.mean)
+    else:
+        low, high = images.min(), images.max()
+        pixels = (images - low) / max(high - low, 1e-30)
+    return np.clip(pixels, 0, 1)
+
+
+def class_labels(model, images, classes=None):
+    """ "name, 82 %" of each image: of its most probable class, or of those asked for."""
+    probabilities = ops.convert_to_numpy(
+        ops.softmax(ops.cast(model(images, training=False), "float32"))
+    )
+    classes = probabilities.argmax(axis=-1) if classes is None else classes
+    labels = []
+    for k, row in zip(classes, probabilities, strict=True):
+        name = model.class_names[k].split(",")[0] if model.class_names else f"class {k}"
+        labels.append(f"{name}, {100 * row[k]:.0f}\N{NO-BREAK SPACE}%")  # not torn apart
+    return labels
+
+
+def _class_token_is_first(model, layer):
+    _, prefix = model.token_layout(layer)
+    names = [x.name for x in model.layers if isinstance(x, ClassToken)]
+    return prefix > 0 and "class_token" in names
+
+
+def _overlays(model, images, maps, caption, label, largest, width, mark=None):
+    """For each image a group of panels: the image, then the maps (B, h, w) on it by title."""
+    batch, height, across, _ = images.shape
+    pixels = shown_pixels(model, images)
+    names = [""] * batch
+    if model.get_config()["num_classes"] is not None:
+        names = class_labels(model, images)
+    rows = math.ceil((1 + len(maps)) / 7)  # of one image
+    columns = math.ceil((1 + len(maps)) / rows)
+    side = (width - BAR + GAP) / columns - GAP
+    characters = max(int(side * 17), 8)
+    titles = {i: [textwrap.fill(x, characters) for x in (names[i], *maps)] for i in range(batch)}
+    lines = 1 + max(title.count("\n") for each in titles.values() for title in each)
+    tall, title = side * height / across, 0.05 + 0.14 * lines
+    above = CAPTION if caption else 0
+    figure = new_figure(width, above + batch * rows * (tall + title) + BELOW)
+    with style():
+        figure.text(0, 1 - 0.02 / figure.get_figheight(), caption, va="top")
+        for i in range(batch):
+            for place, x in enumerate([None, *maps.values()]):
+                row, column = i * rows + place // columns, place % columns
+                top = above + title + row * (tall + title)
+                ax = add_axes(figure, column * (side + GAP), top, side, tall)
+                ax.axis("off")
+                ax.set_title(titles[i][place])
+                drawn = show(ax, pixels[i], None if x is None else x[i], largest)
+                if place == 0 and mark is not None:
+                    outline(ax, *mark, (height, across))
+        whole = batch * rows * (tall + title) - title
+        ax = add_axes(figure, width - BAR + 0.1, above + title, 0.1, min(whole, 2.5))
+        clipped = max(x.max() for x in maps.values()) > largest
+        extend = {"extend": "max" if clipped else "neither", "extendfrac": 0.06}
+        figure.colorbar(drawn, cax=ax, label=label, **extend).solids.set_alpha(1)
+    return figure
