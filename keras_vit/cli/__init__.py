@@ -8,6 +8,7 @@ need when they run, so that help and lists are there at once (`keras_vit_command
 import typer
 from typer.core import TyperGroup
 
+from keras_vit.cli.attend import attend
 from keras_vit.cli.bench import bench
 from keras_vit.cli.export import export
 from keras_vit.cli.list_ import list_
@@ -41,5 +42,6 @@ app = typer.Typer(
 app.command("list")(list_)
 app.command()(show)
 app.command()(predict)
+app.command()(attend)
 app.command()(export)
 app.command()(bench)

@@ -8,17 +8,15 @@ import math
 import textwrap
 
 import numpy as np
-from keras import ops
 
 from keras_vit.interpret.attention import (
     attention_maps,
     block_names,
-    check_family,
-    check_size,
     query_grid,
 )
 from keras_vit.interpret.drawing import add_axes, mosaic, new_figure, outline, show, style
 from keras_vit.interpret.embeddings import patch_filters, position_similarity
+from keras_vit.interpret.images import as_images, class_labels, shown_pixels
 from keras_vit.layers import ClassAttentionBlock, ClassToken
 
 COLUMN, PAGE = 3.25, 6.75  # inches, of a page in two columns
@@ -200,45 +198,6 @@ def query_maps(model, images, layer, query=None):
         )
     place = maps.shape[2] - h * w + row * w + column  # behind the prefix tokens
     return maps[:, :, place], f"the patch in row {row}, column {column}"
-
-
-def as_images(model, images):
-    """Images as the model takes them (B, H, W, C), given so or as a list of pictures."""
-    check_family(model)
-    if not hasattr(images, "shape"):
-        images = model.preprocess_images(images)
-    check_size(model, images)
-    return ops.convert_to_numpy(ops.cast(images, "float32"))
-
-
-def shown_pixels(model, images):
-    """What the model sees, as colours 0..1: its normalisation undone, (B, H, W, C).
-
-    Where a model does not say how its images are normalised, they are stretched from the smallest
-    to the largest number.
-    """
-    config = model.get_config()
-    if config["include_preprocessing"]:
-        pixels = images / 255
-    elif model.preprocessor is not None:
-        pixels = images * np.array(model.preprocessor.std) + np.array(model.preprocessor.mean)
-    else:
-        low, high = images.min(), images.max()
-        pixels = (images - low) / max(high - low, 1e-30)
-    return np.clip(pixels, 0, 1)
-
-
-def class_labels(model, images, classes=None):
-    """ "name, 82 %" of each image: of its most probable class, or of those asked for."""
-    probabilities = ops.convert_to_numpy(
-        ops.softmax(ops.cast(model(images, training=False), "float32"))
-    )
-    classes = probabilities.argmax(axis=-1) if classes is None else classes
-    labels = []
-    for k, row in zip(classes, probabilities, strict=True):
-        name = model.class_names[k].split(",")[0] if model.class_names else f"class {k}"
-        labels.append(f"{name}, {100 * row[k]:.0f}\N{NO-BREAK SPACE}%")  # not torn apart
-    return labels
 
 
 def _class_token_is_first(model, layer):

@@ -11,7 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 import keras_vit
-from keras_vit.interpret.pictures import as_images, query_maps, shown_pixels
+from keras_vit.interpret.images import as_images, shown_pixels
+from keras_vit.interpret.pictures import query_maps
 from tests.helpers import images, randomize, tiny_cait, tiny_hybrid, tiny_swin, tiny_vit, to_numpy
 
 PREPROCESSOR = keras_vit.Preprocessor((24, 16), "squash", 1.0, mean=(0.2, 0.4, 0.6))

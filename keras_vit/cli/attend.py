@@ -1,0 +1,188 @@
+"""keras-vit attend: what a model attends to in a picture, drawn or in numbers."""
+
+import difflib
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+KINDS = ("heads", "mean", "rollout", "attribution", "grad-cam", "positions", "filters")
+# Which options belong to which kinds; positions and filters are of the model alone.
+LAYER, HEAD, CLASS = ("heads", "mean", "grad-cam"), ("heads",), ("attribution", "grad-cam")
+
+
+def attend(
+    photo: Annotated[
+        str | None, typer.Argument(help="picture file; positions and filters need none")
+    ] = None,
+    model: Annotated[str, typer.Option(help="a name, hub id, folder or file")] = ...,
+    kind: Annotated[str, typer.Option(help=", ".join(KINDS))] = "heads",
+    layer: Annotated[
+        str | None, typer.Option(help="block, by number from 0 or by name; the last by default")
+    ] = None,
+    head: Annotated[
+        list[int] | None, typer.Option(help="head, from 0, again for more; all by default")
+    ] = None,
+    class_: Annotated[
+        str | None, typer.Option("--class", help="name or index; the most probable by default")
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option("--out", "-o", help="picture to write: .png, .pdf, .svg ...")
+    ] = None,
+    width: Annotated[float, typer.Option(min=1, help="of the figure, in inches")] = 6.75,
+    dpi: Annotated[int, typer.Option(min=30, help="pixels an inch, where there are pixels")] = 300,
+    as_json: Annotated[bool, typer.Option("--json", help="print the numbers as JSON")] = False,
+):
+    """Show what a model attends to: keras-vit attend cat.jpg --model ID --layer 11 -o out.png"""
+    _check_options(photo, kind, layer, head, class_, out, as_json)
+    if out is not None:
+        _check_out(Path(out))
+    import keras_vit
+    from keras_vit.preprocessing import load_image
+
+    pixels = None if photo is None else load_image(photo)
+    loaded = keras_vit.from_pretrained(model)
+    if kind in ("positions", "filters"):
+        numbers, draw = _of_the_model(loaded, kind)
+    else:
+        numbers, draw = _of_a_picture(loaded, pixels, kind, layer, head, class_)
+    if out is not None:
+        try:
+            draw(width).savefig(out, dpi=dpi)
+        except OSError as error:
+            raise ValueError(f"The picture cannot be written. Received: {out}: {error}") from error
+    if as_json:
+        typer.echo(json.dumps({"kind": kind, "model": model, "picture": photo, **numbers}))
+    else:
+        typer.echo(out)
+
+
+def _of_the_model(model, kind):
+    """Numbers for JSON, and a function of the width that draws them."""
+    import keras_vit
+
+    if kind == "positions":
+        numbers = {"similarity": _nested(keras_vit.position_similarity(model))}
+        return numbers, lambda width: keras_vit.plot_position_similarity(model, width=width)
+    numbers = {"filters": _nested(keras_vit.patch_filters(model))}
+    return numbers, lambda width: keras_vit.plot_filters(model, width=width)
+
+
+def _of_a_picture(model, pixels, kind, layer, head, class_):
+    """Numbers for JSON, and a function of the width that draws them."""
+    import keras_vit
+    from keras_vit.interpret.attention import block_names
+    from keras_vit.interpret.images import probabilities
+    from keras_vit.interpret.pictures import query_maps
+
+    images = model.preprocess_images([pixels])
+    numbers, index, shown = {}, None, None
+    if model.get_config()["num_classes"] is not None:
+        (shares,) = probabilities(model, images)
+        index = shares.argmax() if class_ is None else _class_index(model, class_)
+        shown = model.class_names[index] if model.class_names else f"class {index}"
+        numbers = {"class": shown, "index": int(index), "probability": float(shares[index])}
+    if kind in ("heads", "mean"):
+        layer = _block(block_names(model), layer)
+        maps, reader = query_maps(model, images, layer)
+        chosen = range(maps.shape[1]) if head is None else head
+        heads = [] if kind == "mean" else chosen
+        if not set(heads) <= set(range(maps.shape[1])):
+            raise ValueError(
+                f"--head must be from 0 to {maps.shape[1] - 1}: {layer} has {maps.shape[1]} heads. "
+                f"Received: {', '.join(map(str, heads))}"
+            )
+        numbers |= {"layer": layer, "reader": reader}
+        numbers["maps"] = {f"head {i}": _nested(maps[0, i]) for i in heads}
+        numbers["maps"]["mean"] = _nested(maps[0].mean(axis=0))
+        return numbers, lambda width: keras_vit.plot_attention(
+            model, images, layer, heads=list(heads), width=width
+        )
+    if kind == "rollout":
+        title, maps = "rollout", keras_vit.attention_rollout(model, images)
+    elif kind == "attribution":
+        maps = keras_vit.attention_attribution(model, images, index)
+        title = f"what speaks for {shown.split(',')[0]}"
+    else:
+        if layer is not None:
+            layer = _block(block_names(model), layer, [x.name for x in model.layers])
+            numbers["layer"] = layer
+        maps = keras_vit.grad_cam(model, images, index, layer)
+        title = f"what speaks for {shown.split(',')[0]}"
+    numbers["maps"] = {kind: _nested(maps[0])}
+    return numbers, lambda width: keras_vit.plot_maps(model, images, {title: maps}, width=width)
+
+
+def _check_options(photo, kind, layer, head, class_, out, as_json):
+    if kind not in KINDS:
+        raise ValueError(f"--kind must be one of {', '.join(KINDS)}. Received: {kind}")
+    for option, value, kinds in (
+        ("--layer", layer, LAYER),
+        ("--head", head, HEAD),
+        ("--class", class_, CLASS),
+    ):
+        if value is not None and kind not in kinds:
+            raise ValueError(
+                f"{option} belongs to --kind {' or '.join(kinds)}. Received: --kind {kind}"
+            )
+    if photo is None and kind not in ("positions", "filters"):
+        raise ValueError(f"--kind {kind} needs a picture. Received: none")
+    if out is None and not as_json:
+        raise ValueError("Say where the picture goes, -o out.png, or ask for --json.")
+
+
+def _check_out(path):
+    """Raises before any work for a picture that could not be written."""
+    from keras_vit.interpret.drawing import new_figure
+
+    try:
+        formats = new_figure(1, 1).canvas.get_supported_filetypes()
+    except ImportError as error:
+        raise ValueError(str(error)) from error
+    if path.suffix[1:].lower() not in formats:
+        raise ValueError(
+            f"--out must end with one of .{', .'.join(sorted(formats))}. Received: {path}"
+        )
+    writable = os.access(path if path.exists() else path.parent, os.W_OK)
+    if not path.parent.is_dir() or path.is_dir() or not writable:
+        raise ValueError(
+            f"--out must be a file in a folder that exists and can be written. Received: {path}"
+        )
+
+
+def _block(blocks, layer, others=()):
+    """The name of a block given by number or by name."""
+    if layer is None:
+        return blocks[-1]
+    if layer.isdigit() and int(layer) < len(blocks):
+        return blocks[int(layer)]
+    if layer not in blocks and layer not in others:
+        raise ValueError(
+            f"--layer must be a number from 0 to {len(blocks) - 1}, or one of {', '.join(blocks)}. "
+            f"Received: {layer}"
+        )
+    return layer
+
+
+def _class_index(model, given):
+    """The index of a class given by index or by name, or by one of its names."""
+    number = model.get_config()["num_classes"]
+    if given.isdigit() and int(given) < number:
+        return int(given)
+    names = [name.lower() for name in model.class_names or []]
+    wanted = given.lower()
+    found = [i for i, name in enumerate(names) if wanted in (name, *name.split(", "))]
+    if len(found) == 1:
+        return found[0]
+    near = [names[i] for i in found] or difflib.get_close_matches(wanted, names, 3, 0.4)
+    raise ValueError(
+        f"--class must be an index from 0 to {number - 1}, or the name of one class"
+        f"{'; near: ' + ', '.join(near) if near else ''}. Received: {given}"
+    )
+
+
+def _nested(x):
+    """An array as lists, with the digits that float32 has."""
+    return x.astype("float64").round(8).tolist()
