@@ -26,7 +26,8 @@ def attend(
         list[int] | None, typer.Option(help="head, from 0, again for more; all by default")
     ] = None,
     class_: Annotated[
-        str | None, typer.Option("--class", help="name or index; the most probable by default")
+        list[str] | None,
+        typer.Option("--class", help="name or index, again for more; the most probable by default"),
     ] = None,
     out: Annotated[
         str | None, typer.Option("--out", "-o", help="picture to write: .png, .pdf, .svg ...")
@@ -74,45 +75,44 @@ def _of_a_picture(model, pixels, kind, layer, head, class_):
     """Numbers for JSON, and a function of the width that draws them."""
     import keras_vit
     from keras_vit.interpret.attention import block_names
-    from keras_vit.interpret.images import probabilities
+    from keras_vit.interpret.images import class_labels, probabilities
     from keras_vit.interpret.pictures import query_maps
 
     images = model.preprocess_images([pixels])
-    numbers, index, shown = {}, None, None
+    numbers = {}
     if model.get_config()["num_classes"] is not None:
         (shares,) = probabilities(model, images)
-        index = shares.argmax() if class_ is None else _class_index(model, class_)
-        shown = model.class_names[index] if model.class_names else f"class {index}"
-        numbers = {"class": shown, "index": int(index), "probability": float(shares[index])}
+        best = int(shares.argmax())
+        name = model.class_names[best] if model.class_names else f"class {best}"
+        numbers = {"class": name, "index": best, "probability": float(shares[best])}
+    if layer is not None or kind in ("heads", "mean"):
+        others = [x.name for x in model.layers] if kind == "grad-cam" else ()
+        layer = numbers["layer"] = _block(block_names(model), layer, others)
     if kind in ("heads", "mean"):
-        layer = _block(block_names(model), layer)
-        maps, reader = query_maps(model, images, layer)
-        chosen = range(maps.shape[1]) if head is None else head
-        heads = [] if kind == "mean" else chosen
+        maps, numbers["reader"] = query_maps(model, images, layer)  # (1, heads, h, w)
+        heads = [] if kind == "mean" else range(maps.shape[1]) if head is None else head
         if not set(heads) <= set(range(maps.shape[1])):
             raise ValueError(
                 f"--head must be from 0 to {maps.shape[1] - 1}: {layer} has {maps.shape[1]} heads. "
                 f"Received: {', '.join(map(str, heads))}"
             )
-        numbers |= {"layer": layer, "reader": reader}
         numbers["maps"] = {f"head {i}": _nested(maps[0, i]) for i in heads}
         numbers["maps"]["mean"] = _nested(maps[0].mean(axis=0))
         return numbers, lambda width: keras_vit.plot_attention(
             model, images, layer, heads=list(heads), width=width
         )
     if kind == "rollout":
-        title, maps = "rollout", keras_vit.attention_rollout(model, images)
-    elif kind == "attribution":
-        maps = keras_vit.attention_attribution(model, images, index)
-        title = f"what speaks for {shown.split(',')[0]}"
+        maps = {"rollout": keras_vit.attention_rollout(model, images)}
     else:
-        if layer is not None:
-            layer = _block(block_names(model), layer, [x.name for x in model.layers])
-            numbers["layer"] = layer
-        maps = keras_vit.grad_cam(model, images, index, layer)
-        title = f"what speaks for {shown.split(',')[0]}"
-    numbers["maps"] = {kind: _nested(maps[0])}
-    return numbers, lambda width: keras_vit.plot_maps(model, images, {title: maps}, width=width)
+        more = {"layer": layer} if kind == "grad-cam" else {}
+        function = keras_vit.grad_cam if more else keras_vit.attention_attribution
+        maps = {}
+        for index in [_class_index(model, x) for x in class_ or []] or [None]:
+            found = function(model, images, index, **more)  # raises for a model without head
+            (label,) = class_labels(model, images, [best if index is None else index])
+            maps[f"for {label}"] = found
+    numbers["maps"] = {title: _nested(x[0]) for title, x in maps.items()}
+    return numbers, lambda width: keras_vit.plot_maps(model, images, maps, width=width)
 
 
 def _check_options(photo, kind, layer, head, class_, out, as_json):
@@ -168,7 +168,7 @@ def _block(blocks, layer, others=()):
 
 def _class_index(model, given):
     """The index of a class given by index or by name, or by one of its names."""
-    number = model.get_config()["num_classes"]
+    number = model.get_config()["num_classes"] or 0
     if given.isdigit() and int(given) < number:
         return int(given)
     names = [name.lower() for name in model.class_names or []]

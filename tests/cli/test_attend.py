@@ -59,7 +59,10 @@ def test_numbers_are_those_of_the_picture(kind, model, folder, photo, tmp_path):
         "grad-cam": keras_vit.grad_cam,
     }
     if kind in expected:
-        maps = {kind: expected[kind](model, pixels)[0]}
+        title = "rollout" if kind == "rollout" else f"for {name.split(',')[0]}"
+        if kind != "rollout":
+            title += f", {100 * probability:.0f}\N{NO-BREAK SPACE}%"
+        maps = {title: expected[kind](model, pixels)[0]}
     else:
         assert found["layer"] == "block02" and found["reader"] == "the class token"
         scores = keras_vit.attention_maps(model, pixels, ["block02"], grid=True)["block02"][0, :, 0]
@@ -79,10 +82,11 @@ def test_layer_head_and_class(model, folder, photo, tmp_path):
     assert found["layer"] == "block01" and list(found["maps"]) == ["head 1", "mean"]
     np.testing.assert_allclose(found["maps"]["head 1"], scores[1], atol=1e-6)
     for given in ("0", "ant, emmet", "Emmet"):
-        found = json.loads(run(*options, "--kind", "attribution", "--class", given))
-        assert found["index"] == 0 and found["class"] == "ant, emmet"
+        chosen = ["--class", "cat", "--class", given]
+        found = json.loads(run(*options, "--kind", "attribution", *chosen))["maps"]
+        assert [title.split(",")[0] for title in found] == ["for cat", "for ant"]
         expected = keras_vit.attention_attribution(model, pixels, classes=0)[0]
-        np.testing.assert_allclose(found["maps"]["attribution"], expected, atol=1e-6)
+        np.testing.assert_allclose(list(found.values())[1], expected, atol=1e-6)
     found = json.loads(run(*options, "--kind", "grad-cam", "--layer", "norm", "--class", "bee"))
     assert found["layer"] == "norm"
     out = tmp_path / "mean.svg"
@@ -104,7 +108,7 @@ def test_what_cannot_be_is_said_before_any_work(photo, tmp_path):
         ({"kind": "head"}, "one of heads, .*Received: head$"),
         ({"kind": "rollout", "layer": "3"}, "--layer belongs to --kind heads or mean"),
         ({"kind": "mean", "head": [1]}, "--head belongs to --kind heads"),
-        ({"class_": "cat"}, "--class belongs to --kind attribution or grad-cam"),
+        ({"class_": ["cat"]}, "--class belongs to --kind attribution or grad-cam"),
         ({"photo": None}, "--kind heads needs a picture"),
         ({"out": None}, "-o out.png, or ask for --json"),
         ({"out": "out.txt"}, "end with one of .*\\.pdf.*Received: out.txt"),
@@ -126,8 +130,8 @@ def test_what_the_model_has_not_is_explained(folder, photo, tmp_path):
         ({"layer": "3"}, "from 0 to 2, or one of block00, block01, block02. Received: 3"),
         ({"layer": "norm"}, "Received: norm"),
         ({"head": [0, 2]}, "from 0 to 1: block02 has 2 heads. Received: 0, 2"),
-        ({"kind": "attribution", "class_": "7"}, "index from 0 to 6"),
-        ({"kind": "attribution", "class_": "bees"}, "near: bee, eel. Received: bees"),
+        ({"kind": "attribution", "class_": ["7"]}, "index from 0 to 6"),
+        ({"kind": "attribution", "class_": ["bees"]}, "near: bee, eel. Received: bees"),
     ]:
         with pytest.raises(ValueError, match=message):
             attend(photo, folder, **arguments, out=out)
