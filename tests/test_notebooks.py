@@ -46,8 +46,24 @@ def check_finetune(said):
     assert after > 70 and after > max(before, scratch)  # of two classes; 84 to 92 were seen
 
 
-CHECKS = {"01_pixels_to_logits": check_pixels_to_logits, "02_finetune": check_finetune}
-PICTURES = {"01_pixels_to_logits": 7, "02_finetune": 4}
+def check_attention(said):
+    assert int(re.search(r"both digits found in (\d+) %", said)[1]) > 70  # 84 were seen
+    shares = re.findall(r"first digit +(\d+) %, second +(\d+) %", said)
+    rollout, first, second, _, *untrained = [tuple(map(int, pair)) for pair in shares]
+    assert abs(rollout[0] - rollout[1]) < 5  # it knows no classes
+    assert first[0] > 2 * first[1] and second[1] > 2 * second[0]
+    assert len(untrained) == 2 and all(abs(a - b) < 5 for a, b in untrained)
+    left = re.findall(r"blanked, (?:attribution|rollout|at random): (\d+) % left", said)
+    attribution, rolled, random = map(int, left)
+    assert max(attribution, rolled) < random - 30
+
+
+CHECKS = {
+    "01_pixels_to_logits": check_pixels_to_logits,
+    "02_finetune": check_finetune,
+    "03_attention": check_attention,
+}
+PICTURES = {"01_pixels_to_logits": 7, "02_finetune": 4, "03_attention": 7}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
