@@ -1,8 +1,10 @@
 """keras-vit attend: what a model attends to in a picture, drawn or in numbers."""
 
+import contextlib
 import difflib
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -15,28 +17,50 @@ LAYER, HEAD, CLASS = ("heads", "mean", "grad-cam"), ("heads",), ("attribution", 
 
 def attend(
     photo: Annotated[
-        str | None, typer.Argument(help="picture file; positions and filters need none")
+        str | None, typer.Argument(help="A picture file; positions and filters need none.")
     ] = None,
-    model: Annotated[str, typer.Option(help="a name, hub id, folder or file")] = ...,
-    kind: Annotated[str, typer.Option(help=", ".join(KINDS))] = "heads",
+    model: Annotated[
+        str, typer.Option(help="A name of the catalogue, a hub id, a folder or a file.")
+    ] = ...,
+    kind: Annotated[str, typer.Option(help=f"One of {', '.join(KINDS)}.")] = "heads",
     layer: Annotated[
-        str | None, typer.Option(help="block, by number from 0 or by name; the last by default")
+        str | None,
+        typer.Option(help="A block, by number from 0 or by name; by default the last."),
     ] = None,
     head: Annotated[
-        list[int] | None, typer.Option(help="head, from 0, again for more; all by default")
+        list[int] | None, typer.Option(help="A head, from 0; again for more; by default all.")
     ] = None,
     class_: Annotated[
         list[str] | None,
-        typer.Option("--class", help="name or index, again for more; the most probable by default"),
+        typer.Option(
+            "--class", help="A name or index; again for more; by default the most probable."
+        ),
     ] = None,
     out: Annotated[
-        str | None, typer.Option("--out", "-o", help="picture to write: .png, .pdf, .svg ...")
+        str | None, typer.Option("--out", "-o", help="The file to write: .png, .pdf, .svg ...")
     ] = None,
-    width: Annotated[float, typer.Option(min=1, help="of the figure, in inches")] = 6.75,
-    dpi: Annotated[int, typer.Option(min=30, help="pixels an inch, where there are pixels")] = 300,
-    as_json: Annotated[bool, typer.Option("--json", help="print the numbers as JSON")] = False,
+    width: Annotated[float, typer.Option(min=1, help="Of the figure, in inches.")] = 6.75,
+    dpi: Annotated[int, typer.Option(min=30, help="Pixels an inch, where there are any.")] = 300,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON document on stdout instead.")
+    ] = False,
 ):
-    """Show what a model attends to: keras-vit attend cat.jpg --model ID --layer 11 -o out.png"""
+    """Show what a model attends to.
+
+    heads and mean are what the class token reads in one block, rollout through
+    all of them; attribution and grad-cam are what speaks for a class.
+    positions and filters are what the model has learned of places and pixels.
+
+    Examples:
+
+        keras-vit attend cat.jpg --model ID --layer 11 -o heads.pdf
+        keras-vit attend cat.jpg --model ID --kind attribution --class tabby -o tabby.png
+        keras-vit attend --model ID --kind positions -o positions.pdf
+
+    JSON is kind, model, picture; class, index and probability of what is most
+    probable; and maps, by title lists of rows of numbers. Of the model alone it
+    is similarity (h, w, h, w) or filters (n, p, q, C).
+    """
     _check_options(photo, kind, layer, head, class_, out, as_json)
     if out is not None:
         _check_out(Path(out))
@@ -44,7 +68,8 @@ def attend(
     from keras_vit.preprocessing import load_image
 
     pixels = None if photo is None else load_image(photo)
-    loaded = keras_vit.from_pretrained(model)
+    with contextlib.redirect_stdout(sys.stderr):  # what it says is no JSON
+        loaded = keras_vit.from_pretrained(model)
     if kind in ("positions", "filters"):
         numbers, draw = _of_the_model(loaded, kind)
     else:
@@ -80,7 +105,7 @@ def _of_a_picture(model, pixels, kind, layer, head, class_):
 
     images = model.preprocess_images([pixels])
     numbers = {}
-    if model.get_config()["num_classes"] is not None:
+    if model.num_classes is not None:
         (shares,) = probabilities(model, images)
         best = int(shares.argmax())
         name = model.class_names[best] if model.class_names else f"class {best}"
@@ -168,7 +193,7 @@ def _block(blocks, layer, others=()):
 
 def _class_index(model, given):
     """The index of a class given by index or by name, or by one of its names."""
-    number = model.get_config()["num_classes"] or 0
+    number = model.num_classes or 0
     if given.isdigit() and int(given) < number:
         return int(given)
     names = [name.lower() for name in model.class_names or []]

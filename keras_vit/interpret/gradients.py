@@ -61,7 +61,7 @@ def check_classes(model, images, classes):
     """`classes` as a list of B indices, or None for the most probable; raises if there is none."""
     check_family(model)
     check_size(model, images)
-    number = model.get_config()["num_classes"]
+    number = model.num_classes
     if number is None:
         raise ValueError(
             "What speaks for a class needs a model with a head. Received: num_classes=None"

@@ -9,15 +9,11 @@ import textwrap
 
 import numpy as np
 
-from keras_vit.interpret.attention import (
-    attention_maps,
-    block_names,
-    query_grid,
-)
+from keras_vit.interpret.attention import attention_maps, block_names, query_grid
 from keras_vit.interpret.drawing import add_axes, mosaic, new_figure, outline, show, style
 from keras_vit.interpret.embeddings import patch_filters, position_similarity
 from keras_vit.interpret.images import as_images, class_labels, shown_pixels
-from keras_vit.layers import ClassAttentionBlock, ClassToken
+from keras_vit.layers import AttentionPooling, ClassToken
 
 COLUMN, PAGE = 3.25, 6.75  # inches, of a page in two columns
 GAP, CAPTION, BELOW, BAR = 0.06, 0.18, 0.08, 0.8  # inches; BAR holds the colours
@@ -182,14 +178,13 @@ def query_maps(model, images, layer, query=None):
     """What one token of a block reads, (B, heads, h, w), and in words which token that is."""
     (layer,) = block_names(model, [layer])
     maps = attention_maps(model, images, [layer], grid=True)[layer]  # (B, heads, queries, h, w)
-    if query is None:
-        if maps.shape[2] == 1 or _class_token_is_first(model, layer):
-            pooled = not isinstance(model.get_layer(layer), ClassAttentionBlock)
-            one = "the pooling" if maps.shape[2] == 1 and pooled else "the class token"
-            return maps[:, :, 0], one
-        h, w = query_grid(model, layer, images.shape)
-        return maps[:, :, -h * w :].mean(axis=2), "the average place"
     h, w = query_grid(model, layer, images.shape)
+    if query is None:
+        if isinstance(model.get_layer(layer), AttentionPooling):
+            return maps[:, :, 0], "the pooling"
+        if _class_token_is_first(model, layer):
+            return maps[:, :, 0], "the class token"
+        return maps[:, :, -h * w :].mean(axis=2), "the average place"
     row, column = query
     if maps.shape[2] == 1 or not (0 <= row < h and 0 <= column < w):
         raise ValueError(
@@ -211,7 +206,7 @@ def _overlays(model, images, maps, caption, label, largest, width, mark=None):
     batch, height, across, _ = images.shape
     pixels = shown_pixels(model, images)
     names = [""] * batch
-    if model.get_config()["num_classes"] is not None:
+    if model.num_classes is not None:
         names = class_labels(model, images)
     rows = math.ceil((1 + len(maps)) / 7)  # of one image
     columns = math.ceil((1 + len(maps)) / rows)

@@ -84,6 +84,7 @@ class ImageModel(keras.Model):
             return self.preprocessor
         pixels = {"mean": (0, 0, 0), "std": (1 / 255,) * 3}
         return Preprocessor.from_config({**self.preprocessor.get_config(), **pixels})
+
     def token_layout(self, layer_name):
         """What the tokens are that a layer gives: the patch size in pixels, and P.
 
