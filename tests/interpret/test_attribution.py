@@ -6,7 +6,19 @@ import pytest
 
 import keras_vit
 from keras_vit.interpret.gradients import class_gradients
-from tests.helpers import images, randomize, tiny_cait, tiny_hybrid, tiny_swin, tiny_vit, to_numpy
+from tests.helpers import (
+    images,
+    randomize,
+    run,
+    slow_on,
+    tiny_cait,
+    tiny_hybrid,
+    tiny_swin,
+    tiny_vit,
+    to_numpy,
+)
+
+SLOW_ON_JAX = [pytest.mark.slow] if keras.backend.backend() == "jax" else []
 
 
 def deep_cait():
@@ -14,7 +26,11 @@ def deep_cait():
     return tiny_cait(depth=2, class_depth=2, layer_scale=0.5)
 
 
-@pytest.mark.parametrize("make", [tiny_vit, deep_cait], ids=lambda make: make.__name__)
+@pytest.mark.parametrize(
+    "make",
+    [tiny_vit, pytest.param(deep_cait, marks=SLOW_ON_JAX)],
+    ids=lambda make: make.__name__,
+)
 def test_gradients_are_the_slopes_of_the_logit(make):
     """Central differences: a score is moved, the rest of the network runs on."""
     model = make()
@@ -32,7 +48,7 @@ def test_gradients_are_the_slopes_of_the_logit(make):
             for sign in (1, -1):
                 offset = np.zeros(maps[name].shape, "float32")
                 offset[index] = sign * step
-                logits.append(to_numpy(tail(block.call_with_offset(x, offset))))
+                logits.append(run(tail, to_numpy(block.call_with_offset(x, offset))))
             slope = (logits[0] - logits[1])[index[0], [3, 1][index[0]]] / (2 * step)
             np.testing.assert_allclose(gradients[name][index], slope, atol=2e-3 * abs(slope) + 1e-4)
             checked += abs(slope) > 1e-3
@@ -40,7 +56,14 @@ def test_gradients_are_the_slopes_of_the_logit(make):
 
 
 @pytest.mark.parametrize(
-    "arguments", [{}, {"pooling": "gap"}, {"pooling": "map"}, {"distillation_token": True}], ids=str
+    "arguments",
+    [
+        pytest.param({}, marks=SLOW_ON_JAX),
+        pytest.param({"pooling": "gap"}, marks=SLOW_ON_JAX),
+        {"pooling": "map"},
+        pytest.param({"distillation_token": True}, marks=SLOW_ON_JAX),
+    ],
+    ids=str,
 )
 def test_attribution_is_the_weighted_rollout(arguments):
     model = tiny_vit(**arguments)
@@ -104,6 +127,7 @@ def test_nothing_of_the_model_changes(tmp_path):
     np.testing.assert_allclose(to_numpy(again(pixels)), before[-1], atol=1e-6)
 
 
+@slow_on("jax")
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_half_precision_is_near(policy):
     exact, half = tiny_vit(), tiny_vit(dtype=policy)
@@ -117,7 +141,15 @@ def test_half_precision_is_near(policy):
         assert np.abs(a - b).max() < 0.05 * a.max()
 
 
-@pytest.mark.parametrize("make", [tiny_vit, tiny_swin, tiny_hybrid], ids=lambda make: make.__name__)
+@pytest.mark.parametrize(
+    "make",
+    [
+        tiny_vit,
+        pytest.param(tiny_swin, marks=SLOW_ON_JAX),
+        pytest.param(tiny_hybrid, marks=SLOW_ON_JAX),
+    ],
+    ids=lambda make: make.__name__,
+)
 def test_grad_cam_is_what_moving_the_map_does(make):
     """The weight of a channel is how the logit answers when the channel rises everywhere."""
     model = make()
@@ -135,16 +167,17 @@ def test_grad_cam_is_what_moving_the_map_does(make):
         for sign in (1, -1):
             y = x.copy()
             y[..., model.num_prefix_tokens if y.ndim == 3 else 0 :, channel] += sign * step
-            moved.append(to_numpy(tail(y))[0, 1])
+            moved.append(run(tail, y)[0, 1])
         weights.append((moved[0] - moved[1]) / (2 * step) / (grid.shape[0] * grid.shape[1]))
     expected = np.maximum(grid @ np.array(weights), 0)
     assert found.shape == (1, *grid.shape[:2])
     np.testing.assert_allclose(found[0], expected, atol=0.02 * np.abs(grid @ weights).max())
 
 
+@slow_on("jax")
 def test_grad_cam_of_every_family_has_the_last_grid():
     default = keras_vit.grad_cam
-    np.testing.assert_array_equal(default(tiny_vit(), images()).shape, (3, 3, 2))
+    assert default(tiny_vit(), images()).shape == (3, 3, 2)
     assert default(tiny_swin(), images((32, 32))).shape == (3, 4, 4)
     assert default(tiny_cait(), images()).shape == (3, 3, 2)
     assert default(tiny_hybrid(), images()).shape == (3, 3, 2)

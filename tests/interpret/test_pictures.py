@@ -13,7 +13,16 @@ from PIL import Image
 import keras_vit
 from keras_vit.interpret.images import as_images, shown_pixels
 from keras_vit.interpret.pictures import query_maps
-from tests.helpers import images, randomize, tiny_cait, tiny_hybrid, tiny_swin, tiny_vit, to_numpy
+from tests.helpers import (
+    images,
+    randomize,
+    slow_on,
+    tiny_cait,
+    tiny_hybrid,
+    tiny_swin,
+    tiny_vit,
+    to_numpy,
+)
 
 PREPROCESSOR = keras_vit.Preprocessor((24, 16), "squash", 1.0, mean=(0.2, 0.4, 0.6))
 NAMES = ["ant", "bee, honey bee", "cat", "dog"]
@@ -85,6 +94,7 @@ def test_a_patch_that_reads_is_framed():
     assert reader == "the patch in row 2, column 1"
 
 
+@slow_on("jax")
 def test_who_reads_in_every_family():
     def reader(model, layer, size=(24, 16)):
         maps, name = query_maps(model, images(size, batch=1), layer)
