@@ -6,7 +6,7 @@ Letters: B batch, N tokens, D width, h x w grid of patches.
 import numpy as np
 from keras import ops
 
-from keras_vit.interpret.attention import attention_maps
+from keras_vit.interpret.attention import attention_maps, tokens_to_grid
 from keras_vit.interpret.gradients import check_classes, class_gradients
 from keras_vit.interpret.rollout import (
     accumulate,
@@ -98,12 +98,13 @@ def grad_cam(model, images, classes=None, layer=None):
     if layer not in names[1:]:
         raise ValueError(f"layer must be one of {', '.join(names[1:])}. Received: {layer!r}")
     model.feature_model([layer], grid=True)  # raises where it has none
-    values = {name: _numpy(x) for name, x in model.features(images, [layer]).items()}
-    (gradients,) = class_gradients(model, images, values, classes).values()
-    activations, gradients = (_patches(model, layer, x) for x in (values[layer], gradients))
-    weights = gradients.mean(axis=1, keepdims=True)  # (B, 1, D)
-    cam = np.maximum((weights * activations).sum(axis=-1), 0)  # (B, N)
-    return cam.reshape(len(cam), *_grid(model, layer, images, values[layer]))
+    outputs = model.features(images, [layer])[layer]
+    values = {layer: ops.convert_to_numpy(ops.cast(outputs, "float32"))}
+    gradients = class_gradients(model, images, values, classes)
+    size = images.shape[1:3]
+    maps, gradients = (_channels(model, layer, x[layer], size) for x in (values, gradients))
+    weights = gradients.mean(axis=(2, 3), keepdims=True)  # (B, D, 1, 1)
+    return np.maximum((weights * maps).sum(axis=1), 0)  # (B, h, w)
 
 
 def _last_patches(model):
@@ -122,20 +123,7 @@ def _last_patches(model):
     return names[names.index(last.name) - 1]
 
 
-def _patches(model, layer, x):
-    """Tokens (B, P + N, D) without those in front, or a map (B, h, w, D) as (B, h*w, D)."""
-    if x.ndim == 4:
-        return x.reshape(len(x), -1, x.shape[-1])
-    _, prefix = model.token_layout(layer)
-    return x[:, prefix:]
-
-
-def _grid(model, layer, images, x):
-    if x.ndim == 4:
-        return x.shape[1:3]
-    (p, q), _ = model.token_layout(layer)
-    return images.shape[1] // p, images.shape[2] // q
-
-
-def _numpy(x):
-    return ops.convert_to_numpy(ops.cast(x, "float32"))
+def _channels(model, layer, x, image_size):
+    """Tokens (B, P + N, D) or a map (B, h, w, D) as maps of every channel, (B, D, h, w)."""
+    x = np.moveaxis(x, -1, 1)
+    return x if x.ndim == 4 else tokens_to_grid(model, layer, x, image_size)
