@@ -1,6 +1,6 @@
 """The pictures of a run: learning curves, confusions, predictions and what the model looked at.
 
-Letters: N images, H x W image size, C channels, K classes, h x w grid of patches, P prefix tokens.
+Letters: N images, H x W image size, C channels, K classes, h x w grid of patches.
 """
 
 import csv
@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure  # without pyplot: no screen and no global state
 from matplotlib.ticker import MaxNLocator
 
-import keras_vit
+from keras_vit.interpret.pictures import query_maps
 from keras_vit.layers import ClassAttentionBlock, TransformerBlock
 
 BLOCKS = (TransformerBlock, ClassAttentionBlock)  # in which one token may stand for the image
@@ -230,14 +230,9 @@ def attention_of_last_block(model, images):
         attends: "the class token", or "the average patch" of a model without one.)
     """
     last = [layer.name for layer in model.layers if isinstance(layer, BLOCKS)][-1]
-    scores = keras_vit.attention_maps(model, images, layers=[last])[last].mean(axis=1)
-    prefix = model.num_prefix_tokens
-    if any(layer.name == "class_token" for layer in model.layers):
-        scores, query = scores[:, 0, prefix:], "the class token"  # (N, h*w)
-    else:
-        scores, query = scores[:, prefix:, prefix:].mean(axis=1), "the average patch"
-    scores = scores / scores.max(axis=-1, keepdims=True)
-    return scores.reshape(len(images), *model.grid_size), query
+    maps, query = query_maps(model, images, last)  # (N, heads, h, w)
+    maps = maps.mean(axis=1)
+    return maps / maps.max(axis=(1, 2), keepdims=True), query
 
 
 def _draw(axes, image, attention=None):

@@ -28,7 +28,7 @@ def plot_attention(model, images, layer=None, heads=None, query=None, width=PAGE
         layer: str, a block, such as "block11"; by default the last.
         heads: list of int, the heads to draw, or [] for the mean alone; by default all of them.
         query: (row, column) of the patch that reads; by default the class token or, where the
-            block has none, the average of all places.
+            block has none, the average of all patches.
         width: float, width of the figure in inches.
 
     Returns:
@@ -184,7 +184,7 @@ def query_maps(model, images, layer, query=None):
             return maps[:, :, 0], "the pooling"
         if _class_token_is_first(model, layer):
             return maps[:, :, 0], "the class token"
-        return maps[:, :, -h * w :].mean(axis=2), "the average place"
+        return maps[:, :, -h * w :].mean(axis=2), "the average patch"
     row, column = query
     if maps.shape[2] == 1 or not (0 <= row < h and 0 <= column < w):
         raise ValueError(

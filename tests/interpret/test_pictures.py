@@ -103,11 +103,11 @@ def test_who_reads_in_every_family():
     assert reader(tiny_vit(), "block00") == ((3, 2), "the class token")
     assert reader(tiny_hybrid(), "block00") == ((3, 2), "the class token")
     assert reader(tiny_cait(), "class_block00") == ((3, 2), "the class token")
-    assert reader(tiny_cait(), "block00") == ((3, 2), "the average place")
+    assert reader(tiny_cait(), "block00") == ((3, 2), "the average patch")
     registers = tiny_vit(pooling="gap", num_registers=1)
-    assert reader(registers, "block00") == ((3, 2), "the average place")
+    assert reader(registers, "block00") == ((3, 2), "the average patch")
     assert reader(tiny_vit(pooling="map"), "pool") == ((3, 2), "the pooling")
-    assert reader(tiny_swin(), "stage1_block00", (32, 32)) == ((4, 4), "the average place")
+    assert reader(tiny_swin(), "stage1_block00", (32, 32)) == ((4, 4), "the average patch")
     pvt = keras_vit.PyramidVisionTransformerV2(
         image_size=None,
         depths=(1, 1),
@@ -119,7 +119,7 @@ def test_who_reads_in_every_family():
         strides=(4, 2),
         num_classes=4,
     )
-    assert reader(pvt, "stage0_block00") == ((3, 2), "the average place")
+    assert reader(pvt, "stage0_block00") == ((3, 2), "the average patch")
     figure = keras_vit.plot_attention(pvt, images(batch=1), "stage0_block00", query=(5, 3))
     (frame,) = panels(figure)[0][0].patches
     assert frame.get_bbox().bounds == (12, 20, 4, 4)  # queries on the finer map
