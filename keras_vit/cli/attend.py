@@ -1,14 +1,13 @@
 """keras-vit attend: what a model attends to in a picture, drawn or in numbers."""
 
-import contextlib
 import difflib
-import json
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from keras_vit.cli.common import Json, load, print_json
 
 KINDS = ("heads", "mean", "rollout", "attribution", "grad-cam", "positions", "filters")
 # Which options belong to which kinds; positions and filters are of the model alone.
@@ -41,9 +40,7 @@ def attend(
     ] = None,
     width: Annotated[float, typer.Option(min=1, help="Of the figure, in inches.")] = 6.75,
     dpi: Annotated[int, typer.Option(min=30, help="Pixels an inch, where there are any.")] = 300,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON document on stdout instead.")
-    ] = False,
+    as_json: Json = False,
 ):
     """Show what a model attends to.
 
@@ -64,12 +61,10 @@ def attend(
     _check_options(photo, kind, layer, head, class_, out, as_json)
     if out is not None:
         _check_out(Path(out))
-    import keras_vit
     from keras_vit.preprocessing import load_image
 
     pixels = None if photo is None else load_image(photo)
-    with contextlib.redirect_stdout(sys.stderr):  # what it says is no JSON
-        loaded = keras_vit.from_pretrained(model)
+    loaded = load(model)
     if kind in ("positions", "filters"):
         numbers, draw = _of_the_model(loaded, kind)
     else:
@@ -80,7 +75,7 @@ def attend(
         except OSError as error:
             raise ValueError(f"The picture cannot be written. Received: {out}: {error}") from error
     if as_json:
-        typer.echo(json.dumps({"kind": kind, "model": model, "picture": photo, **numbers}))
+        print_json({"kind": kind, "model": model, "picture": photo, **numbers})
     else:
         typer.echo(out)
 

@@ -4,16 +4,12 @@ import json
 
 import numpy as np
 import pytest
-import typer
 from PIL import Image
-from typer.testing import CliRunner
 
 import keras_vit
 from keras_vit.cli.attend import attend
+from tests.cli import helpers
 from tests.helpers import tiny_swin, tiny_vit
-
-app = typer.Typer()
-app.command()(attend)
 
 NAMES = ["ant, emmet", "bee", "cat", "dog", "eel", "fox", "gnu"]
 
@@ -29,16 +25,8 @@ def folder(model, tmp_path_factory):
     return str(keras_vit.save_pretrained(model, tmp_path_factory.mktemp("cli") / "model", "keras"))
 
 
-@pytest.fixture
-def photo(tmp_path):
-    path = tmp_path / "photo.png"
-    pixels = np.random.default_rng(0).integers(0, 256, (50, 60, 3)).astype("uint8")
-    Image.fromarray(pixels).save(path)
-    return str(path)
-
-
 def run(*arguments):
-    found = CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
+    found = helpers.run("attend", *arguments)
     assert found.exit_code == 0, found.output
     return found.stdout
 
@@ -99,6 +87,11 @@ def test_what_is_of_the_model_alone_needs_no_picture(folder, tmp_path):
     options = ["--model", folder, "--json"]
     found = json.loads(run(*options, "--kind", "positions", "-o", out))
     assert np.shape(found["similarity"]) == (3, 2, 3, 2) and out.read_bytes()[:4] == b"%PDF"
+
+
+def test_a_wrong_call_is_one_line_and_exit_code_2(folder, photo, tmp_path):
+    found = helpers.run("attend", photo, "--model", folder, "-o", tmp_path / "none" / "out.png")
+    assert found.exit_code == 2 and found.stderr.startswith("error: --out must be a file")
 
 
 def test_what_cannot_be_is_said_before_any_work(photo, tmp_path):
