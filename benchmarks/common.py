@@ -1,5 +1,6 @@
 """What the benchmarks share: the name of the hardware, versions, CSV files, workers."""
 
+import contextlib
 import csv
 import importlib.metadata
 import importlib.util
@@ -154,8 +155,9 @@ class Worker:
 
     def ask(self, **request):
         """The worker's answer to a request; both are JSON-like."""
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it has ended: what it said is told below
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
         line = self._process.stdout.readline()
         if not line:
             code = self._process.wait()

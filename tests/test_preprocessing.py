@@ -130,7 +130,8 @@ def test_inside_an_export_that_takes_bytes_of_any_size(tmp_path):
 
         loaded = tf.saved_model.load(tmp_path / "saved_model")
         tall = picture(300, 40)[None]  # whose height is resized first, which only the call tells
-        np.testing.assert_allclose(loaded.serve(tall), to_numpy(model(tall)), atol=1e-5)
+        (found,) = loaded.serve(tall).values()
+        np.testing.assert_allclose(found, to_numpy(model(tall)), atol=1e-5)
 
 
 def test_every_kind_of_picture_becomes_rgb(tmp_path):

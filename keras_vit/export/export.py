@@ -160,7 +160,7 @@ def _check_calibration(calibration, model, inputs, precision):
         )
     if inputs == "pixels":
         return [load_image(x) for x in calibration]
-    x, expected = np.asarray(calibration, "float32"), model.input.shape
+    x, expected = np.asarray(calibration, model.input.dtype), model.input.shape
     if x.ndim != 4 or any(
         a not in (None, b) for a, b in zip(expected[1:], x.shape[1:], strict=True)
     ):
@@ -190,7 +190,7 @@ def _image_samples(model, samples):
             "samples must be images (N, H, W, C) as the model takes them; pictures of any size are "
             f"for inputs='pixels'. Received: shape={x.shape}"
         )
-    x = x.astype("float32")
+    x = x.astype(model.input.dtype)
     y = model.predict(x, verbose=0)
     first = keras.tree.map_structure(lambda y: y[:1], y)
     return {"0": x, "1": x[:1]}, [y, first], lambda: model.predict_on_batch(x[:1])

@@ -76,7 +76,7 @@ def serving_model(model, inputs):
         x = keras.Input((None, None, model.input.shape[-1]), dtype="uint8", name="images")
         outputs = probabilities(model(preprocess(x), training=False))
     else:
-        x = keras.Input(model.input.shape[1:], dtype="float32", name="images")
+        x = keras.Input(model.input.shape[1:], dtype=model.input.dtype, name="images")
         outputs = model(x, training=False)
     outputs = [ops.cast(y, "float32") for y in keras.tree.flatten(outputs)]
     return keras.Model(x, dict(zip(names, outputs, strict=True)))

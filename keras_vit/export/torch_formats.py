@@ -66,7 +66,7 @@ def _program(model, inputs):
         sizes[1], height = p * torch.export.Dim("height", min=2), 8 * p
     if width is None:
         sizes[2], width = q * torch.export.Dim("width", min=2), 12 * q
-    dtype = torch.uint8 if inputs == "pixels" else torch.float32
+    dtype = getattr(torch, served.input.dtype)
     example = torch.zeros((2, height, width, channels), dtype=dtype)
     program = torch.export.export(Served().eval(), (example,), dynamic_shapes=(sizes,))
     return program, served
