@@ -90,23 +90,23 @@ class Preprocessor(keras.layers.Layer):
             return self._transform(images, tf.experimental.numpy)
         return super().__call__(images, *args, **kwargs)
 
-    def call(self, images, resized=False):
-        return self._transform(images, ops, resized)
+    def call(self, images, resized=False, branch=True):
+        return self._transform(images, ops, resized, branch)
 
-    def _transform(self, x, xp, resized=False):
+    def _transform(self, x, xp, resized=False, branch=True):
         self._check(x.shape)
         single = len(x.shape) == 3
         x = xp.expand_dims(x, 0) if single else x
         shape = _shape(x, xp)
         x = ops.cast(x, "float32") if xp is ops else xp.asarray(x, dtype="float32")
         if self.resize and not resized:
-            x = self._resized_as_pil_does(x, shape, xp)
+            x = self._resized_as_pil_does(x, shape, xp, branch)
         mean, std = (xp.array(v, "float32") for v in (self.mean, self.std))
         x = (x / 255.0 - mean) / std
         x = x[0] if single else x
         return ops.cast(x, self.compute_dtype) if xp is ops else x
 
-    def _resized_as_pil_does(self, x, shape, xp):
+    def _resized_as_pil_does(self, x, shape, xp, branch):
         _, height, width, _ = shape
         (new_height, *_), (new_width, *_) = sides = self._resized(
             _number(height), _number(width), xp
@@ -137,6 +137,8 @@ class Preprocessor(keras.layers.Layer):
             )
         import tensorflow as tf
 
+        if not branch:
+            return tf.where(decision, height_first(*operands), width_first(*operands))
         return tf.cond(decision, lambda: height_first(*operands), lambda: width_first(*operands))
 
     def _resized(self, height, width, xp=np):

@@ -111,6 +111,23 @@ def test_pixels_of_any_size_to_probabilities(format, tmp_path):
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="the others write the same by TensorFlow")
+def test_openvino_is_right_the_first_time(tmp_path):
+    model = tiny_vit(  # the smallest with which its `If` was not
+        image_size=32,
+        width=128,
+        num_heads=4,
+        mlp_dim=512,
+        pooling="gap",
+        preprocessor=keras_vit.Preprocessor(32),
+        class_names=NAMES,
+    )
+    report = keras_vit.export(model, tmp_path / "vit.xml", "openvino", inputs="pixels")
+    for picture in pictures():
+        found = plain(report)(picture[None])["probabilities"]  # compiled anew
+        np.testing.assert_allclose(found[0], probabilities(model, picture), atol=ONE_PIXEL)
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="the others write the same by TensorFlow")
 def test_files_to_probabilities(tmp_path):
     model = picture_model()
     files = []

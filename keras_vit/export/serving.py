@@ -62,19 +62,20 @@ def with_precision(model, precision):
     return model
 
 
-def serving_model(model, inputs):
+def serving_model(model, inputs, branch=True):
     """A functional model from "images" or "pixels" to a dict of float32 outputs.
 
     Args:
         model: `keras.Model` from images (B, h, w, C) to a tensor or a dict of tensors.
         inputs: "images" for what the model itself takes; "pixels" for uint8 pictures
             (B, H, W, C), which give {"probabilities": (B, K)}.
+        branch: bool, False for TensorFlow's preprocessing without a condition in the graph.
     """
     names = output_names(model, inputs)
     if inputs == "pixels":
         preprocess = picture_preprocessor(model)
         x = keras.Input((None, None, model.input.shape[-1]), dtype="uint8", name="images")
-        outputs = probabilities(model(preprocess(x), training=False))
+        outputs = probabilities(model(preprocess(x, branch=branch), training=False))
     else:
         x = keras.Input(model.input.shape[1:], dtype=model.input.dtype, name="images")
         outputs = model(x, training=False)
