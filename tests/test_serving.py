@@ -1,0 +1,146 @@
+"""What docs/serving.md says works, as far as packages go."""
+
+import base64
+import json
+import re
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import keras_vit
+from keras_vit.export.formats import FORMATS
+from tests.helpers import randomize, tiny_vit
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs/serving.md").read_text(encoding="utf-8")
+NAMES = ["ant", "bee", "cat", "dog", "eel", "fox"]
+BACKEND = keras.backend.backend()
+
+
+def code(name):
+    """The block of Python on the page that is marked with that name."""
+    return re.search(rf"<!-- {name} -->\n```python\n(.*?)```", PAGE, re.S)[1]
+
+
+def written_by(backend):
+    """On other backends it is the same file, written by a process."""
+    return [] if backend == BACKEND else [pytest.mark.slow]
+
+
+@pytest.fixture
+def model():
+    model = tiny_vit(
+        num_classes=6, preprocessor=keras_vit.Preprocessor((24, 16)), class_names=NAMES
+    )
+    randomize(model)
+    return model
+
+
+@pytest.fixture
+def photo(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (90, 41, 3)).astype("uint8")
+    Image.fromarray(pixels).save(tmp_path / "cat.jpg")
+    return tmp_path / "cat.jpg"
+
+
+def post(url, body):
+    """(status, JSON) of the answer."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, body), timeout=30) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+@pytest.mark.parametrize(
+    "format",
+    [
+        pytest.param(x, marks=written_by(FORMATS[x].backend))
+        for x in ("onnx", "litert", "openvino", "torch")
+    ],
+)
+def test_code_of_the_page(format, model, photo, tmp_path, monkeypatch):
+    keras_vit.export(model, tmp_path / f"vit{FORMATS[format].suffix}", format, inputs="pixels")
+    monkeypatch.chdir(tmp_path)
+    (first,) = re.findall(r"```python\n(import numpy as np\n.*?)```", PAGE, re.S)
+    found = {}
+    exec(first + code(format), found)
+    expected = model.image_probabilities([photo])
+    np.testing.assert_allclose(found["probabilities"], expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("backend", [pytest.param("torch", marks=written_by("torch"))])
+def test_the_onnx_server(backend, model, photo, tmp_path):
+    keras_vit.export(model, tmp_path / "vit.onnx", "onnx", inputs="pixels")
+    server = subprocess.Popen(
+        [sys.executable, ROOT / "docs/serve_onnx.py", tmp_path / "vit.onnx", "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        url = f"http://127.0.0.1:{server.stdout.readline().split()[-1]}"
+        status, answer = post(url, photo.read_bytes())
+        assert status == 200
+        (expected,) = model.predict_images([photo], top=5)
+        found = [(x["label"], x["probability"]) for x in answer["predictions"]]
+        assert [x for x, _ in found] == [x for x, _ in expected]
+        np.testing.assert_allclose([x for _, x in found], [x for _, x in expected], atol=1e-3)
+
+        for junk in (b"junk", b"", photo.read_bytes()[:200]):
+            status, answer = post(url, junk)
+            assert status == 400 and "no picture" in answer["error"]
+        huge = urllib.request.Request(url, b"", {"Content-Length": str(2**40)})
+        with pytest.raises(urllib.error.HTTPError, match="413"):
+            urllib.request.urlopen(huge, timeout=30)
+        assert post(url, photo.read_bytes())[0] == 200  # and it goes on
+    finally:
+        server.terminate()
+        server.wait(timeout=10)
+        server.stdout.close()
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="the others write the same by TensorFlow")
+def test_the_client_for_tensorflow_serving(model, photo, tmp_path):
+    import tensorflow as tf
+
+    keras_vit.export(model, tmp_path / "models/vit/1", inputs="jpeg")
+    serve = tf.saved_model.load(tmp_path / "models/vit/1").signatures["serving_default"]
+    assert set(serve.structured_input_signature[1]) == {"files"}
+    assert set(serve.structured_outputs) == {"probabilities"}
+
+    class StandIn(BaseHTTPRequestHandler):
+        """By the rules of TensorFlow Serving's REST API, which it is not."""
+
+        def do_POST(self):
+            assert self.path == "/v1/models/vit:predict"
+            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            files = [base64.b64decode(x["b64"]) for x in request["instances"]]
+            found = serve(files=tf.constant(files))["probabilities"].numpy().tolist()
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps({"predictions": found}).encode())
+
+        def log_message(self, *arguments):
+            pass
+
+    found = {}
+    exec(code("client"), found)
+    with HTTPServer(("127.0.0.1", 0), StandIn) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            url = f"http://127.0.0.1:{server.server_port}/v1/models/vit:predict"
+            answer = found["predict"]([photo, photo], url)
+        finally:
+            server.shutdown()
+    expected = model.image_probabilities([photo, photo])
+    np.testing.assert_allclose(answer, expected, atol=1e-3)
