@@ -300,6 +300,31 @@ def data_speed(rows):
     return table(("", "work", "images / s", "images / CPU second"), lines)
 
 
+def exports(rows):
+    """Differences on TensorFlow, JAX and PyTorch, or why there are none; formats go down."""
+    names = {"saved_model": "SavedModel", "onnx": "ONNX", "litert": "LiteRT"}
+    names |= {"openvino": "OpenVINO", "torch": "ExportedProgram"}
+    cells, reasons = {}, {}
+    for row in rows:
+        size = "" if row["image_size"] != "any" else ", any size"
+        cell = cells.setdefault((row["family"] + size), {}).setdefault(row["format"], {})
+        cell[row["backend"]] = f"{float(row['difference']):.0e}" if row["difference"] else "no"
+        if row["reason"]:  # what the writer said, without what the call adds around it
+            said = re.split(r"It said: |nothing was kept\. ", row["reason"])[-1]
+            said = said.removeprefix("ValueError: ").partition(" Received:")[0]
+            reasons.setdefault(said, []).append((row["family"] + size, names[row["format"]]))
+    lines = [
+        (family, *(" / ".join(found[x][b] for b in BACKENDS) for x in names))
+        for family, found in cells.items()
+    ]
+    text = table(("family", *names.values()), lines)
+    for said, where in reasons.items():
+        families = ", ".join(dict.fromkeys(f for f, _ in where))
+        formats = ", ".join(dict.fromkeys(f for _, f in where))
+        text += f'\n"no" of {families} in {formats}: {said}\n'
+    return text
+
+
 def table(header, rows):
     """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
@@ -323,6 +348,7 @@ def timed(render):
 RENDERERS = (
     parity,
     loading,
+    exports,
     data_speed,
     learning,
     speed,

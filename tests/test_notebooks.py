@@ -58,12 +58,22 @@ def check_attention(said):
     assert max(attribution, rolled) < random - 30
 
 
+def check_ship(said):
+    rows = re.findall(r"^(\S+) +(\S+) +[\d.]+ +(\S+) +([\d.]+) %", said, re.MULTILINE)
+    precise = [float(difference) for _, kind, difference, _ in rows if kind == "float32"]
+    assert len(rows) == 5 and len(precise) == 4 and max(precise) < 5e-3
+    assert all(float(top1) > 95 for *_, top1 in rows)
+    shipped, model = re.findall(r"(?:onnxruntime|the model) says (\w+, [\d.]{5})", said)
+    assert shipped == model and "Keras was imported: False" in said
+
+
 CHECKS = {
     "01_pixels_to_logits": check_pixels_to_logits,
     "02_finetune": check_finetune,
     "03_attention": check_attention,
+    "04_ship": check_ship,
 }
-PICTURES = {"01_pixels_to_logits": 7, "02_finetune": 4, "03_attention": 7}
+PICTURES = {"01_pixels_to_logits": 7, "02_finetune": 4, "03_attention": 7, "04_ship": 3}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -39,7 +39,11 @@ def write_saved_model(model, path, inputs, precision=None, calibration=None, bra
 
         signature = tf.TensorSpec(served.input.shape, served.input.dtype, name="images")
     module.serve = tf.function(serve, input_signature=[signature])
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel("ERROR")  # no talk of assets
     tf.saved_model.save(module, str(path), signatures={"serving_default": module.serve})
+    logger.setLevel(level)
 
 
 def write_litert(model, path, inputs, precision=None, calibration=None):
