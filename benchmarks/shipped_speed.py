@@ -8,6 +8,7 @@ its own, and they take turns; of each the median of the rounds counts.
 """
 
 import argparse
+import runpy
 import statistics
 import tempfile
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from benchmarks.common import (
     BACKENDS,
+    ROOT,
     Worker,
     command_or_worker,
     hardware_name,
@@ -162,11 +164,12 @@ def _runner(model, folder, name):
 
         run = keras.models.load_model(folder / "model.keras", compile=False).predict_on_batch
     else:
-        from keras_vit.export.runtimes import RUNTIMES
-
+        # By its path, as `export` itself runs it: importing keras_vit brings TensorFlow along, and
+        # the runtimes have been seen to crash beside it.
+        runtimes = runpy.run_path(str(ROOT / "keras_vit" / "export" / "runtimes.py"))["RUNTIMES"]
         format = "onnx" if name == REFERENCE else EXPORTS[name][0]
         (path,) = (x for x in (folder / name).iterdir() if x.suffix not in (".bin", ".data"))
-        run = RUNTIMES[format](str(path)).run
+        run = runtimes[format](str(path)).run
     shape = (3, 224, 224) if name == REFERENCE else (224, 224, 3)
     noise = np.random.default_rng(0)
 
