@@ -9,6 +9,9 @@ with contextlib.suppress(ImportError):  # PyTorch for CUDA has it
     importlib.import_module("triton")  # crashes where TensorFlow is in the process already
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# On a GPU float32 products would be TF32, of 10 bits, which no tolerance here expects.
+os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
+os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
 # To compile tiny models takes longer than to run them: compile quickly, and once for all processes.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
 os.environ.setdefault(

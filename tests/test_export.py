@@ -162,7 +162,7 @@ PRECISE = {"tensorflow": ["litert int8_static"], "torch": ["onnx int8_dynamic"]}
     "what",
     parameters(
         PRECISE.get(BACKEND, []),
-        [f"{f} {p}" for f in FORMATS for p in PRECISIONS if p not in FORMATS[f].lacks],
+        [f"{f} {p}" for f in FORMATS for p in PRECISIONS[1:] if p not in FORMATS[f].lacks],
     ),
 )
 def test_other_precisions(what, tmp_path):
@@ -181,6 +181,29 @@ def test_other_precisions(what, tmp_path):
     assert whole.max_difference < report.max_difference  # something was rounded
     assert report.top1_agreement >= 0.9
     assert report.size_bytes < 0.8 * whole.size_bytes
+
+
+@pytest.mark.parametrize(
+    "what",
+    parameters(
+        {"tensorflow": ["openvino float32"], "torch": ["onnx float32"]}.get(BACKEND, []),
+        [f"{f} {p}" for f in FORMATS for p in PRECISIONS if p not in FORMATS[f].lacks],
+    ),
+)
+def test_models_of_mixed_precision(what, tmp_path):
+    """As training leaves them; every other precision begins with their float32 weights."""
+    format, precision = what.split()
+    model = tiny_vit(width=128, mlp_dim=512, dtype="mixed_bfloat16")
+    randomize(model, scale=0.1)
+    path, x = tmp_path / f"model{FORMATS[format].suffix}", images(batch=12)
+    calibration = x if precision == "int8_static" else None
+    report = keras_vit.export(
+        model, path, format, precision=precision, samples=x, calibration=calibration
+    )
+    if precision == "float32":
+        whole = tiny_vit(width=128, mlp_dim=512)
+        whole.set_weights(model.get_weights())
+        np.testing.assert_allclose(plain(report)(x)["logits"], run(whole, x), atol=1e-5)
 
 
 FAMILIES = {
@@ -248,11 +271,15 @@ def test_a_failing_process_says_why(tmp_path, monkeypatch):
     [
         ({"format": "onnxx"}, "format must be one of 'saved_model', 'onnx'.*Received.*'onnxx'"),
         ({"inputs": "png"}, "inputs must be one of 'images', 'pixels', 'jpeg'"),
-        ({"precision": "int4"}, "precision must be one of None, 'float16'"),
+        ({"precision": "int4"}, "precision must be one of None, 'float32', 'float16'"),
         ({"format": "onnx", "path": "x.pb"}, "must end in .onnx.*Received: .*x.pb"),
         ({"path": "x.pb"}, "must end in .onnx, .tflite, .xml, .pt2, or be a folder.*x.pb"),
         ({"format": "onnx", "inputs": "jpeg"}, "onnx decodes no JPEG: send pixels"),
         ({"format": "litert", "precision": "bfloat16"}, "litert has no bfloat16"),
+        (
+            {"dtype": "mixed_bfloat16", "format": "onnx", "path": "x.onnx"},
+            "onnx has no bfloat16.*precision='float32'.*Received: .*compute_dtype='bfloat16'",
+        ),
         ({"inputs": "pixels"}, "needs a head and preprocessor=.*preprocessor=None"),
         ({"samples": np.zeros((24, 16, 3))}, "samples must be images \\(N, H, W, C\\)"),
         ({"calibration": images()}, "calibration is for precision='int8_static'"),
@@ -273,9 +300,10 @@ def test_a_failing_process_says_why(tmp_path, monkeypatch):
     ids=lambda x: " ".join(x) if isinstance(x, dict) else "",
 )
 def test_bad_input_is_explained(arguments, message, tmp_path):
-    path = tmp_path / arguments.pop("path", "saved_model")
+    arguments = dict(arguments)
+    path, dtype = tmp_path / arguments.pop("path", "saved_model"), arguments.pop("dtype", None)
     with pytest.raises(ValueError, match=message):
-        keras_vit.export(tiny_vit(), path, **arguments)
+        keras_vit.export(tiny_vit(dtype=dtype), path, **arguments)
     assert not list(tmp_path.iterdir())
 
 

@@ -52,6 +52,7 @@ PEAK_OF_A_TRAINING_STEP = """
 import sys
 import numpy as np
 import keras, keras_vit
+from benchmarks.backends import device_peak
 from benchmarks.common import peak_memory
 
 model = keras_vit.VisionTransformer(
@@ -60,9 +61,9 @@ model = keras_vit.VisionTransformer(
 )
 model.compile("sgd", "mse")
 images = np.zeros((32, 128, 128, 3), "float32")
-before = peak_memory()
+before = device_peak() or peak_memory()
 model.train_on_batch(images, np.zeros((32, 10)))
-print(peak_memory() - before)
+print((device_peak() or peak_memory()) - before)
 """
 
 

@@ -25,6 +25,7 @@ class Inputs(enum.StrEnum):
 
 
 class Precision(enum.StrEnum):
+    float32 = enum.auto()
     float16 = enum.auto()
     bfloat16 = enum.auto()
     int8_weights = enum.auto()

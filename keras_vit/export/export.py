@@ -16,6 +16,7 @@ from keras_vit.export.report import ExportReport, compare, size_of
 from keras_vit.export.runtimes import median_seconds
 from keras_vit.export.serving import output_names, picture_preprocessor
 from keras_vit.export.write import python, write
+from keras_vit.hardware import accelerators
 from keras_vit.preprocessing import load_image
 
 # What a pixel that was rounded to its neighbour may change in a probability, or many of them.
@@ -59,11 +60,13 @@ def export(
             picture files, (B,), in a SavedModel. The last two give probabilities and have the
             names of the classes in a file `*.labels.json` beside them, in a SavedModel
             `assets.extra/labels.json`.
-        precision: None for the model's own, "float16", "bfloat16", "int8_weights" (weights alone),
-            "int8_dynamic" (activations too, quantised where they arise) or "int8_static" (by the
-            range that they have on `calibration`).
+        precision: None for the model's own; "float32", which a model of mixed precision can be
+            too; "float16", "bfloat16", "int8_weights" (weights alone), "int8_dynamic" (activations
+            too, quantised where they arise) or "int8_static" (by the range that they have on
+            `calibration`).
         samples: what to compare on: for "images" an array (N, H, W, C), else a list of pictures,
-            as `keras_vit.preprocessing.load_image` takes them; by default noise.
+            as `keras_vit.preprocessing.load_image` takes them; by default noise. A model on a GPU,
+            which may compute float32 in fewer bits (TF32), gives its outputs on the CPU for that.
         calibration: some dozens of what the export will see, for "int8_static": as `samples`.
         tolerance: float, largest difference allowed, relative to the largest output where that is
             above 1; by default 1e-4 (5e-3 of probabilities, where a pixel may have been rounded to
@@ -82,18 +85,20 @@ def export(
     """
     path = Path(path)
     format = format_of(path) if format is None else format
-    check_format(format, inputs, precision)
+    check_format(format, inputs, precision, model.compute_dtype)
     _check_path(path, format, inputs)
     names = output_names(model, inputs)
     calibration = _check_calibration(calibration, model, inputs, precision)
-    calls, expected, once = SAMPLES[inputs](model, samples)
-    expected = [dict(zip(names, keras.tree.flatten(y), strict=True)) for y in expected]
-    expected = {name: np.concatenate([y[name] for y in expected]) for name in names}
-
-    model_latency = median_seconds(once)
+    calls, outputs, once = SAMPLES[inputs](model, samples)
 
     with _scratch(path) as scratch:
         model.save(scratch / "model.keras")
+        with _on_cpu(model, scratch / "model.keras") as source:
+            expected = [
+                dict(zip(names, keras.tree.flatten(y), strict=True)) for y in outputs(source)
+            ]
+        expected = {name: np.concatenate([y[name] for y in expected]) for name in names}
+        model_latency = median_seconds(once)
         if calibration is not None:
             np.savez(scratch / "calibration.npz", *calibration)
         written = scratch / "written" / path.name
@@ -104,7 +109,8 @@ def export(
         actual = {name: _joined(found, name) for name in names}
         difference, magnitude, agreement = compare(expected, actual)
         if tolerance is None:
-            tolerance = TOLERANCES[precision or model.compute_dtype]
+            computed = model.compute_dtype, precision or model.compute_dtype
+            tolerance = max(TOLERANCES[x] for x in computed)
             if inputs != "images":
                 tolerance = max(tolerance, PIXELS)
         limit = tolerance * max(1.0, magnitude)
@@ -182,8 +188,18 @@ def _scratch(path):
         yield Path(name)
 
 
+@contextlib.contextmanager
+def _on_cpu(model, file):
+    """The model, or the copy in its `file` if there is an accelerator, computing on the CPU."""
+    if not accelerators():
+        yield model
+        return
+    with keras.device("cpu"):
+        yield keras.models.load_model(file, compile=False)
+
+
 def _image_samples(model, samples):
-    """The calls to make, their outputs by the model, and a function that runs one sample."""
+    """The calls to make, a model's outputs for them, and a call of one sample to be timed."""
     x = _noise(model) if samples is None else np.asarray(samples)
     if x.ndim != 4 or len(x) == 0:
         raise ValueError(
@@ -191,24 +207,33 @@ def _image_samples(model, samples):
             f"for inputs='pixels'. Received: shape={x.shape}"
         )
     x = x.astype(model.input.dtype)
-    y = model.predict(x, verbose=0)
-    first = keras.tree.map_structure(lambda y: y[:1], y)
-    return {"0": x, "1": x[:1]}, [y, first], lambda: model.predict_on_batch(x[:1])
+
+    def outputs(model):
+        y = model.predict(x, verbose=0)
+        return [y, keras.tree.map_structure(lambda y: y[:1], y)]
+
+    return {"0": x, "1": x[:1]}, outputs, lambda: model.predict_on_batch(x[:1])
 
 
 def _pixel_samples(model, samples):
     pictures = [load_image(x) for x in _pictures(model, samples)]
     pictures.append(pictures[0])  # the last one is timed
     calls = {str(i): picture[None] for i, picture in enumerate(pictures)}
-    found = [model.image_probabilities([picture]) for picture in pictures]
-    return calls, found, lambda: _predict(model, pictures[0])
+
+    def outputs(model):
+        return [model.image_probabilities([picture]) for picture in pictures]
+
+    return calls, outputs, lambda: _predict(model, pictures[0])
 
 
 def _jpeg_samples(model, samples):
     files = [_file(x) for x in _pictures(model, samples)]
     calls = {f"file{i}": np.frombuffer(file, "uint8") for i, file in enumerate(files)}
-    found = [model.image_probabilities([file]) for file in [*files, files[0]]]
-    return calls, found, lambda: _predict(model, load_image(files[0]))
+
+    def outputs(model):
+        return [model.image_probabilities([file]) for file in [*files, files[0]]]
+
+    return calls, outputs, lambda: _predict(model, load_image(files[0]))
 
 
 def _predict(model, picture):

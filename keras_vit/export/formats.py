@@ -47,7 +47,7 @@ FORMATS = {
         own={"int8_weights": "nncf", "int8_dynamic": None, "int8_static": "nncf"},
         lacks={
             "jpeg": NO_JPEG,
-            "bfloat16": "has no bfloat16 in onnxruntime on CPUs: precision='float16'",
+            "bfloat16": "has no bfloat16 in onnxruntime on CPUs: precision='float32' or 'float16'",
         },
     ),
     "litert": Format(
@@ -58,7 +58,7 @@ FORMATS = {
         own={"float16": None, "int8_dynamic": None, "int8_static": "ai_edge_quantizer"},
         lacks={
             "jpeg": NO_JPEG,
-            "bfloat16": "has no bfloat16: precision='float16'",
+            "bfloat16": "has no bfloat16: precision='float32' or 'float16'",
             "int8_weights": "computes with int8 weights in int8: precision='int8_dynamic'",
         },
     ),
@@ -70,7 +70,8 @@ FORMATS = {
         own={"float16": None, "int8_weights": "nncf", "int8_static": "nncf"},
         lacks={
             "jpeg": NO_JPEG,
-            "bfloat16": "chooses bfloat16 when it runs (INFERENCE_PRECISION_HINT), not in the file",
+            "bfloat16": "chooses bfloat16 when it runs (INFERENCE_PRECISION_HINT), not in the "
+            "file: precision='float32'",
             "int8_dynamic": "quantises activations when it runs: precision='int8_weights'",
         },
     ),
@@ -85,7 +86,7 @@ FORMATS = {
 }
 
 INPUTS = ("images", "pixels", "jpeg")
-PRECISIONS = ("float16", "bfloat16", "int8_weights", "int8_dynamic", "int8_static")
+PRECISIONS = ("float32", "float16", "bfloat16", "int8_weights", "int8_dynamic", "int8_static")
 
 
 def format_of(path):
@@ -104,12 +105,18 @@ def format_of(path):
     )
 
 
-def check_format(format, inputs, precision):
-    """Raises unless there is such a format, it has what is asked for, and its packages are here."""
+def check_format(format, inputs, precision, compute_dtype):
+    """Raises unless there is such a format, it has what is asked for, and its packages are here.
+
+    Without a precision the export computes in the model's `compute_dtype`.
+    """
     check_choice(format, "format", tuple(FORMATS))
     check_choice(inputs, "inputs", INPUTS)
     check_choice(precision, "precision", (None, *PRECISIONS))
-    for name, value in (("inputs", inputs), ("precision", precision)):
+    asked = {"inputs": inputs, "precision": precision}
+    if precision is None:
+        asked["the model's compute_dtype"] = compute_dtype
+    for name, value in asked.items():
         if value in FORMATS[format].lacks:
             raise ValueError(
                 f"{format} {FORMATS[format].lacks[value]}. Received: format={format!r}, "

@@ -41,19 +41,19 @@ def output_names(model, inputs):
 def with_precision(model, precision):
     """The model, a copy that may be changed, with weights of another precision.
 
-    16 bits: as built with that dtype policy, weights included. int8: `model.quantize`, of the
-    weights alone or of activations too, each time anew.
+    32 and 16 bits: as built with that dtype policy, weights included. int8: `model.quantize` of
+    the float32 model, of the weights alone or of activations too, each time anew.
     """
-    if precision in ("float16", "bfloat16"):
+    dtype = precision if precision in ("float16", "bfloat16") else "float32"
+    if model.dtype_policy.name != dtype:
         config = model.get_config()
         if "preprocessor" not in config:
             raise ValueError(
                 f"precision={precision!r} is for models of keras_vit; build others with "
-                f"dtype={precision!r}. Received: {model.name}"
+                f"dtype={dtype!r}. Received: {model.name}"
             )
-        half = type(model).from_config({**config, "dtype": precision})
-        half.set_weights(model.get_weights())
-        return half
+        source, model = model, type(model).from_config({**config, "dtype": dtype})
+        model.set_weights(source.get_weights())
     if precision in ("int8_weights", "int8_dynamic"):
         activations = None if precision == "int8_weights" else "default"
         model.quantize(

@@ -62,8 +62,10 @@ def write_here(model_file, path, format, inputs, precision):
         calibration = list(np.load(Path(model_file).with_name("calibration.npz")).values())
     with keras.device("cpu"):
         model = keras.models.load_model(model_file, compile=False)
-        if precision not in FORMATS[format].own:
-            model = with_precision(model, precision)
+        if precision is not None:
+            # The format's own tools begin with float32.
+            own = precision in FORMATS[format].own
+            model = with_precision(model, "float32" if own else precision)
         writers[format](model, Path(path), inputs, precision, calibration)
 
 
