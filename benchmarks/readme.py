@@ -151,14 +151,15 @@ def distillation(rows):
 def speed(rows):
     """Seconds and speed relative to timm; those that took turns stand together."""
     lines = []
-    found = {(r["beside"], r["library"], r["step"], r["batch"]): r for r in rows}
-    settings = [(step, batch) for step in STEPS for batch in ("1", "8")]
+    found = {(r["beside"], r["library"], r["step"], r["batch"], r["dtype"]): r for r in rows}
+    settings = dict.fromkeys(key[2:] for key in found)
     for beside, library in dict.fromkeys(key[:2] for key in found):
         measured = [found.get((beside, library, *setting)) for setting in settings]
         cells = [f"{r['wall_s']} s, {r['speed']}" if r else "not measured" for r in measured]
         name = f"**{library}**" if library == "keras_vit" else library.replace("_hub", "-hub")
         lines.append((f"beside {beside}" if library == "timm" else "", name, *cells))
-    return table(("", "", *(f"{STEPS[s]}, batch {b}" for s, b in settings)), lines)
+    names = [f"{STEPS[s]}, batch {b}" + f", {d}" * (d != "float32") for s, b, d in settings]
+    return table(("", "", *names), lines)
 
 
 def family_speed(rows):

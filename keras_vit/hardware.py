@@ -40,3 +40,15 @@ def accelerators():
     devices = tf.config.list_physical_devices("GPU")
     details = [tf.config.experimental.get_device_details(device) for device in devices]
     return [found.get("device_name", "GPU") for found in details]
+
+
+def jax_platform():
+    """Where JAX computes now, `keras.device` heeded.
+
+    Returns:
+        str, "cpu", "gpu" or "tpu".
+    """
+    import jax
+
+    device = jax.config.jax_default_device
+    return jax.default_backend() if device is None else getattr(device, "platform", device)

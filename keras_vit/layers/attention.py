@@ -6,6 +6,7 @@ Letters: B batch, N queries, M keys, D width, H heads, K = D / H width of a head
 import keras
 from keras import ops
 
+from keras_vit.hardware import jax_platform
 from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.validation import check_count, check_rate, check_tokens
@@ -57,9 +58,7 @@ def fused_attention(q, k, v, bias=None, scale=None):
         q, k, v = (x.transpose(1, 2) for x in (q, k, v))
         return scaled_dot_product_attention(q, k, v, bias, scale=scale).transpose(1, 2)
     if keras.backend.backend() == "jax":
-        import jax
-
-        if jax.default_backend() != "cpu":
+        if jax_platform() != "cpu":
             if bias is not None:
                 bias = ops.tile(ops.cast(bias, q.dtype), (len(q) // len(bias), 1, 1, 1))
             return ops.dot_product_attention(q, k, v, bias, scale=scale)

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_vit.hardware import jax_platform
+
 
 def rematerialize(layer, function, inputs):
     """Computes `function(inputs)` without keeping its intermediate results for the backward pass.
@@ -49,7 +51,7 @@ def _remat(function):
         return keras.remat(function)
     import jax
 
-    if jax.default_backend() != "cpu":
+    if jax_platform() != "cpu":
         return keras.remat(function)
 
     def backward(arguments, gradients):

@@ -1,8 +1,11 @@
 import keras
 import numpy as np
 import pytest
+from keras import ops
 
+from keras_vit.hardware import jax_platform
 from keras_vit.layers import Attention, AttentionPooling
+from keras_vit.layers.attention import fused_attention
 from tests.helpers import randomize, to_numpy
 
 
@@ -87,3 +90,15 @@ def test_pooling_scores_rows_sum_to_one(tokens):
     assert scores.shape == (2, 4, 1, 9)
     np.testing.assert_allclose(to_numpy(scores).sum(-1), 1, atol=1e-6)
     np.testing.assert_allclose(to_numpy(pooled), to_numpy(layer(tokens)), atol=1e-5)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="PyTorch sees where a tensor is")
+def test_on_the_cpu_of_a_machine_with_a_gpu(monkeypatch):
+    """cuDNN's kernel, which Keras would choose by the machine, cannot be called there."""
+    monkeypatch.setattr("jax.default_backend", lambda: "gpu")
+    assert jax_platform() == "gpu"
+    with keras.device("cpu"):
+        assert jax_platform() == "cpu"
+        monkeypatch.setattr(keras.ops, "dot_product_attention", None)
+        q = ops.ones((1, 5, 2, 4))
+        np.testing.assert_allclose(to_numpy(fused_attention(q, q, q)), 1, atol=1e-6)
