@@ -57,11 +57,10 @@ def fused_attention(q, k, v, bias=None, scale=None):
             bias = bias.to(q.dtype).expand(groups, -1, -1, -1, -1).flatten(0, 1)
         q, k, v = (x.transpose(1, 2) for x in (q, k, v))
         return scaled_dot_product_attention(q, k, v, bias, scale=scale).transpose(1, 2)
-    if keras.backend.backend() == "jax":
-        if jax_platform() != "cpu":
-            if bias is not None:
-                bias = ops.tile(ops.cast(bias, q.dtype), (len(q) // len(bias), 1, 1, 1))
-            return ops.dot_product_attention(q, k, v, bias, scale=scale)
+    if keras.backend.backend() == "jax" and jax_platform() != "cpu":
+        if bias is not None:
+            bias = ops.tile(ops.cast(bias, q.dtype), (len(q) // len(bias), 1, 1, 1))
+        return ops.dot_product_attention(q, k, v, bias, scale=scale)
     return apply_scores(attention_scores(q, k, bias, scale), v)
 
 
