@@ -326,6 +326,19 @@ def exports(rows):
     return text
 
 
+def shipped_speed(rows):
+    """Milliseconds of one image and of a batch, and the file's size; the reference first."""
+    found = {(r["contestant"], r["batch"]): r for r in rows}
+    batches = dict.fromkeys(r["batch"] for r in rows)
+    lines = []
+    for name in dict.fromkeys(r["contestant"] for r in rows):
+        own = [found[name, batch] for batch in batches]
+        cells = [f"{1000 * float(r['wall_s']):.0f}" for r in own]
+        lines.append((name, *cells, f"{float(own[0]['mib']):.0f}"))
+    header = (rows[0]["model"], *(f"batch {batch}, ms" for batch in batches), "MiB")
+    return table(header, lines)
+
+
 def table(header, rows):
     """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
@@ -350,6 +363,7 @@ RENDERERS = (
     parity,
     loading,
     exports,
+    shipped_speed,
     data_speed,
     learning,
     speed,

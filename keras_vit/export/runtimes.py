@@ -8,6 +8,7 @@ files' bytes, which make one call together. OUTPUTS.npz gets "CALL/NAME" for eve
 left.
 """
 
+import os
 import sys
 import time
 import warnings
@@ -49,6 +50,10 @@ def onnx(path):
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    if hasattr(os, "sched_getaffinity"):  # it takes all cores of the machine, allowed or not
+        allowed = len(os.sched_getaffinity(0))
+        if allowed < os.cpu_count():
+            options.intra_op_num_threads = allowed
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     (image,), names = session.get_inputs(), [x.name for x in session.get_outputs()]
 
