@@ -68,6 +68,9 @@ def complete_arguments(inferred, description, overrides, name):
     _positions(found, positions, overrides.get("image_size"), name)
     if description is not None:
         add_preprocessing(found, description, found["patch_size"])
+    sides = zip(found["image_size"], found["patch_size"], strict=True)
+    if any(side % patch for side, patch in sides):
+        found["drop_remainder"] = True  # as the convolution of the source does
     return found
 
 

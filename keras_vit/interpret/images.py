@@ -25,6 +25,9 @@ def shown_pixels(model, images):
     to the largest number.
     """
     config = model.get_config()
+    if model.drop_remainder:  # what the model does not see is not shown
+        (h, w), (p, q) = model.grid_size, model.patch_size
+        images = images[:, : h * p, : w * q]
     if config["include_preprocessing"]:
         pixels = images / 255
     elif model.preprocessor is not None:

@@ -24,16 +24,19 @@ class PatchEmbedding(keras.layers.Layer):
         width: int, D, the width of the tokens.
         patch_size: int or (p, q), the size of a patch in pixels.
         use_bias: whether the projection has a bias.
+        drop_remainder: whether pixels that fill no patch, at the bottom and on the right, are left
+            out, as a convolution leaves them; otherwise they are an error.
 
     Call arguments:
         images: float tensor (B, H, W, C), channels last whatever `image_data_format` says; H and W
-            multiples of the patch size, known or not.
+            multiples of the patch size, known or not, unless `drop_remainder` is True.
 
     Returns:
         Tokens (B, N, D), row by row from the top left patch.
 
     Raises:
-        ValueError: for another rank, or sizes that are no multiple of the patch.
+        ValueError: for another rank, sizes that are no multiple of the patch or, with
+            `drop_remainder`, smaller than one.
 
     Example:
         >>> PatchEmbedding(768, patch_size=16)(np.zeros((1, 224, 224, 3))).shape
@@ -42,12 +45,13 @@ class PatchEmbedding(keras.layers.Layer):
     Source: Dosovitskiy et al. 2021 (arXiv:2010.11929), equation 1.
     """
 
-    def __init__(self, width, patch_size=16, use_bias=True, **kwargs):
+    def __init__(self, width, patch_size=16, use_bias=True, drop_remainder=False, **kwargs):
         super().__init__(**kwargs)
         check_count(width, "width")
         self.width = width
         self.patch_size = as_pair(patch_size, "patch_size")
         self.use_bias = use_bias
+        self.drop_remainder = drop_remainder
         self.projection = keras.layers.Dense(
             width,
             use_bias=use_bias,
@@ -57,25 +61,30 @@ class PatchEmbedding(keras.layers.Layer):
         )
 
     def build(self, images_shape):
-        check_images(images_shape, self.patch_size, "PatchEmbedding")
+        self._check(images_shape)
         p, q = self.patch_size
         self.projection.build((None, None, p * q * images_shape[-1]))
 
     def call(self, images):
-        check_images(images.shape, self.patch_size, "PatchEmbedding")
+        self._check(images.shape)
         _, height, width, c = ops.shape(images)
         p, q = self.patch_size
         h, w = height // p, width // q
+        if self.drop_remainder:
+            images = images[:, : h * p, : w * q]
         x = ops.reshape(images, (-1, h, p, w, q, c))
         x = ops.transpose(x, (0, 1, 3, 2, 4, 5))  # (B, h, w, p, q, C)
         x = ops.reshape(x, (-1, h * w, p * q * c))  # (B, N, p*q*C)
         return self.projection(x)  # (B, N, D)
 
     def compute_output_shape(self, images_shape):
-        check_images(images_shape, self.patch_size, "PatchEmbedding")
+        self._check(images_shape)
         sides = zip(images_shape[1:3], self.patch_size, strict=True)
         h, w = (None if side is None else side // patch for side, patch in sides)
         return (images_shape[0], None if h is None or w is None else h * w, self.width)
+
+    def _check(self, images_shape):
+        check_images(images_shape, self.patch_size, "PatchEmbedding", self.drop_remainder)
 
     def cost(self, images_shape):
         p, q = self.patch_size
@@ -88,4 +97,5 @@ class PatchEmbedding(keras.layers.Layer):
             "width": self.width,
             "patch_size": self.patch_size,
             "use_bias": self.use_bias,
+            "drop_remainder": self.drop_remainder,
         }

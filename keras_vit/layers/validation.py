@@ -54,8 +54,11 @@ def check_map(shape, layer):
         )
 
 
-def check_images(shape, patch_size, layer):
-    """Raises unless `shape` is (B, H, W, C), channels last, in whole patches if it is known."""
+def check_images(shape, patch_size, layer, drop_remainder=False):
+    """Raises unless `shape` is (B, H, W, C), channels last, in whole patches if it is known.
+
+    With `drop_remainder` one patch is enough.
+    """
     if len(shape) != 4 or shape[-1] is None:
         raise ValueError(
             f"{layer} expects images of shape (batch, height, width, channels) with a known number "
@@ -63,9 +66,10 @@ def check_images(shape, patch_size, layer):
             f"Received: shape={tuple(shape)}"
         )
     for side, patch in zip(shape[1:3], patch_size, strict=True):
-        if isinstance(side, int) and (side == 0 or side % patch):
+        if isinstance(side, int) and (side < patch or (side % patch and not drop_remainder)):
+            what = "at least" if drop_remainder else "multiples of"
             raise ValueError(
-                "Image height and width must be multiples of patch_size; resize, crop or pad the "
+                f"Image height and width must be {what} patch_size; resize, crop or pad the "
                 f"images. Received: image size={tuple(shape[1:3])}, patch_size={patch_size}"
             )
 

@@ -33,6 +33,7 @@ class ImageModel(keras.Model):
         num_prefix_tokens: int, P, tokens in front of the sequence that are no patches.
         prefix_tokens_after: dict of layer name to P where it differs on the way.
         patch_size_after: dict of layer name to the size of its patches where it differs.
+        drop_remainder: whether pixels that fill no patch are left out, instead of an error.
         pyramid: dict of stage name to the layer whose output is its feature map, finest first, or
             None for a family without stages.
     """
@@ -49,11 +50,13 @@ class ImageModel(keras.Model):
         num_prefix_tokens,
         prefix_tokens_after,
         patch_size_after=None,
+        drop_remainder=False,
         pyramid=None,
     ):
         super().__init__(inputs=inputs, outputs=outputs, name=name)
         self.dtype_policy = arguments["dtype"]
         self.patch_size = patch_size
+        self.drop_remainder = drop_remainder
         self.num_prefix_tokens = num_prefix_tokens
         self.preprocessor = arguments["preprocessor"]
         self.class_names = arguments["class_names"]
@@ -72,6 +75,8 @@ class ImageModel(keras.Model):
         if height is None:
             return None
         p, q = self.patch_size
+        if self.drop_remainder:
+            return (height // p, width // q)
         return (-(-height // p), -(-width // q))  # rounded up, where patches need not be whole
 
     @property
@@ -274,7 +279,8 @@ class ImageModel(keras.Model):
 
     def check_size(self, shape):
         """Raises unless the model takes images of this shape (B, H, W, C)."""
-        check_images(shape, self.patch_size if self.whole_patches else (1, 1), self.name)
+        patch_size = self.patch_size if self.whole_patches else (1, 1)
+        check_images(shape, patch_size, self.name, self.drop_remainder)
         expected = self.input.shape[1:]
         if any(
             a is not None and b is not None and a != b

@@ -82,6 +82,8 @@ class VisionTransformer(ImageModel):
             resampled to another grid (`keras_vit.layers.resample_grid`).
         mlp: "gelu" (exact), "gelu_tanh", "quick_gelu" or "swiglu".
         patch_bias: whether the projection of the patches has a bias.
+        drop_remainder: whether images may be no multiple of the patch size; pixels at the bottom
+            and on the right that fill no patch are then left out, as a convolution leaves them.
         qkv_bias: whether the projection to queries, keys and values has a bias.
         qk_norm: whether queries and keys are normalised.
         layer_scale: float, where the factors of the residual branches start, or None for none.
@@ -138,6 +140,7 @@ class VisionTransformer(ImageModel):
         position_resample="timm",
         mlp="gelu",
         patch_bias=True,
+        drop_remainder=False,
         qkv_bias=True,
         qk_norm=False,
         layer_scale=None,
@@ -159,7 +162,9 @@ class VisionTransformer(ImageModel):
         dtype = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
         preprocessor = as_preprocessor(preprocessor)
         arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        patch_size, image_size, position_grid = patch_grids(patch_size, image_size, position_grid)
+        patch_size, image_size, position_grid = patch_grids(
+            patch_size, image_size, position_grid, drop_remainder
+        )
         class_token = pooling in ("token", "token_gap") if class_token is None else class_token
         if distillation_head is None:
             distillation_head = distillation_token
@@ -173,7 +178,12 @@ class VisionTransformer(ImageModel):
             x = pixels_to_input(preprocessor, name="preprocessing", dtype=dtype)(x)
 
         x = PatchEmbedding(
-            width, patch_size, use_bias=patch_bias, name="patch_embedding", dtype=dtype
+            width,
+            patch_size,
+            use_bias=patch_bias,
+            drop_remainder=drop_remainder,
+            name="patch_embedding",
+            dtype=dtype,
         )(x)  # (B, N, D)
         if num_registers:
             x = ClassToken(num_registers, name="registers", dtype=dtype)(x)  # (B, R+N, D)
@@ -247,6 +257,7 @@ class VisionTransformer(ImageModel):
             name,
             arguments=arguments,
             patch_size=patch_size,
+            drop_remainder=drop_remainder,
             num_prefix_tokens=prefix,
             prefix_tokens_after={
                 "patch_embedding": 0,

@@ -25,6 +25,7 @@ HF = [
     "hf_dinov2_classifier",
     "hf_dinov2_registers",
     "hf_siglip",
+    "hf_siglip_remainder",
     "hf_clip",
 ]
 

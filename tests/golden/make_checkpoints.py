@@ -77,6 +77,8 @@ TIMM = {  # case: (architecture, further model_args, num_classes)
     "timm_dinov2_swiglu": ("vit_giant_patch14_dinov2", {"mlp_ratio": 4}, 0),
     "timm_siglip": ("vit_base_patch16_siglip_224", {}, 0),
     "timm_siglip_gap": ("vit_base_patch16_siglip_gap_224", {}, 5),
+    # as vit_so400m_patch14_siglip_384: pixels that fill no patch are left out
+    "timm_siglip_remainder": ("vit_base_patch16_siglip_224", {"img_size": (29, 19)}, 0),
     "timm_clip": ("vit_base_patch16_clip_224", {}, 5),
     "timm_clip_quickgelu": ("vit_base_patch16_clip_quickgelu_224", {}, 5),
     "timm_gap": ("vit_base_patch16_224", {"global_pool": "avg"}, 5),
@@ -118,11 +120,12 @@ def make_timm():
     import torch
 
     versions = f"timm {timm.__version__}, torch {torch.__version__}"
-    images = pixels(24, 16)
     for case, (architecture, arguments, num_classes) in TIMM.items():
         model = timm_model(architecture, arguments, num_classes)
-        size = {"input_size": (3, 24, 16), "crop_pct": 0.9, "interpolation": "bicubic"}
-        model.pretrained_cfg.update(size)
+        size = {**SMALL, **arguments}["img_size"]
+        images = pixels(*size)
+        taken = {"input_size": (3, *size), "crop_pct": 0.9, "interpolation": "bicubic"}
+        model.pretrained_cfg.update(taken)
         config = {"label_names": NAMES} if case == "timm_vit" else None
         target = folder(case)
         timm.models.save_for_hf(
@@ -142,7 +145,7 @@ def make_timm():
             x = torch.tensor(found["other_images"].transpose(0, 3, 1, 2))
             found["other_output"] = other(x)
         save(case, images, found, versions)
-    make_files(images, versions)
+    make_files(pixels(24, 16), versions)
 
 
 def make_files(images, versions):
@@ -246,6 +249,8 @@ def transformers_models():
     yield "hf_dinov2_registers", dino, dino, pooled
     siglip = t.SiglipVisionModel(t.SiglipVisionConfig(**TINY))
     yield "hf_siglip", siglip, siglip, pooled
+    siglip = t.SiglipVisionModel(t.SiglipVisionConfig(**{**TINY, "image_size": 29}))
+    yield "hf_siglip_remainder", siglip, siglip, pooled
     config = t.SiglipConfig(text_config=TEXT, vision_config=TINY)
     siglip = t.SiglipModel(config)
     yield "hf_siglip_both", siglip, siglip.vision_model, pooled
@@ -274,7 +279,7 @@ def make_transformers():
     versions = f"transformers {transformers.__version__}, torch {torch.__version__}"
     for case, model, tower, read in transformers_models():
         randomize(model)
-        images = pixels(24, 16 if case == "hf_vit_wide" else 24)
+        images = pixels(*image_size(case))
         x, found = torch.tensor(images.transpose(0, 3, 1, 2)), {}
         lists = [x for x in tower.modules() if isinstance(x, torch.nn.ModuleList) and len(x) == 2]
         watch(lists[0], found)  # the blocks
@@ -318,11 +323,15 @@ def make_transformers():
     save("hf_timm_wrapper", images, timm_outputs(wrapped.timm_model.eval(), images), versions)
 
 
+def image_size(case):
+    return {"hf_vit_wide": (24, 16), "hf_siglip_remainder": (29, 29)}.get(case, (24, 24))
+
+
 def processor(case):
     """What the library's own image processor of this class writes, at 24 pixels."""
     import transformers as t
 
-    side = {"height": 24, "width": 16 if case == "hf_vit_wide" else 24}
+    side = dict(zip(("height", "width"), image_size(case), strict=True))
     if "clip" in case and "siglip" not in case:
         found = t.CLIPImageProcessor(size={"shortest_edge": 24}, crop_size=24)
     elif "dinov2" in case:

@@ -1,5 +1,6 @@
 import keras
 import numpy as np
+import pytest
 from keras import ops
 
 from keras_vit.layers import PatchEmbedding
@@ -32,3 +33,19 @@ def test_any_size_at_call_time():
     assert model.output_shape == (None, None, 4)
     assert model.predict(np.zeros((1, 8, 20, 3)), verbose=0).shape == (1, 10, 4)
     assert model.predict(np.zeros((2, 4, 4, 3)), verbose=0).shape == (2, 1, 4)
+
+
+def test_what_fills_no_patch_is_left_out_or_an_error(rng):
+    images = rng.normal(size=(2, 13, 10, 3)).astype("float32")
+    layer = PatchEmbedding(8, patch_size=(6, 4), drop_remainder=True)
+    expected = PatchEmbedding(8, patch_size=(6, 4))
+    expected.build((None, 12, 8, 3))
+    layer.build((None, 13, 10, 3))
+    layer.set_weights(expected.get_weights())
+    assert layer.compute_output_shape((2, 13, 10, 3)) == (2, 4, 8)
+    tokens = to_numpy(layer(images))
+    np.testing.assert_array_equal(tokens, to_numpy(expected(images[:, :12, :8])))
+    with pytest.raises(ValueError, match="at least patch_size.*Received: image size=\\(5, 10\\)"):
+        layer(images[:, :5])
+    with pytest.raises(ValueError, match="multiples of patch_size.*Received: .*\\(13, 10\\)"):
+        expected(images)

@@ -93,6 +93,25 @@ def test_no_architecture_argument_is_ignored(arguments):
     assert np.abs(difference).max() > 1e-5
 
 
+@pytest.mark.parametrize("image_size", [(29, 21), None])
+def test_pixels_that_fill_no_patch_can_be_left_out(image_size):
+    whole, model = (
+        tiny_vit(),
+        tiny_vit(image_size=image_size, position_grid=(3, 2), drop_remainder=True),
+    )
+    model.set_weights(whole.get_weights())
+    pixels = images((29, 21))
+    expected = to_numpy(whole(pixels[:, :24, :16]))
+    np.testing.assert_allclose(to_numpy(model(pixels)), expected, atol=1e-6)
+    np.testing.assert_allclose(model.predict(pixels, verbose=0), expected, atol=1e-6)
+    assert model.grid_size == (None if image_size is None else (3, 2))
+    grid = model.features(pixels, ["block01"], grid=True)["block01"]
+    assert tuple(grid.shape) == (3, 3, 2, 16)
+    assert keras_vit.attention_rollout(model, pixels).shape == (3, 3, 2)
+    with pytest.raises(ValueError, match="at least patch_size"):
+        model.predict(images((29, 7)), verbose=0)
+
+
 @pytest.mark.parametrize("rate", ["dropout_rate", "attention_dropout_rate", "drop_path_rate"])
 def test_rates_act_in_training_only(rate):
     model = tiny_vit(**{rate: 0.5})
