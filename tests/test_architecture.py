@@ -14,6 +14,7 @@ BACKENDS = {"tensorflow", "jax", "torch"}
 
 # A module may import from its own level and from those before it.
 LEVELS = [
+    "hardware",
     "layers",
     "table",
     "preprocessing",
@@ -26,7 +27,6 @@ LEVELS = [
     "complexity",
     "interpret",
     "export",
-    "hardware",
     "cli",
 ]
 
