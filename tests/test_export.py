@@ -211,7 +211,7 @@ FAMILIES = {
     "swin": lambda: tiny_swin(image_size=None),
     "pvt": lambda: test_pvt.tiny(1),
     "pvt_v2": lambda: test_pvt.tiny(2, image_size=None),
-    "hybrid": lambda: tiny_hybrid(),
+    "hybrid": lambda: tiny_hybrid(image_size=None),
     "cait": lambda: test_cait.tiny_cait(),
 }
 

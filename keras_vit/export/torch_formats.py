@@ -9,8 +9,6 @@ from keras_vit.export.serving import serving_model
 from keras_vit.models.hybrid import HybridVisionTransformer
 from keras_vit.models.swin import SwinTransformer
 
-SIZED = (HybridVisionTransformer, SwinTransformer)  # those that need an image size
-
 
 def write_torch(model, path, inputs, precision=None, calibration=None):
     """Writes the file `path`, for torch.export.load; batch and image sizes as in ONNX."""
@@ -53,12 +51,8 @@ def _program(model, inputs):
             return served(images, training=False)
 
     _, height, width, channels = served.input.shape
-    if inputs == "images" and None in (height, width) and isinstance(model, SIZED):
-        raise ValueError(
-            "PyTorch's exporter cannot follow how windows shift and CNNs pad for every size of "
-            "image: give the model one, keras_vit.resize(model, image_size=...). "
-            f"Received: {type(model).__name__} with image_size=None"
-        )
+    if inputs == "images" and None in (height, width):
+        _check_any_size(model)
     sizes = {0: torch.export.Dim("batch")}
     # Unknown sides are multiples of the patch size, which keeps the exporter's algebra short.
     p, q = (1, 1) if inputs == "pixels" else getattr(model, "patch_size", (1, 1))
@@ -70,6 +64,21 @@ def _program(model, inputs):
     example = torch.zeros((2, height, width, channels), dtype=dtype)
     program = torch.export.export(Served().eval(), (example,), dynamic_shapes=(sizes,))
     return program, served
+
+
+def _check_any_size(model):
+    """Raises for a model that PyTorch's exporter could not follow, or not in minutes."""
+    what = None
+    if isinstance(model, SwinTransformer):
+        what = "windows pad and shift"
+    elif isinstance(model, HybridVisionTransformer) and model.get_config()["stem"] is not None:
+        what = "somebody's CNN pads"
+    if what is not None:
+        raise ValueError(
+            f"PyTorch's exporter cannot follow how {what} for every size of image: give the model "
+            "one, keras_vit.resize(model, image_size=...). "
+            f"Received: {type(model).__name__} with image_size=None"
+        )
 
 
 def _quantize_weights(path, calibration):

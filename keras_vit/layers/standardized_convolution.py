@@ -75,7 +75,18 @@ class StandardizedConv2D(keras.layers.Layer):
         else:
             kernel = centred / (ops.sqrt(variance) + 1e-5)
         kernel = ops.cast(kernel, grid.dtype)
-        return ops.conv(grid, kernel, self.strides, "same", data_format="channels_last")
+        padding = "same"
+        if keras.backend.backend() == "torch" and self.strides > 1:
+            grid, padding = self._padded(grid), "valid"
+        return ops.conv(grid, kernel, self.strides, padding, data_format="channels_last")
+
+    def _padded(self, grid):
+        """What "same" means, in numbers that PyTorch's exporter can follow."""
+        sides = []
+        for side in ops.shape(grid)[1:3]:
+            zeros = max(self.kernel_size - (side % self.strides or self.strides), 0)
+            sides.append((zeros // 2, zeros - zeros // 2))
+        return ops.pad(grid, ((0, 0), *sides, (0, 0)))
 
     def compute_output_shape(self, grid_shape):
         check_grid(grid_shape, 1, "StandardizedConv2D")

@@ -33,8 +33,12 @@ def bit_resnet(x, depths, width, groups, convention, remat, dtype):
         groups, epsilon=GROUP_NORM_EPSILON[convention], name="stem_norm", dtype=dtype
     )(x)
     x = layers.ReLU(name="stem_relu", dtype=dtype)(x)
+    # After a ReLU zeros are what "same" pads with, which PyTorch's exporter cannot follow.
+    x = layers.ZeroPadding2D(
+        ((0, 1), (0, 1)), data_format="channels_last", name="stem_pad", dtype=dtype
+    )(x)
     x = layers.MaxPooling2D(
-        3, 2, padding="same", data_format="channels_last", name="stem_pool", dtype=dtype
+        3, 2, padding="valid", data_format="channels_last", name="stem_pool", dtype=dtype
     )(x)  # (B, H/4, W/4, C')
     for s, depth in enumerate(depths):
         for i in range(depth):
