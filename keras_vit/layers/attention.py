@@ -9,6 +9,7 @@ from keras import ops
 from keras_vit.hardware import jax_platform
 from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
+from keras_vit.layers.regularization import drop
 from keras_vit.layers.validation import check_count, check_rate, check_tokens
 
 
@@ -168,12 +169,12 @@ class Attention(keras.layers.Layer):
             scores = attention_scores(q, k)  # (B, H, N, N)
             if scores_offset is not None:
                 scores = ops.add(scores, scores_offset)
-            x = apply_scores(self.attention_dropout(scores, training=training), v)
+            x = apply_scores(drop(self.attention_dropout, scores, training), v)
         else:
             x = fused_attention(q, k, v)  # (B, N, H, K)
 
         x = ops.reshape(x, (-1, n, width))
-        x = self.dropout(self.proj(x), training=training)  # (B, N, D)
+        x = drop(self.dropout, self.proj(x), training)  # (B, N, D)
         return (x, scores) if return_attention_scores else x
 
     def compute_output_shape(self, tokens_shape):

@@ -15,7 +15,7 @@ from keras_vit.layers.attention import (
 from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.mlp import MLP
-from keras_vit.layers.regularization import DropPath, LayerScale
+from keras_vit.layers.regularization import DropPath, LayerScale, drop
 from keras_vit.layers.remat import rematerialize
 from keras_vit.layers.validation import check_count, check_rate, check_tokens
 
@@ -97,12 +97,12 @@ class ClassAttention(keras.layers.Layer):
             scores = attention_scores(q, k)  # (B, H, 1, N)
             if scores_offset is not None:
                 scores = ops.add(scores, scores_offset)
-            x = apply_scores(self.attention_dropout(scores, training=training), v)
+            x = apply_scores(drop(self.attention_dropout, scores, training), v)
         else:
             x = fused_attention(q, k, v)  # (B, 1, H, K)
 
         x = ops.reshape(x, (-1, 1, width))
-        x = self.dropout(self.proj(x), training=training)  # (B, 1, D)
+        x = drop(self.dropout, self.proj(x), training)  # (B, 1, D)
         return (x, scores) if return_attention_scores else x
 
     def compute_output_shape(self, tokens_shape):
@@ -219,11 +219,11 @@ class ClassAttentionBlock(keras.layers.Layer):
         token, patches = x[:, :1], x[:, 1:]
         y = self.attention(self.norm1(x), training=training, scores_offset=scores_offset)
         y = y if self.layer_scale1 is None else self.layer_scale1(y)
-        token = token + self.drop_path1(y, training=training)
+        token = token + drop(self.drop_path1, y, training)
 
         y = self.mlp(self.norm2(token), training=training)  # (B, 1, D)
         y = y if self.layer_scale2 is None else self.layer_scale2(y)
-        token = token + self.drop_path2(y, training=training)
+        token = token + drop(self.drop_path2, y, training)
         return ops.concatenate([token, patches], axis=1)  # (B, N, D)
 
     def attention_scores(self, tokens):

@@ -9,6 +9,7 @@ from keras import ops
 from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.overlapping_patch_embedding import he_normal_of_outputs
+from keras_vit.layers.regularization import drop
 from keras_vit.layers.validation import check_count, check_grid, check_rate
 
 
@@ -82,9 +83,9 @@ class ConvolutionalMLP(keras.layers.Layer):
         x = self.fc1(grid)  # (B, h, w, M)
         x = ops.relu(x) if self.relu else x
         x = ops.gelu(self.depthwise(x), approximate=False)
-        x = self.dropout1(x, training=training)
+        x = drop(self.dropout1, x, training)
         x = self.fc2(x)  # (B, h, w, D)
-        return self.dropout2(x, training=training)
+        return drop(self.dropout2, x, training)
 
     def compute_output_shape(self, grid_shape):
         return grid_shape

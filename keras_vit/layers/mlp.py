@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
+from keras_vit.layers.regularization import drop
 from keras_vit.layers.validation import check_choice, check_count, check_rate, check_tokens
 
 ACTIVATIONS = ("gelu", "gelu_tanh", "quick_gelu", "swiglu")
@@ -81,9 +82,9 @@ class MLP(keras.layers.Layer):
             x = x * ops.sigmoid(1.702 * x)
         else:
             x = ops.gelu(x, approximate=self.activation == "gelu_tanh")
-        x = self.dropout1(x, training=training)
+        x = drop(self.dropout1, x, training)
         x = self.fc2(x)  # (B, N, D)
-        return self.dropout2(x, training=training)
+        return drop(self.dropout2, x, training)
 
     def compute_output_shape(self, tokens_shape):
         return tokens_shape

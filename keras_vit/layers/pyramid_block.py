@@ -9,7 +9,7 @@ from keras import ops
 from keras_vit.layers.convolutional_mlp import ConvolutionalMLP
 from keras_vit.layers.cost import Cost
 from keras_vit.layers.mlp import MLP
-from keras_vit.layers.regularization import DropPath
+from keras_vit.layers.regularization import DropPath, drop
 from keras_vit.layers.remat import rematerialize
 from keras_vit.layers.spatial_reduction_attention import SpatialReductionAttention
 from keras_vit.layers.validation import check_grid
@@ -127,7 +127,7 @@ class PyramidBlock(keras.layers.Layer):
     def _forward(self, x, training):
         _, h, w, width = ops.shape(x)
         y = self.attention(self.norm1(x), training=training)  # (B, h, w, D)
-        x = x + self.drop_path1(y, training=training)
+        x = x + drop(self.drop_path1, y, training)
 
         y = self.norm2(x)
         if self.convolutional:
@@ -135,7 +135,7 @@ class PyramidBlock(keras.layers.Layer):
         else:
             y = self.mlp(ops.reshape(y, (-1, h * w, width)), training=training)  # (B, N, D)
             y = ops.reshape(y, (-1, h, w, width))
-        return x + self.drop_path2(y, training=training)
+        return x + drop(self.drop_path2, y, training)
 
     def attention_scores(self, grid):
         """The scores that this block gives its input (B, h, w, D): float32 (B, heads, N, M)."""

@@ -6,6 +6,15 @@ from keras import ops
 from keras_vit.layers.validation import check_rate
 
 
+def drop(layer, x, training):
+    """`layer(x)`, a `Dropout` or `DropPath`, called only where it does something.
+
+    A block would call six of them for nothing, which PyTorch, without a compiler, spends a tenth of
+    a millisecond each on.
+    """
+    return x if training is False or not layer.rate else layer(x, training=training)
+
+
 @keras.saving.register_keras_serializable(package="keras_vit")
 class DropPath(keras.layers.Layer):
     """Drops a whole residual branch for some samples of the batch (stochastic depth).

@@ -14,6 +14,7 @@ from keras_vit.layers.attention import (
 )
 from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
+from keras_vit.layers.regularization import drop
 from keras_vit.layers.validation import check_count, check_grid, check_rate
 
 
@@ -155,12 +156,12 @@ class SpatialReductionAttention(keras.layers.Layer):
         scores = None
         if return_attention_scores or (training and self.attention_dropout_rate > 0):
             scores = attention_scores(q, k)  # (B, H, N, M)
-            x = apply_scores(self.attention_dropout(scores, training=training), v)
+            x = apply_scores(drop(self.attention_dropout, scores, training), v)
         else:
             x = fused_attention(q, k, v)  # (B, N, H, K)
 
         x = ops.reshape(x, (-1, h * w, width))
-        x = self.dropout(self.proj(x), training=training)
+        x = drop(self.dropout, self.proj(x), training)
         x = ops.reshape(x, (-1, h, w, width))
         return (x, scores) if return_attention_scores else x
 

@@ -9,7 +9,7 @@ from keras import ops
 from keras_vit.layers.cost import Cost
 from keras_vit.layers.mlp import MLP
 from keras_vit.layers.position_bias import CONVENTIONS
-from keras_vit.layers.regularization import DropPath
+from keras_vit.layers.regularization import DropPath, drop
 from keras_vit.layers.remat import rematerialize
 from keras_vit.layers.validation import as_pair, check_choice, check_map
 from keras_vit.layers.window_attention import WindowAttention
@@ -138,10 +138,10 @@ class SwinBlock(keras.layers.Layer):
 
     def _forward(self, x, training):
         if self.version == 1:
-            x = x + self.drop_path1(self._attend(self.norm1(x), training), training=training)
-            return x + self.drop_path2(self._mlp(self.norm2(x), training), training=training)
-        x = x + self.drop_path1(self.norm1(self._attend(x, training)), training=training)
-        return x + self.drop_path2(self.norm2(self._mlp(x, training)), training=training)
+            x = x + drop(self.drop_path1, self._attend(self.norm1(x), training), training)
+            return x + drop(self.drop_path2, self._mlp(self.norm2(x), training), training)
+        x = x + drop(self.drop_path1, self.norm1(self._attend(x, training)), training)
+        return x + drop(self.drop_path2, self.norm2(self._mlp(x, training)), training)
 
     def _mlp(self, x, training):
         _, h, w, width = ops.shape(x)

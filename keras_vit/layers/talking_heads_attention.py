@@ -9,6 +9,7 @@ from keras import ops
 from keras_vit.layers.attention import apply_scores, head_width
 from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
+from keras_vit.layers.regularization import drop
 from keras_vit.layers.validation import check_count, check_rate, check_tokens
 
 
@@ -99,10 +100,10 @@ class TalkingHeadsAttention(keras.layers.Layer):
         if scores_offset is not None:
             scores = ops.add(scores, scores_offset)
         weights = _mix(scores, self.weights_projection)
-        x = apply_scores(self.attention_dropout(weights, training=training), v)  # (B, N, H, K)
+        x = apply_scores(drop(self.attention_dropout, weights, training), v)  # (B, N, H, K)
 
         x = ops.reshape(x, (-1, n, width))
-        x = self.dropout(self.proj(x), training=training)  # (B, N, D)
+        x = drop(self.dropout, self.proj(x), training)  # (B, N, D)
         return (x, scores) if return_attention_scores else x
 
     def compute_output_shape(self, tokens_shape):

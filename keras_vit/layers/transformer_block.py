@@ -8,7 +8,7 @@ import keras
 from keras_vit.layers.attention import Attention
 from keras_vit.layers.cost import Cost
 from keras_vit.layers.mlp import MLP
-from keras_vit.layers.regularization import DropPath, LayerScale
+from keras_vit.layers.regularization import DropPath, LayerScale, drop
 from keras_vit.layers.remat import rematerialize
 from keras_vit.layers.talking_heads_attention import TalkingHeadsAttention
 from keras_vit.layers.validation import check_tokens
@@ -131,11 +131,11 @@ class TransformerBlock(keras.layers.Layer):
     def _forward(self, x, training, scores_offset=None):
         y = self.attention(self.norm1(x), training=training, scores_offset=scores_offset)
         y = y if self.layer_scale1 is None else self.layer_scale1(y)
-        x = x + self.drop_path1(y, training=training)
+        x = x + drop(self.drop_path1, y, training)
 
         y = self.mlp(self.norm2(x), training=training)  # (B, N, D)
         y = y if self.layer_scale2 is None else self.layer_scale2(y)
-        return x + self.drop_path2(y, training=training)
+        return x + drop(self.drop_path2, y, training)
 
     def attention_scores(self, tokens):
         """The scores that this block gives its input tokens (B, N, D): float32 (B, heads, N, N)."""

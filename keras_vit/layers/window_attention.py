@@ -18,6 +18,7 @@ from keras_vit.layers.attention import (
 from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.position_bias import ContinuousPositionBias, RelativePositionBias
+from keras_vit.layers.regularization import drop
 from keras_vit.layers.validation import (
     as_pair,
     check_choice,
@@ -157,12 +158,12 @@ class WindowAttention(keras.layers.Layer):
         scores = None
         if return_attention_scores or (training and self.attention_dropout_rate > 0):
             scores = attention_scores(q, k, bias, scale)  # (B*W, H, N, N)
-            x = apply_scores(self.attention_dropout(scores, training=training), v)
+            x = apply_scores(drop(self.attention_dropout, scores, training), v)
         else:
             x = fused_attention(q, k, v, bias, scale)  # (B*W, N, H, K)
 
         x = ops.reshape(x, (-1, n, width))
-        x = self.dropout(self.proj(x), training=training)  # (B*W, N, D)
+        x = drop(self.dropout, self.proj(x), training)  # (B*W, N, D)
         return (x, scores) if return_attention_scores else x
 
     def compute_output_shape(self, windows_shape, shift_mask_shape=None):
