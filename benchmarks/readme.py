@@ -353,7 +353,8 @@ def timed(render):
         for path in sorted(RESULTS.glob(f"{render.__name__}_*.csv")):
             rows = read_rows(path)
             seen = dict.fromkeys(v for row in rows for v in row["versions"].split(" + "))
-            text += f"{rows[0]['hardware']}; {', '.join(sorted(seen))}\n\n{render(rows)}\n"
+            hardware = ", ".join(dict.fromkeys(row["hardware"] for row in rows))
+            text += f"{hardware}; {', '.join(sorted(seen))}\n\n{render(rows)}\n"
         return text or "not measured\n"
 
     return sections

@@ -72,9 +72,11 @@ class PatchEmbedding(keras.layers.Layer):
         h, w = height // p, width // q
         if self.drop_remainder:
             images = images[:, : h * p, : w * q]
-        x = ops.reshape(images, (-1, h, p, w, q, c))
+        # Where B is known it is said: PyTorch's exporter would divide to find it.
+        batch = -1 if images.shape[0] is None else images.shape[0]
+        x = ops.reshape(images, (batch, h, p, w, q, c))
         x = ops.transpose(x, (0, 1, 3, 2, 4, 5))  # (B, h, w, p, q, C)
-        x = ops.reshape(x, (-1, h * w, p * q * c))  # (B, N, p*q*C)
+        x = ops.reshape(x, (batch, h * w, p * q * c))  # (B, N, p*q*C)
         return self.projection(x)  # (B, N, D)
 
     def compute_output_shape(self, images_shape):
