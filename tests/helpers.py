@@ -13,6 +13,16 @@ def slow_on(*backends):
     return pytest.mark.slow if keras.backend.backend() in backends else lambda test: test
 
 
+def every_third(cases):
+    """All of `cases` on PyTorch, which compiles nothing; elsewhere the others are for -m slow."""
+    if keras.backend.backend() == "torch":
+        return list(cases)
+    return [
+        pytest.param(*(x if isinstance(x, tuple) else (x,)), marks=[pytest.mark.slow] * (i % 3 > 0))
+        for i, x in enumerate(cases)
+    ]
+
+
 def to_numpy(x):
     return np.asarray(ops.convert_to_numpy(x), "float32")
 

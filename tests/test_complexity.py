@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import keras_vit
-from tests.helpers import tiny_hybrid, tiny_swin, tiny_vit
+from tests.helpers import slow_on, tiny_hybrid, tiny_swin, tiny_vit
 
 # GMACs as timm publishes them (its benchmark tables, attention counted).
 PUBLISHED = [
@@ -25,6 +25,7 @@ PUBLISHED = [
 ]
 
 
+@slow_on("tensorflow", "jax")  # no count depends on the backend
 @pytest.mark.parametrize(("variant", "arguments", "size", "gmacs"), PUBLISHED)
 def test_macs_are_the_published_ones(variant, arguments, size, gmacs, no_initialization):
     model = getattr(keras_vit, variant)(**arguments, dtype="bfloat16")

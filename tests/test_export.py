@@ -143,7 +143,7 @@ def test_files_to_probabilities(tmp_path):
 
 
 def test_models_with_several_outputs(tmp_path):
-    format = (WRITTEN_HERE or ["saved_model"])[-1]  # OpenVINO, ExportedProgram
+    format = (WRITTEN_HERE or ["saved_model"])[0]
     model = tiny_swin().pyramid_model()
     randomize(model)
     path = tmp_path / f"pyramid{FORMATS[format].suffix}"
@@ -186,7 +186,7 @@ def test_other_precisions(what, tmp_path):
 @pytest.mark.parametrize(
     "what",
     parameters(
-        {"tensorflow": ["openvino float32"], "torch": ["onnx float32"]}.get(BACKEND, []),
+        {"tensorflow": ["litert float32"], "torch": ["onnx float32"]}.get(BACKEND, []),
         [f"{f} {p}" for f in FORMATS for p in PRECISIONS if p not in FORMATS[f].lacks],
     ),
 )

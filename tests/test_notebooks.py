@@ -1,7 +1,11 @@
-"""Every notebook runs from top to bottom, and is stored with its pictures and no one's paths."""
+"""Every notebook runs from top to bottom, and is stored with its pictures and no one's paths.
+
+python -m tests.test_notebooks notebooks/04_ship.ipynb    # runs it and stores what came out
+"""
 
 import os
 import re
+import sys
 from pathlib import Path
 
 import keras
@@ -14,15 +18,32 @@ ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
+def executed(path):
+    """The notebook after a run; raises where a cell does."""
+    import nbclient
+    import nbformat
+
+    notebook = nbformat.read(path, as_version=4)
+    folder = {"metadata": {"path": path.parent}}
+    nbclient.NotebookClient(notebook, timeout=600, resources=folder, record_timing=False).execute()
+    return notebook
+
+
+def store(path):
+    """Runs a notebook and writes it with what came out, without what libraries tell stderr."""
+    import nbformat
+
+    notebook = executed(path)
+    for cell in code_cells(notebook):
+        cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+    nbformat.write(notebook, path)
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_runs(path, monkeypatch):
-    nbformat = pytest.importorskip("nbformat")
-    nbclient = pytest.importorskip("nbclient")
+    pytest.importorskip("nbclient")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    notebook = nbformat.read(path, as_version=4)
-    nbclient.NotebookClient(
-        notebook, timeout=600, resources={"metadata": {"path": path.parent}}
-    ).execute()  # raises where a cell does
+    notebook = executed(path)
     said = "".join(
         output["text"]
         for cell in code_cells(notebook)
@@ -93,3 +114,8 @@ def test_is_stored_as_it_ran(path):
 
 def code_cells(notebook):
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        store(Path(name).resolve())

@@ -2,6 +2,7 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,6 +11,9 @@ import keras_vit
 from keras_vit.cli.attend import attend
 from tests.cli import helpers
 from tests.helpers import tiny_swin, tiny_vit
+
+SLOW = keras.backend.backend() == "jax"  # which compiles, and is no other code
+pytestmark = [pytest.mark.slow] if SLOW else []
 
 NAMES = ["ant, emmet", "bee", "cat", "dog", "eel", "fox", "gnu"]
 

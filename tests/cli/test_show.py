@@ -4,11 +4,15 @@ import inspect
 import json
 import shutil
 
+import keras
 import pytest
 
 import keras_vit
 from keras_vit.checkpoints.catalog import catalog
 from tests.cli.helpers import run
+
+SLOW = keras.backend.backend() == "jax"  # which compiles, and is no other code
+pytestmark = [pytest.mark.slow] if SLOW else []
 
 
 def test_show_has_all_that_the_catalogue_knows():

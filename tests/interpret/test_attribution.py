@@ -87,6 +87,7 @@ def test_attribution_is_the_weighted_rollout(arguments):
     np.testing.assert_allclose(found[1], expected, rtol=1e-4, atol=1e-6)
 
 
+@slow_on("jax")
 def test_classes_differ_and_the_predicted_one_is_the_default():
     model = tiny_vit()
     randomize(model)

@@ -10,7 +10,7 @@ from keras import layers
 
 import keras_vit
 from keras_vit import optimizers
-from tests.helpers import compile_model, images, randomize, run, tiny_hybrid, to_numpy
+from tests.helpers import compile_model, every_third, images, randomize, run, tiny_hybrid, to_numpy
 
 
 def cnn(size=(24, 16), strides=4, norm="batch_norm"):
@@ -29,7 +29,7 @@ CONTRACTS = [
 ]
 
 
-@pytest.mark.parametrize("arguments", CONTRACTS, ids=str)
+@pytest.mark.parametrize("arguments", every_third(CONTRACTS), ids=str)
 def test_contract(arguments, tmp_path):
     frozen = "cnn" if "stem" in arguments else "stem_conv"
     given = {**arguments, "stem": cnn()} if "stem" in arguments else arguments

@@ -7,7 +7,7 @@ from keras import ops
 
 import keras_vit
 from keras_vit.models.swin import stage_windows
-from tests.helpers import compile_model, images, randomize, tiny_swin, to_numpy
+from tests.helpers import compile_model, every_third, images, randomize, tiny_swin, to_numpy
 
 PIXELS = images((32, 32))
 ONE_STAGE = {"depths": (2,), "num_heads": (2,)}  # graphs of more take long to make
@@ -37,7 +37,7 @@ ARGUMENTS = [
 ]
 
 
-@pytest.mark.parametrize("arguments", ARGUMENTS, ids=str)
+@pytest.mark.parametrize("arguments", every_third(ARGUMENTS), ids=str)
 def test_contract(arguments, tmp_path):
     model = tiny_swin(**ONE_STAGE, **arguments)
     randomize(model)

@@ -16,8 +16,8 @@ FAMILIES = listing.FAMILIES.values()
 ROWS = json.loads((Path(__file__).parent.parent / "golden" / "parameter_counts.json").read_text())
 
 
-# The largest take seconds to build, and no count depends on the backend.
-LARGE = 30_000_000 if keras.backend.backend() != "torch" else float("inf")
+# The larger take seconds to build, and no count depends on the backend.
+LARGE = 10_000_000 if keras.backend.backend() != "torch" else float("inf")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 import keras_vit
-from tests.helpers import compile_model, images, randomize, tiny_vit, to_numpy
+from tests.helpers import compile_model, every_third, images, randomize, tiny_vit, to_numpy
 
 ARGUMENTS = [
     {},
@@ -24,7 +24,7 @@ ARGUMENTS = [
 ]
 
 
-@pytest.mark.parametrize("arguments", ARGUMENTS, ids=str)
+@pytest.mark.parametrize("arguments", every_third(ARGUMENTS), ids=str)
 def test_contract(arguments, tmp_path):
     model = tiny_vit(**arguments)
     randomize(model)

@@ -15,7 +15,7 @@ from training.evaluate import main
 from training.examples import Encoded, Split
 
 # The same on every backend: with two of them under -m slow.
-pytestmark = [] if keras.backend.backend() == "tensorflow" else [pytest.mark.slow]
+pytestmark = [] if keras.backend.backend() == "torch" else [pytest.mark.slow]
 
 
 def color_reader(num_classes):

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.helpers import slow_on
 from training.folder import RunFolder
 
 ROOT = Path(__file__).parents[2]
@@ -99,7 +100,7 @@ def check(small, moments):
     assert not left
 
 
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="all backends under -m slow")
+@slow_on("tensorflow", "jax")
 def test_killed_while_writing(small):
     check(small, ["writing"])
 

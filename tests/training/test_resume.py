@@ -39,9 +39,11 @@ def rows(job):
 
 
 AVERAGE = ["optimizer.ema=0.9", "optimizer.layer_decay=0.8", "optimizer.accumulate=2"]
+SLOW = [] if keras.backend.backend() == "torch" else [pytest.mark.slow]
+PLANS = [pytest.param([], id="plain"), pytest.param(AVERAGE, id="average", marks=SLOW)]
 
 
-@pytest.mark.parametrize("overrides", [[], AVERAGE], ids=["plain", "average"])
+@pytest.mark.parametrize("overrides", PLANS)
 def test_a_stopped_run_ends_like_one_that_was_not(small, overrides, monkeypatch):
     whole = run.prepare(small, overrides, "whole")
     untrained = weights(whole)
@@ -56,7 +58,7 @@ def test_a_stopped_run_ends_like_one_that_was_not(small, overrides, monkeypatch)
     check_resumed(whole, "stopped", {"epochs": 2, "step": 0})
 
 
-@pytest.mark.parametrize("overrides", [[], AVERAGE], ids=["plain", "average"])
+@pytest.mark.parametrize("overrides", PLANS)
 def test_a_run_goes_on_within_an_epoch(small, overrides, monkeypatch):
     whole = run.prepare(small, overrides, "whole")
     run.fit(whole)
