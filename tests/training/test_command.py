@@ -32,7 +32,7 @@ def refused(small, capsys):
     return run
 
 
-@slow_on("tensorflow", "jax")
+@slow_on("torch", "jax")
 def test_a_run_from_start_to_end(small, capsys):
     assert main([small, *QUICK]) == 0
     out, err = capsys.readouterr()

@@ -100,7 +100,7 @@ def check(small, moments):
     assert not left
 
 
-@slow_on("tensorflow", "jax")
+@slow_on("torch", "jax")
 def test_killed_while_writing(small):
     check(small, ["writing"])
 

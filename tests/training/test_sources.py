@@ -15,7 +15,7 @@ from training.tables import AugmentTable, DataTable
 from training.transform import evaluation_transform, training_transform
 
 # tf.data does all of this whatever the backend is: with two of them under -m slow.
-pytestmark = [] if keras.backend.backend() == "torch" else [pytest.mark.slow]
+pytestmark = [] if keras.backend.backend() == "tensorflow" else [pytest.mark.slow]
 
 CLASSES = ["cat", "dog", "owl"]
 COUNTS = {"train": 30, "validation": 9}

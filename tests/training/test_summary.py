@@ -11,7 +11,7 @@ from training.hardware import Speed, peak_memory
 from training.tables import FinetuneTable, ModelTable
 
 # The same on every backend: with two of them under -m slow.
-pytestmark = [] if keras.backend.backend() == "torch" else [pytest.mark.slow]
+pytestmark = [] if keras.backend.backend() == "tensorflow" else [pytest.mark.slow]
 
 
 @pytest.fixture
