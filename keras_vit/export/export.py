@@ -63,7 +63,7 @@ def export(
         precision: None for the model's own; "float32", which a model of mixed precision can be
             too; "float16", "bfloat16", "int8_weights" (weights alone), "int8_dynamic" (activations
             too, quantised where they arise) or "int8_static" (by the range that they have on
-            `calibration`).
+            `calibration`); of these two ONNX has what takes "images" alone.
         samples: what to compare on: for "images" an array (N, H, W, C), else a list of pictures,
             as `keras_vit.preprocessing.load_image` takes them; by default noise. A model on a GPU,
             which may compute float32 in fewer bits (TF32), gives its outputs on the CPU for that.

@@ -28,6 +28,7 @@ class Format(NamedTuple):
 
 
 NO_JPEG = "decodes no JPEG: send pixels, inputs='pixels'"
+NO_PIXELS = "quantises activations of inputs='images' alone"  # 30 % top-1, or nothing at all
 NO_CALIBRATION = "is quantised without calibration: precision='int8_dynamic'"
 
 FORMATS = {
@@ -47,6 +48,8 @@ FORMATS = {
         own={"int8_weights": "nncf", "int8_dynamic": None, "int8_static": "nncf"},
         lacks={
             "jpeg": NO_JPEG,
+            "int8_dynamic of pixels": NO_PIXELS,
+            "int8_static of pixels": NO_PIXELS,
             "bfloat16": "has no bfloat16 in onnxruntime on CPUs: precision='float32' or 'float16'",
         },
     ),
@@ -113,7 +116,7 @@ def check_format(format, inputs, precision, compute_dtype):
     check_choice(format, "format", tuple(FORMATS))
     check_choice(inputs, "inputs", INPUTS)
     check_choice(precision, "precision", (None, *PRECISIONS))
-    asked = {"inputs": inputs, "precision": precision}
+    asked = {"inputs": inputs, "precision": precision, "it": f"{precision} of {inputs}"}
     if precision is None:
         asked["the model's compute_dtype"] = compute_dtype
     for name, value in asked.items():

@@ -36,6 +36,7 @@ def write_onnx(model, path, inputs, precision=None, calibration=None):
         exported.save(path)
         if precision in QUANTIZED:
             QUANTIZED[precision](path, calibration)
+            _check_quantized(path, precision)
 
 
 def _program(model, inputs):
@@ -102,6 +103,18 @@ def _quantize_static(path, calibration):
     images = nncf.Dataset([{"images": x[None]} for x in calibration])
     transformer = nncf.ModelType.TRANSFORMER
     onnx.save(nncf.quantize(onnx.load(path), images, model_type=transformer), path)
+
+
+def _check_quantized(path, precision):
+    """Raises for a graph in which the quantiser found nothing, which it does not say."""
+    import onnx
+
+    kinds = {node.op_type for node in onnx.load(path).graph.node}
+    if not kinds & {"DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger"}:
+        raise ValueError(
+            f"Nothing was quantised by precision={precision!r}; use another. Received: a graph of "
+            f"{', '.join(sorted(kinds))}"
+        )
 
 
 QUANTIZED = {
