@@ -168,23 +168,20 @@ PRECISE = {"tensorflow": ["litert int8_static"], "torch": ["onnx int8_dynamic"]}
 )
 def test_other_precisions(what, tmp_path):
     format, precision = what.split()
-    model = tiny_vit(width=128, mlp_dim=512)  # large enough for weights to count
+    model = tiny_vit(width=128, mlp_dim=2048)  # large enough for weights to count
     randomize(model, scale=0.1)
     path, suffix = tmp_path, FORMATS[format].suffix
     x = images(batch=24)
     whole = keras_vit.export(model, path / f"whole{suffix}", format, samples=x)
-    calibration = x[:12] if precision == "int8_static" else None
+    calibration = x if precision == "int8_static" else None  # some dozens
     report = keras_vit.export(
         model, path / f"small{suffix}", format, precision=precision, samples=x,
         calibration=calibration,
     )  # fmt: skip
     assert report.precision == precision
     assert whole.max_difference < report.max_difference  # something was rounded
-    assert report.top1_agreement >= 0.8  # of random weights, whose logits are close to each other
-    if format == "torch":  # whose graph is larger than these weights
-        assert report.size_bytes < whole.size_bytes
-    else:
-        assert report.size_bytes < 0.8 * whole.size_bytes
+    assert report.top1_agreement >= 0.9
+    assert report.size_bytes < 0.8 * whole.size_bytes
 
 
 @pytest.mark.parametrize(
@@ -281,7 +278,7 @@ def test_a_failing_process_says_why(tmp_path, monkeypatch):
         ({"format": "onnx", "inputs": "jpeg"}, "onnx decodes no JPEG: send pixels"),
         (
             {"format": "onnx", "path": "x.onnx", "inputs": "pixels", "precision": "int8_static"},
-            "onnx quantises activations of inputs='images' alone.*'int8_static of pixels'",
+            "onnx quantises activations of .*alone.*'pixels', precision='int8_static'",
         ),
         ({"format": "litert", "precision": "bfloat16"}, "litert has no bfloat16"),
         (

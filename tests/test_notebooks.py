@@ -1,6 +1,6 @@
 """Every notebook runs from top to bottom, and is stored with its pictures and no one's paths.
 
-python -m tests.test_notebooks notebooks/04_ship.ipynb    # runs it and stores what came out
+`python -m tests.test_notebooks notebooks/04_ship.ipynb` runs it and stores what came out.
 """
 
 import os

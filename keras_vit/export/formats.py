@@ -116,14 +116,11 @@ def check_format(format, inputs, precision, compute_dtype):
     check_choice(format, "format", tuple(FORMATS))
     check_choice(inputs, "inputs", INPUTS)
     check_choice(precision, "precision", (None, *PRECISIONS))
-    asked = {"inputs": inputs, "precision": precision, "it": f"{precision} of {inputs}"}
-    if precision is None:
-        asked["the model's compute_dtype"] = compute_dtype
-    for name, value in asked.items():
-        if value in FORMATS[format].lacks:
+    for what in (inputs, precision or compute_dtype, f"{precision} of {inputs}"):
+        if what in FORMATS[format].lacks:
             raise ValueError(
-                f"{format} {FORMATS[format].lacks[value]}. Received: format={format!r}, "
-                f"{name}={value!r}"
+                f"{format} {FORMATS[format].lacks[what]}. Received: format={format!r}, "
+                f"inputs={inputs!r}, precision={precision!r}, compute_dtype={compute_dtype!r}"
             )
     packages = [*FORMATS[format].packages, FORMATS[format].own.get(precision)]
     missing = [x for x in packages if x and importlib.util.find_spec(x) is None]

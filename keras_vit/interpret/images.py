@@ -26,8 +26,8 @@ def shown_pixels(model, images):
     """
     config = model.get_config()
     if model.drop_remainder:  # what the model does not see is not shown
-        (h, w), (p, q) = model.grid_size, model.patch_size
-        images = images[:, : h * p, : w * q]
+        h, w = (a - a % p for a, p in zip(images.shape[1:3], model.patch_size, strict=True))
+        images = images[:, :h, :w]
     if config["include_preprocessing"]:
         pixels = images / 255
     elif model.preprocessor is not None:

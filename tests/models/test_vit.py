@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 import keras_vit
+from keras_vit.interpret.images import shown_pixels
 from tests.helpers import compile_model, every_third, images, randomize, tiny_vit, to_numpy
 
 ARGUMENTS = [
@@ -95,10 +96,8 @@ def test_no_architecture_argument_is_ignored(arguments):
 
 @pytest.mark.parametrize("image_size", [(29, 21), None])
 def test_pixels_that_fill_no_patch_can_be_left_out(image_size):
-    whole, model = (
-        tiny_vit(),
-        tiny_vit(image_size=image_size, position_grid=(3, 2), drop_remainder=True),
-    )
+    whole = tiny_vit()
+    model = tiny_vit(image_size=image_size, position_grid=(3, 2), drop_remainder=True)
     model.set_weights(whole.get_weights())
     pixels = images((29, 21))
     expected = to_numpy(whole(pixels[:, :24, :16]))
@@ -108,6 +107,7 @@ def test_pixels_that_fill_no_patch_can_be_left_out(image_size):
     grid = model.features(pixels, ["block01"], grid=True)["block01"]
     assert tuple(grid.shape) == (3, 3, 2, 16)
     assert keras_vit.attention_rollout(model, pixels).shape == (3, 3, 2)
+    assert shown_pixels(model, pixels).shape == (3, 24, 16, 3)
     with pytest.raises(ValueError, match="at least patch_size"):
         model.predict(images((29, 7)), verbose=0)
 
