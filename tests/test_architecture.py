@@ -17,6 +17,7 @@ LEVELS = [
     "hardware",
     "layers",
     "table",
+    "picture_files",
     "preprocessing",
     "models",
     "optimizers",
