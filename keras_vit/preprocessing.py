@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_vit.layers.validation import as_pair, check_choice
+from keras_vit.picture_files import MAX_RATIO, check_sides
 from keras_vit.picture_files import load_image as load_image
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -42,7 +43,9 @@ class Preprocessor(keras.layers.Layer):
         Tensor (h, w, C) or (B, h, w, C), normalised.
 
     Raises:
-        ValueError: for another rank, another number of channels or an empty picture.
+        ValueError: for another rank, another number of channels, an empty picture, and one of which
+            a side is above 200 times the other. Where only a graph sees that, in an export or in
+            `tf.data`, the middle of such a strip stands for it.
 
     Example:
         >>> Preprocessor(224)(keras_vit.preprocessing.load_image("cat.jpg")).shape
@@ -98,6 +101,8 @@ class Preprocessor(keras.layers.Layer):
         single = len(x.shape) == 3
         x = xp.expand_dims(x, 0) if single else x
         shape = _shape(x, xp)
+        if self.resize and not resized:
+            x, shape = _within_ratio(x, shape, xp)
         x = ops.cast(x, "float32") if xp is ops else xp.asarray(x, dtype="float32")
         if self.resize and not resized:
             x = self._resized_as_pil_does(x, shape, xp, branch)
@@ -120,9 +125,7 @@ class Preprocessor(keras.layers.Layer):
         def width_first(x, rows, columns, xp=xp):
             return _resample(_resample(x, columns, 2, xp), rows, 1, xp)
 
-        # Observed in Pillow 13.0.0 with pictures of thousands of sizes.
-        less = _number(height) - new_height
-        decision = (less > 0) & (less > 2 * (_number(width) - new_width))
+        decision = _height_first(_number(height), new_height, _number(width), new_width)
         operands = (x, rows, columns)
         if isinstance(decision, bool):
             return height_first(*operands) if decision else width_first(*operands)
@@ -173,13 +176,26 @@ class Preprocessor(keras.layers.Layer):
         self._check(images.shape)
         if images.ndim == 4:
             return np.stack([self._resize_by_pil(image) for image in images])
-        (h, top, height), (w, left, width) = self._resized(*images.shape[:2])
+        old_height, old_width, _ = images.shape
+        (h, top, height), (w, left, width) = self._resized(old_height, old_width)
         method = getattr(Image.Resampling, self.interpolation.upper())
+
+        # A side at a time, because PIL does the same and would keep the whole strip between.
+        def rows(image):
+            resized = image.resize((image.width, h), method)
+            return resized.crop((0, top, image.width, top + height))
+
+        def columns(image):
+            resized = image.resize((w, image.height), method)
+            return resized.crop((left, 0, left + width, image.height))
+
+        height_first = _height_first(old_height, h, old_width, w)
+        first, second = (rows, columns) if height_first else (columns, rows)
         channels = [  # one by one, so that any number of them will do
-            np.asarray(Image.fromarray(images[..., i]).resize((w, h), method))
+            np.asarray(second(first(Image.fromarray(images[..., i]))))
             for i in range(images.shape[-1])
         ]
-        return np.stack(channels, axis=-1)[top : top + height, left : left + width]
+        return np.stack(channels, axis=-1)
 
     def _check(self, shape):
         if len(shape) not in (3, 4) or shape[-1] != len(self.mean) or 0 in shape:
@@ -188,6 +204,8 @@ class Preprocessor(keras.layers.Layer):
                 "them; keras_vit.preprocessing.load_image makes one of any file or array. "
                 f"Received: shape={tuple(shape)}"
             )
+        if self.resize and isinstance(shape[-3], int) and isinstance(shape[-2], int):
+            check_sides(*shape[-3:-1])
         if self.resize is None and any(
             isinstance(side, int) and side != expected
             for side, expected in zip(shape[-3:-1], self.image_size, strict=True)
@@ -213,6 +231,15 @@ class Preprocessor(keras.layers.Layer):
         }
 
 
+def _height_first(height, new_height, width, new_width):
+    """Whether Pillow 13.0.0 resizes the height first, observed with pictures of thousands of sizes.
+
+    Older versions never do.
+    """
+    less = height - new_height
+    return (less > 0) & (less > 2 * (width - new_width))
+
+
 def _resample(x, matrix, axis, xp):
     """(B, H, W, C) with rows (axis 1) or columns (axis 2) resized by a matrix (new, old)."""
     x = xp.einsum("nw,bhwc->bhnc" if axis == 2 else "nh,bhwc->bnwc", matrix, x)
@@ -231,6 +258,36 @@ def _kernel(xp, distance, interpolation):
     angle = math.pi * xp.maximum(x, 1e-6)
     sinc = xp.sin(angle) / angle * xp.sin(angle / 3.0) / (angle / 3.0)
     return xp.where(x < 3.0, sinc, xp.zeros_like(x))
+
+
+def _within_ratio(x, shape, xp):
+    """Pictures cut to their middle where a side is above MAX_RATIO times the other, and the shape.
+
+    What Python can see is refused before. What only the graph sees, in an export or in tf.data, is
+    cut, so that no picture takes more memory than its pixels are worth.
+    """
+    batch, height, width, channels = shape
+    if isinstance(height, int) and isinstance(width, int):
+        return x, shape
+    x, new_height = _middle(x, 1, height, MAX_RATIO * width, xp)
+    x, new_width = _middle(x, 2, width, MAX_RATIO * height, xp)
+    return x, (batch, new_height, new_width, channels)
+
+
+def _middle(x, axis, side, most, xp):
+    """(x with at most so many rows or columns, their number)."""
+    if keras.backend.backend() == "torch" and xp is ops:
+        import torch
+
+        kept = torch.sym_min(side, most)  # of PyTorch's exporter, which min() would decide at once
+        index = torch.arange(kept, device=x.device) + (side - kept) // 2
+        return torch.index_select(x, axis, index), kept
+    import tensorflow as tf
+
+    kept = tf.minimum(side, most)
+    start = (side - kept) // 2
+    part = slice(start, start + kept)
+    return (x[:, part] if axis == 1 else x[:, :, part]), kept
 
 
 def _positive(excess, side, half, xp):

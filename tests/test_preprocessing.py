@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import keras_vit
+from keras_vit.picture_files import MAX_RATIO
 from keras_vit.preprocessing import INTERPOLATIONS, load_image
 from tests.helpers import slow_on, tiny_vit, to_numpy
 
@@ -39,6 +40,67 @@ def test_tensors_equal_pil(size, resize, interpolation):
     by_matrix = to_numpy(layer(keras.ops.convert_to_tensor(pixels)))
     assert by_pil.shape == by_matrix.shape == (64, 64, 3)
     assert np.abs(by_pil - by_matrix).max() <= 2.001
+
+
+@pytest.mark.parametrize("pictures", [40, pytest.param(1000, marks=pytest.mark.slow)])
+def test_what_the_crop_keeps_is_what_pil_makes_of_the_whole(pictures):
+    """To the last bit: every interpolation, both ways to resize, pictures of any ordinary size."""
+    rng = np.random.default_rng(pictures)
+    for number in range(pictures):
+        height, width = np.exp(rng.uniform(0, np.log(900), 2)).astype(int)
+        if not 1 <= max(height, width) / min(height, width) <= MAX_RATIO:
+            continue
+        pixels = rng.integers(0, 256, (height, width, 1), np.uint8)
+        size = [64, (48, 80), (80, 48), int(rng.integers(1, 200))][number % 4]
+        for resize in ("short_side", "squash"):
+            for interpolation in INTERPOLATIONS:
+                fraction = rng.uniform(0.7, 1)
+                layer = keras_vit.Preprocessor(size, resize, fraction, interpolation, (0,), (1,))
+                (h, top, rows), (w, left, columns) = layer._resized(height, width)
+                method = getattr(Image.Resampling, interpolation.upper())
+                whole = np.asarray(Image.fromarray(pixels[..., 0]).resize((w, h), method))
+                expected = whole[top : top + rows, left : left + columns]
+                np.testing.assert_array_equal(layer._resize_by_pil(pixels)[..., 0], expected)
+
+
+def test_pil_never_makes_the_whole_of_a_strip(monkeypatch):
+    sizes, resize = [], Image.Image.resize
+    monkeypatch.setattr(
+        Image.Image, "resize", lambda self, size, *x: sizes.append(size) or resize(self, size, *x)
+    )
+    layer = keras_vit.Preprocessor(64, **UNIT)
+    for height, width in ((2, 400), (400, 2), (30, 1500), (1500, 30)):
+        layer(np.zeros((height, width, 3), "uint8"))
+    assert len(sizes) == 4 * 2 * 3  # a side of a channel at a time
+    assert max(w * h for w, h in sizes) <= 64 * 73 * MAX_RATIO  # 73 is the resized short side
+
+
+@pytest.mark.parametrize("height, width", [(1, 201), (403, 2), (1, 1000000)])
+def test_strips_are_refused_where_their_size_is_known(height, width):
+    message = f"200 times the shorter.*Received: {height} x {width} pixels"
+    pixels = np.zeros((height, width, 3), "uint8")
+    for resize in ("short_side", "squash"):
+        layer = keras_vit.Preprocessor(32, resize)
+        for given in (pixels, pixels[None], keras.ops.convert_to_tensor(pixels)):
+            with pytest.raises(ValueError, match=message):
+                layer(given)
+
+
+@pytest.mark.parametrize("shape", [(1, 100000, 3), (70000, 2, 3)])
+def test_of_strips_that_only_a_graph_sees_the_middle_is_taken(shape):
+    """What is cut is what no picture has; without it a matrix had 32 x 100,000 numbers."""
+    tf = pytest.importorskip("tensorflow")
+    strip = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    height, width = (min(side, MAX_RATIO * min(shape[:2])) for side in shape[:2])
+    top, left = (shape[0] - height) // 2, (shape[1] - width) // 2
+    middle = strip[top : top + height, left : left + width]
+    for resize in ("short_side", "squash"):
+        layer = keras_vit.Preprocessor(32, resize, **UNIT)
+        data = tf.data.Dataset.from_generator(
+            lambda: iter([strip]), output_signature=tf.TensorSpec((None, None, 3), "uint8")
+        )
+        (found,) = data.map(layer).as_numpy_iterator()
+        assert np.abs(found - to_numpy(layer(middle))).max() <= 2.001
 
 
 @pytest.mark.parametrize("target", [64, (48, 80), (80, 48)])
