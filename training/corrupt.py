@@ -7,7 +7,7 @@ import re
 import numpy as np
 import tensorflow as tf
 
-from training.crops import decode
+from training.decoding import decode
 from training.examples import Encoded, Split
 
 BATCH = 256

@@ -17,8 +17,9 @@ with _quiet():
 
     import keras_vit
     from keras_vit.models.base import ImageModel
-    from training import crops, data, label_maps, recipe, sources
+    from training import data, label_maps, recipe, sources
     from training.corrupt import without_corrupt
+    from training.decoding import decode
     from training.examples import Encoded, reader
     from training.folder import RunFolder
     from training.measures import check_labels, measure
@@ -104,7 +105,7 @@ def transform_of(model):
     preprocess = keras_vit.Preprocessor.from_config(config)
 
     def transform(image):
-        image = crops.decode(image, shape[-1]) if image.dtype == tf.string else image
+        image = decode(image, shape[-1]) if image.dtype == tf.string else image
         image = preprocess(image)
         image = tf.round(image) if takes_pixels else image
         return tf.ensure_shape(image, (*preprocess.image_size, shape[-1]))

@@ -8,6 +8,7 @@ import tensorflow as tf
 import keras_vit
 from training import crops
 from training.augment import augmentation
+from training.decoding import decode
 from training.pixels import as_bytes
 from training.randaugment import color_jitter, randaugment
 
@@ -110,7 +111,7 @@ def evaluation_transform(data, shape):
 
     def transform(image):
         if image.dtype == tf.string:
-            image = of_file(crops.decode(image, channels))
+            image = of_file(decode(image, channels))
         elif image.shape == shape:
             return tf.cast(image, tf.float32)
         else:

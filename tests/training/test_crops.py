@@ -8,6 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from training import crops, data, run
+from training.decoding import decode
 from training.tables import AugmentTable, DataTable
 from training.transform import evaluation_transform, training_transform
 
@@ -100,7 +101,7 @@ def test_resize_is_that_of_tensorflow_and_of_pil(photo, size, interpolation):
 
 def test_jpeg_png_and_array_are_cropped_alike(photo):
     jpeg = encoded(photo)
-    pixels = crops.decode(jpeg, 3)
+    pixels = decode(jpeg, 3)
     png = encoded(pixels.numpy(), "PNG")
     different = set()
     for key in range(10):
@@ -116,19 +117,19 @@ def test_jpeg_png_and_array_are_cropped_alike(photo):
 
 
 def test_decode(photo):
-    np.testing.assert_array_equal(crops.decode(encoded(photo, "PNG"), 3), photo)
+    np.testing.assert_array_equal(decode(encoded(photo, "PNG"), 3), photo)
     jpeg = encoded(photo)
     theirs = np.asarray(Image.open(io.BytesIO(jpeg)))
-    np.testing.assert_allclose(crops.decode(jpeg, 3).numpy().astype(int), theirs, atol=1)
+    np.testing.assert_allclose(decode(jpeg, 3).numpy().astype(int), theirs, atol=1)
     grey = np.asarray(Image.open(io.BytesIO(jpeg)).convert("L"))[..., None]
-    np.testing.assert_allclose(crops.decode(jpeg, 1).numpy().astype(int), grey, atol=2)
+    np.testing.assert_allclose(decode(jpeg, 1).numpy().astype(int), grey, atol=2)
     cmyk = io.BytesIO()  # some pictures of ImageNet are such
     Image.fromarray(photo).convert("CMYK").save(cmyk, "JPEG", quality=95)
-    back = crops.decode(cmyk.getvalue(), 3).numpy().astype(int)
+    back = decode(cmyk.getvalue(), 3).numpy().astype(int)
     assert np.abs(back - photo).mean() < 3
     for broken in (b"", b"no image", jpeg[: len(jpeg) // 2], encoded(photo, "PNG")[:500]):
         with pytest.raises(tf.errors.InvalidArgumentError):
-            crops.decode(broken, 3)
+            decode(broken, 3)
 
 
 def test_pad_crop_shifts_over_a_reflection():
