@@ -3,6 +3,7 @@
 Letters: H x W size of the picture.
 """
 
+import collections
 import contextlib
 import io
 import os
@@ -10,7 +11,9 @@ import stat
 
 import numpy as np
 
-SUFFIXES = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+from keras_vit.terminal import printable
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".avif", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 MAX_RATIO = 200  # of a picture's sides: panoramas are below 50
 ORIENTATION = 0x0112  # EXIF's number for how a camera was held
 
@@ -86,6 +89,26 @@ def check_sides(height, width, name=None):
             f"The longer side of a picture may be {MAX_RATIO} times the shorter at most; cut it "
             f"before. Received: {'' if name is None else f'{name} of '}{height} x {width} pixels"
         )
+
+
+def is_picture(path):
+    """Whether the name ends as that of a picture does."""
+    return os.fspath(path).lower().endswith(SUFFIXES)
+
+
+def said_of_others(paths):
+    """What to say of files that lie among pictures and are not read, for a terminal.
+
+    Example:
+        >>> said_of_others(["my/a.heic", "my/b.heic", "my/list"])
+        '3 files are not read (2 .heic, 1 without suffix): my/a.heic, my/b.heic, my/list'
+    """
+    suffixes = collections.Counter(os.path.splitext(path)[1].lower() for path in paths)
+    kinds = [f"{count} {suffix or 'without suffix'}" for suffix, count in suffixes.most_common(5)]
+    kinds += ["others"] if len(suffixes) > 5 else []
+    names = [*map(str, paths[:3]), *(["..."] if len(paths) > 3 else [])]
+    files = "file is" if len(paths) == 1 else "files are"
+    return printable(f"{len(paths)} {files} not read ({', '.join(kinds)}): {', '.join(names)}")
 
 
 def _file(source):

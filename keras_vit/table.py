@@ -1,5 +1,7 @@
 """Rows that print as an aligned table."""
 
+from keras_vit.terminal import printable
+
 
 class Table(list):
     """A list of rows, each a tuple, with a header and an aligned text form.
@@ -34,4 +36,4 @@ def _text(value):
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-    return str(value)
+    return printable(value)

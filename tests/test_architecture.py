@@ -16,6 +16,7 @@ BACKENDS = {"tensorflow", "jax", "torch"}
 LEVELS = [
     "hardware",
     "layers",
+    "terminal",
     "table",
     "picture_files",
     "preprocessing",

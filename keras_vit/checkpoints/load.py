@@ -22,6 +22,7 @@ from keras_vit.checkpoints.sources import locate
 from keras_vit.layers import resample_grid
 from keras_vit.layers.initializers import no_initialization
 from keras_vit.layers.position_bias import resample_bias_table
+from keras_vit.terminal import printable
 
 GRID = "position_embedding/grid"
 BIAS_TABLE = "/position_bias/table"
@@ -73,7 +74,7 @@ def from_pretrained(source, **overrides):
         report.unread = description.unread
     model.load_report = report
     if (report.fresh or report.unread) and keras.config.is_interactive_logging_enabled():
-        print(report.summary())
+        print(printable(report.summary(), lines=True))
     return model
 
 

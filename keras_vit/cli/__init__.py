@@ -14,6 +14,7 @@ from keras_vit.cli.export import export
 from keras_vit.cli.list_ import list_
 from keras_vit.cli.predict import predict
 from keras_vit.cli.show import show
+from keras_vit.terminal import printable
 
 HELP = """Vision Transformers for Keras 3.
 
@@ -29,7 +30,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except ValueError as error:
-            typer.echo(f"error: {error}", err=True)
+            typer.echo(f"error: {printable(error)}", err=True)
             raise typer.Exit(2) from error
 
 

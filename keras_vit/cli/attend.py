@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from keras_vit.cli.common import Json, load, print_json
+from keras_vit.cli.common import Json, echo, load, print_json
 
 KINDS = ("heads", "mean", "rollout", "attribution", "grad-cam", "positions", "filters")
 # Which options belong to which kinds; positions and filters are of the model alone.
@@ -77,7 +77,7 @@ def attend(
     if as_json:
         print_json({"kind": kind, "model": model, "picture": photo, **numbers})
     else:
-        typer.echo(out)
+        echo(out)
 
 
 def _of_the_model(model, kind):

@@ -11,6 +11,7 @@ from keras_vit.cli.common import (
     ImageSize,
     Json,
     as_size,
+    echo,
     is_variant,
     load,
     print_json,
@@ -225,7 +226,7 @@ def _print(found):
         what = f"{found['model']}, {found['parameters']:,} parameters, "
         packages = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
         where = f"{found['backend']} on {found['device']}; {packages}"
-    typer.echo(f"{found['name']}: {what}{height} x {width} pixels, {found['dtype']}\n{where}\n")
+    echo(f"{found['name']}: {what}{height} x {width} pixels, {found['dtype']}\n{where}\n")
     columns = ("batch", "first call, s", "median, ms", "p10, ms", "p90, ms", "images / s")
     print_table(
         Table(

@@ -1,4 +1,4 @@
-"""What the commands share: JSON, tables, progress, models by name."""
+"""What the commands share: text, JSON, tables, progress, models by name."""
 
 import contextlib
 import json
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from keras_vit.terminal import printable
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead.")]
 
@@ -46,6 +48,11 @@ def load(source, **overrides):
         return keras_vit.from_pretrained(source, **overrides)
 
 
+def echo(text="", err=False):
+    """Prints lines, on stderr if `err`, with nothing in them that steers a terminal."""
+    typer.echo(printable(text, lines=True), err=err)
+
+
 def print_json(value):
     """Prints one JSON document."""
     typer.echo(json.dumps(value, indent=2))
@@ -69,6 +76,7 @@ def progress(description, total=None):
         ...     advance()
     """
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = [TextColumn("{task.description}"), BarColumn()]
@@ -83,5 +91,5 @@ def progress(description, total=None):
         disable=not console.is_terminal,
     )
     with bar:
-        task = bar.add_task(description, total=total)
+        task = bar.add_task(escape(printable(description)), total=total)
         yield lambda steps=1: bar.advance(task, steps)

@@ -10,12 +10,13 @@ from keras_vit.cli.common import (
     ImageSize,
     Json,
     as_size,
+    echo,
     is_variant,
     load,
     print_json,
     progress,
 )
-from keras_vit.cli.predict import find
+from keras_vit.cli.predict import find, say_what_is_left_out
 
 
 class Inputs(enum.StrEnum):
@@ -98,6 +99,7 @@ def export(
     pictures = {"samples": samples, "calibration": calibration}
     for name, given in pictures.items():
         if given:
+            say_what_is_left_out(given)
             pictures[name] = _prepared(built, [y for x in given for y in find(x)], inputs)
     with progress(f"Writing and running {output.name}"):
         report = keras_vit.export(
@@ -106,7 +108,7 @@ def export(
     if as_json:
         print_json({**report._asdict(), "path": str(report.path)})
     else:
-        typer.echo(str(report))
+        echo(report)
 
 
 def _prepared(model, paths, inputs):

@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from keras_vit.cli.common import Json, load, progress
-
-SUFFIXES = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+from keras_vit.cli.common import Json, echo, load, progress
+from keras_vit.terminal import printable
 
 
 def predict(
@@ -29,8 +28,9 @@ def predict(
     """Name what is on pictures.
 
     Folders are searched through, hidden files left out, for the suffixes of
-    pictures (AVIF, BMP, GIF, JPEG, PNG, TIFF, WebP). A broken picture is named
-    and the others go on; the exit code is then 1.
+    pictures (AVIF, BMP, GIF, JPEG, PNG, TIFF, WebP); other files are counted and
+    named on stderr. A broken picture is named there too, and the others go on;
+    the exit code is then 1.
 
     Examples:
 
@@ -43,6 +43,7 @@ def predict(
     model names no classes) or error.
     """
     paths = [path for name in pictures for path in find(name)]
+    say_what_is_left_out(pictures)
     if not any(map(os.path.isfile, paths)):
         raise ValueError(
             "There are no pictures. Expected: files, folders with pictures, or patterns. "
@@ -63,23 +64,37 @@ def predict(
         typer.echo("\n]")
     if failed:
         if len(paths) > 1:
-            typer.echo(f"error: {failed} of {len(paths)} pictures could not be read", err=True)
+            echo(f"error: {failed} of {len(paths)} pictures could not be read", err=True)
         raise typer.Exit(1)
 
 
 def find(name):
     """The paths in a folder or of a pattern, sorted; the name itself where there are none."""
+    from keras_vit.picture_files import is_picture
+
     if os.path.isdir(name):
-        paths = []
-        for folder, folders, files in os.walk(name):
-            folders[:] = sorted(x for x in folders if not x.startswith("."))
-            files = sorted(x for x in files if not x.startswith("."))
-            paths += [os.path.join(folder, x) for x in files if x.lower().endswith(SUFFIXES)]
-        return paths or [name]
+        return list(filter(is_picture, _walk(name))) or [name]
     if glob.has_magic(name) and not os.path.exists(name):
         matches = sorted(glob.glob(name, recursive=True))
         return [path for path in matches if os.path.isfile(path)] or [name]
     return [name]
+
+
+def say_what_is_left_out(names):
+    """Counts and names on stderr what lies in folders and is no picture by its suffix."""
+    from keras_vit.picture_files import is_picture, said_of_others
+
+    folders = filter(os.path.isdir, names)
+    others = [path for name in folders for path in _walk(name) if not is_picture(path)]
+    if others:
+        echo(said_of_others(others), err=True)
+
+
+def _walk(folder):
+    """Paths of all files in a folder and below, sorted, hidden ones left out."""
+    for here, folders, files in os.walk(folder):
+        folders[:] = sorted(x for x in folders if not x.startswith("."))
+        yield from (os.path.join(here, x) for x in sorted(files) if not x.startswith("."))
 
 
 def look(model, paths, top, batch_size):
@@ -88,12 +103,15 @@ def look(model, paths, top, batch_size):
         batch = paths[start : start + batch_size]
         try:
             yield from _entries(model, batch, top)
-        except ValueError:  # one of them is broken: which?
+        except (ValueError, MemoryError):  # one of them is broken or too large: which?
             for path in batch:
                 try:
                     yield from _entries(model, [path], top)
                 except ValueError as error:
                     yield {"path": path, "error": str(error)}
+                except MemoryError:
+                    error = f"There is not enough memory for the picture. Received: {path}"
+                    yield {"path": path, "error": error}
 
 
 def _entries(model, paths, top):
@@ -112,9 +130,9 @@ def _entries(model, paths, top):
 
 def _print(entry):
     if "error" in entry:
-        typer.echo(f"error: {entry['error']}", err=True)
+        echo(f"error: {printable(entry['error'])}", err=True)
         return
-    typer.echo(entry["path"])
+    echo(printable(entry["path"]))
     for found in entry["predictions"]:
         label = found["index"] if found["label"] is None else found["label"]
-        typer.echo(f"  {100 * found['probability']:5.1f} %  {label}")
+        echo(f"  {100 * found['probability']:5.1f} %  {printable(label)}")

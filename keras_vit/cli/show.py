@@ -10,12 +10,14 @@ from keras_vit.cli.common import (
     ImageSize,
     Json,
     as_size,
+    echo,
     is_variant,
     load,
     print_json,
     print_table,
     progress,
 )
+from keras_vit.terminal import printable
 
 
 def show(
@@ -130,8 +132,8 @@ def _print(found, model):
             keys = ("image_size", "resize", "crop_fraction", "interpolation", "mean", "std")
             facts.update({key: config[key] for key in keys})
     for key, value in facts.items():
-        typer.echo(f"{key:17} {value}")
-    typer.echo()
+        echo(f"{key:17} {printable(value)}")
+    echo()
     columns = ("layer", "kind", "shape", "parameters", "MACs", "activations, MiB")
     table = Table(columns, [])
     for row in found["layers"]:
@@ -142,7 +144,7 @@ def _print(found, model):
     table.append(("total", "", "", found["parameters"], found["macs"], total))
     print_table(table)
     height, width = found["image_size"]
-    typer.echo(
+    echo(
         f"\n{height} x {width} pixels: {found['parameters']:,} parameters, "
         f"{found['macs'] / 1e9:.2f} GMACs, {total:.1f} MiB of activations an image "
         f"({found['scores_bytes'] / 2**20:.1f} MiB more where attention scores are written)"

@@ -1,7 +1,14 @@
 """keras-vit predict."""
 
 import json
+import os
 import shutil
+import socket
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
 
 import keras_vit
 from keras_vit.cli.predict import find
@@ -89,3 +96,103 @@ def test_predict_says_what_is_wrong_with_the_model(photo, tmp_path):
         found = run("predict", photo, "--model", model, "--json")
         assert found.exit_code == 2 and found.stdout == ""
         assert found.stderr.startswith("error: ") and message in found.stderr
+
+
+# The same on every backend: with two of them under -m slow.
+once = pytest.mark.skipif(keras.backend.backend() != "torch", reason="one backend is enough")
+
+
+@once
+def test_nothing_that_is_unreadable_costs_the_others_their_answers(folder, photo, tmp_path):
+    """Of every kind: each is named on stderr with a reason, and nobody waits."""
+    things = tmp_path / "things"
+    things.mkdir()
+    shutil.copy(photo, things / "good.jpg")
+    shutil.copy(photo, things / "later.jpg")
+    Image.open(photo).save(tmp_path / "whole.avif")
+    Image.fromarray(np.zeros((4, 4), "float32")).save(things / "float.tif")
+    Image.new("L", (1, 1000000)).save(things / "strip.png")
+    whole = (tmp_path / "whole.avif").read_bytes()
+    (things / "broken.avif").write_bytes(whole[:-200])
+    (things / "empty.gif").touch()
+    (things / "dangling.png").symlink_to("nowhere.png")
+    os.mkfifo(things / "pipe.jpg")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(things / "socket.jpg"))
+    for name in (b"\x1b[31m.jpg", b"\xff.jpg"):
+        with open(os.path.join(os.fsencode(things), name), "wb") as file:
+            file.write(b"broken")
+    unreadable = {"float.tif", "strip.png", "broken.avif", "empty.gif", "dangling.png"}
+    unreadable |= {"pipe.jpg", "socket.jpg", "\x1b[31m.jpg", "\udcff.jpg"}
+    found = run("predict", things, "/dev/null", "--model", folder, "--top", 1)
+    assert found.exit_code == 1 and f"{len(unreadable) + 1} of 12 pictures" in found.stderr
+    lines = [line for line in found.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == len(unreadable) + 2
+    for name in unreadable:
+        said = name.replace("\x1b", "\\x1b").replace("\udcff", "\\udcff")
+        assert any(said in line for line in lines), name
+    assert found.stdout.count("good.jpg\n") == found.stdout.count("later.jpg\n") == 1
+    assert "\x1b" not in found.output
+    entries = json.loads(run("predict", things, "--model", folder, "--json").stdout)
+    failed = {os.path.basename(entry["path"]) for entry in entries if "error" in entry}
+    assert failed == unreadable  # in JSON names are what they are
+
+
+@once
+def test_labels_do_not_steer_the_terminal(photo, tmp_path):
+    names = ["\x1b]0;owned\x07", "\u202egpj.exe", "two\nlines", "größer", "a\x9b2J"]
+    preprocessor = keras_vit.Preprocessor((24, 16), "squash", 1.0)
+    model = tiny_vit(num_classes=5, preprocessor=preprocessor, class_names=names)
+    model.save(tmp_path / "model.keras")
+    found = run("predict", photo, "--model", tmp_path / "model.keras")
+    assert found.exit_code == 0 and len(found.stdout.splitlines()) == 6
+    for label in ("\\x1b]0;owned\\x07", "\\u202egpj.exe", "two\\nlines", "größer", "a\\x9b2J"):
+        assert f" %  {label}\n" in found.stdout
+    (entry,) = json.loads(
+        run("predict", photo, "--model", tmp_path / "model.keras", "--json").stdout
+    )
+    assert {x["label"] for x in entry["predictions"]} == set(names)
+    for command in (
+        ["show", tmp_path / "\x1b.keras"],
+        ["attend", photo, "--model", tmp_path / "model.keras", "--json", "--layer", "\x1b"],
+        ["attend", tmp_path / "\x1b.jpg", "--model", tmp_path / "model.keras", "--json"],
+    ):
+        wrong = run(*command)
+        assert wrong.exit_code == 2 and "\x1b" not in wrong.output and "\\x1b" in wrong.stderr
+
+
+@once
+def test_too_little_memory_for_one_picture(folder, photo, tmp_path, monkeypatch):
+    shutil.copy(photo, tmp_path / "large.jpg")
+    resize = keras_vit.Preprocessor._resize_by_pil
+
+    def limited(self, pixels):
+        if (pixels[0, 0] == 0).all():
+            raise MemoryError
+        return resize(self, pixels)
+
+    monkeypatch.setattr(keras_vit.Preprocessor, "_resize_by_pil", limited)
+    Image.new("RGB", (30, 30)).save(tmp_path / "large.jpg")
+    found = run("predict", tmp_path / "large.jpg", photo, "--model", folder, "--top", 1)
+    assert found.exit_code == 1 and f"{photo}\n" in found.stdout
+    assert "error: There is not enough memory for the picture. Received: " in found.stderr
+
+
+@once
+def test_files_that_nobody_reads_are_counted_and_named(folder, photo, tmp_path):
+    things = tmp_path / "things"
+    (things / "below").mkdir(parents=True)
+    (things / ".git").mkdir()
+    shutil.copy(photo, things)
+    for name in ("a.HEIC", "below/b.heic", "list", ".hidden", ".git/c.heic"):
+        (things / name).touch()
+    found = run("predict", things, "--model", folder, "--json")
+    assert found.exit_code == 0 and len(json.loads(found.stdout)) == 1
+    said = f"3 files are not read (2 .heic, 1 without suffix): {things / 'a.HEIC'}, "
+    assert found.stderr.startswith(said)
+    (things / "photo.jpg").unlink()
+    found = run("predict", things, "--model", folder)
+    assert found.exit_code == 2 and said in found.stderr and "no pictures" in found.stderr
+    shutil.copy(photo, things)
+    arguments = ["-o", tmp_path / "vit.none", "--samples", things]
+    assert said in run("export", folder, *arguments).stderr
