@@ -59,7 +59,7 @@ def _run(options, stop, processes):
             processes,
         )
         if job.finished and processes.first:
-            print(f"{job.folder.path} is finished; raise train.epochs to train on.")
+            _say(f"{job.folder.path} is finished; raise train.epochs to train on.")
         else:
             run.execute(job)
     except (Stopped, OSError) as error:
@@ -123,7 +123,7 @@ def _quiet():
 
 def _show(folder):
     result = folder.read_result()
-    print(
+    _say(
         f"Test accuracy {100 * result['test_accuracy']:.2f} % on {result['test_images']} images "
         f"after {result['epochs']} epochs. Everything is in {folder.path}"
     )
@@ -131,8 +131,15 @@ def _show(folder):
 
 
 def _fail(error, code):
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    _say(f"error: {' '.join(str(error).split())}", sys.stderr)
     return code
+
+
+def _say(text, file=None):
+    with _quiet():
+        from keras_vit.terminal import printable
+
+    print(printable(text), file=file)
 
 
 if __name__ == "__main__":

@@ -7,14 +7,15 @@ import re
 import numpy as np
 import tensorflow as tf
 
+from keras_vit.picture_files import load_image
 from training.decoding import decode
 from training.examples import Encoded, Split
 
 BATCH = 256
 
 
-def without_corrupt(split, name, already, at_most):
-    """Leaves the images out that are no whole JPEG or PNG.
+def without_corrupt(split, name, already, at_most, upright=True):
+    """Leaves the images out that are no whole pictures.
 
     Every image is read and decoded once, at an eighth of its size, by all cores: 2,000 pictures of
     500 x 375 pixels a second and core, so ten minutes of one core for ImageNet. That way order,
@@ -25,6 +26,7 @@ def without_corrupt(split, name, already, at_most):
         name: str, what it is called in the report.
         already: int, corrupt images in other splits.
         at_most: int, how many there may be altogether.
+        upright: bool, as in `training.decoding.decode`.
 
     Returns:
         (`Split`, list of (name, image, reason)); of arrays nothing is left out.
@@ -34,12 +36,12 @@ def without_corrupt(split, name, already, at_most):
     """
     if not isinstance(split.images, Encoded):
         return split, []
-    wrong = _undecodable(split.images, at_most - already)
-    report = [(name, split.images.name(i), _reason(split.images, i)) for i in wrong]
+    wrong = _undecodable(split.images, at_most - already, upright)
+    report = [(name, split.images.name(i), _reason(split.images, i, upright)) for i in wrong]
     if already + len(wrong) > at_most:
         _, image, reason = report[at_most - already]
         raise ValueError(
-            "Images must be whole JPEG or PNG files; repair or remove them, or raise "
+            "Images must be whole picture files; repair or remove them, or raise "
             f"data.max_corrupt to leave so many out. Received: data.max_corrupt={at_most}, and "
             f"{image}: {reason}"
         )
@@ -56,12 +58,12 @@ def as_csv(skipped):
     return text.getvalue()
 
 
-def _undecodable(images, at_most):
+def _undecodable(images, at_most, upright):
     """Indices of the images that fail, in order; it may stop after `at_most` + 1."""
     read = images.reader()
 
     def check(index):
-        shape = tf.shape(decode(read(index), channels=3, ratio=8))
+        shape = tf.shape(decode(read(index), channels=3, ratio=8, upright=upright))
         return index, tf.reduce_prod(shape)  # what nobody needs would not be computed
 
     indices = tf.data.Dataset.range(len(images)).map(check, num_parallel_calls=tf.data.AUTOTUNE)
@@ -74,9 +76,13 @@ def _undecodable(images, at_most):
     return wrong + list(range(expected, len(images)))
 
 
-def _reason(images, index):
+def _reason(images, index, upright):
     try:
-        decode(images.reader()(index), channels=3, ratio=8)
+        contents = images.reader()(index)
+        load_image(contents.numpy(), upright)  # whose words are shorter
+        decode(contents, channels=3, ratio=8, upright=upright)
+    except ValueError as error:
+        return str(error)
     except tf.errors.OpError as error:
         # Without the op, which TensorFlow names in front and behind.
         message = re.sub(r"\{\{.*?\}\}|\[Op:.*", "", error.message, flags=re.DOTALL)

@@ -7,6 +7,7 @@ import math
 
 import tensorflow as tf
 
+from training.decoding import JPEG, decode_kind, kind
 from training.pixels import as_bytes
 
 TRIES = 10  # as in torchvision; then the largest crop from the middle that the ratio allows
@@ -45,15 +46,16 @@ def random_window(height, width, seed, scale, ratio):
     return tf.cast(tf.where(tf.reduce_any(fits), windows[first], middle), tf.int32)
 
 
-def random_resized_crop(source, size, channels, seed, scale, ratio, interpolation):
-    """Takes a random window of a picture and resizes it; of a JPEG only the window is decoded.
+def random_resized_crop(source, size, channels, seed, scale, ratio, interpolation, upright=True):
+    """Takes a random window of a picture and resizes it; of plain JPEGs nothing else is decoded.
 
     Args:
-        source: scalar string tensor, the bytes of a JPEG or PNG, or an image (H, W, C).
+        source: scalar string tensor, the bytes of a picture's file, or an image (H, W, C).
         size: (h, w).
         channels: int, C.
         seed, scale, ratio: as in `random_window`.
         interpolation: "bilinear" or "bicubic"; antialiased.
+        upright: bool, as in `training.decoding.decode`.
 
     Returns:
         uint8 (h, w, C).
@@ -72,8 +74,11 @@ def random_resized_crop(source, size, channels, seed, scale, ratio, interpolatio
         return image[top : top + h, left : left + w]
 
     if source.dtype == tf.string:
+        found = kind(source, upright)
         crop = tf.cond(
-            tf.io.is_jpeg(source), of_jpeg, lambda: of_pixels(tf.io.decode_png(source, channels))
+            found == JPEG,
+            of_jpeg,
+            lambda: of_pixels(decode_kind(found, source, channels, upright=upright)),
         )
     else:
         crop = of_pixels(source)

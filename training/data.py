@@ -40,8 +40,8 @@ def load(table, num_classes, examples=None):
     20 % of them test images) and of "npz:PATH" (train_images, train_labels, test_images,
     test_labels, or x_train ... as in keras.datasets). Of the others only the images' places do:
 
-    - "folder:PATH": JPEG and PNG files in PATH/train/CLASS and PATH/test/CLASS (or val,
-      validation), or all in PATH/CLASS.
+    - "folder:PATH": pictures of every kind that `keras-vit predict` finds in PATH/train/CLASS and
+      PATH/test/CLASS (or val, validation), or all in PATH/CLASS.
     - "tfds:NAME": a data set of tensorflow-datasets.
     - "tfrecord:GLOB": shards train-* and validation-* with image/encoded and image/class/label.
 
@@ -73,8 +73,10 @@ def load(table, num_classes, examples=None):
             "Training and test images must have one shape. "
             f"Received: {train.images.shape[1:]} and {test.images.shape[1:]}"
         )
-    train, skipped = without_corrupt(train, "train", 0, table.max_corrupt)
-    test, more_skipped = without_corrupt(test, "test", len(skipped), table.max_corrupt)
+    train, skipped = without_corrupt(train, "train", 0, table.max_corrupt, table.upright)
+    test, more_skipped = without_corrupt(
+        test, "test", len(skipped), table.max_corrupt, table.upright
+    )
     train, held_out = stratified(train, table.validation)
     if not len(held_out.labels) or not len(train.labels):
         raise ValueError(

@@ -1,25 +1,84 @@
-"""From the bytes of a picture's file to its pixels."""
+"""From the bytes of a picture's file to the pixels that `keras_vit.preprocessing.load_image` gives.
 
+Letters: H x W size of the picture, C channels.
+"""
+
+import functools
+import io
+
+import numpy as np
 import tensorflow as tf
+from PIL import Image
+
+from keras_vit.picture_files import check_sides, load_image, orientation
+
+OTHER, JPEG, PNG = range(3)  # what `kind` gives
+# Where a PNG may say how it lies, which Pillow finds out by decoding it.
+NOTES = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 
 
-def decode(contents, channels, ratio=1):
-    """Decodes a whole JPEG or PNG; how a camera was held (EXIF) is ignored, as in torchvision.
+def decode(contents, channels, ratio=1, upright=True):
+    """Decodes a whole picture of any kind that `load_image` reads, to the same pixels.
+
+    TensorFlow decodes plain JPEG and PNG files, Pillow the others: they are turned, have four
+    colours, or are of another kind.
 
     Args:
         contents: scalar string tensor, the bytes of a file.
         channels: int, C: 1 for grey, 3 for RGB.
-        ratio: 1, 2, 4 or 8, by which a JPEG's sides become smaller.
+        ratio: 1, 2, 4 or 8, by which a JPEG's sides may become smaller.
+        upright: bool, as `load_image` takes it.
 
     Returns:
         uint8 (H, W, C), H and W unknown.
 
     Raises:
-        tf.errors.InvalidArgumentError: for bytes that are no whole image.
+        tf.errors.InvalidArgumentError: for bytes that are no whole picture, or that `load_image`
+            refuses.
     """
-    image = tf.cond(
-        tf.io.is_jpeg(contents),
+    return decode_kind(kind(contents, upright), contents, channels, ratio, upright)
+
+
+def decode_kind(kind, contents, channels, ratio=1, upright=True):
+    """`decode` of a file whose `kind` is known."""
+
+    branches = [
+        lambda: _other(contents, channels, upright),
         lambda: tf.io.decode_jpeg(contents, channels, ratio, dct_method="INTEGER_ACCURATE"),
         lambda: tf.io.decode_png(contents, channels),
-    )
+    ]
+    image = tf.switch_case(kind, branches)
     return tf.ensure_shape(image, (None, None, channels))
+
+
+# Functions of a graph, where a ValueError of Python is one of TensorFlow, eagerly or not.
+@tf.function
+def _other(contents, channels, upright):
+    read = functools.partial(_by_pillow, channels=channels, upright=upright)
+    return tf.numpy_function(read, [contents], tf.uint8, stateful=False)
+
+
+@tf.function
+def kind(contents, upright=True):
+    """JPEG or PNG for what TensorFlow decodes to the pixels wanted, else OTHER; int32 scalar."""
+    look = functools.partial(_kind, upright=upright)
+    return tf.ensure_shape(tf.numpy_function(look, [contents], tf.int32, stateful=False), ())
+
+
+def _kind(contents, upright):
+    found = OTHER
+    try:
+        with Image.open(io.BytesIO(contents)) as image:
+            check_sides(image.height, image.width)
+            if image.format == "PNG":
+                found = OTHER if upright and any(note in contents for note in NOTES) else PNG
+            elif image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB"):
+                found = JPEG if not upright or orientation(image) == 1 else OTHER
+    except Exception:  # of any kind, as broken files have it: `load_image` says what is wrong
+        found = OTHER
+    return np.int32(found)
+
+
+def _by_pillow(contents, channels, upright):
+    pixels = load_image(contents, upright)
+    return np.asarray(Image.fromarray(pixels).convert("L"))[..., None] if channels == 1 else pixels

@@ -54,7 +54,7 @@ def evaluate(model, split, classes=None, transform=None, batch_size=64, verbose=
 
     Raises:
         ValueError: for labels that the model has no logit for, images of another shape, files that
-            are no whole JPEG or PNG.
+            are no whole pictures.
 
     Example:
         >>> test = training.data.load(DataTable("digits"), num_classes=10).test
@@ -81,7 +81,7 @@ def transform_of(model):
         model: `keras.Model` on images (B, h, w, C).
 
     Returns:
-        A function to a float32 image (h, w, C), from an image or from the bytes of a JPEG or PNG:
+        A function to a float32 image (h, w, C), from an image or from the bytes of a file:
         by `model.preprocessor`; for a model without one that takes pixels 0..255, by
         `training.transform.evaluation_transform` with its defaults.
 
@@ -238,7 +238,7 @@ def _check_shape(images, model, transform_resizes):
     expected = model.input.shape[1:]
     if isinstance(images, Encoded):
         fits = expected[-1] in (1, 3)
-        found = "JPEG or PNG files, which have 1 or 3"
+        found = "picture files, which have 1 or 3"
     else:
         found = images.shape[1:]
         fits = found[-1] == expected[-1] and (transform_resizes or found == expected)

@@ -21,7 +21,7 @@ class Encoded:
         files: bytes array (F,), paths.
         file: integer array (N,), which of the files an image is in.
         offsets: integer array (N,), bytes before the image's first.
-        lengths: integer array (N,), bytes of the image's JPEG or PNG; -1 for the whole file.
+        lengths: integer array (N,), bytes of the image's file in it; -1 for the whole file.
     """
 
     def __init__(self, files, file, offsets, lengths):

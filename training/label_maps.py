@@ -3,10 +3,12 @@
 import importlib.util
 import json
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
 
+from keras_vit.picture_files import said_of_others
 from training.examples import Encoded, Split
 
 # How many of the 1,000 classes a test set has; only these compete, as in its authors' eval.py:
@@ -88,11 +90,15 @@ def real(images, labels):
         raise ValueError(
             f"--labels real:PATH must name real.json, a list of lists: {error}. Received: {labels}"
         ) from error
-    found = {}
-    for path in images.rglob("ILSVRC2012_val_*"):
+    found, others = {}, []
+    for path in images.rglob("[!.]*"):
         match = re.fullmatch(r"ILSVRC2012_val_(\d{8})\.jpe?g", path.name, flags=re.IGNORECASE)
-        if match:
+        if match and path.is_file():
             found[int(match[1])] = path
+        elif not path.is_dir():
+            others.append(path)
+    if others:
+        warnings.warn(said_of_others(sorted(others)), stacklevel=2)
     if (
         not found
         or not isinstance(allowed, list)

@@ -13,7 +13,7 @@ from training.sources import Source
 
 
 def tfrecord(pattern, first_label):
-    """Shards with the features image/encoded (JPEG or PNG) and image/class/label (integer).
+    """Shards with the features image/encoded (a picture's file) and image/class/label (integer).
 
     Args:
         pattern: str, such as "/data/imagenet/*"; a file's split is its name up to the first "-".

@@ -15,6 +15,7 @@ import numpy as np
 
 import keras_vit
 from keras_vit.hardware import hardware
+from keras_vit.terminal import printable
 from training import data, distill, distribute, logs, recipe, report, summary
 from training.augment import mixing
 from training.averages import EvaluateAverage, unshare
@@ -186,7 +187,7 @@ def build(plan, splits):
     if splits.encoded:
         if model.input.shape[-1] not in (1, 3):
             raise ValueError(
-                "model.num_channels must be 1 or 3 for JPEG and PNG files. "
+                "model.num_channels must be 1 or 3 for picture files. "
                 f"Received: model.num_channels={model.input.shape[-1]}"
             )
     elif model.input.shape[-1] != splits.train.images.shape[-1]:
@@ -338,7 +339,7 @@ def finish(job, train_seconds):
     if folder.saved_model.exists():
         shutil.rmtree(folder.saved_model)  # of an attempt at finishing that was stopped
     exported = keras_vit.export(model, folder.saved_model, samples=images[:32].astype("float32"))
-    print(exported)
+    print(printable(exported))
     backend = keras.backend.backend()
     result = {
         "test_accuracy": found.top1,
@@ -376,7 +377,8 @@ def _write_examples(splits, folder):
         return
     if splits.skipped:
         folder.write_whole(folder.skipped, as_csv(splits.skipped))
-        print(f"{len(splits.skipped)} broken images are left out; {folder.skipped} names them")
+        named = printable(folder.skipped)
+        print(f"{len(splits.skipped)} broken images are left out; {named} names them")
     save(splits, folder.examples)
 
 

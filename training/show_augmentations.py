@@ -7,13 +7,17 @@ Every picture is what a model of 128 x 128 pixels is shown, made by what a run u
 """
 
 import argparse
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont
 
+from keras_vit.picture_files import load_image
+from keras_vit.terminal import printable
 from training import recipe
+from training.__main__ import _fail
 from training.augment import cutmix, mixing, mixup
 from training.pixels import as_bytes
 from training.randaugment import LEVELS, OPERATIONS, operation
@@ -43,11 +47,19 @@ class Row(NamedTuple):
 
 
 def main():
+    """Runs the command; returns its exit code: 0 done, 2 for a mistake of the user."""
     arguments = _arguments()
-    sheet = draw(rows(*(Path(photo).read_bytes() for photo in arguments.photos), arguments.recipe))
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(arguments.out, quality=70)
-    print(f"{arguments.out}: {sheet.width} x {sheet.height} pixels")
+    try:
+        for photo in arguments.photos:
+            load_image(photo)  # or an error that names it
+        photos = [Path(photo).read_bytes() for photo in arguments.photos]
+        sheet = draw(rows(*photos, arguments.recipe))
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        sheet.save(arguments.out, quality=70)
+    except (OSError, ValueError) as error:
+        return _fail(error, 2)
+    print(printable(f"{arguments.out}: {sheet.width} x {sheet.height} pixels"))
+    return 0
 
 
 def sample_photos():
@@ -61,7 +73,7 @@ def rows(photo, other, recipe_name=RECIPE):
     """All augmentations of one photograph, and those that mix it with another.
 
     Args:
-        photo, other: bytes of a JPEG or PNG.
+        photo, other: bytes of a picture's file.
         recipe_name: name of a recipe, or path of a .toml file, to show as a whole.
 
     Returns:
@@ -208,9 +220,7 @@ def _toml(value):
 
 def _arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "photos", nargs="*", help="two JPEG or PNG files; by default scikit-learn's"
-    )
+    parser.add_argument("photos", nargs="*", help="two picture files; by default scikit-learn's")
     parser.add_argument("--recipe", default=RECIPE, help="whose [augment] is shown as a whole")
     parser.add_argument("-o", "--out", type=Path, default=Path("augmentations.webp"))
     arguments = parser.parse_args()
@@ -221,4 +231,4 @@ def _arguments():
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,16 +1,17 @@
-"""Where images come from: scikit-learn's digits, an .npz file, folders of JPEG and PNG files."""
+"""Where images come from: scikit-learn's digits, an .npz file, folders of pictures."""
 
 import os
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from keras_vit.picture_files import SUFFIXES, is_picture, said_of_others
 from training.examples import Encoded, Split
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 KERAS_ARRAYS = ("x_train", "y_train", "x_test", "y_test")  # as keras.datasets names them
-SUFFIXES = (".jpg", ".jpeg", ".png")
 TEST_NAMES = ("test", "validation", "val")
 
 
@@ -60,6 +61,8 @@ def npz(path):
 def folder(path, train_split):
     """Files in PATH/SPLIT/CLASS, or in PATH/CLASS where there is no PATH/train.
 
+    What else lies in a split's folder, and is not hidden, is counted and named in a warning.
+
     Args:
         path: `Path`.
         train_split: "train", or the folders that say which classes there are, joined by "+".
@@ -95,10 +98,14 @@ def folder(path, train_split):
                 f"{path / name / unknown[0]}"
             )
         files, labels = [], []
+        others = _files(path / name, lambda entry: entry.is_dir())
         for label, class_name in enumerate(class_names):
             found = _images(path / name / class_name)
             files += found
             labels += [label] * len(found)
+            others += _files(path / name / class_name, _is_image)
+        if others:
+            warnings.warn(said_of_others(others), stacklevel=2)
         return Split(Encoded.of_files(files), np.array(labels, "int64"))
 
     return Source(names, read, class_names)
@@ -110,9 +117,30 @@ def folders(path):
 
 
 def _images(path):
-    """Paths of the JPEG and PNG files in a folder, sorted; a ValueError if there are none."""
-    names = os.listdir(path) if path.is_dir() else []
-    names = sorted(n for n in names if n.lower().endswith(SUFFIXES) and not n.startswith("."))
+    """Paths of the pictures in a folder, sorted; a ValueError if there are none."""
+    entries = os.scandir(path) if path.is_dir() else []
+    names = sorted(entry.name for entry in entries if _is_image(entry))
     if not names and path.is_dir():
-        raise ValueError(f"A class must have .jpg, .jpeg or .png files. Received: {path}")
+        raise ValueError(
+            f"A class must have {', '.join(SUFFIXES)} files. Received: {path} with "
+            f"{', '.join(sorted(os.listdir(path))[:5]) or 'nothing'}"
+        )
     return [Path(path, name) for name in names]
+
+
+def _is_image(entry):
+    """Whether an entry of a folder is a picture by its name, and no pipe that one would wait at."""
+    return is_picture(entry.name) and not entry.name.startswith(".") and entry.is_file()
+
+
+def _files(path, read):
+    """Paths of what is in a folder, and in folders there, but for what is read or hidden."""
+    if not path.is_dir():
+        return []
+    found = []
+    for entry in sorted(os.scandir(path), key=lambda entry: entry.name):
+        if entry.name.startswith(".") or read(entry):
+            continue
+        is_folder = entry.is_dir(follow_symlinks=False)
+        found += _files(Path(entry.path), lambda entry: False) if is_folder else [entry.path]
+    return found

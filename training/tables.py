@@ -29,6 +29,8 @@ class DataTable:
         crop_fraction: share of the resized side that the crop keeps in evaluation. Arrays (of
             "digits" and "npz:PATH") are shown whole: one of the model's size stays as it is, one of
             another size is resized, and cut only where its proportions are others.
+        upright: whether pictures are turned as their camera noted, as prediction turns them (the
+            argument of `keras_vit.preprocessing.load_image`).
         max_corrupt: how many broken images may be left out; with one more the run does not start.
     """
 
@@ -41,6 +43,7 @@ class DataTable:
     first_label: int = 0
     interpolation: str = "bicubic"
     crop_fraction: float = 0.875
+    upright: bool = True
     max_corrupt: int = 0
 
     def __post_init__(self):

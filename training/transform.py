@@ -22,7 +22,7 @@ def training_transform(augment, data, shape):
         shape: (h, w, C).
 
     Returns:
-        A function from an image (H, W, C), or the bytes of a JPEG or PNG, of any size, and an
+        A function from an image (H, W, C), or the bytes of a picture's file, of any size, and an
         integer seed (2,) to a float32 image (h, w, C), pixels 0..255. The same seed gives the same
         pixels.
 
@@ -64,6 +64,7 @@ def training_transform(augment, data, shape):
                 augment.crop_scale,
                 augment.crop_ratio,
                 data.interpolation,
+                data.upright,
             )
         else:
             image = whole(image)
@@ -90,7 +91,7 @@ def evaluation_transform(data, shape):
         shape: (h, w, C).
 
     Returns:
-        A function to a float32 image (h, w, C), pixels 0..255, from the bytes of a JPEG or PNG of
+        A function to a float32 image (h, w, C), pixels 0..255, from a picture's file (its bytes) of
         any size or from an image (H, W, C) of known size. One of (h, w, C) stays as it is; others
         are resized by a `keras_vit.Preprocessor`, which crops arrays only to their new proportions.
     """
@@ -111,7 +112,7 @@ def evaluation_transform(data, shape):
 
     def transform(image):
         if image.dtype == tf.string:
-            image = of_file(decode(image, channels))
+            image = of_file(decode(image, channels, upright=data.upright))
         elif image.shape == shape:
             return tf.cast(image, tf.float32)
         else:
