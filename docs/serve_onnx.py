@@ -20,6 +20,7 @@ from PIL import Image, ImageOps
 
 MAX_BYTES = 20 * 2**20  # of a request's body
 MAX_PIXELS = 50_000_000  # of a picture; a small file may hold a huge one
+MAX_RATIO = 200  # of its sides, as in keras_vit
 
 
 def decode(body):
@@ -27,7 +28,14 @@ def decode(body):
     image = Image.open(io.BytesIO(body))
     if image.width * image.height > MAX_PIXELS:
         raise ValueError(f"at most {MAX_PIXELS} pixels")
-    return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    if max(image.size) > MAX_RATIO * min(image.size):
+        raise ValueError(f"one side at most {MAX_RATIO} times the other")
+    image = ImageOps.exif_transpose(image)
+    if image.mode in ("I", "F"):
+        raise ValueError("8 or 16 bits, not 32")
+    if image.mode.startswith("I;16"):  # which PIL would cut off at 255
+        image = Image.fromarray((np.asarray(image) >> 8).astype("uint8"))
+    return np.asarray(image.convert("RGB"))
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -1,6 +1,8 @@
 """What docs/serving.md says works, as far as packages go."""
 
 import base64
+import importlib.util
+import io
 import json
 import re
 import subprocess
@@ -18,6 +20,7 @@ from PIL import Image
 
 import keras_vit
 from keras_vit.export.formats import FORMATS
+from keras_vit.picture_files import MAX_RATIO, load_image
 from tests.helpers import randomize, tiny_vit
 
 ROOT = Path(__file__).parents[1]
@@ -50,6 +53,14 @@ def photo(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (90, 41, 3)).astype("uint8")
     Image.fromarray(pixels).save(tmp_path / "cat.jpg")
     return tmp_path / "cat.jpg"
+
+
+def png(pixels, kind="png", mode=None, **options):
+    """The bytes of a file of pixels."""
+    file = io.BytesIO()
+    image = Image.fromarray(pixels)
+    (image if mode is None else image.convert(mode)).save(file, kind, **options)
+    return file.getvalue()
 
 
 def post(url, body):
@@ -96,7 +107,7 @@ def test_the_onnx_server(backend, model, photo, tmp_path):
         assert [x for x, _ in found] == [x for x, _ in expected]
         np.testing.assert_allclose([x for _, x in found], [x for _, x in expected], atol=1e-3)
 
-        for junk in (b"junk", b"", photo.read_bytes()[:200]):
+        for junk in (b"junk", b"", photo.read_bytes()[:200], png(np.zeros((1, 10000), "uint8"))):
             status, answer = post(url, junk)
             assert status == 400 and "no picture" in answer["error"]
         huge = urllib.request.Request(url, b"", {"Content-Length": str(2**40)})
@@ -107,6 +118,31 @@ def test_the_onnx_server(backend, model, photo, tmp_path):
         server.terminate()
         server.wait(timeout=10)
         server.stdout.close()
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="one backend is enough")
+def test_the_server_reads_pictures_as_the_library_does():
+    pytest.importorskip("onnxruntime")
+    spec = importlib.util.spec_from_file_location("serve_onnx", ROOT / "docs/serve_onnx.py")
+    serve_onnx = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(serve_onnx)
+    assert serve_onnx.MAX_RATIO == MAX_RATIO
+    rng = np.random.default_rng(0)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for pixels in (
+        rng.integers(0, 256, (20, 30, 3), np.uint8),
+        rng.integers(0, 256, (20, 30, 4), np.uint8),
+        rng.integers(0, 65536, (20, 30)).astype("uint16"),
+        np.zeros((1, MAX_RATIO), "uint8"),
+    ):
+        for options in ({}, {"exif": exif}):
+            file = png(pixels, **options)
+            np.testing.assert_array_equal(serve_onnx.decode(file), load_image(file))
+    for refused in (png(np.zeros((2, 2 * MAX_RATIO + 1), "uint8")), png(pixels, "tiff", "F")):
+        for reader in (serve_onnx.decode, load_image):
+            with pytest.raises(ValueError):
+                reader(refused)
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="the others write the same by TensorFlow")
