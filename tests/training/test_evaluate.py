@@ -223,4 +223,7 @@ def test_mistakes_are_one_line(reader, refused):
     Path("x", "n01440764", "b.png").write_text("no picture")
     message = refused(reader, "--source", "folder:x", "--labels", "imagenet")
     assert "b.png" in message
+    Path("x", "n01440764", "b.png").rename("x/n01440764/b\x1b[2J.png")
+    message = refused(reader, "--source", "folder:x", "--labels", "imagenet")
+    assert "\x1b" not in message and "b\\x1b[2J.png" in message
     assert "--labels must be one of" in refused(reader, "--source", "folder:x", "--labels", "v2")

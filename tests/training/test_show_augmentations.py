@@ -1,6 +1,7 @@
 """The picture of the README shows every augmentation, and shows it as it is now."""
 
 import dataclasses
+import os
 from pathlib import Path
 
 import keras
@@ -70,3 +71,16 @@ def test_a_recipe_of_ones_own(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         show.main()
     assert "two photographs. Received: 1" in capsys.readouterr().err
+
+
+def test_a_broken_photo_is_one_line(tmp_path, monkeypatch, capsys):
+    (tmp_path / "a\x1b[2J.jpg").write_text("no picture")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for name in ("a\x1b[2J.jpg", "pipe.jpg", "none.jpg"):
+        photos = [show.sample_photos()[0], str(tmp_path / name)]
+        monkeypatch.setattr("sys.argv", ["show", *photos, "-o", str(tmp_path / "out.png")])
+        assert show.main() == 2
+        said = capsys.readouterr().err
+        assert said.startswith("error: ") and said.count("\n") == 1 and "\x1b" not in said
+        assert name.replace("\x1b", "\\x1b") in said
+    assert not (tmp_path / "out.png").exists()

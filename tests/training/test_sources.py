@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 from pathlib import Path
 
 import keras
@@ -222,6 +223,31 @@ def test_sources_that_cannot_be_read_are_refused(tmp_path, tables):
         with pytest.raises(ValueError, match=message) as error:
             data.load(DataTable(source, data_dir=str(tmp_path)), 3)
         assert "Received: " in str(error.value)
+
+
+def test_what_nobody_reads_is_counted_and_named(tmp_path):
+    """And never opened: a pipe would be waited at for ever."""
+    for index in range(12):
+        contents, label = picture("train", index)
+        path = tmp_path / "train" / CLASSES[label] / f"{index}.{'png' if index % 3 == 0 else 'jpg'}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(contents)
+    cats = tmp_path / "train" / "cat"
+    (cats / "below").mkdir()
+    for name in ("a\x1b[2J.HEIC", "b.heic", "below/c.jpg", ".hidden.heic", "../labels.txt"):
+        (cats / name).touch()
+    os.mkfifo(cats / "pipe.jpg")
+    (cats / "dangling.png").symlink_to("nowhere.png")
+    with pytest.warns(UserWarning) as warned:
+        splits = data.load(DataTable(f"folder:{tmp_path}", validation=0.3), 3)
+    (said,) = {str(warning.message) for warning in warned if "not read" in str(warning.message)}
+    assert said.startswith("6 files are not read (2 .heic, 2 .jpg, 1 .txt, 1 .png): ")
+    assert str(tmp_path / "train/labels.txt") in said and "\\x1b[2J.HEIC" in said
+    assert sum(len(split.labels) for split in splits[:3]) == 12 and not splits.skipped
+    (tmp_path / "other" / "cat").mkdir(parents=True)
+    (tmp_path / "other" / "cat" / "only.heic").touch()
+    with pytest.raises(ValueError, match="must have .jpg.*Received: .*cat with only.heic"):
+        data.load(DataTable(f"folder:{tmp_path}/other"), 1)
 
 
 def test_labels_out_of_range_stop_at_once_and_the_image_is_named(tmp_path, tables):
