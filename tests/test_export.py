@@ -137,7 +137,9 @@ def test_files_to_probabilities(tmp_path):
     files = []
     for picture, kind in zip(pictures(), ("jpeg", "png", "jpeg"), strict=True):
         file = io.BytesIO()
-        Image.fromarray(picture).save(file, kind)
+        exif = Image.Exif()
+        exif[0x0112] = 5 + len(files)  # turned and mirrored, each in another way
+        Image.fromarray(picture).save(file, kind, exif=exif)
         files.append(file.getvalue())
     (tmp_path / "photo.jpg").write_bytes(files[0])
     samples = [tmp_path / "photo.jpg", *files[1:], pictures()[1]]

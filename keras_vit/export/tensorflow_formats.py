@@ -3,6 +3,7 @@
 import tempfile
 
 from keras_vit.export.serving import picture_preprocessor, probabilities, serving_model
+from keras_vit.export.upright import upright
 
 
 def write_saved_model(model, path, inputs, precision=None, calibration=None, branch=True):
@@ -22,6 +23,7 @@ def write_saved_model(model, path, inputs, precision=None, calibration=None, bra
                 lambda: tf.io.decode_jpeg(file, 3, dct_method="INTEGER_ACCURATE"),  # as PIL does
                 lambda: tf.io.decode_image(file, 3, expand_animations=False),
             )
+            pixels = upright(pixels, file)
             pixels.set_shape((None, None, 3))
             return preprocess(pixels)  # (h, w, 3)
 
