@@ -4,6 +4,7 @@ Letters: B batch, H x W size of the picture, h x w size that the model takes.
 """
 
 import math
+import numbers
 
 import keras
 import numpy as np
@@ -16,11 +17,13 @@ from keras_vit.picture_files import load_image as load_image
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 INTERPOLATIONS = ("bilinear", "bicubic", "lanczos")
+CONVENTIONS = ("timm", "transformers")
+SMALLEST = 2**-126  # what float32 holds in full; to divide by less may give infinity
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
 class Preprocessor(keras.layers.Layer):
-    """Resizes, crops the centre and normalises, as timm and torchvision do by way of PIL.
+    """Resizes, crops the centre and normalises, as timm and transformers do by way of PIL.
 
     Resizing is antialiased as in PIL: the kernel widens when it shrinks, and pixels are rounded
     after each side. NumPy pictures of bytes are resized by PIL itself, tensors by one explicit
@@ -31,9 +34,12 @@ class Preprocessor(keras.layers.Layer):
         image_size: int or (h, w), the size to give.
         resize: "short_side" (the shorter side becomes image_size / crop_fraction, the longer keeps
             its proportion), "squash" (both sides do) or None (pictures have the size already).
-        crop_fraction: float in (0, 1], the share of the resized side that the crop keeps.
+        crop_fraction: float in (0, 1], the share of the resized side that the crop keeps, or a pair
+            of them for (height, width).
         interpolation: "bilinear", "bicubic" or "lanczos".
         mean, std: for each channel, of values 0..1.
+        convention: whose crops, where an odd number of pixels is left over: "timm" rounds the half
+            of them to the even neighbour, as torchvision does; "transformers" rounds it down.
 
     Call arguments:
         images: pixels 0..255, (H, W, C) or (B, H, W, C): array, tensor, or TensorFlow tensor
@@ -44,15 +50,16 @@ class Preprocessor(keras.layers.Layer):
 
     Raises:
         ValueError: for another rank, another number of channels, an empty picture, and one of which
-            a side is above 200 times the other. Where only a graph sees that, in an export or in
-            `tf.data`, the middle of such a strip stands for it.
+            a side is above 200 times the other; for arguments that are not as said above, or no
+            finite numbers. Where only a graph sees the sides, in an export or in `tf.data`, the
+            middle of such a strip stands for it.
 
     Example:
         >>> Preprocessor(224)(keras_vit.preprocessing.load_image("cat.jpg")).shape
         (224, 224, 3)
 
-    Sources: timm `data/transforms_factory.py`, `transforms_imagenet_eval`; Pillow
-    `src/libImaging/Resample.c`.
+    Sources: timm `data/transforms_factory.py`, `transforms_imagenet_eval`; transformers
+    `image_transforms.py`, `center_crop`; Pillow `src/libImaging/Resample.c`.
     """
 
     def __init__(
@@ -63,26 +70,33 @@ class Preprocessor(keras.layers.Layer):
         interpolation="bicubic",
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
+        convention="timm",
         **kwargs,
     ):
         super().__init__(**kwargs)
         check_choice(resize, "resize", ("short_side", "squash", None))
         check_choice(interpolation, "interpolation", INTERPOLATIONS)
-        if not isinstance(crop_fraction, (int, float)) or not 0 < crop_fraction <= 1:
-            raise ValueError(
-                f"crop_fraction must be a number in (0, 1]. Received: {crop_fraction!r}"
-            )
+        check_choice(convention, "convention", CONVENTIONS)
         self.image_size = as_pair(image_size, "image_size")
         self.resize = resize
-        self.crop_fraction = crop_fraction
+        self.crop_fraction = _share(crop_fraction)
         self.interpolation = interpolation
+        self.convention = convention
         self.mean, self.std = _per_channel(mean, "mean"), _per_channel(std, "std")
-        if len(self.mean) != len(self.std) or min(self.std) <= 0:
+        if len(self.mean) != len(self.std) or min(self.std) < SMALLEST:
             raise ValueError(
                 "mean and std must have a number for each channel, std above 0. "
                 f"Received: mean={mean}, std={std}"
             )
         self.built = True
+
+    @property
+    def resized_size(self):
+        """(h, w) before the crop; with "short_side" the longer side is longer than it says."""
+        fraction = self.crop_fraction
+        fractions = fraction if isinstance(fraction, tuple) else (fraction, fraction)
+        sides = zip(self.image_size, fractions, strict=True)
+        return tuple(math.floor(side / share + 1e-9) for side, share in sides)
 
     def __call__(self, images, *args, **kwargs):
         if isinstance(images, np.ndarray) and images.dtype == np.uint8 and self.resize:
@@ -146,17 +160,21 @@ class Preprocessor(keras.layers.Layer):
 
     def _resized(self, height, width, xp=np):
         """For both sides: what it is resized to, where the crop starts, and how long that is."""
-        crop = self.image_size
-        to = [math.floor(side / self.crop_fraction + 1e-9) for side in crop]
+        to = self.resized_size
         if self.resize == "short_side":
             # Whichever side is relatively shorter becomes exact; the other keeps the proportion.
-            half = 0 if to[0] == to[1] else 1  # torchvision truncates, timm's non-square one rounds
-            taller = to[0] + _positive((height * to[1] - width * to[0]), width, half, xp)
-            wider = to[1] + _positive((width * to[0] - height * to[1]), height, half, xp)
-            to = [taller, wider]
+            even = to[0] != to[1]  # torchvision truncates, timm rounds where the crop is no square
+            to = [
+                _at_least(to[0], height * to[1], width, even, xp),
+                _at_least(to[1], width * to[0], height, even, xp),
+            ]
+        crop = self.image_size
         excess = [side - part for side, part in zip(to, crop, strict=True)]
-        # Half of the excess, halves rounded to the even neighbour as Python's round does.
-        starts = [e // 2 + (e % 2) * (e // 2 % 2) for e in excess]
+        starts = [e // 2 for e in excess]
+        if self.convention == "timm":  # halves to the even neighbour, as Python's round does
+            starts = [
+                start + (e % 2) * (start % 2) for e, start in zip(excess, starts, strict=True)
+            ]
         return list(zip(to, starts, crop, strict=True))
 
     def _matrix(self, old, new, start, length, xp):
@@ -228,6 +246,7 @@ class Preprocessor(keras.layers.Layer):
             "interpolation": self.interpolation,
             "mean": self.mean,
             "std": self.std,
+            "convention": self.convention,
         }
 
 
@@ -290,10 +309,12 @@ def _middle(x, axis, side, most, xp):
     return (x[:, part] if axis == 1 else x[:, :, part]), kept
 
 
-def _positive(excess, side, half, xp):
-    """max(excess, 0) / side, truncated, or rounded where `half` is 1; ints or integer tensors."""
-    share = (2 * excess + half * side) // (2 * side)
-    return max(share, 0) if isinstance(share, int) else xp.maximum(share, 0)
+def _at_least(least, product, side, even, xp):
+    """max(product / side, least), truncated or rounded half to even; ints or integer tensors."""
+    whole = product // side
+    if even:
+        whole += (2 * (product % side) + whole % 2 + side - 1) // (2 * side)
+    return max(whole, least) if isinstance(whole, int) else xp.maximum(whole, least)
 
 
 def _number(side):
@@ -333,9 +354,23 @@ def _is_tensorflow(x):
 
 
 def _per_channel(values, name):
-    try:
-        return tuple(float(value) for value in values)
-    except (TypeError, ValueError):
+    values = values.tolist() if hasattr(values, "tolist") else values
+    if not isinstance(values, (list, tuple)) or not values or not all(map(is_number, values)):
+        raise ValueError(f"{name} must hold a number for each channel. Received: {values!r}")
+    return tuple(float(value) for value in values)
+
+
+def _share(value):
+    """One number in (0, 1], or a pair of them; JSON's list becomes a tuple."""
+    pair = tuple(value) if isinstance(value, (list, tuple)) else (value, value)
+    if len(pair) != 2 or not all(is_number(x) and 0 < x <= 1 for x in pair):
         raise ValueError(
-            f"{name} must hold a number for each channel. Received: {values!r}"
-        ) from None
+            "crop_fraction must be a number, or a pair of them for height and width, in (0, 1]. "
+            f"Received: {value!r}"
+        )
+    return pair if isinstance(value, (list, tuple)) else value
+
+
+def is_number(value):
+    """Whether `value` is a number that float32 can hold; NaN is none."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and abs(value) < 2**128

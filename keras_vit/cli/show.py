@@ -130,6 +130,7 @@ def _print(found, model):
         if model.preprocessor is not None:
             config = model.preprocessor.get_config()
             keys = ("image_size", "resize", "crop_fraction", "interpolation", "mean", "std")
+            keys += ("convention",)
             facts.update({key: config[key] for key in keys})
     for key, value in facts.items():
         echo(f"{key:17} {printable(value)}")
