@@ -67,7 +67,7 @@ def complete_arguments(inferred, description, overrides, name):
         found["num_heads"] = heads
     _positions(found, positions, overrides.get("image_size"), name)
     if description is not None:
-        add_preprocessing(found, description, found["patch_size"])
+        add_preprocessing(found, description, found["patch_size"], overrides)
     sides = zip(found["image_size"], found["patch_size"], strict=True)
     if any(side % patch for side, patch in sides):
         found["drop_remainder"] = True  # as the convolution of the source does
@@ -117,8 +117,10 @@ def _positions(found, count, asked, name):
     found.update(image_size=size, position_grid=grid, position_embedding=kind)
 
 
-def add_preprocessing(found, description, patch_size):
+def add_preprocessing(found, description, patch_size, overrides):
     """Preprocessor and names of classes, held against the rest of what was found."""
+    if description.refused is not None and "preprocessor" not in overrides:
+        raise description.refused
     found["preprocessor"] = description.preprocessor
     names = description.class_names
     if names is not None and len(names) != found["num_classes"]:

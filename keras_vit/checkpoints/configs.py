@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from keras_vit.checkpoints.catalog import imagenet_names
 from keras_vit.checkpoints.files import CheckpointError
+from keras_vit.checkpoints.processors import add_timm, add_transformers
 from keras_vit.preprocessing import Preprocessor
 
 
@@ -19,6 +20,7 @@ class Description:
     Attributes:
         arguments: dict of `VisionTransformer` arguments.
         preprocessor: `Preprocessor` or None.
+        refused: `CheckpointError` that says why there is no preprocessor, or None.
         class_names: list of str or None.
         architecture: str, timm's name, or None.
         unread: list of fields that are neither used nor known to be without effect here.
@@ -26,6 +28,7 @@ class Description:
 
     arguments: dict = field(default_factory=dict)
     preprocessor: Preprocessor | None = None
+    refused: CheckpointError | None = None
     class_names: list | None = None
     architecture: str | None = None
     unread: list = field(default_factory=list)
@@ -191,8 +194,7 @@ def _describe_transformers(config, processor):
         found.arguments["pooling"] = "token"
     if architecture in HEADS:
         found.class_names = label_names(config.get("id2label"))
-    if processor is not None:
-        found.preprocessor = preprocessor_from_transformers(processor)
+    add_transformers(found, processor, config["model_type"])
     return found
 
 
@@ -211,43 +213,6 @@ def label_names(id2label):
         return None
     names = [id2label[key] for key in sorted(id2label, key=int)]
     return None if names[0] == "LABEL_0" else names
-
-
-RESAMPLING = {1: "lanczos", 2: "bilinear", 3: "bicubic"}  # PIL's numbers
-
-
-def preprocessor_from_transformers(config):
-    """transformers' image processor as a `Preprocessor`."""
-    if config.get("do_resize") is False:
-        raise CheckpointError("do_resize=False in preprocessor_config.json cannot be honoured.")
-    size = config.get("size", 224)
-    size = {"height": size, "width": size} if isinstance(size, int) else size
-    crop = config.get("crop_size")
-    crop = {"height": crop, "width": crop} if isinstance(crop, int) else crop
-    refuse(config, "resample", {**RESAMPLING, None: ""})
-    if config.get("do_rescale", True):
-        factor = config.get("rescale_factor", 1 / 255)
-        if abs(factor * 255 - 1) > 1e-6:
-            raise CheckpointError(f"rescale_factor must be 1 / 255. Received: {factor}")
-    cropped = bool(config.get("do_center_crop")) and crop is not None
-    if "shortest_edge" in size:
-        if not cropped:
-            raise CheckpointError(f"size={size} without a crop gives pictures of many sizes.")
-        target = (crop["height"], crop["width"])
-        resize, fraction = "short_side", target[0] / size["shortest_edge"]
-    else:
-        whole = (size["height"], size["width"])
-        target = (crop["height"], crop["width"]) if cropped else whole
-        resize, fraction = "squash", target[0] / whole[0]
-    normalise = config.get("do_normalize", True)
-    return Preprocessor(
-        target,
-        resize=resize,
-        crop_fraction=fraction,
-        interpolation=RESAMPLING[config.get("resample") or 2],
-        mean=config.get("image_mean") or (0.5,) * 3 if normalise else (0,) * 3,
-        std=config.get("image_std") or (0.5,) * 3 if normalise else (1,) * 3,
-    )
 
 
 # timm
@@ -326,8 +291,7 @@ def describe_timm(config, name, kind):
     size = input_size if size is None else size
     arguments["image_size"] = tuple(size) if isinstance(size, (list, tuple)) else size
     result = Description(arguments, architecture=config["architecture"])
-    if pretrained.get("mean") is not None:
-        result.preprocessor = preprocessor_from_timm(pretrained)
+    add_timm(result, pretrained)
     result.class_names = timm_class_names(config, pretrained, name)
     return result
 
@@ -342,19 +306,3 @@ def timm_class_names(config, pretrained, name):
     tag = pretrained.get("tag") or str(name).rpartition(".")[2]
     is_imagenet = pretrained.get("num_classes") == 1000 and tag.split("_")[-1] == "in1k"
     return list(imagenet_names()) if is_imagenet else None
-
-
-def preprocessor_from_timm(pretrained):
-    """timm's `pretrained_cfg` as a `Preprocessor`."""
-    mode = pretrained.get("crop_mode") or "center"
-    refuse({"crop_mode": mode}, "crop_mode", ("center", "squash"))
-    interpolation = pretrained.get("interpolation") or "bicubic"
-    refuse({"interpolation": interpolation}, "interpolation", ("bilinear", "bicubic", "lanczos"))
-    return Preprocessor(
-        tuple(pretrained.get("input_size") or (3, 224, 224))[1:],
-        resize="short_side" if mode == "center" else "squash",
-        crop_fraction=pretrained.get("crop_pct") or 0.875,
-        interpolation=interpolation,
-        mean=pretrained["mean"],
-        std=pretrained["std"],
-    )

@@ -114,7 +114,7 @@ def load_weights(model, source, skip=()):
         facts = None
         if matched.table.name != "keras":
             config = model.get_config()
-            given = {name: config[name] for name in family.asked}
+            given = {name: config[name] for name in family.asked} | {"preprocessor": None}
             arguments, description = _described(found, reader, matched, given)
             _same_mathematics(family, config, arguments, description, found.name)
             facts = family.facts(matched, reader.tensors, arguments)

@@ -9,13 +9,12 @@ from keras_vit.checkpoints.configs import (
     WITHOUT_EFFECT,
     Description,
     label_names,
-    preprocessor_from_timm,
-    preprocessor_from_transformers,
     refuse,
     timm_class_names,
 )
 from keras_vit.checkpoints.files import CheckpointError
 from keras_vit.checkpoints.names import as_tuple
+from keras_vit.checkpoints.processors import add_timm, add_transformers
 from keras_vit.models import pvt_v2
 
 # What tensors and configuration both say; they must agree.
@@ -171,8 +170,7 @@ def _describe_transformers(config, processor, kind, head):
     found.arguments["conv_norm_epsilon"] = found.arguments["norm_epsilon"]
     if (config.get("architectures") or [None])[0] == head:
         found.class_names = label_names(config.get("id2label"))
-    if processor is not None:
-        found.preprocessor = preprocessor_from_transformers(processor)
+    add_transformers(found, processor, kind)
     return found
 
 
@@ -204,8 +202,7 @@ def _describe_timm(config, name):
         )
     arguments["image_size"] = tuple(pretrained.get("input_size") or (3, 224, 224))[1:]
     result = Description(arguments, architecture=architecture)
-    if pretrained.get("mean") is not None:
-        result.preprocessor = preprocessor_from_timm(pretrained)
+    add_timm(result, pretrained)
     result.class_names = timm_class_names(config, pretrained, name)
     return result
 
@@ -251,7 +248,7 @@ def complete(inferred, description, overrides, name):
     found["image_size"] = found["image_size"] or (224, 224)
     if description is not None:
         whole = 1 if positions is None else math.prod(found["patch_sizes"])
-        add_preprocessing(found, description, (whole, whole))
+        add_preprocessing(found, description, (whole, whole), overrides)
     return found
 
 

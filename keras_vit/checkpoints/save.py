@@ -19,6 +19,7 @@ from keras_vit.checkpoints.writing import (
     processor_for_transformers,
     timm_fields,
     values_of,
+    warn_of_crops,
     write_json,
     write_safetensors,
 )
@@ -32,6 +33,7 @@ from keras_vit.models.swin import SwinTransformer
 from keras_vit.models.vit import VisionTransformer
 
 GRID = "position_embedding/grid"
+CONVENTIONS = {"hf": "transformers", "timm": "timm"}  # how each library crops (`Preprocessor`)
 
 
 def save_pretrained(model, folder, format="hf"):
@@ -45,7 +47,8 @@ def save_pretrained(model, folder, format="hf"):
             `keras_vit.from_pretrained(folder)` and `keras.models.load_model`.
 
     Returns:
-        `Path` of the folder.
+        `Path` of the folder. It warns where the other library would crop some pictures a pixel
+        beside the model's own preprocessor.
 
     Raises:
         ValueError: for an existing folder, or a model that the other library has no class for; it
@@ -73,6 +76,8 @@ def save_pretrained(model, folder, format="hf"):
             else:
                 writers[format](model, written)
             shutil.move(written, folder)
+        if format in CONVENTIONS:
+            warn_of_crops(model.preprocessor, CONVENTIONS[format])
     except OSError as error:
         raise ValueError(f"The folder cannot be written: {error}. Received: {folder}") from error
     return folder

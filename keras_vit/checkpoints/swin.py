@@ -8,6 +8,7 @@ from keras_vit.checkpoints.configs import ACTIVATIONS, WITHOUT_EFFECT, Descripti
 from keras_vit.checkpoints.files import CheckpointError
 from keras_vit.checkpoints.layouts import Facts
 from keras_vit.checkpoints.names import as_tuple
+from keras_vit.checkpoints.processors import add_timm, add_transformers
 from keras_vit.models.swin import stage_windows
 
 TABLE = "attention/position_bias/table"
@@ -134,7 +135,7 @@ def complete_arguments(inferred, description, overrides, name):
         shrunk = [(side, side) for side in windows] == stage_windows(one)
         found["window_size"] = max(windows) if shrunk else windows
     if description is not None:
-        _preprocessing(found, description)
+        _preprocessing(found, description, overrides)
     return {"convention": "authors", **found}
 
 
@@ -146,7 +147,9 @@ def _usual_size(found, windows):
     return tuple(last * scale * patch for patch in found["patch_size"])
 
 
-def _preprocessing(found, description):
+def _preprocessing(found, description, overrides):
+    if description.refused is not None and "preprocessor" not in overrides:
+        raise description.refused
     found["preprocessor"], found["class_names"] = description.preprocessor, description.class_names
     if found["class_names"] is not None and len(found["class_names"]) != found["num_classes"]:
         raise CheckpointError(
@@ -243,8 +246,7 @@ def _describe_transformers(config, processor):
     found = Description(_pairs(arguments), unread=sorted(set(config) - known))
     if (config.get("architectures") or [""])[0].endswith("ForImageClassification"):
         found.class_names = configs.label_names(config.get("id2label"))
-    if processor is not None:
-        found.preprocessor = configs.preprocessor_from_transformers(processor)
+    add_transformers(found, processor, config["model_type"])
     return found
 
 
@@ -283,8 +285,7 @@ def _describe_timm(config, name):
         )
     arguments.update({ours: model_args[x] for x, ours in _TIMM_FIELDS.items() if x in model_args})
     found = Description(_pairs(arguments), architecture=architecture)
-    if pretrained.get("mean") is not None:
-        found.preprocessor = configs.preprocessor_from_timm(pretrained)
+    add_timm(found, pretrained)
     found.class_names = configs.timm_class_names(config, pretrained, name)
     return found
 

@@ -3,14 +3,15 @@
 import itertools
 import json
 import math
+import warnings
 
 import numpy as np
 from keras import ops
 
 from keras_vit.checkpoints import layouts
-from keras_vit.checkpoints.configs import RESAMPLING
 from keras_vit.checkpoints.files import SAFETENSORS_DTYPES, CheckpointError
 from keras_vit.checkpoints.names import as_tuple
+from keras_vit.checkpoints.processors import RESAMPLING
 
 
 def values_of(model):
@@ -96,21 +97,30 @@ def timm_fields(config, preprocessor, architecture, pool, features, size, argume
 
 def preprocessor_to_timm(preprocessor):
     """A `Preprocessor` as fields of timm's `pretrained_cfg`."""
+    _check_resizes(preprocessor, "timm's transforms")
+    crop, to = preprocessor.image_size, preprocessor.resized_size
+    share = preprocessor.crop_fraction
+    share = share if isinstance(share, tuple) else (share,)
+    one = [x for x in share if [math.floor(side / x) for side in crop] == list(to)]
+    if not one:
+        raise CheckpointError(
+            "timm's crop_pct is one number for both sides; format='keras' keeps all. "
+            f"Received: crop_fraction={preprocessor.crop_fraction}"
+        )
     return {
+        "input_size": [len(preprocessor.mean), *crop],
         "mean": list(preprocessor.mean),
         "std": list(preprocessor.std),
         "interpolation": preprocessor.interpolation,
-        "crop_pct": preprocessor.crop_fraction,
+        "crop_pct": one[0],
         "crop_mode": {"short_side": "center", "squash": "squash"}[preprocessor.resize],
     }
 
 
 def processor_for_transformers(preprocessor):
     """A `Preprocessor` as transformers' image processors read it."""
-    h, w = preprocessor.image_size
-    if preprocessor.resize is None:
-        raise CheckpointError("transformers' image processors resize. Received: resize=None")
-    to = [math.floor(side / preprocessor.crop_fraction + 1e-9) for side in (h, w)]
+    _check_resizes(preprocessor, "transformers' image processors")
+    (h, w), to = preprocessor.image_size, preprocessor.resized_size
     fields = {
         "do_resize": True,
         "resample": {name: number for number, name in RESAMPLING.items()}[
@@ -132,9 +142,31 @@ def processor_for_transformers(preprocessor):
         kind = {"image_processor_type": "CLIPImageProcessor"}
         return {**kind, **fields, **crop, "size": {"shortest_edge": to[0]}}
     size = {"size": {"height": to[0], "width": to[1]}}
-    if preprocessor.crop_fraction == 1:
+    if to == (h, w):
         return {"image_processor_type": "ViTImageProcessor", **fields, **size}
     return {"image_processor_type": "DeiTImageProcessor", **fields, **crop, **size}
+
+
+def warn_of_crops(preprocessor, convention):
+    """Warns where the library of this convention crops some pictures a pixel beside ours."""
+    if preprocessor is None or preprocessor.convention == convention:
+        return
+    pairs = zip(preprocessor.resized_size, preprocessor.image_size, strict=True)
+    if preprocessor.resize == "squash" and all((to - part) % 4 != 3 for to, part in pairs):
+        return  # what is left over is known, and both take the same half of it
+    warnings.warn(
+        f"{convention} crops a pixel beside this model where 3, 7, 11 ... pixels are left over: "
+        "half of them is rounded to the even neighbour by timm and down by transformers. Its "
+        "predictions can differ on such pictures. To have them alike give the model "
+        f"preprocessor=keras_vit.Preprocessor(..., convention={convention!r}). Received: "
+        f"convention={preprocessor.convention!r}",
+        stacklevel=3,  # whoever called save_pretrained
+    )
+
+
+def _check_resizes(preprocessor, library):
+    if preprocessor.resize is None:
+        raise CheckpointError(f"{library} resize. Received: resize=None")
 
 
 def one_or_two(pair):
