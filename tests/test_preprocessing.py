@@ -1,6 +1,7 @@
 """Pictures become what timm's evaluation transform makes of them, by PIL or by tensors."""
 
 import io
+from fractions import Fraction
 from pathlib import Path
 
 import keras
@@ -126,6 +127,38 @@ def test_sizes_are_those_of_torchvision(resize, target):
         np.testing.assert_allclose(to_numpy(layer(pixels)), expected, atol=1e-3)
 
 
+@pytest.mark.parametrize("convention", ["timm", "transformers"])
+def test_odd_remainders_are_halved_as_the_convention_says(convention):
+    """496 x 280 pixels become 439 x 248; of 215 rows left over timm drops 108, transformers 107."""
+    ramp = (np.arange(439) // 2).astype("uint8")[:, None, None].repeat(248, 1).repeat(3, 2)
+    layer = keras_vit.Preprocessor(224, crop_fraction=224 / 248, convention=convention, **UNIT)
+    top = {"timm": 108, "transformers": 107}[convention]
+    for pixels in (ramp, keras.ops.convert_to_tensor(ramp)):
+        np.testing.assert_allclose(
+            to_numpy(layer(pixels)), ramp[top : top + 224, 12:236], atol=1e-3
+        )
+
+
+def test_what_was_saved_before_there_were_conventions_is_timms():
+    config = keras_vit.Preprocessor((24, 16), crop_fraction=0.9).get_config()
+    del config["convention"]
+    again = keras_vit.Preprocessor.from_config(config)
+    assert (again.convention, again.crop_fraction) == ("timm", 0.9)
+
+
+@pytest.mark.parametrize("target", [(248, 160), (96, 144)])
+def test_proportions_round_half_to_even_where_the_crop_is_no_square(target):
+    layer = keras_vit.Preprocessor(target, crop_fraction=1.0)
+    halves = 0
+    for height in range(20, 300, 3):
+        for width in range(20, 300, 4):
+            (h, *_), (w, *_) = layer._resized(height, width)
+            exact = max(Fraction(target[0], height), Fraction(target[1], width))
+            assert (h, w) == (round(height * exact), round(width * exact))
+            halves += any((2 * side * exact) % 2 == 1 for side in (height, width))
+    assert halves > 10
+
+
 def test_a_batch_is_its_pictures_and_normalisation_is_the_formula():
     batch = np.stack([picture(40, 50, seed) for seed in range(3)])
     layer = keras_vit.Preprocessor(32)
@@ -151,14 +184,19 @@ def test_what_needs_no_change_stays():
 
 def test_inside_tf_data_on_every_backend():
     tf = pytest.importorskip("tensorflow")
-    pictures = [picture(40, 50), picture(90, 33), picture(290, 90), picture(33, 90)]
+    sizes = [(40, 50), (90, 33), (290, 90), (33, 90), (65, 60)]
+    pictures = [picture(*size) for size in sizes]
     layer = keras_vit.Preprocessor(32)
     data = tf.data.Dataset.from_generator(
         lambda: iter(pictures), output_signature=tf.TensorSpec((None, None, 3), "uint8")
     )
-    found = list(data.map(layer).batch(4).as_numpy_iterator())[0]
-    expected = np.stack([to_numpy(layer(image)) for image in pictures])
-    assert np.abs(found - expected).max() <= 2.001 / 255 / 0.224
+    other = keras_vit.Preprocessor(32, convention="transformers")
+    for x in (layer, other, keras_vit.Preprocessor((24, 32), crop_fraction=(0.9, 0.8))):
+        found = list(data.map(x).batch(5).as_numpy_iterator())[0]
+        expected = np.stack([to_numpy(x(image)) for image in pictures])
+        assert np.abs(found - expected).max() <= 2.001 / 255 / 0.224
+    starts = [{x._resized(*image.shape[:2])[0][1] for image in pictures} for x in (layer, other)]
+    assert starts[0] != starts[1]  # so that some picture tells the conventions apart
 
 
 @pytest.mark.parametrize("size", [(61, 47), (20, 30)])
@@ -183,7 +221,7 @@ def test_as_the_first_layer_of_a_model_that_is_saved(tmp_path):
 @slow_on("jax")
 def test_inside_an_export_that_takes_bytes_of_any_size(tmp_path):
     inputs = keras.Input((None, None, 3), dtype="uint8")
-    layer = keras_vit.Preprocessor((24, 16), crop_fraction=0.9)
+    layer = keras_vit.Preprocessor((24, 16), crop_fraction=0.9, convention="transformers")
     model = keras.Model(inputs, tiny_vit()(layer(inputs)))
     pixels = np.stack([picture(60, 41, seed) for seed in range(3)])
     report = keras_vit.export(model, tmp_path / "saved_model", samples=pixels)
@@ -192,7 +230,8 @@ def test_inside_an_export_that_takes_bytes_of_any_size(tmp_path):
         import tensorflow as tf
 
         loaded = tf.saved_model.load(tmp_path / "saved_model")
-        tall = picture(300, 40)[None]  # whose height is resized first, which only the call tells
+        # whose height is resized first, which only the call tells; 103 rows of 127 are left over
+        tall = picture(299, 40)[None]
         (found,) = loaded.serve(tall).values()
         np.testing.assert_allclose(found, to_numpy(model(tall)), atol=1e-5)
 
@@ -247,6 +286,15 @@ def test_what_is_no_picture_is_named(tmp_path):
         ({"mean": 0.5}, "mean must hold a number for each channel. Received: 0.5"),
         ({"std": (1, 1)}, "a number for each channel, std above 0. Received.*\\(1, 1\\)"),
         ({"std": (1, 0, 1)}, "std above 0"),
+        ({"std": (1, 1e-45, 1)}, "std above 0"),
+        ({"std": (1, float("nan"), 1)}, "std must hold a number for each channel"),
+        ({"mean": (0, float("inf"), 0)}, "mean must hold a number for each channel"),
+        ({"mean": (0, 10**400, 0)}, "mean must hold a number for each channel"),
+        ({"mean": "123"}, "mean must hold a number for each channel. Received: '123'"),
+        ({"mean": (), "std": ()}, "mean must hold a number for each channel. Received: \\(\\)"),
+        ({"crop_fraction": (0.9,)}, "in \\(0, 1\\]. Received: \\(0.9,\\)"),
+        ({"crop_fraction": (0.9, float("nan"))}, "in \\(0, 1\\]"),
+        ({"convention": "torchvision"}, "convention must be one of 'timm', 'transformers'"),
     ],
 )
 def test_bad_arguments_are_explained(arguments, message):

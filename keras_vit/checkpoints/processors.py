@@ -1,7 +1,7 @@
 """How a source's authors prepared pictures: transformers' image processors, timm's settings.
 
-What their own library would do with a file is done here too, or refused by name; a field that is
-absent or null has the value that its class gives it.
+What their own library would do with a file is done here too, or refused by name. An absent field
+has the value that its class gives it; null is false where true or false is expected, else no value.
 """
 
 from keras_vit.checkpoints.files import CheckpointError
@@ -150,10 +150,10 @@ def _fields(config, model_type):
             f"Expected: image_processor_type, one of {', '.join(CLASSES)}. "
             f"Received: {said!r} of a model of type {model_type!r}"
         )
-    given = {key: value for key, value in config.items() if value is not None}
-    fields = {**_COMMON, **CLASSES[name], **given}
+    fields = {**_COMMON, **CLASSES[name], **config}
     for key, default in _COMMON.items():
         if isinstance(default, bool):
+            fields[key] = False if fields[key] is None else fields[key]
             _require(fields, key, isinstance(fields[key], bool), "true or false")
     return name, fields
 

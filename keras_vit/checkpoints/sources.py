@@ -29,7 +29,8 @@ class Source(NamedTuple):
         name: str, as the user gave it.
         weights: path of the file, or of the index of its shards.
         config: dict of `config.json`, or None.
-        processor: dict of `preprocessor_config.json`, or None.
+        processor: dict of `preprocessor_config.json`, or None; the image processor in a
+            `processor_config.json`, where transformers 5 keeps those of models of two towers.
     """
 
     name: str
@@ -101,8 +102,14 @@ def _with_configs(name, weights, folder):
         name,
         weights,
         read_json(folder / "config.json"),
-        read_json(folder / "preprocessor_config.json"),
+        _processor(lambda file: read_json(folder / file)),
     )
+
+
+def _processor(read):
+    both = read("processor_config.json")
+    nested = both.get("image_processor") if isinstance(both, dict) else None
+    return nested or read("preprocessor_config.json")
 
 
 def read_json(path):
@@ -137,7 +144,10 @@ def _download(name, repository, revision):
 
     try:
         config = fetch("config.json")
-        processor = fetch("preprocessor_config.json") if config else None
+        config = config and read_json(config)
+        processor = None
+        if config:
+            processor = _processor(lambda file: read_json(path) if (path := fetch(file)) else None)
         for file in WEIGHTS:
             weights = fetch(file)
             if weights is None:
@@ -147,9 +157,7 @@ def _download(name, repository, revision):
                 for shard in sorted(set((index.get("weight_map") or {}).values())):
                     if Path(shard).name == shard:  # the reader refuses any other
                         fetch(shard)
-            return Source(
-                name, weights, config and read_json(config), processor and read_json(processor)
-            )
+            return Source(name, weights, config, processor)
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
         raise CheckpointError(
             f"{name!r} could not be fetched from the hub. Expected: a network, or the files in the "
