@@ -77,7 +77,7 @@ def complete_arguments(inferred, description, overrides, name):
 def num_prefix_tokens(arguments):
     """How many tokens of a model with these arguments are no patches."""
     learned = (arguments["class_token"], arguments["distillation_token"])
-    return sum(learned) + arguments["num_registers"]
+    return sum(map(bool, learned)) + arguments["num_registers"]
 
 
 def _positions(found, count, asked, name):

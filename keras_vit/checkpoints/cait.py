@@ -73,11 +73,6 @@ def complete(inferred, description, overrides, name):
     return {key: value for key, value in found.items() if key in known}
 
 
-def source_facts(matched, tensors, arguments):
-    """`layouts.Facts` of a source, or None for our own files."""
-    return None if matched.table.name == "keras" else facts(arguments)
-
-
 def facts(arguments):
     """`layouts.Facts` of a source, or of a model, that these arguments describe."""
     return layouts.Facts(

@@ -21,13 +21,14 @@ class Family(NamedTuple):
         infer: (`Match`, tensors) -> dict, what the tensors say.
         describe: (config, processor, name) -> `Description`, what a configuration says.
         complete: (inferred, description, overrides, name) -> arguments of the model.
-        facts: (`Match`, tensors, arguments) -> `layouts.Facts`, or None for our own files.
+        facts: (`Match`, tensors, arguments) -> `layouts.Facts` of the source.
         effects: dict of argument to the pattern of weights that the caller's value may leave out.
         said_twice: arguments that a `.keras` file's configuration and weights both say.
         arithmetic: arguments that must be equal for the same tensors to compute the same; those in
             `described` only where a configuration says them.
         described: see `arithmetic`.
         asked: arguments of a standing model that fill in where the source is silent.
+        first_convolution: path of the kernel that reads the pixels.
     """
 
     model: type
@@ -40,18 +41,20 @@ class Family(NamedTuple):
     arithmetic: frozenset
     described: frozenset
     asked: tuple
+    first_convolution: str = "patch_embedding/projection/kernel"
 
 
-def _vit_facts(matched, tensors, arguments):
-    if matched.table.name == "keras":
-        return None  # laid out as here
-    prefix = num_prefix_tokens(arguments)
-    learned = arguments["position_embedding"] == "learned"
+def _by_arguments(facts):
+    """Facts that the arguments alone tell."""
+    return lambda matched, tensors, arguments: facts(arguments)
+
+
+def _vit_facts(arguments):
     return layouts.Facts(
         arguments["patch_size"],
         arguments["num_channels"],
         arguments["num_heads"],
-        prefix if learned else 0,
+        num_prefix_tokens(arguments) if arguments["position_embedding"] == "learned" else 0,
         arguments["position_grid"],
     )
 
@@ -62,7 +65,7 @@ FAMILIES = {
         infer=matching.infer,
         describe=configs.describe,
         complete=complete_arguments,
-        facts=_vit_facts,
+        facts=_by_arguments(_vit_facts),
         effects={
             "num_classes": r"(distillation_)?head/.*|pre_logits/.*",
             "representation_size": r"pre_logits/.*",
@@ -102,31 +105,33 @@ FAMILIES = {
         infer=pyramids.infer,
         describe=pyramids.describe_pvt,
         complete=pyramids.complete,
-        facts=pyramids.source_facts,
+        facts=_by_arguments(pyramids.facts),
         effects=pyramids.EFFECTS,
         said_twice=("widths", "depths", "num_classes"),
         arithmetic=frozenset({"num_heads"}),
         described=frozenset({"norm_epsilon", "conv_norm_epsilon"}),
         asked=("num_heads", "image_size"),
+        first_convolution="stage0_patch_embedding/projection/kernel",
     ),
     "hybrid": Family(
         model=HybridVisionTransformer,
         infer=hybrid.infer,
         describe=hybrid.describe,
         complete=hybrid.complete,
-        facts=hybrid.source_facts,
+        facts=_by_arguments(hybrid.facts),
         effects=hybrid.EFFECTS,
         said_twice=("stem_depths", "stem_width", "width", "depth", "mlp_dim", "num_classes"),
         arithmetic=frozenset({"num_heads", "stem_groups", "convention"}),
         described=frozenset({"mlp", "norm_epsilon"}),
         asked=("num_heads", "stem_groups", "image_size"),
+        first_convolution="stem_conv/kernel",
     ),
     "cait": Family(
         model=CaiT,
         infer=cait.infer,
         describe=cait.describe,
         complete=cait.complete,
-        facts=cait.source_facts,
+        facts=_by_arguments(cait.facts),
         effects=cait.EFFECTS,
         said_twice=("width", "depth", "class_depth", "num_heads", "mlp_dim", "num_classes"),
         arithmetic=frozenset({"num_heads"}),

@@ -41,8 +41,8 @@ def infer(matched, tensors):
     layout, shape = root
     if len(shape) != 4 or sorted(depths) != list(range(len(depths))):
         raise CheckpointError(
-            f"The shapes are none of a hybrid by {matched.table.name}: a first convolution of "
-            f"{shape}, stages {sorted(depths)}"
+            f"The shapes are none of a hybrid by {matched.table.name}. Received: a first "
+            f"convolution of {shape}, stages {sorted(depths)}"
         )
     found["stem_depths"] = tuple(depths[s] for s in range(len(depths)))
     channels, width = (shape[1], shape[0]) if layout == "kernel" else shape[2:]
@@ -81,11 +81,6 @@ def complete(inferred, description, overrides, name):
     found["stem_groups"] = overrides.get("stem_groups", BIT_GROUPS)
     known = inspect.signature(HybridVisionTransformer).parameters
     return {key: value for key, value in found.items() if key in known}
-
-
-def source_facts(matched, tensors, arguments):
-    """`layouts.Facts` of a source, or None for our own files."""
-    return None if matched.table.name == "keras" else facts(arguments)
 
 
 def facts(arguments):

@@ -6,27 +6,18 @@ import inspect
 import re
 
 import keras
-import ml_dtypes
-import numpy as np
 from keras import ops
 
-from keras_vit.checkpoints import layouts
+from keras_vit.checkpoints.adapt import Adapter, preprocessor_for_channels
 from keras_vit.checkpoints.arguments import keras_arguments
 from keras_vit.checkpoints.families import FAMILIES, MODELS, family_of, names_of
 from keras_vit.checkpoints.files import CheckpointError, open_file
+from keras_vit.checkpoints.fill import fill
 from keras_vit.checkpoints.matching import Unstacked, match
-from keras_vit.checkpoints.names import as_tuple
-from keras_vit.checkpoints.patches import resample_patches
-from keras_vit.checkpoints.report import LoadReport
 from keras_vit.checkpoints.sources import locate
-from keras_vit.layers import resample_grid
 from keras_vit.layers.initializers import no_initialization
-from keras_vit.layers.position_bias import resample_bias_table
+from keras_vit.layers.validation import as_pair
 from keras_vit.terminal import printable
-
-GRID = "position_embedding/grid"
-BIAS_TABLE = "/position_bias/table"
-PATCHES = "patch_embedding/projection/kernel"
 
 
 def from_pretrained(source, **overrides):
@@ -59,7 +50,7 @@ def from_pretrained(source, **overrides):
         family = FAMILIES[matched.table.family]
         _refuse_unknown(overrides, family.model)
         arguments, description = _described(found, reader, matched, overrides)
-        facts = family.facts(matched, reader.tensors, arguments)
+        facts = _facts(family, matched, reader, arguments)
         changed = {k: v for k, v in overrides.items() if arguments.get(k, _MISSING) != v}
         arguments = _with_overrides(arguments, overrides, _constructor_arguments(family.model))
         with no_initialization():
@@ -68,7 +59,8 @@ def from_pretrained(source, **overrides):
         optional = {effects[k]: f"{k}={v!r}" for k, v in changed.items() if k in effects}
         if description is not None and arguments.get("pooling", "map") != "map":
             optional.setdefault(r"pool/.*", f"pooling={arguments['pooling']!r} does not use it")
-        report = _fill(model, reader, matched, facts, found.name, optional=optional)
+        adapter = _adapter(model, family, matched, facts)
+        report = fill(reader, matched, adapter, found.name, optional=optional)
     _initialize(model, report.fresh)
     if description is not None:
         report.unread = description.unread
@@ -112,14 +104,16 @@ def load_weights(model, source, skip=()):
                 f"Received: model={type(model).__name__}"
             )
         facts = None
-        if matched.table.name != "keras":
+        if matched.table.name != "keras" or reader.config is not None:
             config = model.get_config()
             given = {name: config[name] for name in family.asked} | {"preprocessor": None}
             arguments, description = _described(found, reader, matched, given)
-            _same_mathematics(family, config, arguments, description, found.name)
-            facts = family.facts(matched, reader.tensors, arguments)
+            said = description is not None or matched.table.name == "keras"
+            _same_mathematics(family, config, arguments, said, found.name)
+            facts = _facts(family, matched, reader, arguments)
         skipped = {re.escape(name) + "/.*": f"skip={name!r}" for name in skip}
-        return _fill(model, reader, matched, facts, found.name, skipped=skipped, standing=True)
+        adapter = _adapter(model, family, matched, facts)
+        return fill(reader, matched, adapter, found.name, skipped=skipped, standing=True)
 
 
 _MISSING = object()
@@ -140,6 +134,22 @@ def _described(found, reader, matched, overrides):
     if found.config is not None:
         description = family.describe(found.config, found.processor, found.name)
     return family.complete(inferred, description, overrides, found.name), description
+
+
+def _facts(family, matched, reader, arguments):
+    """What the layouts must know of the source, whose arguments these are."""
+    parameters = inspect.signature(family.model).parameters.values()
+    described = {p.name: p.default for p in parameters} | arguments  # our own files leave some out
+    if "patch_size" in described:
+        described["patch_size"] = as_pair(described["patch_size"], "patch_size")
+    return family.facts(matched, reader.tensors, described)
+
+
+def _adapter(model, family, matched, facts):
+    mode = matched.table.position_resample
+    if matched.table.name == "keras":
+        mode = model.get_config().get("position_resample", mode)
+    return Adapter(model, facts, mode, family.first_convolution)
 
 
 def _constructor_arguments(*models):
@@ -172,12 +182,19 @@ def _with_overrides(arguments, overrides, known):
         if preprocessor is not None and "preprocessor" not in overrides:
             config = {**preprocessor.get_config(), "image_size": overrides["image_size"]}
             changed["preprocessor"] = type(preprocessor).from_config(config)
+    preprocessor, channels = changed.get("preprocessor"), changed.get("num_channels")
+    theirs = preprocessor is not None and "preprocessor" not in overrides
+    if theirs and "num_channels" in overrides and len(preprocessor.mean) != channels:
+        changed["preprocessor"] = preprocessor_for_channels(preprocessor, channels)
     return changed
 
 
-def _same_mathematics(family, config, arguments, description, name):
-    """Raises where the source computes with its tensors what the model does not."""
-    keys = family.arithmetic | (family.described if description else set())
+def _same_mathematics(family, config, arguments, said, name):
+    """Raises where the source computes with its tensors what the model does not.
+
+    `said` is whether the source has a configuration, which says what tensors cannot.
+    """
+    keys = family.arithmetic | (family.described if said else set())
     wrong = {k: arguments[k] for k in keys if arguments.get(k, config[k]) != config[k]}
     if wrong:
         ours = {key: config[key] for key in wrong}
@@ -185,62 +202,6 @@ def _same_mathematics(family, config, arguments, description, name):
             f"{name} was made by other arithmetic than the model's: build the model with "
             f"{wrong}, or use keras_vit.from_pretrained. Received: {ours}"
         )
-
-
-def _fill(model, reader, matched, facts, name, optional=(), skipped=(), standing=False):
-    """Assigns every tensor, or raises before the first assignment where one does not fit.
-
-    Args:
-        model, reader, matched, facts, name: what to fill, and from what.
-        optional: dict of pattern to reason: weights that need not be in the source, nor its tensors
-            in the model.
-        skipped: dict of pattern to reason: weights that are left alone whatever the source has.
-        standing: whether the model may be somebody's, so that all data is checked first.
-
-    Returns:
-        `LoadReport`.
-    """
-    optional = dict(optional)
-    weights = {w.path: w for w in model.weights if "seed_generator" not in w.path}
-    report = LoadReport(name, matched.table.name, dropped=dict(matched.dropped))
-    plan, missing, unknown = [], [], list(matched.unknown)
-    for (row, number), sources in matched.found.items():
-        targets = [_path(target, number) for target in as_tuple(row.targets)]
-        paths = [path for path in targets if path in weights]
-        names = [sources[s] for s in as_tuple(row.sources) if s in sources]
-        reason = _reason(targets, skipped) or ("" if paths else _reason(targets, optional))
-        absent = [s for s in as_tuple(row.sources) if s not in sources]
-        if reason:
-            report.dropped.update(dict.fromkeys(names, reason))
-        elif not paths:
-            unknown += names
-        elif absent:
-            missing += [matched.prefix + _path(source, number, digits=0) for source in absent]
-        elif not _fits(row, names, paths, reader, weights, facts, report, _reason(paths, optional)):
-            report.dropped.update(dict.fromkeys(names, _reason(paths, optional)))
-        else:
-            plan.append((row, names, paths))
-    planned = {path for _, _, paths in plan for path in paths}
-    for path in sorted(weights.keys() - planned):
-        reason = _reason([path], skipped) or _reason([path], optional)
-        if reason:
-            report.fresh[path] = reason
-        else:
-            missing.append(path)
-    used = {x for _, names, _ in plan for x in names}
-    unknown = sorted(set(unknown) - used)  # a tensor may belong to two rows
-    report.dropped = {x: reason for x, reason in report.dropped.items() if x not in used}
-    if missing or unknown:
-        raise CheckpointError(_mismatch(name, missing, unknown, matched))
-
-    if standing:
-        for row, names, paths in plan:  # all data, before anything is assigned
-            _arrays(row, names, paths, reader, weights, facts)
-    for row, names, paths in plan:
-        for path, array in _arrays(row, names, paths, reader, weights, facts).items():
-            weights[path].assign(_resampled(array, path, weights[path], facts, matched, model))
-        report.used.append((names, paths))
-    return report
 
 
 def _initialize(model, paths):
@@ -256,109 +217,3 @@ def _initialize(model, paths):
         for weight in layer.weights:
             if weight.path in paths:
                 weight.assign(ops.copy(values[weight.path.partition("/")[2]]))
-
-
-def _path(pattern, number, digits=2):
-    return pattern if number is None else pattern.replace("{i}", f"{int(number):0{digits}d}")
-
-
-def _reason(paths, reasons):
-    """Why the first of `paths` that some pattern covers may be left out; None where none is."""
-    for pattern in reasons:
-        if any(re.fullmatch(pattern, path) for path in paths):
-            return reasons[pattern]
-    return None
-
-
-def _mismatch(name, missing, unknown, matched):
-    lines = [
-        f"{name} does not fit; nothing was loaded. Expected: a tensor for every weight and one "
-        f"weight for every tensor, named as by {matched.table.name}."
-    ]
-    for title, names, others in (
-        ("weights without a tensor", missing, unknown),
-        ("tensors without a weight", unknown, missing),
-    ):
-        if names:
-            lines.append(f"Received {len(names)} {title}:")
-            for x in names[:12]:
-                near = difflib.get_close_matches(x, others, 1, 0.6)
-                lines.append(f"  {x}" + (f" (near: {near[0]})" if near else ""))
-            if len(names) > 12:
-                lines.append(f"  and {len(names) - 12} more")
-    return "\n".join(lines)
-
-
-def _fits(row, names, paths, reader, weights, facts, report, reason):
-    """Whether the arrays of a row have the shapes of its weights, judged without reading them.
-
-    Grids and patches of another size fit too: they will be resampled. For any other difference
-    this is False where there is a `reason` to leave the weights out, and otherwise an error.
-    """
-    tensors = [reader.tensors[x] for x in names]
-    for x, tensor in zip(names, tensors, strict=True):
-        if tensor.dtype.kind != "f" and tensor.dtype != ml_dtypes.bfloat16:
-            raise CheckpointError(
-                f"{x!r} must hold floating-point numbers. Received: {tensor.dtype}"
-            )
-    dummies = [np.broadcast_to(np.int8(0), tensor.shape) for tensor in tensors]
-    for path, array in _laid_out(row, dummies, names, paths, weights, facts).items():
-        expected = tuple(weights[path].shape)
-        if array.shape == expected:
-            continue
-        resampled = path.endswith((GRID, BIAS_TABLE))
-        resampled = resampled or (path == PATCHES and facts is not None)
-        if resampled and array.ndim == len(expected) and array.shape[-1] == expected[-1]:
-            report.resampled.append(path)
-        elif reason:
-            return False
-        else:
-            raise CheckpointError(
-                f"{' + '.join(names)} does not fit {path}; nothing was loaded. Expected: the shape "
-                f"{expected}. Received: {array.shape}, laid out from "
-                f"{[tensor.shape for tensor in tensors]}"
-            )
-    return True
-
-
-def _laid_out(row, arrays, names, paths, weights, facts):
-    targets = [(path, weights[path].shape[-1]) for path in paths]
-    try:
-        return layouts.read(row.layout, arrays, targets, facts and facts.at(paths[0]))
-    except (ValueError, IndexError) as error:
-        raise CheckpointError(
-            f"{' + '.join(names)} cannot be laid out as {row.layout} for {', '.join(paths)}. "
-            f"Received: shapes {[x.shape for x in arrays]}: {error}"
-        ) from error
-
-
-def _arrays(row, names, paths, reader, weights, facts):
-    """The arrays of one row's weights, read and checked to be numbers."""
-    arrays = [reader.read(name) for name in names]
-    for name, array in zip(names, arrays, strict=True):
-        if not np.isfinite(array.astype("float32", copy=False)).all():
-            raise CheckpointError(
-                f"{name!r} holds NaN or infinite numbers; nothing was loaded. Received: "
-                f"{int((~np.isfinite(array.astype('float32'))).sum())} of {array.size}"
-            )
-    return _laid_out(row, arrays, names, paths, weights, facts)
-
-
-def _resampled(array, path, weight, facts, matched, model):
-    """The array in the weight's shape: grids and patches of another size are resampled."""
-    array = array.astype("float32", copy=False)
-    expected = tuple(weight.shape)
-    if array.shape == expected:
-        return array
-    if path.endswith(GRID):
-        mode = matched.table.position_resample
-        if matched.table.name == "keras":
-            mode = model.get_config()["position_resample"]
-        resampled = resample_grid(array, expected[:2], mode)
-        return ops.convert_to_numpy(resampled)
-    if path.endswith(BIAS_TABLE):
-        convention = model.get_config()["convention"]
-        return ops.convert_to_numpy(resample_bias_table(array, expected[:2], convention))
-    kernel = array.reshape(*facts.patch_size, facts.num_channels, -1)
-    size = model.get_layer("patch_embedding").patch_size
-    return resample_patches(kernel, size).reshape(expected)

@@ -122,7 +122,8 @@ def infer(matched, tensors):
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(
-            f"The shapes are none of a Vision Transformer by {matched.table.name}: {error}"
+            f"The shapes are none of a Vision Transformer by {matched.table.name}. "
+            f"Received: {error}"
         ) from error
 
 

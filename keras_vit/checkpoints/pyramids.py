@@ -15,6 +15,7 @@ from keras_vit.checkpoints.configs import (
 from keras_vit.checkpoints.files import CheckpointError
 from keras_vit.checkpoints.names import as_tuple
 from keras_vit.checkpoints.processors import add_timm, add_transformers
+from keras_vit.layers.validation import as_pair
 from keras_vit.models import pvt_v2
 
 # What tensors and configuration both say; they must agree.
@@ -70,7 +71,8 @@ def infer(matched, tensors):
         return _infer(shapes, depths, matched.table)
     except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
         raise CheckpointError(
-            f"The shapes are none of a Pyramid Vision Transformer by {matched.table.name}: {error}"
+            f"The shapes are none of a Pyramid Vision Transformer by {matched.table.name}. "
+            f"Received: {error}"
         ) from error
 
 
@@ -282,14 +284,10 @@ def _positions(found, counts, asked, name):
     found.update(image_size=size, position_grid=tuple(grids[0]))
 
 
-def source_facts(matched, tensors, arguments):
-    """`layouts.StageFacts` of a source, or None for our own files."""
-    return None if matched.table.name == "keras" else facts(arguments)
-
-
 def facts(arguments):
     """`layouts.StageFacts` of a source, or of a model, that these arguments describe."""
     grid, stages, reductions = arguments.get("position_grid"), [], []
+    grid = None if grid is None else as_pair(grid, "position_grid")
     channels = (arguments["num_channels"], *arguments["widths"])
     last = len(arguments["widths"]) - 1
     for s, patch in enumerate(arguments["patch_sizes"]):

@@ -16,7 +16,9 @@ class LoadReport:
         dropped: dict of tensor name to the reason why it was left out.
         fresh: dict of weight path to the reason why it kept its initial values.
         resampled: list of weight paths that were resampled to another size.
+        adapted: dict of weight path to (C, C'), the input channels of its tensor and of the weight.
         unread: list of fields of the configuration that are not known here.
+        notes: list of str, what was decided that neither the source nor the caller said.
     """
 
     source: str
@@ -25,7 +27,9 @@ class LoadReport:
     dropped: dict = field(default_factory=dict)
     fresh: dict = field(default_factory=dict)
     resampled: list = field(default_factory=list)
+    adapted: dict = field(default_factory=dict)
     unread: list = field(default_factory=list)
+    notes: list = field(default_factory=list)
 
     @property
     def table(self):
@@ -33,6 +37,7 @@ class LoadReport:
         rows = []
         for sources, targets in self.used:
             kind = "resampled" if set(targets) & set(self.resampled) else "loaded"
+            kind = "adapted" if set(targets) & set(self.adapted) else kind
             rows.append((kind, " + ".join(sources), " + ".join(targets)))
         rows += [("dropped", name, reason) for name, reason in self.dropped.items()]
         rows += [("fresh", reason, path) for path, reason in self.fresh.items()]
@@ -50,6 +55,9 @@ class LoadReport:
                 lines.append(f"  {what}: {', '.join(names[:3])}{more} ({reason})")
         if self.resampled:
             lines.append(f"  resampled: {', '.join(self.resampled)}")
+        for path, (old, new) in self.adapted.items():
+            lines.append(f"  adapted from {old} to {new} channels, as timm does: {path}")
+        lines += [f"  {note}" for note in self.notes]
         if self.unread:
             lines.append(f"  fields of config.json not known here: {', '.join(self.unread)}")
         return "\n".join(lines)

@@ -1,5 +1,6 @@
 """What tensors and configurations say of a Swin Transformer."""
 
+import itertools
 import math
 import re
 
@@ -33,8 +34,8 @@ def infer(matched, tensors):
         tensors: dict of name to `Tensor`.
 
     Returns:
-        dict; besides the arguments `windows`, the side of each stage's windows, or None where
-        neither a bias table nor the authors' index of one shows it.
+        dict; besides the arguments `offsets`, how many a window of each stage has between its
+        places, or None where neither a bias table nor the authors' index of one shows it.
 
     Raises:
         CheckpointError: for shapes that are none of a Swin Transformer.
@@ -51,7 +52,8 @@ def infer(matched, tensors):
         return _infer(shapes, depths, matched, tensors)
     except (IndexError, KeyError, ValueError, ZeroDivisionError) as error:
         raise CheckpointError(
-            f"The shapes are none of a Swin Transformer by {matched.table.name}: {error!r}"
+            f"The shapes are none of a Swin Transformer by {matched.table.name}. "
+            f"Received: {error!r}"
         ) from error
 
 
@@ -81,7 +83,7 @@ def _infer(shapes, depths, matched, tensors):
         mlp_ratio=ratios.pop(),
         qkv_bias=f"{stages[0]}/attention/{bias}" in shapes,
         num_classes=_outputs(shapes, "head/dense/kernel") if head else None,
-        windows=_windows(shapes, stages, tensors),
+        offsets=_offsets(shapes, stages, tensors),
     )
     return found
 
@@ -91,18 +93,19 @@ def _outputs(shapes, target):
     return shape[0] if row.layout == "linear" else shape[-1]
 
 
-def _windows(shapes, stages, tensors):
-    """The side of each stage's windows, or None; a table that is not square shows none."""
-    sides = []
+def _offsets(shapes, stages, tensors):
+    """How many offsets each stage's table is for, or None where one stage does not show it."""
+    counts = []
     for s, stage in enumerate(stages):
         found = shapes.get(f"{stage}/{TABLE}")
-        if found:  # (2a-1)² offsets
-            side = (math.isqrt(math.prod(found[1][:-1])) + 1) / 2
-        else:
-            index = [x for x in tensors if re.search(rf"layers\.{s}\..*relative_position_index", x)]
-            side = math.isqrt(tensors[index[0]].shape[-1]) if index else 0
-        sides.append(int(side))
-    return tuple(sides) if all(sides) else None
+        if found:
+            counts.append(math.prod(found[1][:-1]))
+            continue
+        index = [x for x in tensors if re.search(rf"layers\.{s}\..*relative_position_index", x)]
+        places = tensors[index[0]].shape[-1] if index else 0
+        side = math.isqrt(places)
+        counts.append((2 * side - 1) ** 2 if side and side**2 == places else 0)
+    return tuple(counts) if all(counts) else None
 
 
 def complete_arguments(inferred, description, overrides, name):
@@ -111,7 +114,7 @@ def complete_arguments(inferred, description, overrides, name):
     Args, Returns, Raises: as `arguments.complete_arguments`.
     """
     found = dict(inferred)
-    windows = found.pop("windows")
+    offsets = found.pop("offsets")
     said = dict(description.arguments) if description else {}
     for key in SAID_TWICE:
         value = said.pop(key, None)
@@ -121,7 +124,9 @@ def complete_arguments(inferred, description, overrides, name):
                 f"{key}={found[key]!r}, as the tensors have it. Received: {key}={value!r}"
             )
     found.update({k: v for k, v in said.items() if v is not None})
-    if "window_size" not in found and windows is None:
+    if offsets is not None:
+        _windows_of_tables(found, offsets, overrides, name)
+    if "window_size" not in found:
         if overrides.get("window_size") is None:
             raise CheckpointError(
                 f"{name} does not say how large its windows are: pass window_size=. Received: "
@@ -129,22 +134,55 @@ def complete_arguments(inferred, description, overrides, name):
             )
         found["window_size"] = overrides["window_size"]
     if "image_size" not in found:
-        found["image_size"] = overrides.get("image_size") or _usual_size(found, windows)
-    if "window_size" not in found:  # one for all where the smaller ones are those that shrank
-        one = {"convention": "authors", **found, "window_size": max(windows)}
-        shrunk = [(side, side) for side in windows] == stage_windows(one)
-        found["window_size"] = max(windows) if shrunk else windows
+        last = found["window_size"]
+        last = last if isinstance(last, int) else last[-1]
+        found["image_size"] = overrides.get("image_size") or _usual_size(found, last)
     if description is not None:
         _preprocessing(found, description, overrides)
     return {"convention": "authors", **found}
 
 
-def _usual_size(found, windows):
+def _windows_of_tables(found, offsets, overrides, name):
+    """Windows and image size from how many offsets the tables have.
+
+    What the configuration says must agree with them. Where it is silent the caller's sizes count
+    if they agree, as they need not where they are those to change to; else windows are square.
+    """
+    sides = [(math.isqrt(count) + 1) // 2 for count in offsets]
+    square = all((2 * side - 1) ** 2 == count for side, count in zip(sides, offsets, strict=True))
+    windows, sizes = [found.get("window_size")], [found.get("image_size")]
+    if windows == [None]:  # one for all where the smaller ones are those that shrank
+        windows = [overrides.get("window_size")] + [max(sides), tuple(sides)] * square
+    if sizes == [None]:
+        sizes = [overrides.get("image_size"), _usual_size(found, sides[-1])]
+    for size, window in itertools.product(sizes, windows):
+        if size is None or window is None:
+            continue
+        source = {"convention": "authors", **found, "image_size": size, "window_size": window}
+        if all(map(_is_of, offsets, stage_windows(source), _asked_windows(source))):
+            found.update(image_size=size, window_size=window)
+            return
+    sizes = {key: found[key] for key in ("image_size", "window_size") if key in found}
+    raise CheckpointError(
+        f"The bias tables of {name} do not fit its windows. Expected: (2a-1)(2b-1) offsets for "
+        "windows of a x b; pass the source's window_size= and image_size= where no config.json "
+        f"says them. Received: {offsets} offsets, {sizes or 'no sizes'}"
+    )
+
+
+def _is_of(count, window, asked):
+    """Whether a table has the offsets of a window, or of what it was before the map shrank it."""
+    return count in [(2 * a - 1) * (2 * b - 1) for a, b in (window, asked)]
+
+
+def _asked_windows(arguments):
+    return stage_windows({**arguments, "image_size": None})
+
+
+def _usual_size(found, window):
     """The image whose last map is one window, as it is in all published models."""
-    last = windows or found["window_size"]
-    last = last if isinstance(last, int) else last[-1]
     scale = 2 ** (len(found["depths"]) - 1)
-    return tuple(last * scale * patch for patch in found["patch_size"])
+    return tuple(window * scale * patch for patch in found["patch_size"])
 
 
 def _preprocessing(found, description, overrides):
@@ -160,24 +198,24 @@ def _preprocessing(found, description, overrides):
 
 def facts(matched, tensors, arguments):
     """`Facts` of the source's tensors, from the arguments that describe it."""
-    if matched.table.name == "keras":
-        return None  # laid out as here
-    windows, tables = stage_windows(arguments), {}
+    tables = {}
     for (row, number), sources in matched.found.items():
         if row.layout != "bias_table":
             continue
         path = row.targets.replace("{i}", f"{int(number):02d}")
-        a, b = windows[int(path[len("stage")])]
         (name,) = sources.values()
-        offsets, side = tensors[name].shape[0], math.isqrt(tensors[name].shape[0])
-        tables[path] = (2 * a - 1, 2 * b - 1)
-        if (2 * a - 1) * (2 * b - 1) != offsets:
-            if side**2 != offsets:
-                raise CheckpointError(
-                    f"{name!r} fits neither windows of {a} x {b} nor any square. "
-                    f"Received: {offsets} offsets"
-                )
-            tables[path] = (side, side)
+        stage, count = int(path[len("stage")]), tensors[name].shape[0]
+        sizes = [
+            (2 * a - 1, 2 * b - 1)
+            for a, b in (stage_windows(arguments)[stage], _asked_windows(arguments)[stage])
+        ]
+        fitting = [size for size in sizes if math.prod(size) == count]
+        if not fitting:
+            raise CheckpointError(
+                f"{name!r} must have as many offsets as the first block of its stage. Expected: "
+                f"{math.prod(sizes[0])}. Received: {count}"
+            )
+        tables[path] = fitting[0]
     return Facts(arguments["patch_size"], arguments["num_channels"], 0, 0, (), tables)
 
 

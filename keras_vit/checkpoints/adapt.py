@@ -1,0 +1,129 @@
+"""A source's array in the shape of the weight that it is for, where the two differ in size."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from keras import ops
+
+from keras_vit.checkpoints.layouts import Facts, StageFacts
+from keras_vit.checkpoints.patches import resample_patches
+from keras_vit.layers import resample_grid
+from keras_vit.layers.position_bias import resample_bias_table
+from keras_vit.layers.validation import as_pair
+from keras_vit.preprocessing import Preprocessor
+
+GRID = "position_embedding/grid"
+BIAS_TABLE = "/position_bias/table"
+PATCHES = "patch_embedding/projection/kernel"
+RESAMPLED, CHANNELS = "resampled", "channels"
+
+
+class Adapter(NamedTuple):
+    """Changes position embeddings, bias tables and patches of another size, and input channels.
+
+    Attributes:
+        model: the model whose weights are filled.
+        facts: `layouts.Facts` of the source, or None where it says nothing of itself.
+        position_resample: how the source resamples its position embeddings.
+        first_convolution: path of the kernel that reads the pixels.
+    """
+
+    model: object
+    facts: Facts | StageFacts | None
+    position_resample: str
+    first_convolution: str
+
+    def changes(self, path, shape, expected):
+        """What must change from one shape to the other: a tuple of `RESAMPLED` and `CHANNELS`.
+
+        None where nothing known here makes the one of the other.
+        """
+        if shape == expected:
+            return ()
+        if len(shape) != len(expected) or shape[-1] != expected[-1] or 0 in shape:
+            return None
+        if path.endswith((GRID, BIAS_TABLE)):
+            return (RESAMPLED,)
+        if path not in (PATCHES, self.first_convolution) or self.facts is None:
+            return None
+        old, new = self._kernel(path, shape), self._target(path, expected)
+        if old is None or new is None:
+            return None
+        found = (RESAMPLED,) * (old[:2] != new[:2]) + (CHANNELS,) * (old[2] != new[2])
+        may = (RESAMPLED,) * (path == PATCHES) + (CHANNELS,) * (path == self.first_convolution)
+        return found if set(found) <= set(may) else None
+
+    def apply(self, path, array, expected):
+        """The float32 array in the shape `expected`, by what `changes` says."""
+        array = array.astype("float32", copy=False)
+        if array.shape == expected:
+            return array
+        if path.endswith(GRID):
+            grid = resample_grid(array, expected[:2], self.position_resample)
+            return ops.convert_to_numpy(grid)
+        if path.endswith(BIAS_TABLE):
+            convention = self.model.get_config()["convention"]
+            return ops.convert_to_numpy(resample_bias_table(array, expected[:2], convention))
+        kernel = array.reshape(*self._kernel(path, array.shape), -1)  # (p, q, C, D)
+        p, q, channels = self._target(path, expected)
+        if kernel.shape[2] != channels:
+            kernel = adapt_channels(kernel, channels)
+        if kernel.shape[:2] != (p, q):
+            kernel = resample_patches(kernel, (p, q))
+        return kernel.reshape(expected)
+
+    def channels(self, path, shape, expected):
+        """(C, C'), the channels that a kernel of pixels reads there and here."""
+        return self._kernel(path, shape)[2], self._target(path, expected)[2]
+
+    def _kernel(self, path, shape):
+        """(p, q, C) of the source's kernel, or None where its shape is that of no patches."""
+        if len(shape) == 4:
+            return shape[:3]
+        facts = self.facts.at(path)
+        found = (*facts.patch_size, facts.num_channels)
+        return found if math.prod(found) == shape[0] else None
+
+    def _target(self, path, expected):
+        """(p, q, C) of the model's kernel."""
+        if len(expected) == 4:
+            return expected[:3]
+        layer = self.model.get_layer(path.partition("/")[0])
+        p, q = as_pair(layer.patch_size, "patch_size")
+        return p, q, expected[0] // (p * q)
+
+
+def adapt_channels(kernel, channels):
+    """A kernel that reads pixels, for images of another number of channels.
+
+    For one channel the weights of all are added up, so that grey pictures give what they gave as
+    RGB; for more they are repeated, R, G, B, R ..., and made smaller, so that outputs keep their
+    size.
+
+    Args:
+        kernel: array (p, q, C, D).
+        channels: int, C'.
+
+    Returns:
+        Array (p, q, C', D).
+
+    Source: timm `models/_manipulate.py`, `adapt_input_conv`.
+    """
+    old = kernel.shape[2]
+    if channels == 1:
+        return kernel.sum(axis=2, keepdims=True)
+    return kernel[:, :, np.arange(channels) % old] * np.float32(old / channels)
+
+
+def preprocessor_for_channels(preprocessor, channels):
+    """The `Preprocessor` for images of another number of channels, as `adapt_channels` has it.
+
+    One channel has the mean of all means (and of all standard deviations); more repeat them.
+    """
+    config = preprocessor.get_config()
+    for name in ("mean", "std"):
+        old = config[name]
+        one = (sum(old) / len(old),)
+        config[name] = one if channels == 1 else [old[i % len(old)] for i in range(channels)]
+    return Preprocessor.from_config(config)

@@ -1,0 +1,197 @@
+"""The weights of a model from the tensors of a source: planned, checked, and then assigned."""
+
+import difflib
+import re
+from typing import NamedTuple
+
+import ml_dtypes
+import numpy as np
+from keras import ops
+
+from keras_vit.checkpoints import layouts
+from keras_vit.checkpoints.adapt import CHANNELS, RESAMPLED
+from keras_vit.checkpoints.files import CheckpointError
+from keras_vit.checkpoints.names import Row, as_tuple
+from keras_vit.checkpoints.report import LoadReport
+
+
+class Step(NamedTuple):
+    """What fills the weights of one row: the names of its tensors, and the weights' paths."""
+
+    row: Row
+    names: list
+    paths: list
+
+
+def fill(reader, matched, adapter, name, optional=(), skipped=(), standing=False):
+    """Assigns every tensor, or raises before the first assignment where one does not fit.
+
+    Args:
+        reader, matched, name: what to fill from.
+        adapter: `Adapter`, of the model to fill.
+        optional: dict of pattern to reason: weights that need not be in the source, nor its tensors
+            in the model.
+        skipped: dict of pattern to reason: weights that are left alone whatever the source has.
+        standing: whether the model may be somebody's. All data is then read and checked first, and
+            whatever interrupts the assignments, the model gets its own values back: it takes memory
+            for one more copy of the weights.
+
+    Returns:
+        `LoadReport`.
+
+    Raises:
+        CheckpointError: where anything is missing, unknown, of another shape or broken.
+    """
+    weights = {w.path: w for w in adapter.model.weights if "seed_generator" not in w.path}
+    report = LoadReport(name, matched.table.name, dropped=dict(matched.dropped))
+    plan = _plan(reader, matched, adapter, weights, report, dict(optional), skipped)
+    if standing:
+        arrays = {}
+        for step in plan:
+            arrays.update(_arrays(step, reader, weights, adapter))
+        _replace(weights, arrays)
+    else:
+        for step in plan:
+            for path, array in _arrays(step, reader, weights, adapter).items():
+                weights[path].assign(array)
+    report.used = [(step.names, step.paths) for step in plan]
+    return report
+
+
+def _plan(reader, matched, adapter, weights, report, optional, skipped):
+    """The `Step`s, judged by names and shapes alone; the report says what is left out and why."""
+    plan, missing, unknown = [], [], list(matched.unknown)
+    for (row, number), sources in matched.found.items():
+        targets = [_path(target, number) for target in as_tuple(row.targets)]
+        paths = [path for path in targets if path in weights]
+        names = [sources[s] for s in as_tuple(row.sources) if s in sources]
+        reason = _reason(targets, skipped) or ("" if paths else _reason(targets, optional))
+        absent = [s for s in as_tuple(row.sources) if s not in sources]
+        if reason:
+            report.dropped.update(dict.fromkeys(names, reason))
+        elif not paths:
+            unknown += names
+        elif absent:
+            missing += [matched.prefix + _path(source, number, digits=0) for source in absent]
+        else:
+            step, reason = Step(row, names, paths), _reason(paths, optional)
+            if _fits(step, reader, weights, adapter, report, reason):
+                plan.append(step)
+            else:
+                report.dropped.update(dict.fromkeys(names, reason))
+    planned = {path for step in plan for path in step.paths}
+    for path in sorted(weights.keys() - planned):
+        reason = _reason([path], skipped) or _reason([path], optional)
+        if reason:
+            report.fresh[path] = reason
+        else:
+            missing.append(path)
+    used = {x for step in plan for x in step.names}
+    unknown = sorted(set(unknown) - used)  # a tensor may belong to two rows
+    report.dropped = {x: reason for x, reason in report.dropped.items() if x not in used}
+    if missing or unknown:
+        raise CheckpointError(_mismatch(report.source, missing, unknown, matched))
+    return plan
+
+
+def _path(pattern, number, digits=2):
+    return pattern if number is None else pattern.replace("{i}", f"{int(number):0{digits}d}")
+
+
+def _reason(paths, reasons):
+    """Why the first of `paths` that some pattern covers may be left out; None where none is."""
+    for pattern in reasons:
+        if any(re.fullmatch(pattern, path) for path in paths):
+            return reasons[pattern]
+    return None
+
+
+def _mismatch(name, missing, unknown, matched):
+    lines = [
+        f"{name} does not fit; nothing was loaded. Expected: a tensor for every weight and one "
+        f"weight for every tensor, named as by {matched.table.name}."
+    ]
+    for title, names, others in (
+        ("weights without a tensor", missing, unknown),
+        ("tensors without a weight", unknown, missing),
+    ):
+        if names:
+            lines.append(f"Received {len(names)} {title}:")
+            for x in names[:12]:
+                near = difflib.get_close_matches(x, others, 1, 0.6)
+                lines.append(f"  {x}" + (f" (near: {near[0]})" if near else ""))
+            if len(names) > 12:
+                lines.append(f"  and {len(names) - 12} more")
+    return "\n".join(lines)
+
+
+def _fits(step, reader, weights, adapter, report, reason):
+    """Whether the arrays of a row have the shapes of its weights, judged without reading them.
+
+    What an `Adapter` makes of another size fits too. For any other difference this is False where
+    there is a `reason` to leave the weights out, and otherwise an error.
+    """
+    tensors = [reader.tensors[x] for x in step.names]
+    for x, tensor in zip(step.names, tensors, strict=True):
+        if tensor.dtype.kind != "f" and tensor.dtype != ml_dtypes.bfloat16:
+            raise CheckpointError(
+                f"{x!r} must hold floating-point numbers. Received: {tensor.dtype}"
+            )
+    dummies = [np.broadcast_to(np.int8(0), tensor.shape) for tensor in tensors]
+    for path, array in _laid_out(step, dummies, weights, adapter.facts).items():
+        expected = tuple(weights[path].shape)
+        changes = adapter.changes(path, array.shape, expected)
+        if changes is None and reason:
+            return False
+        if changes is None:
+            raise CheckpointError(
+                f"{' + '.join(step.names)} does not fit {path}; nothing was loaded. Expected: the "
+                f"shape {expected}. Received: {array.shape}, laid out from "
+                f"{[tensor.shape for tensor in tensors]}"
+            )
+        if RESAMPLED in changes:
+            report.resampled.append(path)
+        if CHANNELS in changes:
+            report.adapted[path] = adapter.channels(path, array.shape, expected)
+    return True
+
+
+def _laid_out(step, arrays, weights, facts):
+    targets = [(path, weights[path].shape[-1]) for path in step.paths]
+    try:
+        return layouts.read(step.row.layout, arrays, targets, facts and facts.at(step.paths[0]))
+    except (ValueError, IndexError) as error:
+        raise CheckpointError(
+            f"{' + '.join(step.names)} cannot be laid out as {step.row.layout} for "
+            f"{', '.join(step.paths)}; nothing was loaded. "
+            f"Received: shapes {[x.shape for x in arrays]}: {error}"
+        ) from error
+
+
+def _arrays(step, reader, weights, adapter):
+    """The float32 arrays of one row's weights, read, checked to be numbers and in their shapes."""
+    arrays = [reader.read(name) for name in step.names]
+    for name, array in zip(step.names, arrays, strict=True):
+        if not np.isfinite(array.astype("float32", copy=False)).all():
+            raise CheckpointError(
+                f"{name!r} holds NaN or infinite numbers; nothing was loaded. Received: "
+                f"{int((~np.isfinite(array.astype('float32'))).sum())} of {array.size}"
+            )
+    return {
+        path: adapter.apply(path, array, tuple(weights[path].shape))
+        for path, array in _laid_out(step, arrays, weights, adapter.facts).items()
+    }
+
+
+def _replace(weights, arrays):
+    """Assigns and empties `arrays`; whatever comes in between, every weight gets its value back."""
+    before = {}
+    try:
+        for path in list(arrays):
+            # A copy: PyTorch's own memory is what `assign` overwrites.
+            before[path] = np.array(ops.convert_to_numpy(weights[path]))
+            weights[path].assign(arrays.pop(path))
+    except BaseException:
+        for path, value in before.items():
+            weights[path].assign(value)
+        raise
