@@ -1,10 +1,10 @@
 """The constructor's arguments that a checkpoint asks for."""
 
-import math
-
 from keras_vit.checkpoints.configs import TIMM_HEADS
 from keras_vit.checkpoints.files import CheckpointError
+from keras_vit.checkpoints.grids import source_grid
 from keras_vit.checkpoints.matching import heads_of
+from keras_vit.layers.validation import as_pair
 from keras_vit.models.base import as_preprocessor
 
 # What tensors and configuration both say; they must agree.
@@ -35,7 +35,7 @@ def complete_arguments(inferred, description, overrides, name):
         CheckpointError: where tensors and configuration contradict each other, or both are silent.
     """
     found = dict(inferred)
-    positions = found.pop("positions", None)
+    positions, prefixed = found.pop("positions", None), found.pop("prefix_positions", None)
     said = description.arguments if description else {}
     for key in SAID_TWICE:
         value = said.get(key, found[key])
@@ -49,9 +49,13 @@ def complete_arguments(inferred, description, overrides, name):
         raise CheckpointError(f"{name} has tensors of SwiGLU. Received: mlp={said['mlp']!r}")
     extra = {k: v for k, v in said.items() if k not in SAID_TWICE and v is not None}
     heads = found.get("num_heads")  # flax's tensors know
+    for value in (said.get("num_heads"), overrides.get("num_heads")):
+        if None not in (heads, value) and value != heads:
+            raise CheckpointError(
+                f"The tensors of {name} contradict what is said of its heads. Expected: "
+                f"num_heads={heads}, as the tensors have it. Received: num_heads={value!r}"
+            )
     found.update(extra)
-    if heads is not None:
-        found["num_heads"] = heads
     found.setdefault("pooling", "token")
     if "num_heads" not in found:
         heads = overrides.get("num_heads") or heads_of(
@@ -65,7 +69,7 @@ def complete_arguments(inferred, description, overrides, name):
                 f"a width of {found['width']}, which is that of no published variant here"
             )
         found["num_heads"] = heads
-    _positions(found, positions, overrides.get("image_size"), name)
+    _positions(found, positions, prefixed, overrides, name)
     if description is not None:
         add_preprocessing(found, description, found["patch_size"], overrides)
     sides = zip(found["image_size"], found["patch_size"], strict=True)
@@ -80,39 +84,25 @@ def num_prefix_tokens(arguments):
     return sum(map(bool, learned)) + arguments["num_registers"]
 
 
-def _positions(found, count, asked, name):
+def _positions(found, count, prefixed, overrides, name):
     """Grid, image size and kind of the position embeddings from how many there are.
 
-    `asked`, the caller's image size, counts as the source's where nothing else says what it is.
+    `prefixed` is whether prefix tokens have a position, or None where the names do not tell.
     """
     p, q = found["patch_size"]
-    size = found.get("image_size")
-    size = (size, size) if isinstance(size, int) else size
-    prefix = num_prefix_tokens(found)
+    size, prefix = found.get("image_size"), num_prefix_tokens(found)
     if count is None:
         found.setdefault("position_embedding", None)
-        found.update(image_size=size or (224 // p * p, 224 // q * q), position_grid=None)
+        size = (224 // p * p, 224 // q * q) if size is None else as_pair(size, "image_size")
+        found.update(image_size=size, position_grid=None)
         return
-    if size is None:
-        for extra in (0, prefix):
-            side = math.isqrt(count - extra)
-            if side * side == count - extra:
-                size = (side * p, side * q)
-                break
-        else:
-            if asked is None:
-                raise CheckpointError(
-                    f"The {count} position embeddings of {name} make no square, and no config.json "
-                    "says which shape they have: pass the source's image_size=(height, width)."
-                )
-            size = (asked, asked) if isinstance(asked, int) else tuple(asked)
-    grid = (size[0] // p, size[1] // q)
-    extra = count - grid[0] * grid[1]
-    if extra not in (0, prefix) or min(grid) < 1:
-        raise CheckpointError(
-            f"{name} has {count} position embeddings, which fit neither {grid[0]} x {grid[1]} "
-            f"patches nor these and {prefix} tokens before them. Received: image_size={size}"
-        )
+    kind = found.get("position_embedding") if prefix else None
+    if prefixed is None and kind in ("learned", "learned_patches"):
+        prefixed = kind == "learned"
+    extras = (prefix, 0) if prefix and prefixed is None else (prefix if prefixed else 0,)
+    # Models with registers are published both ways; a class token has its position nearly always.
+    usual = extras if found["num_registers"] else extras[:1]
+    grid, size, extra = source_grid(count, extras, usual, (p, q), size, overrides, name)
     kind = "learned" if extra == prefix else "learned_patches"
     found.update(image_size=size, position_grid=grid, position_embedding=kind)
 

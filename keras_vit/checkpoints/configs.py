@@ -287,8 +287,10 @@ def describe_timm(config, name, kind):
             f"Received: {', '.join(f'{key}={model_args[key]!r}' for key in unknown)}"
         )
     size = model_args.get("img_size")
-    _, *input_size = pretrained.get("input_size") or (3, 224, 224)
-    size = input_size if size is None else size
+    size = list(pretrained.get("input_size") or ())[1:] or None if size is None else size
+    if "no_embed_class" in model_args:
+        alone = model_args["no_embed_class"]
+        arguments["position_embedding"] = "learned_patches" if alone else "learned"
     arguments["image_size"] = tuple(size) if isinstance(size, (list, tuple)) else size
     result = Description(arguments, architecture=config["architecture"])
     add_timm(result, pretrained)

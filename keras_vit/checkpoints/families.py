@@ -86,7 +86,7 @@ FAMILIES = {
         said_twice=("width", "depth", "mlp_dim", "num_registers", "num_classes"),
         arithmetic=frozenset({"num_heads", "qk_norm"}),
         described=frozenset({"mlp", "norm_epsilon"}),
-        asked=("num_heads",),
+        asked=("num_heads", "position_embedding"),
     ),
     "swin": Family(
         model=SwinTransformer,

@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import inspect
 import re
+import warnings
 
 import keras
 from keras import ops
@@ -13,14 +14,21 @@ from keras_vit.checkpoints.arguments import keras_arguments
 from keras_vit.checkpoints.families import FAMILIES, MODELS, family_of, names_of
 from keras_vit.checkpoints.files import CheckpointError, open_file
 from keras_vit.checkpoints.fill import fill
+from keras_vit.checkpoints.like import (
+    class_names_like,
+    entry_like,
+    preprocessor_like,
+    without_preprocessing,
+)
 from keras_vit.checkpoints.matching import Unstacked, match
 from keras_vit.checkpoints.sources import locate
 from keras_vit.layers.initializers import no_initialization
 from keras_vit.layers.validation import as_pair
+from keras_vit.models.resize import learned_positions
 from keras_vit.terminal import printable
 
 
-def from_pretrained(source, **overrides):
+def from_pretrained(source, *, like=None, **overrides):
     """A model with published weights, built as their own configuration says.
 
     Args:
@@ -29,10 +37,14 @@ def from_pretrained(source, **overrides):
             name of the catalogue (`keras_vit.list_checkpoints()`); a folder with `config.json` and
             weights; or a file: `.safetensors`, an index of shards, `.npz` of big_vision or
             vision_transformer, `.pth` or `.bin` of PyTorch, `.keras`.
+        like: a name of the catalogue whose preprocessing the model gets, and whose names of classes
+            where both have the 1000 of ImageNet-1k: for a source that says neither.
         **overrides: any argument of the model. `num_classes` begins a new head, `image_size`
             resamples the position embeddings in the source's own way (and `window_size` the bias
             tables of a `SwinTransformer`), `patch_size` the patch embedding (FlexiViT's
-            pseudo-inverse resize).
+            pseudo-inverse resize), `num_channels` adapts the first convolution as timm does. Where
+            the source does not say what it is, they say it: `num_heads`, `image_size`,
+            `position_grid`.
 
     Returns:
         A model of the source's family; its `load_report` says what became of every tensor.
@@ -42,14 +54,27 @@ def from_pretrained(source, **overrides):
 
     Example:
         >>> model = keras_vit.from_pretrained("google/vit-base-patch16-224", num_classes=10)
+        >>> model = keras_vit.from_pretrained(
+        ...     "deit_tiny_patch16_224-a1311bcf.pth", like="deit_tiny_patch16_224.fb_in1k"
+        ... )
     """
     _refuse_unknown(overrides, *MODELS)
+    entry = None if like is None else entry_like(like)
+    if entry is not None and "preprocessor" in overrides:
+        raise ValueError(
+            f"Preprocessing is given once, by like= or by preprocessor=. Received: like={like!r}, "
+            f"preprocessor={overrides['preprocessor']!r}"
+        )
     found = locate(source)
     with contextlib.closing(Unstacked(open_file(found.weights))) as reader:
         matched = match(reader.tensors, found.name)
         family = FAMILIES[matched.table.family]
         _refuse_unknown(overrides, family.model)
-        arguments, description = _described(found, reader, matched, overrides)
+        arguments, description, notes = _described(found, reader, matched, overrides)
+        if entry is not None:
+            arguments["preprocessor"] = preprocessor_like(entry, arguments["image_size"])
+            if arguments.get("class_names") is None:
+                arguments["class_names"] = class_names_like(entry, arguments["num_classes"])
         facts = _facts(family, matched, reader, arguments)
         changed = {k: v for k, v in overrides.items() if arguments.get(k, _MISSING) != v}
         arguments = _with_overrides(arguments, overrides, _constructor_arguments(family.model))
@@ -64,8 +89,11 @@ def from_pretrained(source, **overrides):
     _initialize(model, report.fresh)
     if description is not None:
         report.unread = description.unread
+    report.notes += notes
     model.load_report = report
-    if (report.fresh or report.unread) and keras.config.is_interactive_logging_enabled():
+    _say_what_preprocessing_there_is(model, matched, overrides)
+    news = report.fresh or report.unread or report.adapted or report.notes
+    if news and keras.config.is_interactive_logging_enabled():
         print(printable(report.summary(), lines=True))
     return model
 
@@ -107,7 +135,10 @@ def load_weights(model, source, skip=()):
         if matched.table.name != "keras" or reader.config is not None:
             config = model.get_config()
             given = {name: config[name] for name in family.asked} | {"preprocessor": None}
-            arguments, description = _described(found, reader, matched, given)
+            positions = learned_positions(model)
+            if positions:
+                given["position_grid"] = positions[0].grid_size
+            arguments, description, _ = _described(found, reader, matched, given)
             said = description is not None or matched.table.name == "keras"
             _same_mathematics(family, config, arguments, said, found.name)
             facts = _facts(family, matched, reader, arguments)
@@ -120,7 +151,7 @@ _MISSING = object()
 
 
 def _described(found, reader, matched, overrides):
-    """(arguments, `Description` or None) of a source, from its tensors and its configuration."""
+    """(arguments, `Description` or None, notes) of a source, from its tensors and configuration."""
     family = FAMILIES[matched.table.family]
     inferred = family.infer(matched, reader.tensors)
     if matched.table.name == "keras":
@@ -129,11 +160,32 @@ def _described(found, reader, matched, overrides):
                 f"{found.name} holds weights alone: build the model they belong to and fill it "
                 "with keras_vit.load_weights(model, ...)."
             )
-        return keras_arguments(reader, inferred, family.model, family.said_twice), None
-    description = None
+        return keras_arguments(reader, inferred, family.model, family.said_twice), None, []
+    description, said = None, {}
     if found.config is not None:
         description = family.describe(found.config, found.processor, found.name)
-    return family.complete(inferred, description, overrides, found.name), description
+        said = {k: v for k, v in description.arguments.items() if v is not None}
+    arguments = family.complete(inferred, description, overrides, found.name)
+    guessed = [
+        f"{key}={arguments[key]!r}"
+        for key in ("num_heads", "stem_groups", "image_size")
+        if key in arguments and not any(key in x for x in (inferred, said, overrides))
+    ]
+    notes = [f"not said by the source, as is usual: {', '.join(guessed)}"] * bool(guessed)
+    return arguments, description, notes
+
+
+def _say_what_preprocessing_there_is(model, matched, overrides):
+    """Warns of a model that has none, unless the caller decided so; the report says it anyway."""
+    normalises = model.get_config()["include_preprocessing"]
+    ours = matched.table.name == "keras"
+    if model.preprocessor is not None or "preprocessor" in overrides or (ours and normalises):
+        return
+    report = model.load_report
+    note = without_preprocessing(report.source, normalises)
+    report.notes.append(note)
+    if "include_preprocessing" not in overrides:
+        warnings.warn(note, stacklevel=3)
 
 
 def _facts(family, matched, reader, arguments):

@@ -104,7 +104,8 @@ def infer(matched, tensors):
         tensors: dict of name to `Tensor`.
 
     Returns:
-        dict; besides the arguments `positions`, how many position embeddings there are.
+        dict; besides the arguments `positions`, how many position embeddings there are, and
+        `prefix_positions`, as the table has it.
 
     Raises:
         CheckpointError: for shapes that are none of a Vision Transformer.
@@ -172,6 +173,7 @@ def _infer(shapes, depth, table):
         row, shape, _ = positions
         after = row.layout == "positions_after_class_token"  # whose own position is not counted
         found["positions"] = shape[-2] - after
+        found["prefix_positions"] = table.prefix_positions
     return found
 
 

@@ -259,7 +259,7 @@ def add_timm(found, pretrained):
     if all(pretrained.get(key) is None for key in said):
         return
     try:
-        found.preprocessor = _preprocessor_of_timm(pretrained)
+        found.preprocessor = preprocessor_of_timm(pretrained)
     except ValueError as error:
         found.refused = CheckpointError(
             "The pretrained_cfg in config.json cannot be honoured; pass "
@@ -267,7 +267,7 @@ def add_timm(found, pretrained):
         )
 
 
-def _preprocessor_of_timm(pretrained):
+def preprocessor_of_timm(pretrained):
     fields = {
         "crop_mode": pretrained.get("crop_mode") or "center",
         "interpolation": pretrained.get("interpolation") or "bicubic",

@@ -13,6 +13,7 @@ from keras_vit.checkpoints.configs import (
     timm_class_names,
 )
 from keras_vit.checkpoints.files import CheckpointError
+from keras_vit.checkpoints.grids import source_grid
 from keras_vit.checkpoints.names import as_tuple
 from keras_vit.checkpoints.processors import add_timm, add_transformers
 from keras_vit.layers.validation import as_pair
@@ -202,7 +203,7 @@ def _describe_timm(config, name):
             "These model_args in config.json cannot be honoured. "
             f"Received: {', '.join(f'{key}={model_args[key]!r}' for key in unknown)}"
         )
-    arguments["image_size"] = tuple(pretrained.get("input_size") or (3, 224, 224))[1:]
+    arguments["image_size"] = tuple(pretrained.get("input_size") or ())[1:] or None
     result = Description(arguments, architecture=architecture)
     add_timm(result, pretrained)
     result.class_names = timm_class_names(config, pretrained, name)
@@ -246,7 +247,7 @@ def complete(inferred, description, overrides, name):
     size = found.get("image_size")
     found["image_size"] = (size, size) if isinstance(size, int) else size
     if positions is not None:
-        _positions(found, positions, overrides.get("image_size"), name)
+        _positions(found, positions, overrides, name)
     found["image_size"] = found["image_size"] or (224, 224)
     if description is not None:
         whole = 1 if positions is None else math.prod(found["patch_sizes"])
@@ -259,21 +260,11 @@ def _published_heads(widths):
     return DEFAULTS["num_attention_heads"] if widths in (rows[0], rows[1]) else None
 
 
-def _positions(found, counts, asked, name):
-    """Image size and grid of the first stage from how many position embeddings each stage has.
-
-    `asked`, the caller's image size, counts as the source's where nothing else says what it is.
-    """
-    size, patches = found["image_size"], found["patch_sizes"]
-    if size is None:
-        side = math.isqrt(counts[0])
-        size = (side * patches[0],) * 2 if side * side == counts[0] else asked
-        if size is None:
-            raise CheckpointError(
-                f"The {counts[0]} position embeddings of {name} make no square, and no config.json "
-                "says which shape they have: pass the source's image_size=(height, width)."
-            )
-        size = (size, size) if isinstance(size, int) else tuple(size)
+def _positions(found, counts, overrides, name):
+    """Image size and grid of the first stage from how many position embeddings each stage has."""
+    patches = found["patch_sizes"]
+    first = (patches[0], patches[0])
+    _, size, _ = source_grid(counts[0], (0,), (0,), first, found["image_size"], overrides, name)
     grids = [[side // math.prod(patches[: s + 1]) for side in size] for s in range(4)]
     expected = [h * w + (s == 3) for s, (h, w) in enumerate(grids)]
     if counts != expected or size[0] % math.prod(patches) or size[1] % math.prod(patches):

@@ -302,8 +302,7 @@ def _describe_timm(config, name):
         )
     model_args = dict(config.get("model_args") or {})
     pretrained = {**config, **(config.get("pretrained_cfg") or {})}
-    _, *input_size = pretrained.get("input_size") or (3, 224, 224)
-    arguments = {"image_size": input_size}
+    arguments = {"image_size": list(pretrained.get("input_size") or ())[1:] or None}
     if named["window"]:
         arguments["window_size"] = int(named["window"])
     if named["old"]:  # pre-trained at 192 pixels, whose last map is half a window

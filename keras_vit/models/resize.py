@@ -48,12 +48,12 @@ def resize(model, image_size, window_size=None):
         raise ValueError(
             f"A {type(model).__name__} has no windows. Received: window_size={window_size}"
         )
-    learned = _learned_positions(model)
+    learned = learned_positions(model)
     if learned:
         config["position_grid"] = None if image_size is not None else learned[0].grid_size
     resized = type(model).from_config(config)
 
-    positions = {layer.grid.path: layer for layer in _learned_positions(resized)}
+    positions = {layer.grid.path: layer for layer in learned_positions(resized)}
     weights = {weight.path: weight for weight in model.weights}
     if set(weights) != {weight.path for weight in resized.weights}:
         raise ValueError(
@@ -73,7 +73,7 @@ def resize(model, image_size, window_size=None):
     return resized
 
 
-def _learned_positions(model):
+def learned_positions(model):
     """The layers with learned position embeddings, one in all or one a stage."""
     found = [layer for layer in model.layers if isinstance(layer, AddPositionEmbedding)]
     return [layer for layer in found if layer.kind == "learned"]

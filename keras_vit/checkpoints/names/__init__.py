@@ -36,6 +36,8 @@ class Names(NamedTuple):
         prefixes: what may stand before every name, "" where nothing may.
         dropped: dict of a regular expression to the reason why such tensors are left out.
         position_resample: how this source resamples its position embeddings.
+        prefix_positions: whether class token and other prefix tokens have position embeddings, or
+            None where some of its models have them and others not.
         arguments: dict, what its models are where neither tensors nor configuration say.
         family: str, which of `checkpoints.families.FAMILIES` it names.
         needed: tuple of targets without which a file is none of these.
@@ -47,6 +49,7 @@ class Names(NamedTuple):
     prefixes: tuple = ("",)
     dropped: dict = {}
     position_resample: str = "timm"
+    prefix_positions: bool | None = True
     arguments: dict = {}
     family: str = "vit"
     needed: tuple = ("patch_embedding/projection/kernel", "block{i}/attention/qkv/kernel")

@@ -48,6 +48,7 @@ TIMM_CAIT = Names(
         *norm("norm", "norm"),
         *both("head", "head/dense"),
     ),
+    prefix_positions=False,
     arguments={"norm_epsilon": 1e-6},
     block=r"(?<=blocks\.)\d+(?=\.)|(?<=blocks_token_only\.)\d+(?=\.)",
     **_CAIT,

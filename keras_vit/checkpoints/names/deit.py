@@ -14,6 +14,7 @@ DEIT3 = TIMM._replace(
         Row("blocks.{i}.gamma_1", "block{i}/layer_scale1/gamma"),
         Row("blocks.{i}.gamma_2", "block{i}/layer_scale2/gamma"),
     ),
+    prefix_positions=False,
 )
 
 _BODY = (

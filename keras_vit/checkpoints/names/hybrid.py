@@ -11,6 +11,7 @@ STAGES = range(4)
 UNITS = range(36)  # of a stage, as many as ResNet-152 has in its longest
 _HYBRID = {
     "family": "hybrid",
+    "prefix_positions": True,
     "needed": (
         "stem_conv/kernel",
         "patch_embedding/projection/kernel",

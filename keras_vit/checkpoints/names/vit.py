@@ -64,6 +64,7 @@ TIMM = Names(
         r"decoder_.*|decoder\..*": "the decoder of a masked auto-encoder",
     },
     position_resample="timm",
+    prefix_positions=None,
 )
 
 # transformers: vit, vit_mae and dinov2 share the names outside the blocks and of the attention.
@@ -150,6 +151,7 @@ HF_DINOV2_REGISTERS = Names(
     ),
     dropped=_MASK_TOKEN,
     position_resample="timm",  # transformers: antialias=True, in this class alone
+    prefix_positions=False,
 )
 
 # transformers: CLIP, SigLIP and SigLIP 2 share the blocks.
@@ -321,6 +323,7 @@ BIG_VISION = Names(
         r"opt/.*": "the optimizer's state",
     },
     position_resample="flax",
+    prefix_positions=False,
     arguments={**_FLAX, "position_embedding": "sincos"},  # where none are learned
 )
 
