@@ -35,7 +35,7 @@ def complete_arguments(inferred, description, overrides, name):
         CheckpointError: where tensors and configuration contradict each other, or both are silent.
     """
     found = dict(inferred)
-    positions, prefixed = found.pop("positions", None), found.pop("prefix_positions", None)
+    positions = found.pop("positions", None)
     said = description.arguments if description else {}
     for key in SAID_TWICE:
         value = said.get(key, found[key])
@@ -69,7 +69,11 @@ def complete_arguments(inferred, description, overrides, name):
                 f"a width of {found['width']}, which is that of no published variant here"
             )
         found["num_heads"] = heads
-    _positions(found, positions, prefixed, overrides, name)
+    _positions(found, positions, overrides, name)
+    if description is not None and description.architecture:
+        found["position_resample"] = (
+            "timm"  # which reads the authors' files too, but not as they do
+        )
     if description is not None:
         add_preprocessing(found, description, found["patch_size"], overrides)
     sides = zip(found["image_size"], found["patch_size"], strict=True)
@@ -84,25 +88,23 @@ def num_prefix_tokens(arguments):
     return sum(map(bool, learned)) + arguments["num_registers"]
 
 
-def _positions(found, count, prefixed, overrides, name):
-    """Grid, image size and kind of the position embeddings from how many there are.
-
-    `prefixed` is whether prefix tokens have a position, or None where the names do not tell.
-    """
+def _positions(found, positions, overrides, name):
+    """Grid, image size and kind of the position embeddings from how many there are."""
     p, q = found["patch_size"]
     size, prefix = found.get("image_size"), num_prefix_tokens(found)
-    if count is None:
+    if positions is None:
         found.setdefault("position_embedding", None)
         size = (224 // p * p, 224 // q * q) if size is None else as_pair(size, "image_size")
         found.update(image_size=size, position_grid=None)
         return
-    kind = found.get("position_embedding") if prefix else None
-    if prefixed is None and kind in ("learned", "learned_patches"):
+    kind, prefixed = found.get("position_embedding"), positions.of_prefix
+    if prefixed is None and prefix and kind in ("learned", "learned_patches"):
         prefixed = kind == "learned"
     extras = (prefix, 0) if prefix and prefixed is None else (prefix if prefixed else 0,)
     # Models with registers are published both ways; a class token has its position nearly always.
     usual = extras if found["num_registers"] else extras[:1]
-    grid, size, extra = source_grid(count, extras, usual, (p, q), size, overrides, name)
+    asked = {} if positions.square else overrides
+    grid, size, extra = source_grid(positions.count, extras, usual, (p, q), size, asked, name)
     kind = "learned" if extra == prefix else "learned_patches"
     found.update(image_size=size, position_grid=grid, position_embedding=kind)
 

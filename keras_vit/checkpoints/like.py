@@ -3,9 +3,11 @@
 import difflib
 from pathlib import Path
 
+from keras_vit.checkpoints.adapt import preprocessor_for_channels
 from keras_vit.checkpoints.catalog import catalog, imagenet_names, nearest
 from keras_vit.checkpoints.files import CheckpointError
 from keras_vit.checkpoints.processors import preprocessor_of_timm
+from keras_vit.layers.validation import as_pair
 
 IMAGENET = 1000
 
@@ -21,11 +23,21 @@ def entry_like(name):
     return found
 
 
-def preprocessor_like(entry, image_size):
-    """The `Preprocessor` of a catalogue's entry, for the image size of the model at hand."""
-    return preprocessor_of_timm(
+def borrowed(entry, arguments):
+    """What a model takes from a catalogue's entry.
+
+    Args:
+        entry: `Entry`.
+        arguments: dict, the model's, whose image size and channels the preprocessing follows.
+
+    Returns:
+        dict: `preprocessor`, and `class_names` where there are none and both the entry's head and
+        the model's have the classes of ImageNet-1k.
+    """
+    size = as_pair(arguments.get("image_size") or entry.image_size, "image_size")
+    preprocessor = preprocessor_of_timm(
         {
-            "input_size": (3, *(image_size or (entry.image_size,) * 2)),
+            "input_size": (3, *size),
             "crop_mode": "center" if entry.resize == "short_side" else entry.resize,
             "crop_pct": entry.crop_fraction,
             "interpolation": entry.interpolation,
@@ -33,13 +45,13 @@ def preprocessor_like(entry, image_size):
             "std": entry.std,
         }
     )
-
-
-def class_names_like(entry, num_classes):
-    """The names of ImageNet-1k where the entry's head and the model's are both of its classes."""
-    if entry.num_classes == num_classes == IMAGENET:
-        return list(imagenet_names())
-    return None
+    channels = arguments.get("num_channels", 3)
+    if channels != len(preprocessor.mean):
+        preprocessor = preprocessor_for_channels(preprocessor, channels)
+    found, classes = {"preprocessor": preprocessor}, arguments.get("num_classes")
+    if arguments.get("class_names") is None and entry.num_classes == classes == IMAGENET:
+        found["class_names"] = list(imagenet_names())
+    return found
 
 
 def without_preprocessing(name, normalises):

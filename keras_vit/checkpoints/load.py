@@ -14,12 +14,7 @@ from keras_vit.checkpoints.arguments import keras_arguments
 from keras_vit.checkpoints.families import FAMILIES, MODELS, family_of, names_of
 from keras_vit.checkpoints.files import CheckpointError, open_file
 from keras_vit.checkpoints.fill import fill
-from keras_vit.checkpoints.like import (
-    class_names_like,
-    entry_like,
-    preprocessor_like,
-    without_preprocessing,
-)
+from keras_vit.checkpoints.like import borrowed, entry_like, without_preprocessing
 from keras_vit.checkpoints.matching import Unstacked, match
 from keras_vit.checkpoints.sources import locate
 from keras_vit.layers.initializers import no_initialization
@@ -72,9 +67,7 @@ def from_pretrained(source, *, like=None, **overrides):
         _refuse_unknown(overrides, family.model)
         arguments, description, notes = _described(found, reader, matched, overrides)
         if entry is not None:
-            arguments["preprocessor"] = preprocessor_like(entry, arguments["image_size"])
-            if arguments.get("class_names") is None:
-                arguments["class_names"] = class_names_like(entry, arguments["num_classes"])
+            arguments |= borrowed(entry, arguments)
         facts = _facts(family, matched, reader, arguments)
         changed = {k: v for k, v in overrides.items() if arguments.get(k, _MISSING) != v}
         arguments = _with_overrides(arguments, overrides, _constructor_arguments(family.model))
@@ -84,7 +77,8 @@ def from_pretrained(source, *, like=None, **overrides):
         optional = {effects[k]: f"{k}={v!r}" for k, v in changed.items() if k in effects}
         if description is not None and arguments.get("pooling", "map") != "map":
             optional.setdefault(r"pool/.*", f"pooling={arguments['pooling']!r} does not use it")
-        adapter = _adapter(model, family, matched, facts)
+        mode = arguments.get("position_resample")
+        adapter = Adapter(model, facts, mode, family.first_convolution)
         report = fill(reader, matched, adapter, found.name, optional=optional)
     _initialize(model, report.fresh)
     if description is not None:
@@ -131,9 +125,9 @@ def load_weights(model, source, skip=()):
                 f"{found.name} holds a {FAMILIES[matched.table.family].model.__name__}. "
                 f"Received: model={type(model).__name__}"
             )
-        facts = None
+        config = model.get_config()
+        facts, arguments = None, config
         if matched.table.name != "keras" or reader.config is not None:
-            config = model.get_config()
             given = {name: config[name] for name in family.asked} | {"preprocessor": None}
             positions = learned_positions(model)
             if positions:
@@ -143,7 +137,8 @@ def load_weights(model, source, skip=()):
             _same_mathematics(family, config, arguments, said, found.name)
             facts = _facts(family, matched, reader, arguments)
         skipped = {re.escape(name) + "/.*": f"skip={name!r}" for name in skip}
-        adapter = _adapter(model, family, matched, facts)
+        mode = arguments.get("position_resample")
+        adapter = Adapter(model, facts, mode, family.first_convolution)
         return fill(reader, matched, adapter, found.name, skipped=skipped, standing=True)
 
 
@@ -171,7 +166,7 @@ def _described(found, reader, matched, overrides):
         for key in ("num_heads", "stem_groups", "image_size")
         if key in arguments and not any(key in x for x in (inferred, said, overrides))
     ]
-    notes = [f"not said by the source, as is usual: {', '.join(guessed)}"] * bool(guessed)
+    notes = [f"guessed, because the source does not say it: {', '.join(guessed)}"] * bool(guessed)
     return arguments, description, notes
 
 
@@ -195,13 +190,6 @@ def _facts(family, matched, reader, arguments):
     if "patch_size" in described:
         described["patch_size"] = as_pair(described["patch_size"], "patch_size")
     return family.facts(matched, reader.tensors, described)
-
-
-def _adapter(model, family, matched, facts):
-    mode = matched.table.position_resample
-    if matched.table.name == "keras":
-        mode = model.get_config().get("position_resample", mode)
-    return Adapter(model, facts, mode, family.first_convolution)
 
 
 def _constructor_arguments(*models):

@@ -7,7 +7,30 @@ from keras_vit.checkpoints.files import CheckpointError, Tensor
 from keras_vit.checkpoints.names import Names, as_tuple, cait, deit, hybrid, pvt, swin, vit
 from keras_vit.models.vit import VARIANTS
 
+# What training tools put before the names of the model within them, the copy to take first.
+_WRAPPERS = """
+    teacher backbone encoder base_encoder ema module_ema module _orig_mod model net network student
+    momentum_encoder
+"""
+WRAPPERS = _WRAPPERS.split()
+_WRAPPED = re.compile(rf"((?:{'|'.join(WRAPPERS)})\.)*")
+_CHUNK = re.compile(r"(^|\.)blocks\.\d+\.(?=\d+\.)")  # blocks in groups: blocks.0.3. for blocks.3.
+
 TABLES = tuple(t for family in (vit, deit, swin, pvt, hybrid, cait) for t in family.TABLES)
+
+
+class Positions(NamedTuple):
+    """The position embeddings of a source.
+
+    Attributes:
+        count: int, how many there are.
+        of_prefix: whether tokens before the patches have some, or None where it is not known.
+        square: whether those of the patches always make a square.
+    """
+
+    count: int
+    of_prefix: bool | None
+    square: bool
 
 
 class Match(NamedTuple):
@@ -41,7 +64,13 @@ def match(tensors, path):
     Raises:
         CheckpointError: where no table explains a patch embedding and a block.
     """
-    tried = [_match(tensors, table, prefix) for table in TABLES for prefix in table.prefixes]
+    tried = [
+        _match(tensors, table, prefix, wrapper)
+        for table in TABLES
+        for prefix in table.prefixes
+        for wrapper in _wrappers(tensors, table, prefix)
+        if all(wrapper + prefix + mark in tensors for mark in table.marks)
+    ]
     whole = [m for m in tried if set(m.table.needed) <= _targets(m)]
     if not whole:
         names = ", ".join(dict.fromkeys(table.name for table in TABLES))
@@ -56,19 +85,35 @@ def _targets(matched):
     return {target for row, _ in matched.found for target in as_tuple(row.targets)}
 
 
-def _match(tensors, table, prefix):
+def _wrappers(tensors, table, prefix):
+    """What stands before the names of the whole model, nothing or "module." and the like."""
+    anchors = [
+        prefix + source
+        for row in table.rows
+        if table.needed[0] in as_tuple(row.targets)
+        for source in as_tuple(row.sources)
+    ]
+    found = {name.removesuffix(x) for x in anchors for name in tensors if name.endswith(x)}
+    known = {x for x in found if _WRAPPED.fullmatch(x)} or {""}
+    return sorted(known, key=lambda x: [WRAPPERS.index(part) for part in x.split(".")[:-1]])
+
+
+def _match(tensors, table, prefix, wrapper=""):
     rows = {}
     for row in table.rows:
         for source in as_tuple(row.sources):
             rows.setdefault(prefix + source, []).append((row, source))
     found, dropped, unknown = {}, {}, []
     for name in tensors:
-        numbers = re.findall(table.block, name)
-        pattern = re.sub(table.block, "{i}", name, count=1)
+        plain = _CHUNK.sub(r"\1blocks.", name.removeprefix(wrapper))
+        numbers = re.findall(table.block, plain)
+        pattern = re.sub(table.block, "{i}", plain, count=1)
         # A head stands outside of the prefix: vit.embeddings.cls_token, but classifier.weight.
-        known = rows.get(pattern) or rows.get(name) or rows.get(prefix + name)
+        known = rows.get(pattern) or rows.get(plain) or rows.get(prefix + plain)
         if known is None:
-            reason = _reason_to_drop(name, table, prefix)
+            reason = _reason_to_drop(plain, table, prefix)
+            if not name.startswith(wrapper):
+                reason = reason or f"stands outside of {wrapper}, where the model is"
             if reason:
                 dropped[name] = reason
             else:
@@ -82,7 +127,7 @@ def _match(tensors, table, prefix):
                     f"{found[row, number][source]!r}"
                 )
             found[row, number][source] = name
-    return Match(table, prefix, found, dropped, unknown)
+    return Match(table, wrapper + prefix, found, dropped, unknown)
 
 
 def _reason_to_drop(name, table, prefix):
@@ -104,8 +149,7 @@ def infer(matched, tensors):
         tensors: dict of name to `Tensor`.
 
     Returns:
-        dict; besides the arguments `positions`, how many position embeddings there are, and
-        `prefix_positions`, as the table has it.
+        dict; besides the arguments `positions`, the `Positions`.
 
     Raises:
         CheckpointError: for shapes that are none of a Vision Transformer.
@@ -172,8 +216,7 @@ def _infer(shapes, depth, table):
     if positions:
         row, shape, _ = positions
         after = row.layout == "positions_after_class_token"  # whose own position is not counted
-        found["positions"] = shape[-2] - after
-        found["prefix_positions"] = table.prefix_positions
+        found["positions"] = Positions(shape[-2] - after, table.prefix_positions, table.square)
     return found
 
 

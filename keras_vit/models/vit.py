@@ -78,8 +78,8 @@ class VisionTransformer(ImageModel):
             tokens have none), "sincos" (fixed, for patches) or None.
         position_grid: int or (h, w), the grid that learned embeddings are kept for; by default that
             of `image_size`, or of 224 pixels where `image_size` is None.
-        position_resample: "timm", "hf" or "flax", the arithmetic by which learned embeddings are
-            resampled to another grid (`keras_vit.layers.resample_grid`).
+        position_resample: "timm", "hf", "flax" or "dinov2", the arithmetic by which learned
+            embeddings are resampled to another grid (`keras_vit.layers.resample_grid`).
         mlp: "gelu" (exact), "gelu_tanh", "quick_gelu" or "swiglu".
         patch_bias: whether the projection of the patches has a bias.
         drop_remainder: whether images may be no multiple of the patch size; pixels at the bottom

@@ -38,9 +38,11 @@ class Names(NamedTuple):
         position_resample: how this source resamples its position embeddings.
         prefix_positions: whether class token and other prefix tokens have position embeddings, or
             None where some of its models have them and others not.
+        square: whether its position embeddings always make a square.
         arguments: dict, what its models are where neither tensors nor configuration say.
         family: str, which of `checkpoints.families.FAMILIES` it names.
         needed: tuple of targets without which a file is none of these.
+        marks: tuple of tensors' names without which it is none either.
         block: regular expression, where a block's number stands in a name.
     """
 
@@ -50,9 +52,11 @@ class Names(NamedTuple):
     dropped: dict = {}
     position_resample: str = "timm"
     prefix_positions: bool | None = True
+    square: bool = False
     arguments: dict = {}
     family: str = "vit"
     needed: tuple = ("patch_embedding/projection/kernel", "block{i}/attention/qkv/kernel")
+    marks: tuple = ()
     block: str = BLOCK
 
 

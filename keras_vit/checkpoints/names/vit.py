@@ -67,6 +67,34 @@ TIMM = Names(
     prefix_positions=None,
 )
 
+# The authors' own files of DINOv2, whose mask token and LayerScale no file of timm has together.
+_DINOV2_SWIGLU = (
+    *both("blocks.{i}.mlp.w12", "block{i}/mlp/fc1"),
+    *both("blocks.{i}.mlp.w3", "block{i}/mlp/fc2"),
+)
+DINOV2 = TIMM._replace(
+    name="dinov2",
+    rows=(*TIMM.rows, *_DINOV2_SWIGLU),
+    position_resample="dinov2",
+    prefix_positions=True,
+    square=True,
+    needed=(*TIMM.needed, "block{i}/layer_scale1/gamma"),
+    marks=("mask_token",),
+)
+# As in transformers' class below, registers come in after the positions were added.
+DINOV2_REGISTERS = DINOV2._replace(
+    name="dinov2 with registers",
+    rows=(
+        *(row for row in DINOV2.rows if row.sources not in ("cls_token", "pos_embed", "reg_token")),
+        Row("register_tokens", "registers/tokens", "token"),
+        Row(("cls_token", "pos_embed"), "class_token/tokens", "class_token_with_position"),
+        Row("pos_embed", "position_embedding/grid", "positions_after_class_token"),
+    ),
+    position_resample="timm",  # antialias=True and no offset, with registers alone
+    prefix_positions=False,
+    needed=(*DINOV2.needed, "registers/tokens"),
+)
+
 # transformers: vit, vit_mae and dinov2 share the names outside the blocks and of the attention.
 _HF_ENDS = (
     *both("embeddings.patch_embeddings.projection", "patch_embedding/projection", "convolution"),
@@ -357,6 +385,8 @@ KERAS = Names(
 
 TABLES = (
     KERAS,
+    DINOV2,
+    DINOV2_REGISTERS,
     TIMM,
     HF_VIT,
     HF_DINOV2,
