@@ -83,10 +83,16 @@ def from_pretrained(source, *, like=None, **overrides):
     _initialize(model, report.fresh)
     if description is not None:
         report.unread = description.unread
-    report.notes += notes
     model.load_report = report
-    _say_what_preprocessing_there_is(model, matched, overrides)
-    news = report.fresh or report.unread or report.adapted or report.notes
+    report.notes += notes
+    news = any((report.fresh, report.unread, report.adapted, report.notes))
+    note = _without_preprocessing(model, matched, overrides)
+    if note is not None:
+        report.notes.append(note)
+        if "include_preprocessing" in overrides:
+            news = True
+        else:
+            warnings.warn(note, stacklevel=2)
     if news and keras.config.is_interactive_logging_enabled():
         print(printable(report.summary(), lines=True))
     return model
@@ -170,17 +176,13 @@ def _described(found, reader, matched, overrides):
     return arguments, description, notes
 
 
-def _say_what_preprocessing_there_is(model, matched, overrides):
-    """Warns of a model that has none, unless the caller decided so; the report says it anyway."""
+def _without_preprocessing(model, matched, overrides):
+    """What to say of a model that nobody gave preprocessing, or None."""
     normalises = model.get_config()["include_preprocessing"]
-    ours = matched.table.name == "keras"
-    if model.preprocessor is not None or "preprocessor" in overrides or (ours and normalises):
-        return
-    report = model.load_report
-    note = without_preprocessing(report.source, normalises)
-    report.notes.append(note)
-    if "include_preprocessing" not in overrides:
-        warnings.warn(note, stacklevel=3)
+    own = matched.table.name == "keras" and "include_preprocessing" not in overrides
+    if model.preprocessor is not None or "preprocessor" in overrides or (own and normalises):
+        return None
+    return without_preprocessing(model.load_report.source, normalises)
 
 
 def _facts(family, matched, reader, arguments):
