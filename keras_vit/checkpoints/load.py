@@ -86,7 +86,8 @@ def from_pretrained(source, *, like=None, **overrides):
     model.load_report = report
     report.notes += notes
     news = any((report.fresh, report.unread, report.adapted, report.notes))
-    note = _without_preprocessing(model, matched, overrides)
+    own = matched.table.name == "keras"
+    note = _without_preprocessing(found.name, arguments, overrides, own)
     if note is not None:
         report.notes.append(note)
         if "include_preprocessing" in overrides:
@@ -176,13 +177,16 @@ def _described(found, reader, matched, overrides):
     return arguments, description, notes
 
 
-def _without_preprocessing(model, matched, overrides):
-    """What to say of a model that nobody gave preprocessing, or None."""
-    normalises = model.get_config()["include_preprocessing"]
-    own = matched.table.name == "keras" and "include_preprocessing" not in overrides
-    if model.preprocessor is not None or "preprocessor" in overrides or (own and normalises):
+def _without_preprocessing(name, arguments, overrides, own):
+    """What to say of a source without preprocessing that nobody gave any, or None.
+
+    `own` is whether it is one of our own files, which may normalise within the model.
+    """
+    normalises = arguments.get("include_preprocessing", False)
+    own = own and "include_preprocessing" not in overrides
+    if arguments.get("preprocessor") is not None or "preprocessor" in overrides:
         return None
-    return without_preprocessing(model.load_report.source, normalises)
+    return None if own and normalises else without_preprocessing(name, normalises)
 
 
 def _facts(family, matched, reader, arguments):

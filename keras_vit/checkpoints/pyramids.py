@@ -262,9 +262,10 @@ def _published_heads(widths):
 
 def _positions(found, counts, overrides, name):
     """Image size and grid of the first stage from how many position embeddings each stage has."""
-    patches = found["patch_sizes"]
-    first = (patches[0], patches[0])
-    _, size, _ = source_grid(counts[0], (0,), (0,), first, found["image_size"], overrides, name)
+    size, patches = found["image_size"], found["patch_sizes"]
+    if size is None:
+        first = (patches[0], patches[0])
+        _, size, _ = source_grid(counts[0], (0,), (0,), first, None, overrides, name)
     grids = [[side // math.prod(patches[: s + 1]) for side in size] for s in range(4)]
     expected = [h * w + (s == 3) for s, (h, w) in enumerate(grids)]
     if counts != expected or size[0] % math.prod(patches) or size[1] % math.prod(patches):
