@@ -42,7 +42,7 @@ def main(arguments=None):
 def _run(options, stop, processes):
     """Prepares and executes; returns the exit code."""
     with _quiet():
-        from training import memory, run
+        from training import lock, memory, run
         from training.checkpoint import Diverged, kept
         from training.stopping import Stopped
 
@@ -83,6 +83,9 @@ def _run(options, stop, processes):
             raise
         said = memory.advice(job.model, job.recipe.train.batch_size)
         return _fail(f"There was not enough memory. {said} Received: {type(error).__name__}", 1)
+    finally:
+        if job:
+            lock.release(job.folder.lock)
     return _show(job.folder)
 
 

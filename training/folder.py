@@ -16,6 +16,7 @@ class RunFolder:
 
     def __init__(self, path):
         self.path = Path(path)
+        self.lock = self.path / "run.lock"  # of the process that works in it; see `training.lock`
         self.recipe = self.path / "recipe.toml"
         self.checkpoint = self.path / "model.keras"
         self.best = self.path / "best.keras"
@@ -43,7 +44,8 @@ class RunFolder:
             return "foreign"
         # What a run left that was killed before it had begun is nobody's.
         names = {x.name for x in self.path.iterdir()} if self.path.exists() else set()
-        own = {name for name in names if name.startswith(".writing-")} | {"smoke"}
+        own = {name for name in names if name.startswith(".writing-")}
+        own |= {"smoke", self.lock.name}
         return "foreign" if names - own else "free"
 
     def create(self):

@@ -16,7 +16,7 @@ import numpy as np
 import keras_vit
 from keras_vit.hardware import hardware
 from keras_vit.terminal import printable
-from training import data, distill, distribute, logs, recipe, report, summary
+from training import data, distill, distribute, lock, logs, recipe, report, summary
 from training.augment import mixing
 from training.averages import EvaluateAverage, unshare
 from training.callbacks import Metrics, ReseedEveryEpoch, StopOnNaN
@@ -75,6 +75,7 @@ class Job:
         return self.folder.state == "finished"
 
 
+@lock.undone_by_failure()
 def prepare(
     name,
     overrides=(),
@@ -86,6 +87,8 @@ def prepare(
     processes=None,
 ):
     """Reads and checks recipe, data and run folder, builds the model and restores a checkpoint.
+
+    The folder is then this process' (`training.lock`).
 
     Args:
         name: recipe name, or path of a .toml file.
@@ -136,6 +139,7 @@ def _folder_and_plan(name, overrides, run_dir, resume, new, smoke, processes):
     default = Path("runs", f"{path.stem}-smoke" if smoke else path.stem)
     folder = choose(Path(run_dir) if run_dir else default, resume, new)
     if resume:
+        _take(folder, resume)
         path = folder.recipe
         _check_overrides(path, overrides)
     elif smoke:
@@ -155,7 +159,7 @@ def _splits(plan, folder, resume, processes):
     if processes.first:
         splits = data.load(plan.data, classes, folder.examples if resume else None)
         if processes.count > 1 and splits.encoded:
-            folder.create()
+            _take(folder, resume)
             _write_examples(splits, folder)
         processes.wait_for_first()
         return splits
@@ -171,13 +175,20 @@ def _begin(folder, plan, splits, resume, done):
             f"train.epochs must exceed the {done['epochs']} epochs that the run in {folder.path} "
             f"has behind it. Received: train.epochs={plan.train.epochs}"
         )
-    folder.create()
+    _take(folder, resume)
     if folder.state == "finished" and plan.train.epochs > done["epochs"]:
         folder.result.unlink()  # asked to train on: it is unfinished again
     if folder.state != "finished":
         made_by = f"As run by python -m training with keras_vit {keras_vit.__version__}."
         folder.write_whole(folder.recipe, recipe.to_toml(plan, made_by))
         _write_examples(splits, folder)
+
+
+def _take(folder, resume):
+    """Makes the folder, and it this process' own."""
+    folder.create()
+    if lock.hold(folder.lock) and not resume:
+        choose(folder.path, False, False)  # another may have begun a run there meanwhile
 
 
 def build(plan, splits):

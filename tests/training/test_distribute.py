@@ -155,6 +155,8 @@ def test_processes_end_together(small, how):
     deadline = time.monotonic() + 120
     while not Path("run/model.keras").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
+    with pytest.raises(ValueError, match=f"in use by process {started[0].pid} on "):
+        run.prepare(small, [], "run", resume=True)
     started[1].send_signal(how)
     said = [process.communicate(timeout=60)[1] for process in started]
     codes = [process.returncode for process in started]
