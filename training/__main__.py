@@ -63,6 +63,8 @@ def _run(options, stop, processes):
         else:
             run.execute(job)
     except (Stopped, OSError) as error:
+        if memory.is_out_of_memory(error):
+            return _no_memory(error, job)
         if error is stop.asked and not processes.first:
             processes.wait_for_end()  # the first one writes, and says it
         stopped = isinstance(error, Stopped)
@@ -78,15 +80,24 @@ def _run(options, stop, processes):
     except Exception as error:
         if not job and isinstance(error, ValueError):
             return _fail(error, 2)
-        if not job or not memory.is_out_of_memory(error):
-            processes.give_time()
-            raise
-        said = memory.advice(job.model, job.recipe.train.batch_size)
-        return _fail(f"There was not enough memory. {said} Received: {type(error).__name__}", 1)
+        if memory.is_out_of_memory(error):
+            return _no_memory(error, job)
+        processes.give_time()
+        raise
     finally:
         if job:
             lock.release(job.folder.lock)
     return _show(job.folder)
+
+
+def _no_memory(error, job):
+    """Says what would fit; returns the exit code."""
+    from training import memory
+
+    said = "It ended before the first step: the data or the model alone may be too large."
+    if job:
+        said = memory.advice(job.model, job.recipe.train.batch_size)
+    return _fail(f"There was not enough memory. {said} Received: {type(error).__name__}", 1)
 
 
 def _parser():

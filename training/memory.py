@@ -1,5 +1,6 @@
 """What a training step needs, said when there was not enough of it."""
 
+import errno
 import math
 import os
 
@@ -10,13 +11,31 @@ from keras_vit.models.base import BLOCKS
 
 # Weights, gradients and the two moments of AdamW, in float32.
 BYTES_A_PARAMETER = 16
+# How the shortage is said: by the kind of error, NumPy's and PyTorch's for GPUs and TensorFlow's,
+# or in the message of a plain RuntimeError: XLA's, PyTorch's for CPUs (on Linux, on Windows),
+# C++'s, and that of NVIDIA's libraries.
+KINDS = {"MemoryError", "OutOfMemoryError", "ResourceExhaustedError"}
+WORDS = (
+    "resource_exhausted",
+    "out of memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "not enough memory: you tried",
+    "bad_alloc",
+    "status_alloc_failed",
+)
 
 
 def is_out_of_memory(error):
-    """Whether an exception is a backend's way to say so."""
+    """Whether an exception is a backend's or the system's way to say so."""
     names = {kind.__name__ for kind in type(error).__mro__}
-    said = "RESOURCE_EXHAUSTED" in str(error) or "out of memory" in str(error).lower()
-    return bool(names & {"MemoryError", "OutOfMemoryError", "ResourceExhaustedError"}) or said
+    said = str(error).lower()
+    return (
+        bool(names & KINDS)
+        or any(words in said for words in WORDS)
+        or isinstance(error, OSError)
+        and error.errno == errno.ENOMEM
+    )
 
 
 def needs(model, batch_size, bfloat16=False, remat=False):
