@@ -31,6 +31,7 @@ class RunFolder:
         self.wandb = self.path / "wandb_id.txt"  # under which its service knows the run
         self.examples = self.path / "examples.npz"  # of encoded images: which ones are used
         self.skipped = self.path / "skipped.csv"
+        self.data = self.path / "data.json"  # what it began with; see `training.fingerprint`
         self.result = self.path / "result.json"
 
     @property

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import importlib
+import json
 import os
 import platform
 import shutil
@@ -16,7 +17,7 @@ import numpy as np
 import keras_vit
 from keras_vit.hardware import hardware
 from keras_vit.terminal import printable
-from training import data, distill, distribute, lock, logs, recipe, report, summary
+from training import data, distill, distribute, fingerprint, lock, logs, recipe, report, summary
 from training.augment import mixing
 from training.averages import EvaluateAverage, unshare
 from training.callbacks import Metrics, ReseedEveryEpoch, StopOnNaN
@@ -120,6 +121,7 @@ def prepare(
     devices.check(plan)
 
     splits = _splits(plan, folder, resume, processes)
+    began_with = _begun_with(folder, plan, splits, resume) if processes.first else None
     with devices.scope():
         model = build(plan, splits)
         fitted = distill.fitted(plan.distill, model)
@@ -129,7 +131,10 @@ def prepare(
     devices.check_model(model)
     devices.replicate(model)
     if processes.first:
-        _begin(folder, plan, splits, resume, done)
+        if plan.distill.teacher:
+            began_with["teacher"] = fingerprint.of_weights(fitted.teacher)
+            fingerprint.check_teacher(folder.data, began_with["teacher"])
+        _begin(folder, plan, splits, resume, done, began_with)
     return Job(plan, folder, splits, model, fitted, done, devices, stop or StopRequest())
 
 
@@ -167,10 +172,22 @@ def _splits(plan, folder, resume, processes):
     return data.load(plan.data, classes, folder.examples)
 
 
-def _begin(folder, plan, splits, resume, done):
+def _begun_with(folder, plan, splits, resume):
+    """What the data are known by, which in a run that goes on must be what they were."""
+    found = fingerprint.of_splits(splits)
+    if resume and (folder.state != "finished" or _asked_for_more(folder, plan)):
+        fingerprint.check(folder.data, found, splits, plan.data.source)
+    return found
+
+
+def _asked_for_more(folder, plan):
+    """Whether a run that goes on is to have another number of epochs."""
+    return plan.train.epochs != recipe.read(folder.recipe).train.epochs
+
+
+def _begin(folder, plan, splits, resume, done, began_with):
     """Makes the folder that of this run, once all that can be checked has been."""
-    asked = resume and plan.train.epochs != recipe.read(folder.recipe).train.epochs
-    if asked and plan.train.epochs <= done["epochs"]:
+    if resume and _asked_for_more(folder, plan) and plan.train.epochs <= done["epochs"]:
         raise ValueError(
             f"train.epochs must exceed the {done['epochs']} epochs that the run in {folder.path} "
             f"has behind it. Received: train.epochs={plan.train.epochs}"
@@ -182,6 +199,8 @@ def _begin(folder, plan, splits, resume, done):
         made_by = f"As run by python -m training with keras_vit {keras_vit.__version__}."
         folder.write_whole(folder.recipe, recipe.to_toml(plan, made_by))
         _write_examples(splits, folder)
+        if not folder.data.exists():
+            folder.write_whole(folder.data, json.dumps(began_with) + "\n")
 
 
 def _take(folder, resume):

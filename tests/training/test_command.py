@@ -42,6 +42,7 @@ def test_a_run_from_start_to_end(small, capsys):
     run = Path("run")
     assert {path.name for path in run.iterdir()} == {
         "recipe.toml",
+        "data.json",
         "metrics.csv",
         "curves.png",
         "predictions.png",

@@ -1,0 +1,176 @@
+"""What a run was begun with, so that other data are noticed when it goes on.
+
+Arrays are known by their contents, files by name and size: a million of them are looked at in
+seconds, and a copy of a folder, whose files are of another time, is the same data. TFRecord files,
+which are few and large, have their first and last bytes compared too.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections import defaultdict
+
+import keras
+import numpy as np
+
+from training.examples import WHOLE
+from training.sources import SUFFIXES
+
+ENDS = 2**16  # bytes of a TFRecord file that are compared, at either end
+SPLITS = ("train", "validation", "test")
+
+
+def of_splits(splits):
+    """What can be compared of a data set.
+
+    Args:
+        splits: `Splits`.
+
+    Returns:
+        dict that JSON can hold: of arrays "arrays", by name their shape, dtype and hash; of encoded
+        images "files", how many, "sizes", in the order of `paths`, -1 for one that is not there,
+        "ends", their hashes, of files that hold several images, and "others", how many more
+        pictures lie in the same folders.
+    """
+    if not splits.encoded:
+        return {
+            "arrays": {
+                f"{name} {kind}": [list(array.shape), str(array.dtype), _hash(array)]
+                for name in SPLITS
+                for kind, array in getattr(splits, name)._asdict().items()
+            }
+        }
+    files = paths(splits)
+    sizes, others = _sizes(files)
+    if (splits.train.images.lengths == WHOLE).all():
+        return {"files": len(files), "sizes": sizes, "others": others}
+    ends = [_ends(path, size) for path, size in zip(files, sizes, strict=True)]
+    return {"files": len(files), "sizes": sizes, "ends": ends, "others": others}
+
+
+def of_weights(model):
+    """A hash of the weights of a model."""
+    hashes = [_hash(keras.ops.convert_to_numpy(weight)) for weight in model.weights]
+    return hashlib.blake2b("".join(hashes).encode(), digest_size=16).hexdigest()
+
+
+def paths(splits):
+    """The files of the encoded images that are used: a list of bytes, in the images' order."""
+    used = (getattr(splits, name).images for name in SPLITS)
+    used = [images.files[np.unique(images.file)].tolist() for images in used]
+    return list(dict.fromkeys(path for files in used for path in files))
+
+
+def check(path, now, splits, source):
+    """Raises where a run's data are others than when it began; what has come besides is said.
+
+    Args:
+        path: `Path` of what was written then; a run of before there was such a file passes.
+        now: dict of `of_splits`.
+        splits: `Splits`, for the names of the files.
+        source: str, what the message calls the data.
+    """
+    before = _read(path)
+    if "arrays" in before:
+        wrong = _other_arrays(before["arrays"], now.get("arrays", {}))
+    elif "files" in before:
+        wrong = _other_files(before, now, splits)
+    else:
+        return
+    if wrong:
+        raise ValueError(
+            "The images must be those that the run began with: put them back, or begin another run "
+            f"with --new. {'; '.join(wrong)}. Received: data.source={source}"
+        )
+    if now.get("others", 0) > before.get("others", 0):
+        more = now["others"] - before["others"]
+        print(f"{more:,} pictures have come since the run began; it goes on without them")
+
+
+def check_teacher(path, now):
+    """Raises where a teacher's weights, a hash of `of_weights`, are others than when it began."""
+    before = _read(path).get("teacher", now)
+    if before != now:
+        raise ValueError(
+            "The teacher's weights must be those that the run began with: put them back, or begin "
+            f"another run with --new. Received: weights of hash {now}, {before} before"
+        )
+
+
+def _read(path):
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _other_arrays(before, now):
+    """What is to be said of arrays that differ, as a list."""
+    wrong = []
+    for name, (shape, dtype, contents) in before.items():
+        now_shape, now_dtype, now_contents = now.get(name, [[], "nothing", ""])
+        was, found = f"{dtype} {tuple(shape)}", f"{now_dtype} {tuple(now_shape)}"
+        if found != was:
+            wrong.append(f"{name} are {found}, were {was}")
+        elif now_contents != contents:
+            wrong.append(f"{name}, {was}, have other values or another order")
+    return wrong
+
+
+def _other_files(before, now, splits):
+    """The same of files."""
+    if before["files"] != now.get("files"):
+        return [f"{now.get('files', 0):,} files, {before['files']:,} before"]
+    then, sizes = np.array(before["sizes"]), np.array(now["sizes"])
+    gone = np.flatnonzero((sizes < 0) & (then >= 0))
+    grown = np.flatnonzero((sizes != then) & (sizes >= 0))
+    ends = zip(before.get("ends", ()), now.get("ends", ()), strict=False)
+    other = [i for i, (one, two) in enumerate(ends) if one != two and sizes[i] == then[i]]
+    wrong, files = [], paths(splits) if len(gone) + len(grown) + len(other) else []
+    for found, what in (
+        (gone, "are missing"),
+        (grown, "have another size"),
+        (other, "have other contents"),
+    ):
+        if len(found):
+            first = ", ".join(os.fsdecode(files[i]) for i in found[:3])
+            more = ", ..." if len(found) > 3 else ""
+            wrong.append(f"{len(found):,} of {len(files):,} files {what}: {first}{more}")
+    return wrong
+
+
+def _sizes(files):
+    """(list of bytes of every file, -1 where there is none; how many more pictures lie there).
+
+    Folder by folder: that is what file systems answer quickest, those of a network above all.
+    """
+    folders = defaultdict(dict)
+    for index, path in enumerate(files):
+        folder, _, name = path.rpartition(b"/")
+        folders[folder or b"/"][name] = index
+    sizes, others = [-1] * len(files), 0
+    suffixes = tuple(suffix.encode() for suffix in SUFFIXES)
+    for folder, names in folders.items():
+        if not os.path.isdir(folder):
+            continue
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name in names:
+                    with contextlib.suppress(FileNotFoundError):  # a link to nothing
+                        sizes[names[entry.name]] = entry.stat().st_size
+                elif entry.name.lower().endswith(suffixes) and not entry.name.startswith(b"."):
+                    others += 1
+    return sizes, others
+
+
+def _ends(path, size):
+    """A hash of the first and last bytes of a file; "" where there is none."""
+    if size < 0:
+        return ""
+    with open(path, "rb") as file:
+        first = file.read(ENDS)
+        file.seek(max(size - ENDS, 0))
+        return hashlib.blake2b(first + file.read(ENDS), digest_size=16).hexdigest()
+
+
+def _hash(array):
+    flat = np.ascontiguousarray(array).reshape(-1).view("uint8")
+    return hashlib.blake2b(flat, digest_size=16).hexdigest()
