@@ -3,6 +3,8 @@
 Letters: B batch, H x W the student's image size, h x w the teacher's, C channels, K classes.
 """
 
+import warnings
+
 import keras
 from keras import ops
 
@@ -13,6 +15,7 @@ from keras_vit.teacher import Teacher, normalization, num_classes
 
 KINDS = ("hard", "soft")
 OUTPUTS = ("class", "distillation")
+TEMPERATURE = 3.0
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
@@ -45,7 +48,7 @@ class DistillationLoss(keras.losses.Loss):
     (arXiv:2012.12877), equations 2 and 3.
     """
 
-    def __init__(self, kind="hard", temperature=3.0, **kwargs):
+    def __init__(self, kind="hard", temperature=TEMPERATURE, **kwargs):
         super().__init__(**{"name": "distillation_loss", **kwargs})
         check_choice(kind, "kind", KINDS)
         if not 0 < temperature < float("inf"):
@@ -98,7 +101,8 @@ class Distiller(keras.Model):
 
     Raises:
         ValueError: for a student or teacher without logits of the same K classes, a teacher that
-            gives the other of logits and probabilities, an unknown kind, alpha outside [0, 1].
+            gives the other of logits and probabilities, an unknown kind, alpha outside [0, 1],
+            `preprocess` or `from_logits=False` without a teacher.
 
     Example:
         >>> teacher = keras.applications.ResNet50()
@@ -123,7 +127,7 @@ class Distiller(keras.Model):
         student,
         teacher=None,
         kind="hard",
-        temperature=3.0,
+        temperature=TEMPERATURE,
         alpha=0.5,
         preprocess=None,
         from_logits=True,
@@ -133,6 +137,7 @@ class Distiller(keras.Model):
         self.autocast = False
         if not 0 <= alpha <= 1:
             raise ValueError(f"alpha must be in [0, 1]. Received: alpha={alpha}")
+        _check_used(teacher, kind, temperature, alpha, preprocess, from_logits)
         self.student = student
         self.alpha = alpha
         self.distillation_loss = DistillationLoss(kind, temperature)
@@ -202,6 +207,22 @@ class Distiller(keras.Model):
     def save(self, *args, **kwargs):
         """Saves the student: `keras.callbacks.ModelCheckpoint` comes here too."""
         self.student.save(*args, **kwargs)
+
+
+def _check_used(teacher, kind, temperature, alpha, preprocess, from_logits):
+    """Refuses arguments of a teacher that is none, and warns of those that change nothing."""
+    if teacher is None and not (preprocess is None and from_logits):
+        raise ValueError(
+            "preprocess and from_logits are for a teacher; without one give them to "
+            "`teacher_logits`, whose logits y holds. "
+            f"Received: teacher=None, preprocess={preprocess}, from_logits={from_logits}"
+        )
+    if kind == "hard" and temperature != TEMPERATURE:
+        warnings.warn(f"temperature={temperature} has no effect with kind='hard'.", stacklevel=3)
+    if alpha == 0:
+        warnings.warn(
+            "The teacher has no effect with alpha=0: the labels alone count.", stacklevel=3
+        )
 
 
 def _heads(student):

@@ -4,6 +4,7 @@ They live here and not beside the recipes so that whoever loads a trained `.kera
 """
 
 import math
+import warnings
 
 import keras
 from keras import ops
@@ -21,6 +22,7 @@ NO_DECAY_LAYERS = (
     "position_bias",
 )
 SHAPES = ("cosine", "linear", "rsqrt", "constant")
+TIMESCALE = 10_000  # batches
 
 
 def decays(path):
@@ -55,16 +57,21 @@ class LayerwiseAdamW(keras.optimizers.Adam):
     Args:
         learning_rate: float or schedule.
         weight_decay: float, share of a variable's rate by which it shrinks a step.
-        shares: list of floats, one for each trainable variable, in the model's order.
+        shares: list of floats above 0, one for each trainable variable, in the model's order.
         decays: list of bools likewise, whether it decays.
         **kwargs: of `keras.optimizers.Adam`.
 
     Raises:
-        ValueError: when built for another number of variables.
+        ValueError: for a share that is not above 0, or when built for another number of variables.
     """
 
     def __init__(self, learning_rate=1e-3, weight_decay=0.0, shares=(), decays=(), **kwargs):
         super().__init__(learning_rate, **kwargs)
+        if not all(0 < share < float("inf") for share in shares):
+            raise ValueError(
+                "shares must be above 0: what is not to learn is frozen by layer.trainable=False. "
+                f"Received: shares={list(shares)}"
+            )
         self.layer_weight_decay = weight_decay
         self.shares = list(shares)
         self.decays = list(decays)
@@ -75,7 +82,20 @@ class LayerwiseAdamW(keras.optimizers.Adam):
                 "shares and decays must have an entry for each trainable variable. Received: "
                 f"{len(self.shares)} shares, {len(self.decays)} decays, {len(variables)} variables"
             )
+        if self.layer_weight_decay and not any(self.decays):
+            warnings.warn(
+                f"weight_decay={self.layer_weight_decay} has no effect: decays is False for every "
+                "variable.",
+                stacklevel=2,
+            )
         super().build(variables)
+
+    def exclude_from_weight_decay(self, var_list=None, var_names=None):
+        """Not here, where it would change nothing: `decays` says what decays."""
+        raise ValueError(
+            "LayerwiseAdamW takes what decays as decays=[...], one for each trainable variable. "
+            f"Received: var_list={var_list}, var_names={var_names}"
+        )
 
     def update_step(self, gradient, variable, learning_rate):
         # By index: on TensorFlow the variable is not Keras's own here and has no path.
@@ -108,7 +128,8 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
         timescale: int, batches after which "rsqrt" has fallen by the square root of 2.
 
     Raises:
-        ValueError: for another shape, or a warm-up and cool-down that leave nothing between them.
+        ValueError: for another shape, a rate that is not above 0, negative numbers of steps, or a
+            warm-up and cool-down that leave nothing between them.
 
     Example:
         >>> float(WarmupSchedule(2.0, total_steps=110, warmup_steps=10)(60))
@@ -125,12 +146,26 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
         warmup_steps=0,
         shape="cosine",
         cooldown_steps=0,
-        timescale=10_000,
+        timescale=TIMESCALE,
     ):
         super().__init__()
         if shape not in SHAPES:
             raise ValueError(
                 f"optimizer.schedule must be one of {', '.join(SHAPES)}. Received: {shape!r}"
+            )
+        if not 0 < learning_rate < float("inf"):
+            raise ValueError(
+                f"learning_rate must be above 0. Received: learning_rate={learning_rate}"
+            )
+        if warmup_steps < 0 or cooldown_steps < 0 or timescale <= 0:
+            raise ValueError(
+                "warmup_steps and cooldown_steps must be 0 or more, timescale above 0. "
+                f"Received: warmup_steps={warmup_steps}, cooldown_steps={cooldown_steps}, "
+                f"timescale={timescale}"
+            )
+        if timescale != TIMESCALE and shape != "rsqrt":
+            warnings.warn(
+                f"timescale={timescale} has no effect with shape={shape!r}.", stacklevel=2
             )
         if warmup_steps + cooldown_steps >= total_steps:
             raise ValueError(

@@ -1,5 +1,7 @@
 """Knowledge distillation: the paper's equations, and what a teacher must and must not do."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -309,3 +311,17 @@ def test_bad_targets_are_explained():
             loss_of(distiller, given, logits(1), logits(2))
     with pytest.raises(ValueError, match="7 classes from the teacher, 4 from the student"):
         loss_of(alone, {**y, "teacher": np.zeros((3, 7), "float32")}, logits(1), logits(2))
+
+
+def test_arguments_that_change_nothing_are_said_or_refused():
+    with pytest.warns(UserWarning, match="temperature=2.0 has no effect with kind='hard'"):
+        Distiller(linear(), temperature=2.0)
+    with pytest.warns(UserWarning, match="no effect with alpha=0"):
+        Distiller(linear(), alpha=0)
+    for arguments in ({"preprocess": lambda x: x}, {"from_logits": False}):
+        with pytest.raises(ValueError, match="are for a teacher.*Received: teacher=None"):
+            Distiller(linear(), **arguments)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        Distiller(linear(), kind="soft", temperature=2.0, alpha=0.1)
+        Distiller(linear(), cnn(), preprocess=lambda x: x)

@@ -23,7 +23,8 @@ def fitted(table, model):
         return model
     try:
         teacher, _ = evaluate.load(table.teacher)
-        distiller = Distiller(model, teacher, table.kind, table.temperature, table.alpha)
+        heat = {"temperature": table.temperature} if table.kind == "soft" else {}
+        distiller = Distiller(model, teacher, table.kind, alpha=table.alpha, **heat)
     except ValueError as error:
         raise ValueError(f"distill.teacher cannot teach: {error}") from error
     distiller.compile(model.optimizer, model.loss, weighted_metrics=["accuracy"])

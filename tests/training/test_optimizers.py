@@ -1,3 +1,5 @@
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -276,3 +278,29 @@ def test_bad_input_is_explained(arguments, message):
 def test_the_whole_gradient_is_clipped():
     assert optimizer(model(), 10, clip_norm=0.5).global_clipnorm == 0.5
     assert optimizer(model(), 10).global_clipnorm is None
+
+
+def test_arguments_that_change_nothing_are_said_or_refused():
+    for wrong, message in (
+        ({"learning_rate": 0.0}, "learning_rate must be above 0"),
+        ({"learning_rate": float("nan")}, "learning_rate must be above 0"),
+        ({"warmup_steps": -1}, "0 or more.*warmup_steps=-1"),  # it would climb the loss
+        ({"cooldown_steps": -1}, "0 or more.*cooldown_steps=-1"),
+        ({"timescale": 0}, "timescale=0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            WarmupSchedule(**{"learning_rate": 1.0, "total_steps": 10, **wrong})
+    with pytest.warns(UserWarning, match="timescale=5 has no effect with shape='cosine'"):
+        WarmupSchedule(1.0, 10, timescale=5)
+    for share in (0, -1, float("nan")):
+        with pytest.raises(ValueError, match="layer.trainable=False"):
+            LayerwiseAdamW(shares=[1, share], decays=[True, True])
+    weights = model().trainable_variables[:1]
+    with pytest.raises(ValueError, match=r"decays=\[...\]"):
+        LayerwiseAdamW(shares=[1], decays=[True]).exclude_from_weight_decay(var_list=weights)
+    with pytest.warns(UserWarning, match="weight_decay=0.1 has no effect"):
+        LayerwiseAdamW(weight_decay=0.1, shares=[1], decays=[False]).build(weights)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        LayerwiseAdamW(weight_decay=0.1, shares=[1], decays=[True]).build(weights)
+        WarmupSchedule(1.0, 10, 2, "rsqrt", timescale=5)
