@@ -136,10 +136,12 @@ def _quiet():
 
 
 def _show(folder):
+    from training.summary import chance_in_words
+
     result = folder.read_result()
     _say(
         f"Test accuracy {100 * result['test_accuracy']:.2f} % on {result['test_images']} images "
-        f"after {result['epochs']} epochs. Everything is in {folder.path}"
+        f"after {result['epochs']} epochs{chance_in_words(result)}. Everything is in {folder.path}"
     )
     return 0
 

@@ -284,6 +284,11 @@ def _train_and_test(table):
 def _names(table, names):
     """Which splits are for training (a list) and for the test (None: some of the training's)."""
     if not names:
+        if table.test_split:
+            raise ValueError(
+                "data.test_split needs a source with splits; without it data.test says which share "
+                f"is held out. Received: data.test_split={table.test_split!r}"
+            )
         return [""], None
     train = table.train_split.split("+")
     test = [name for name in sources.TEST_NAMES if name in names and name not in train]

@@ -82,6 +82,11 @@ class Devices:
                 "Keras cannot accumulate gradients under tf.distribute; set optimizer.accumulate=1 "
                 f"or distribute.strategy='none'. Received: optimizer.accumulate={accumulate}"
             )
+        if self.tf_strategy is not None and plan.train.jit_compile == "on":
+            raise ValueError(
+                "TensorFlow does not compile under tf.distribute; set train.jit_compile='auto' or "
+                "distribute.strategy='none'. Received: train.jit_compile='on'"
+            )
         one_process = keras.backend.backend() == "jax" and self.processes.count == 1
         if plan.distill.teacher and not (self.alone or one_process):
             raise ValueError(

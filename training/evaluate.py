@@ -210,6 +210,7 @@ def _evaluate(options):
             options.source, data_dir=options.data_dir, first_label=options.first_label
         )
     kind, _, where = table.source.partition(":")
+    _check_used(options, "" if own else kind)
     if options.labels.startswith("real:"):
         if kind != "folder":
             raise ValueError(
@@ -225,6 +226,17 @@ def _evaluate(options):
     _check_shape(split.images, model, resizes)
     verbose = int(sys.stdout.isatty() and not options.json)
     return table.source, evaluate(model, split, classes, transform, options.batch_size, verbose)
+
+
+def _check_used(options, kind):
+    """Raises for an option that would change nothing, with a source of a kind, "" for a run's."""
+    for name, given, used, needs in (
+        ("--data-dir", options.data_dir, kind == "tfds", "--source tfds:NAME"),
+        ("--first-label", options.first_label, kind == "tfrecord", "--source tfrecord:GLOB"),
+        ("--split", options.split, not options.labels.startswith("real:"), "other --labels"),
+    ):
+        if given and not used:
+            raise ValueError(f"{name} needs {needs}. Received: {name} {given}")
 
 
 def _check_name(name, names):

@@ -3,6 +3,7 @@
 Letters: N images, K classes.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,6 +108,30 @@ def calibration_error(confidence, right, bins=BINS):
     place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     excess = np.bincount(place, confidence - np.asarray(right, "float64"), minlength=bins)
     return float(np.abs(excess).sum() / len(confidence))
+
+
+def chance(labels):
+    """The share that is right of whoever always answers the most frequent class.
+
+    Args:
+        labels: integer array (N,).
+    """
+    return float(np.bincount(labels).max() / len(labels))
+
+
+def at_chance(accuracy, share, images):
+    """Whether an accuracy is no better than chance: at most three standard deviations above it.
+
+    Args:
+        accuracy: float, of so many images.
+        share: float, as `chance` gives it.
+        images: int, N.
+
+    Example:
+        >>> at_chance(0.14, 0.1, 359), at_chance(0.15, 0.1, 359)
+        (True, False)
+    """
+    return accuracy <= share + 3 * math.sqrt(share * (1 - share) / images)
 
 
 def log_softmax(logits):

@@ -89,6 +89,11 @@ def optimizer(
     return found
 
 
+def updates(model):
+    """How often the optimizer of a compiled model has updated the weights: not every batch does."""
+    return int(model.optimizer.iterations)  # of batches whose gradients are accumulated, all as one
+
+
 def _rule(model, name, layer_decay, weight_decay, settings):
     """The optimizer of that name, which decays what should decay."""
     variables = model.trainable_variables

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tomli_w
 
-from training.model_tables import ModelTable
+from training.model_tables import ModelTable, require
 from training.tables import Recipe
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -116,6 +116,9 @@ def _model_table(values):
         if key not in table.valid_arguments():
             known = ["variant", *table.valid_arguments()]
             _unknown("key", f"model.{key}", [f"model.{name}" for name in known])
+    classes = table.all_arguments()["num_classes"]
+    enough = type(classes) is int and classes > 1
+    require(enough, "model.num_classes", "an integer of 2 or more", classes)
     return table
 
 

@@ -1,5 +1,6 @@
 """One run: everything is checked, then it trains, looks at the test images once and reports."""
 
+import contextlib
 import dataclasses
 import functools
 import importlib
@@ -17,7 +18,18 @@ import numpy as np
 import keras_vit
 from keras_vit.hardware import hardware
 from keras_vit.terminal import printable
-from training import data, distill, distribute, fingerprint, lock, logs, recipe, report, summary
+from training import (
+    data,
+    distill,
+    distribute,
+    fingerprint,
+    lock,
+    logs,
+    recipe,
+    report,
+    settings,
+    summary,
+)
 from training.augment import mixing
 from training.averages import EvaluateAverage, unshare
 from training.callbacks import Metrics, ReseedEveryEpoch, StopOnNaN
@@ -26,8 +38,8 @@ from training.corrupt import as_csv
 from training.examples import save
 from training.folder import RunFolder, choose
 from training.hardware import Speed, peak_memory
-from training.measures import log_softmax, measure
-from training.optimizers import optimizer
+from training.measures import chance, log_softmax, measure
+from training.optimizers import optimizer, updates
 from training.processes import Processes
 from training.progress import ProgressOfRun, clock
 from training.smoke import overrides as smoke_overrides
@@ -58,6 +70,7 @@ class Job:
         devices: `Devices` that it is trained on.
         stop: `StopRequest` that ends the training after a step.
         speed: `Speed`, how long the epochs of this sitting take.
+        notes: list of str, what `training.settings` has to say of the recipe.
     """
 
     recipe: Recipe
@@ -69,6 +82,7 @@ class Job:
     devices: distribute.Devices = field(default_factory=distribute.Devices)
     stop: StopRequest = field(default_factory=StopRequest)
     speed: Speed = field(default_factory=Speed)
+    notes: list = field(default_factory=list)
 
     @property
     def finished(self):
@@ -121,7 +135,11 @@ def prepare(
     devices.check(plan)
 
     splits = _splits(plan, folder, resume, processes)
-    began_with = _begun_with(folder, plan, splits, resume) if processes.first else None
+    began_with, notes = {}, []
+    if processes.first:
+        began_with = _begun_with(folder, plan, splits, resume)
+        if resume or not smoke:  # a smoke form is short, and of other data
+            notes = _notes(plan, splits, devices, resume)
     with devices.scope():
         model = build(plan, splits)
         fitted = distill.fitted(plan.distill, model)
@@ -135,7 +153,9 @@ def prepare(
             began_with["teacher"] = fingerprint.of_weights(fitted.teacher)
             fingerprint.check_teacher(folder.data, began_with["teacher"])
         _begin(folder, plan, splits, resume, done, began_with)
-    return Job(plan, folder, splits, model, fitted, done, devices, stop or StopRequest())
+    return Job(
+        plan, folder, splits, model, fitted, done, devices, stop or StopRequest(), notes=notes
+    )
 
 
 def _folder_and_plan(name, overrides, run_dir, resume, new, smoke, processes):
@@ -145,6 +165,7 @@ def _folder_and_plan(name, overrides, run_dir, resume, new, smoke, processes):
     folder = choose(Path(run_dir) if run_dir else default, resume, new)
     if resume:
         _take(folder, resume)
+        _say_what_is_in_force(path, folder)
         path = folder.recipe
         _check_overrides(path, overrides)
     elif smoke:
@@ -178,6 +199,15 @@ def _begun_with(folder, plan, splits, resume):
     if resume and (folder.state != "finished" or _asked_for_more(folder, plan)):
         fingerprint.check(folder.data, found, splits, plan.data.source)
     return found
+
+
+def _notes(plan, splits, devices, resume):
+    """What there is to say of the settings, printed besides."""
+    steps = data.steps_per_epoch(splits.train, plan.train.batch_size)
+    notes = settings.check(plan, splits, steps, devices, resume)
+    for note in notes:
+        print(f"note: {note}", flush=True)
+    return notes
 
 
 def _asked_for_more(folder, plan):
@@ -214,6 +244,7 @@ def build(plan, splits):
     """The compiled model of a recipe; a ValueError where it does not fit the data."""
     keras.utils.set_random_seed(plan.train.seed)
     model = plan.model.build(plan.train.precision, plan.finetune, splits.class_names)
+    settings.check_trainable(model)
     if splits.encoded:
         if model.input.shape[-1] not in (1, 3):
             raise ValueError(
@@ -377,7 +408,10 @@ def finish(job, train_seconds):
         "test_loss": found.loss,
         "test_ece": found.ece,
         "test_images": found.images,
+        "test_chance": chance(test.labels),
         "epochs": job.recipe.train.epochs,
+        "steps": steps * job.recipe.train.epochs,
+        "updates": updates(model),
         "parameters": model.count_params(),
         "train_seconds": round(train_seconds, 1),
         "trained_from_epoch": job.done["epochs"],
@@ -410,6 +444,14 @@ def _write_examples(splits, folder):
         named = printable(folder.skipped)
         print(f"{len(splits.skipped)} broken images are left out; {named} names them")
     save(splits, folder.examples)
+
+
+def _say_what_is_in_force(path, folder):
+    """Of a run that goes on the recipe in its folder counts, not what was edited meanwhile."""
+    with contextlib.suppress(ValueError):  # a file that is no recipe any more says nothing
+        keys = settings.other_keys(recipe.read(path), recipe.read(folder.recipe))
+        if keys:
+            print(f"note: {folder.recipe} counts, not {path}; they differ in {', '.join(keys)}")
 
 
 def _check_overrides(path, overrides):

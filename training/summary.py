@@ -4,6 +4,7 @@ import shlex
 
 import numpy as np
 
+from training.measures import at_chance
 from training.progress import clock
 from training.report import class_name
 
@@ -23,7 +24,7 @@ def write(job, result, labels, predicted):
     wrong = int((labels != predicted).sum())
     parts = [
         f"# {folder.path.name}: {100 * result['test_accuracy']:.2f} % of "
-        f"{result['test_images']:,} test images",
+        f"{result['test_images']:,} test images{chance_in_words(result)}",
         _table(_result(result, wrong)),
         "The test images were looked at once, after the last epoch.",
         "## Learning",
@@ -34,8 +35,22 @@ def write(job, result, labels, predicted):
     ]
     if folder.worst.exists():
         parts.append(f"![the most confident mistakes]({folder.worst.name})")
+    if job.notes:
+        parts += ["## Settings", "\n".join(f"- {note}" for note in job.notes)]
     parts += ["## Cost", _table(_cost(job, result)), "## Going on", _commands(job, result)]
     folder.write_whole(folder.report, "\n\n".join(parts) + "\n")
+
+
+def chance_in_words(result):
+    """What is added to an accuracy that is no better than chance; "" for others.
+
+    Args:
+        result: dict; one of before `test_chance` was measured says nothing.
+    """
+    share = result.get("test_chance")
+    if share is None or not at_chance(result["test_accuracy"], share, result["test_images"]):
+        return ""
+    return f", no better than chance: always the most frequent class has {100 * share:.2f} %"
 
 
 def confused(labels, predicted):
@@ -59,6 +74,7 @@ def _result(result, wrong):
     rows = [("top-1", f"{100 * result['test_accuracy']:.2f} % ({count - wrong:,} of {count:,})")]
     if result["test_top5"] is not None:
         rows.append(("top-5", f"{100 * result['test_top5']:.2f} %"))
+    rows.append(("chance", f"{100 * result['test_chance']:.2f} % (the most frequent class)"))
     rows.append(("loss", f"{result['test_loss']:.4f}"))
     rows.append(("calibration error (ECE, 15 bins)", f"{100 * result['test_ece']:.2f} %"))
     return rows
@@ -85,6 +101,7 @@ def _cost(job, result):
     if result["epoch_seconds"] is not None:
         rows.append(("an epoch", f"{result['epoch_seconds']:.2f} s with validation (median)"))
         rows.append(("training images", f"{result['images_per_second']:,.0f} a second (median)"))
+    rows.append(("updates", f"{result['updates']:,} in {result['steps']:,} steps of the run"))
     rows.append(("peak memory", f"{_mib(result['peak_memory_bytes'])} of the process"))
     if result["peak_device_memory_bytes"] is not None:
         device = _mib(result["peak_device_memory_bytes"])

@@ -1,0 +1,189 @@
+"""Settings that change nothing are said; those that leave a run nothing to learn are refused."""
+
+import dataclasses
+
+import numpy as np
+
+HALF, SOME = 0.5, 0.05  # of an average: what its first weights may have of it, and what is said
+
+
+def check(plan, splits, steps, devices, resume):
+    """Looks for settings without effect.
+
+    Args:
+        plan: `Recipe`.
+        splits: `Splits`.
+        steps: int, steps an epoch.
+        devices: `Devices`.
+        resume: whether the run has begun: nothing is refused then, for its recipe stays as it is.
+
+    Returns:
+        list of str, what is to be said.
+
+    Raises:
+        ValueError: where the run would learn nothing, or keep nothing of what it learns.
+    """
+    total = steps * plan.train.epochs
+    refused = [*_one_class(splits), *_no_update(plan, total), *_old_average(plan, total)]
+    if refused and not resume:
+        raise ValueError(refused[0])
+    return [*refused, *_idle(plan, splits, steps, devices), *_partial(plan, splits, total)]
+
+
+def check_trainable(model):
+    """Raises for a model of which everything is frozen."""
+    if not model.trainable_variables:
+        raise ValueError(
+            "There must be a weight to train: leave a layer out of model.frozen_layers. Received: "
+            f"{type(model).__name__} with {len(model.layers)} layers, all of them frozen"
+        )
+
+
+def other_keys(plan, other):
+    """The keys, "table.key", in which two recipes differ."""
+    one, two = plan.as_dict(), other.as_dict()
+    return [
+        f"{table}.{key}"
+        for table in one
+        for key in sorted(one[table].keys() | two[table].keys())
+        if _listed(one[table].get(key)) != _listed(two[table].get(key))
+    ]
+
+
+def _listed(value):
+    """A value as TOML gives it back."""
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _one_class(splits):
+    found = np.unique(splits.train.labels)
+    if len(found) == 1:
+        yield (
+            "The training images must be of two classes or more: of one there is nothing to learn. "
+            f"Received: {len(splits.train.labels):,} images of class {found[0]}"
+        )
+
+
+def _no_update(plan, total):
+    accumulate = plan.optimizer.accumulate
+    if accumulate > total:
+        yield (
+            "optimizer.accumulate must not exceed the steps of the run, or no weight is ever "
+            "updated; lower it or raise train.epochs. "
+            f"Received: optimizer.accumulate={accumulate}, {total:,} steps"
+        )
+
+
+def _first_weights(plan, total):
+    """What the weights after the first update have of the average in the end."""
+    updates = total // plan.optimizer.accumulate
+    return plan.optimizer.ema ** (updates - 1) if updates > 1 else 0.0
+
+
+def _old_average(plan, total):
+    ema, updates = plan.optimizer.ema, total // plan.optimizer.accumulate
+    share = _first_weights(plan, total)
+    if share > HALF:
+        most = int(1e4 * HALF ** (1 / (updates - 1))) / 1e4
+        yield (
+            f"optimizer.ema must be at most {most:g} for {updates:,} updates: the average of the "
+            f"weights, which is what is kept, would be {100 * share:.0f} % those that the run "
+            f"begins with. Lower it or raise train.epochs. Received: optimizer.ema={ema}"
+        )
+
+
+def _partial(plan, splits, total):
+    """What has less effect than it seems to have."""
+    accumulate, share = plan.optimizer.accumulate, _first_weights(plan, total)
+    if rest := total % accumulate:
+        yield (
+            f"the last {rest} of {total:,} steps make no update: optimizer.accumulate={accumulate} "
+            "does not divide them"
+        )
+    if SOME < share <= HALF:
+        yield (
+            f"the average of the weights, which is what is kept, will be {100 * share:.0f} % those "
+            f"that the run begins with (optimizer.ema={plan.optimizer.ema})"
+        )
+    classes = plan.model.all_arguments()["num_classes"]
+    if missing := classes - len(np.unique(splits.train.labels)):
+        yield f"{missing:,} of the {classes:,} classes of model.num_classes have no training images"
+
+
+def _idle(plan, splits, steps, devices):
+    """The settings that change nothing beside the others, in words."""
+    data, augment, optimizer, distill = plan.data, plan.augment, plan.optimizer, plan.distill
+    teacher, tuned = bool(distill.teacher), plan.finetune.train
+    kind = data.source.partition(":")[0]
+    moves = augment.rotate or augment.translate or augment.zoom or augment.flip
+    mixes = augment.mixup or augment.cutmix
+    changes = augment.crop_scale or augment.pad_crop or augment.randaugment or augment.erasing
+    changes = changes or any(augment.color_jitter) or moves and augment.probability or mixes
+    total = steps * plan.train.epochs
+    first = optimizer.accumulate - 1  # the steps, from 0, of the first and the last update
+    last = total // optimizer.accumulate * optimizer.accumulate - 1
+    of_source = f"with data.source={data.source}"
+    without = "without distill.teacher"
+    still = "at augment.probability=0"
+    alone = "where a device has one image a step"
+    mixed = plan.train.batch_size > devices.count
+    for key, used, why in (
+        ("model.frozen_layers", tuned == "all", f"beside finetune.train={tuned!r}"),
+        ("finetune.lora_rank", tuned == "lora", "without finetune.train='lora'"),
+        ("distill.kind", teacher, without),
+        ("distill.temperature", teacher, without),
+        ("distill.temperature", not teacher or distill.kind == "soft", "with distill.kind='hard'"),
+        ("distill.alpha", teacher, without),
+        ("distill.teacher", distill.alpha > 0, "at distill.alpha=0"),
+        ("data.train_split", splits.encoded, of_source),
+        ("data.test_split", splits.encoded, of_source),
+        ("data.test", _held_out(splits), "where the source has test images"),
+        ("data.data_dir", kind == "tfds", of_source),
+        ("data.first_label", kind == "tfrecord", of_source),
+        ("data.interpolation", _resized(plan, splits), "where no image is resized"),
+        ("data.crop_fraction", splits.encoded, of_source),
+        ("data.max_corrupt", splits.encoded, of_source),
+        ("augment.crop_ratio", augment.crop_scale, "without augment.crop_scale"),
+        ("augment.probability", moves, "without rotate, translate, zoom or flip"),
+        *((f"augment.{key}", augment.probability, still) for key in _MOVES),
+        ("augment.color_jitter", any(augment.color_jitter), "at strengths of 0"),
+        ("augment.mixup", mixed, alone),
+        ("augment.cutmix", mixed, alone),
+        ("augment.repeats", changes, "on pixels: nothing else in [augment] is random"),
+        ("optimizer.layer_decay", tuned != "head", "with finetune.train='head'"),
+        ("optimizer.warmup_steps", first < optimizer.warmup_steps, "before the first update"),
+        ("optimizer.cooldown_steps", total - last < optimizer.cooldown_steps, "on any update"),
+        ("train.label_smoothing", not teacher or distill.alpha < 1, "at distill.alpha=1"),
+        ("train.checkpoint_steps", plan.train.checkpoint_steps < steps, f"in {steps} steps"),
+    ):
+        value, default = _value(plan, key)
+        if not used and value != default:
+            yield f"{key}={_listed(value)!r} has no effect {why}"
+
+
+_MOVES = ("rotate", "translate", "zoom", "flip")
+
+
+def _value(plan, key):
+    """(what a recipe has for a key, what it is by default)."""
+    name, key = key.split(".")
+    if name == "model":
+        return plan.model.arguments.get(key, []), []
+    table = getattr(plan, name)
+    return getattr(table, key), {f.name: f.default for f in dataclasses.fields(table)}[key]
+
+
+def _held_out(splits):
+    """Whether the test images are some of the source's training images."""
+    if not splits.encoded:
+        return False
+    return np.array_equal(splits.test.images.files, splits.train.images.files)
+
+
+def _resized(plan, splits):
+    """Whether images become others by resizing: encoded ones do, and arrays of another size."""
+    if splits.encoded or plan.augment.crop_scale:
+        return True
+    size = plan.model.all_arguments()["image_size"]
+    size = [size, size] if isinstance(size, int) else size
+    return list(splits.train.images.shape[1:3]) != list(size)
