@@ -67,12 +67,14 @@ class StopOnNaN(keras.callbacks.Callback):
         first_step: int, steps of the first epoch that a resumed run has behind it.
         skip: int, how many such steps are passed over; the optimizer must leave their update out
             (`training.optimizers.optimizer`). The means of the epoch then begin anew.
+        skipped: int, how many of these a resumed run has behind it.
     """
 
-    def __init__(self, checkpoint, first_step=0, skip=0):
+    def __init__(self, checkpoint, first_step=0, skip=0, skipped=0):
         super().__init__()
-        self.checkpoint, self.first_step, self.skip = checkpoint, first_step, skip
-        self.epoch = self.skipped = 0
+        self.checkpoint, self.first_step = checkpoint, first_step
+        self.skip, self.skipped = skip, skipped
+        self.epoch = 0
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch

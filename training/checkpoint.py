@@ -4,8 +4,9 @@ import io
 import json
 import os
 import shutil
+import warnings
 import zipfile
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import keras
@@ -20,6 +21,7 @@ from training.lora import has_lora
 POSITION = "training.json"
 OWN_WEIGHTS = "own_weights.npz"
 WITHIN_EPOCH = "within_epoch.npz"
+VARIABLES = "variables.json"
 
 
 class Diverged(ArithmeticError):
@@ -45,6 +47,7 @@ class Checkpoint(keras.callbacks.Callback):
             `training.stopping.Stopped` that ends the run there with a checkpoint, or None.
         sums: bool, whether the sums of the metrics are kept within an epoch; not of many devices,
             where the means of that epoch are then those of its rest.
+        skipped: function that gives how many steps of the run have been left out.
         savable: function from a model to a context with what is to be saved of it, or with None
             where another process writes (`training.distribute.Devices.savable`).
     """
@@ -59,12 +62,13 @@ class Checkpoint(keras.callbacks.Callback):
         first_step=0,
         asked=lambda: None,
         sums=True,
+        skipped=lambda: 0,
         savable=nullcontext,
     ):
         super().__init__()
         self.path, self.best_path = path, best_path
         self.every, self.keep, self.steps, self.first_step = every, keep, steps, first_step
-        self.asked, self.sums, self.savable = asked, sums, savable
+        self.asked, self.sums, self.skipped, self.savable = asked, sums, skipped, savable
         self.epoch = 0
         self.best = position(path).get("best", -1.0)  # of the epochs before, in a resumed run
 
@@ -103,8 +107,11 @@ class Checkpoint(keras.callbacks.Callback):
         best_scratch = self.best_path.with_name(f".writing-{self.best_path.name}")
         is_best = accuracy > self.best
         self.best = max(accuracy, self.best)
+        position = {"epochs": epochs, "step": step, "best": self.best}
+        if skipped := self.skipped():
+            position["skipped"] = skipped
         try:
-            self._write(model, scratch, {"epochs": epochs, "step": step, "best": self.best})
+            self._write(model, scratch, position)
             if is_best:  # first, so that no checkpoint speaks of a best one that is not there
                 shutil.copyfile(scratch, best_scratch)
                 replace(best_scratch, self.best_path)
@@ -126,10 +133,11 @@ class Checkpoint(keras.callbacks.Callback):
             if position["step"]
         }
         average = averaged if keeps_average(model) else nullcontext
-        with average(model):
+        with average(model), _compilation_that_fits(model):
             model.save(scratch)
         with zipfile.ZipFile(scratch, "a") as archive:
             archive.writestr(POSITION, json.dumps(position))
+            archive.writestr(VARIABLES, json.dumps(_variables(model)))
             for member, arrays in ((OWN_WEIGHTS, own_weights), (WITHIN_EPOCH, within)):
                 if arrays:
                     with archive.open(member, "w", force_zip64=True) as file:
@@ -174,6 +182,21 @@ def seeds(model):
     return [v for v in trained(model).variables if v.name == "seed_generator_state"]
 
 
+@contextmanager
+def _compilation_that_fits(model):
+    """Within it `model.save` leaves out how a model with low-rank updates was compiled.
+
+    Its optimizer has variables for the updates. Keras adds these to the matrices, and whoever loads
+    the file would get an optimizer for the matrices, without the state that was saved. The state
+    itself is in the file: `restore` takes it from there.
+    """
+    compiled, model.compiled = model.compiled, not has_lora(model)
+    try:
+        yield
+    finally:
+        model.compiled = compiled
+
+
 def restore(model, path):
     """Puts a `Checkpoint` into a compiled model and its optimizer.
 
@@ -182,15 +205,65 @@ def restore(model, path):
         path: `Path` of the checkpoint.
 
     Returns:
-        dict: `epochs` and `step`, how much the checkpoint has seen; `best` accuracy; and
-        `within_epoch`, for `training.callbacks.ReseedEveryEpoch`.
+        dict: `epochs` and `step`, how much the checkpoint has seen; `best` accuracy; `skipped`
+        steps, where there are any; and `within_epoch`, for `training.callbacks.ReseedEveryEpoch`.
+
+    Raises:
+        ValueError: where a variable of the model or of the optimizer is not in the checkpoint, is
+            of another shape there, or is there alone.
     """
-    model.optimizer.build(model.trainable_variables)
-    model.load_weights(path)
+    if not model.optimizer.built:  # a second time Keras's loss scale would make its own again
+        model.optimizer.build(model.trainable_variables)
+    _check_variables(model, path)
+    try:
+        with warnings.catch_warnings():  # Keras would go on with a new optimizer
+            warnings.filterwarnings("error", message="Skipping variable loading for optimizer")
+            model.load_weights(path)
+    except ValueError as error:
+        raise _misfit(path, error) from error
     weights = {weight.path: weight for weight in model.weights}
     for name, array in _arrays(path, OWN_WEIGHTS).items():
         weights[name].assign(array)
     return {**position(path), "within_epoch": _arrays(path, WITHIN_EPOCH)}
+
+
+def _variables(model):
+    """What a checkpoint restores: (name, shape) of all weights, then of the optimizer's state."""
+    weights = [(v.path, v.shape) for v in model.weights if v.name != "seed_generator_state"]
+    state = [(f"optimizer/{v.name}", v.shape) for v in model.optimizer.variables]
+    return [[name, list(shape)] for name, shape in weights + state]
+
+
+def _check_variables(model, path):
+    """Raises unless a checkpoint has the variables of a model and its optimizer, and no others.
+
+    Checkpoints of earlier versions do not say what they have.
+    """
+    with zipfile.ZipFile(path) as archive:
+        if VARIABLES not in archive.namelist():
+            return
+        saved = json.loads(archive.read(VARIABLES))
+    expected = _variables(model)
+    if saved == expected:
+        return
+    parts = [
+        f"{', '.join(f'{name} {tuple(shape)}' for name, shape in found[:3])}"
+        f"{f' and {len(found) - 3} more' if len(found) > 3 else ''} {where}"
+        for found, where in (
+            ([x for x in saved if x not in expected], "in the checkpoint alone"),
+            ([x for x in expected if x not in saved], "in the model alone"),
+        )
+        if found
+    ]
+    raise _misfit(path, "; ".join(parts) or "the same variables in another order")
+
+
+def _misfit(path, what):
+    return ValueError(
+        "A checkpoint must fit the model and the optimizer of its run's recipe. Go on with the "
+        "recipe, the settings and the version of keras_vit that it was made with, or begin anew "
+        f"with --new. Received: {path}: {what}"
+    )
 
 
 def position(path):

@@ -274,8 +274,7 @@ def _copy_on_host(model, wanted):
         return None
     with jax.default_device(jax.local_devices(backend="cpu")[0]), no_initialization():
         copy = type(model).from_config(model.get_config())
-        copy.compile_from_config(model.get_compile_config())
-        copy.optimizer.build(copy.trainable_variables)
+        copy.compile_from_config(model.get_compile_config())  # it builds the optimizer too
         variables = [*copy.variables, *copy.optimizer.variables]
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)

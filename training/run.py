@@ -290,23 +290,23 @@ def execute(job):
 
 def fit(job):
     """`model.fit` on tf.data from the first step that is not done."""
-    first = job.done["epochs"]
+    done = job.done
     with job.stop.fitting():
-        if job.done["step"]:  # the rest of an epoch
-            _fit(job, range(first, first + 1), job.done["step"], job.done["within_epoch"])
+        if done["step"]:  # the rest of an epoch
+            _fit(job, range(done["epochs"], done["epochs"] + 1), done)
             job.devices.processes.wait_for_first()  # it has written the epoch that all go on from
-            with job.devices.scope():
-                restore(job.model, job.folder.checkpoint)  # fit leaves the average in the model
-            first += 1
-        if first < job.recipe.train.epochs:
-            _fit(job, range(first, job.recipe.train.epochs))
+            with job.devices.scope():  # fit leaves the average in the model
+                done = restore(job.model, job.folder.checkpoint)
+        if done["epochs"] < job.recipe.train.epochs:
+            _fit(job, range(done["epochs"], job.recipe.train.epochs), done)
         else:  # the run was stopped in its last epoch or after it
             job.model.optimizer.finalize_variable_values(job.model.trainable_variables)
             unshare(job.model)
 
 
-def _fit(job, epochs, first_step=0, within_epoch=None):
-    """One call of `model.fit`, for whole epochs or for the rest of one."""
+def _fit(job, epochs, done):
+    """One call of `model.fit`, for whole epochs or for the rest of one, from what is `done`."""
+    first_step = done["step"]
     plan, train, classes = job.recipe, job.recipe.train, job.model.output.shape[-1]
     splits, folder, devices = job.splits, job.folder, job.devices
     steps = data.steps_per_epoch(splits.train, train.batch_size)
@@ -334,10 +334,12 @@ def _fit(job, epochs, first_step=0, within_epoch=None):
             splits.validation, classes, validation_batch, shown, None if devices.alone else part
         )
     )
+    stop_on_nan = StopOnNaN(folder.checkpoint, first_step, train.skip_nan, done.get("skipped", 0))
+    within_epoch, process = done.get("within_epoch"), devices.processes.index
     callbacks = [
         *([EvaluateAverage()] if plan.optimizer.ema else []),
-        ReseedEveryEpoch(train.seed, first_step, within_epoch, devices.processes.index),
-        StopOnNaN(folder.checkpoint, first_step, train.skip_nan),
+        ReseedEveryEpoch(train.seed, first_step, within_epoch, process),
+        stop_on_nan,
     ]
     checkpoint = Checkpoint(
         folder.checkpoint,
@@ -348,6 +350,7 @@ def _fit(job, epochs, first_step=0, within_epoch=None):
         first_step,
         functools.partial(devices.asked, job.stop),
         devices.alone,
+        lambda: stop_on_nan.skipped,
         devices.savable,
     )
     progress = ProgressOfRun(train.epochs, epochs.start, steps, train.batch_size, first_step)

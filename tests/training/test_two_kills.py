@@ -1,0 +1,166 @@
+"""Runs that are killed again and again, at counted steps, end like one that never was: in all bits.
+
+The whole matrix, of settings by moments, takes minutes on each backend:
+
+    KERAS_BACKEND=jax python -m pytest tests/training/test_two_kills.py -m "slow or not slow"
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import keras_vit
+from tests.helpers import randomize, tiny_vit
+from training import run
+from training.checkpoint import Checkpoint
+from training.folder import RunFolder
+
+ROOT = Path(__file__).parents[2]
+BACKEND = keras.backend.backend()
+PLAN = ["train.epochs=3", "train.checkpoint_steps=1", "model.depth=1"]
+SKIP = ["train.skip_nan=1"]
+HALF, BRAIN = ["train.precision=mixed_float16"], ["train.precision=mixed_bfloat16"]
+AVERAGE = ["optimizer.ema=0.9", "optimizer.layer_decay=0.8"]
+LORA = ["finetune.source=source", "finetune.train=lora", "finetune.lora_rank=2"]
+SETTINGS = {
+    "float32": SKIP,
+    "float16": HALF,
+    "bfloat16": BRAIN,
+    "lora": [*LORA, *HALF],
+    "lora-average": [*LORA, *AVERAGE, *SKIP],
+    "accumulation": ["optimizer.accumulate=2", *HALF],
+    "average": [*AVERAGE, "optimizer.accumulate=2", *SKIP],
+    "muon": ["optimizer.name=muon", *SKIP],
+}
+# Epoch from 0 and step from 1, after which the run dies. An epoch has five.
+MOMENTS = {
+    "one-epoch": [(1, 2), (1, 4)],
+    "before-any-checkpoint": [(0, 0), (0, 1), (0, 1)],
+    "epoch-by-epoch": [(0, 3), (1, 3), (2, 4)],
+    "ends": [(0, 5), (1, 5), (2, 5)],
+}
+ONE_EACH = {"torch": "float16", "tensorflow": "bfloat16", "jax": "float32"}[BACKEND]
+
+
+class Killed(BaseException):
+    """What nothing catches; in a process of its own SIGKILL takes its place."""
+
+
+def killing(epoch, step, kill):
+    """A `Checkpoint` that calls `kill` after that step, whose checkpoint is there."""
+
+    class Killing(Checkpoint):
+        def on_epoch_begin(self, number, logs=None):
+            super().on_epoch_begin(number, logs)
+            if (number, self.first_step) == (epoch, step):
+                kill()
+
+        def on_train_batch_end(self, batch, logs=None):
+            super().on_train_batch_end(batch, logs)
+            if (self.epoch, self.first_step + batch + 1) == (epoch, step):
+                kill()
+
+    return Killing
+
+
+def prepare(run_dir, overrides=()):
+    """The run as the command makes it, but that its loss scale grows within so few steps."""
+    resume = RunFolder(run_dir).state != "free"
+    job = run.prepare("small.toml", () if resume else overrides, run_dir, resume=resume)
+    if hasattr(job.model.optimizer, "dynamic_growth_steps"):
+        job.model.optimizer.dynamic_growth_steps = 3
+    return job
+
+
+def state(job):
+    """All that a run ends with."""
+    variables = [*job.model.weights, *job.model.optimizer.variables]
+    return [(v.path, keras.ops.convert_to_numpy(v)) for v in variables]
+
+
+def killed(overrides, epoch, step):
+    """Trains until then; returns how many variables the optimizer had."""
+
+    def kill():
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        job = prepare("killed", overrides)
+        patch.setattr(run, "Checkpoint", killing(epoch, step, kill))
+        run.fit(job)
+    keras.utils.set_random_seed(99)  # nor does a new process know what was drawn before
+    return len(job.model.optimizer.variables)
+
+
+def die(overrides, epoch, step):
+    """The same in a process of its own, by SIGKILL."""
+    program = "import sys; from tests.training import test_two_kills as t; t.die_here(sys.argv[1])"
+    done = subprocess.run(
+        [sys.executable, "-c", program, json.dumps([overrides, epoch, step])],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+def die_here(arguments):
+    overrides, epoch, step = json.loads(arguments)
+    run.Checkpoint = killing(epoch, step, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    run.fit(prepare("killed", overrides))
+
+
+def save_source():
+    """A checkpoint that low-rank updates start from."""
+    preprocessor = keras_vit.Preprocessor(8, "squash", 1.0, mean=(0.4,), std=(0.2,))
+    shape = dict(num_classes=7, image_size=8, patch_size=4, num_channels=1, depth=1)
+    model = tiny_vit(**shape, preprocessor=preprocessor)
+    randomize(model)
+    keras_vit.save_pretrained(model, "source", "timm")
+
+
+def check(overrides, moments, kill=killed):
+    if overrides[: len(LORA)] == LORA:
+        save_source()
+        overrides = [*overrides, "model.num_heads=2"]
+    whole = prepare("whole", [*PLAN, *overrides])
+    run.fit(whole)
+    if hasattr(whole.model.optimizer, "dynamic_scale"):
+        scale = float(whole.model.optimizer.dynamic_scale)
+        assert scale != whole.model.optimizer.initial_scale  # else little was tried
+    for epoch, step in moments:
+        count = kill([*PLAN, *overrides], epoch, step)
+        assert count in (None, len(whole.model.optimizer.variables))
+    resumed = prepare("killed", [*PLAN, *overrides])
+    run.fit(resumed)
+    for (path, one), (_, other) in zip(state(whole), state(resumed), strict=True):
+        np.testing.assert_array_equal(one, other, err_msg=path)
+    texts = [RunFolder(x).metrics.read_text() for x in ("whole", "killed")]
+    assert texts[0] == texts[1]
+    keras.models.load_model(RunFolder("killed").checkpoint)
+
+
+@pytest.mark.parametrize("name", [ONE_EACH])
+def test_killed_in_two_epochs(small, name):
+    check([*SETTINGS[name], "train.epochs=2", "train.checkpoint_steps=3"], [(0, 3), (1, 3)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moments", MOMENTS)
+@pytest.mark.parametrize("name", SETTINGS)
+def test_killed_at_all_moments(small, name, moments):
+    check(SETTINGS[name], MOMENTS[moments])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["float32", "float16", "bfloat16"])
+def test_killed_by_a_signal(small, name):
+    check(SETTINGS[name], [(0, 3), (1, 3)], die)
