@@ -41,7 +41,8 @@ def trace(model, image_size=None):
     calls = []
 
     def record(layer, *args, **kwargs):
-        output = layer(*args, **kwargs)
+        # Not called on symbolic tensors, of which a layer would keep a node for ever.
+        output = layer.compute_output_spec(*args, **kwargs)
         inputs = [x.shape for x in keras.tree.flatten(args) if isinstance(x, keras.KerasTensor)]
         if isinstance(layer, keras.Model) and not isinstance(layer, keras.Sequential):
             # somebody's CNN as a stem: layer by layer too
@@ -50,10 +51,8 @@ def trace(model, image_size=None):
         calls.append(Call(layer, inputs, output.shape[1:]))
         return output
 
-    images = keras.Input((height, width, channels), dtype=model.input.dtype)
-    keras.models.clone_model(
-        model, input_tensors=images, clone_function=lambda layer: layer, call_function=record
-    )
+    images = keras.KerasTensor((None, height, width, channels), model.input.dtype)
+    model._run_through_graph([images], call_fn=record)
     return calls
 
 

@@ -3,6 +3,8 @@
 Letters: B batch, K classes.
 """
 
+import inspect
+
 import keras
 import numpy as np
 from keras import ops
@@ -13,9 +15,9 @@ from keras_vit.interpret.attention import check_family, check_size
 def class_gradients(model, images, values, classes=None, scores=False):
     """Gradients of each image's class logit with respect to values inside the model.
 
-    The model is called once more with zeros added to those values, and the logit is differentiated
-    with respect to the zeros. Nothing of the model changes: neither weights nor what training left
-    beside them.
+    The model's layers run once more with zeros added to those values, and the logit is
+    differentiated with respect to the zeros. Nothing of the model changes: neither weights nor
+    what training left beside them, nor its graph.
 
     Args:
         model: functional model from images to logits (B, K).
@@ -27,27 +29,26 @@ def class_gradients(model, images, values, classes=None, scores=False):
     Returns:
         dict of layer name to float32 NumPy array, of the shape of its value.
     """
-    offsets = {}
-
-    def call(layer, *args, **kwargs):
-        if layer.name not in values:
-            return layer(*args, **kwargs)
-        offsets[layer.name] = _Offset(layer if scores else None, dtype=layer.dtype_policy)
-        return offsets[layer.name](*args if scores else [layer(*args, **kwargs)])
-
-    plain = keras.Model(model.input, model.output)  # without compiled loss and optimizer
-    shifted = keras.models.clone_model(
-        plain,
-        input_tensors=keras.Input(images.shape[1:], dtype=model.input.dtype),
-        clone_function=lambda layer: layer,
-        call_function=call,
-    )
-    images = ops.convert_to_tensor(images)
+    images = ops.convert_to_tensor(images, model.input.dtype)
 
     def logit(zeros):
-        for name, zero in zip(values, zeros, strict=True):
-            offsets[name].offset = zero
-        logits = ops.cast(shifted(images, training=False), "float32")  # (B, K)
+        offsets = dict(zip(values, zeros, strict=True))
+
+        def run(layer, *args, **kwargs):
+            block = scores and layer.name in offsets
+            call = layer.call_with_offset if block else layer
+            if block:
+                args = (*args, offsets[layer.name])
+            elif "training" in inspect.signature(layer.call).parameters:
+                kwargs["training"] = False
+            x = call(*args, **kwargs)
+            if layer.name in offsets and not block:
+                x = x + ops.cast(offsets[layer.name], x.dtype)
+            return x
+
+        # On tensors: layers called on symbolic inputs would each keep a node for ever.
+        logits = model._run_through_graph([images], call_fn=run)
+        logits = ops.cast(logits, "float32")  # (B, K)
         chosen = ops.argmax(logits, axis=-1) if classes is None else np.asarray(classes)
         # The images do not meet, so the sum over them has each one's own gradient.
         return ops.sum(logits * ops.one_hot(chosen, logits.shape[-1]))
@@ -78,23 +79,6 @@ def check_classes(model, images, classes):
             f"{batch} images. Received: {classes}"
         )
     return classes
-
-
-class _Offset(keras.layers.Layer):
-    """Adds `offset` to what comes or, with a `block`, to the attention scores within it."""
-
-    def __init__(self, block=None, **kwargs):
-        super().__init__(**kwargs)
-        self.block = block
-        self.offset = None
-
-    def call(self, x):
-        if self.block is not None:
-            return self.block.call_with_offset(x, self.offset)
-        return x + ops.cast(self.offset, x.dtype)
-
-    def compute_output_shape(self, x_shape):
-        return x_shape if self.block is None else self.block.compute_output_shape(x_shape)
 
 
 def _gradients(function, arguments):

@@ -130,7 +130,7 @@ class ImageModel(keras.Model):
                     )
                 if len(x.shape) == 3:
                     to_grid = TokensToGrid(*self.token_layout(name), name=f"{name}_grid")
-                    x = to_grid(x, self.input)
+                    x = _called_beside(to_grid, x, self.input)
             outputs[name] = x
         return keras.Model(self.input, outputs, name=f"{self.name}_features")
 
@@ -303,6 +303,14 @@ class ImageModel(keras.Model):
     @classmethod
     def from_config(cls, config):
         return cls(**config)
+
+
+def _called_beside(layer, *tensors):
+    """The output of a new layer on a model's tensors, of which the model's layers keep nothing."""
+    output = layer(*tensors)
+    for tensor in tensors:
+        tensor._keras_history.operation._outbound_nodes.pop()
+    return output
 
 
 def _check_list(images):
