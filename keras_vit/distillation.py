@@ -164,14 +164,23 @@ class Distiller(keras.Model):
         self.built = True
 
     def fit(self, x=None, *args, **kwargs):
-        if isinstance(self.student, ImageModel):
-            self.student._check_data(x)  # before JAX takes the weights
-        history = super().fit(x, *args, **kwargs)
+        history = super().fit(self._checked(x), *args, **kwargs)
         # Keras ends with the optimizer's averages in the model, if it keeps some. On JAX, which
         # gives a model's arrays away in every step, the next `fit` would give them away twice.
         for variable in self.trainable_variables:
             variable.assign(ops.copy(variable))
         return history
+
+    def evaluate(self, x=None, *args, **kwargs):
+        again = kwargs.get("_use_cached_eval_dataset", False)  # of a validation within `fit`
+        return super().evaluate(x if again else self._checked(x), *args, **kwargs)
+
+    def predict(self, x, *args, **kwargs):
+        return super().predict(self._checked(x), *args, **kwargs)
+
+    def _checked(self, x):
+        """The data, which the student has looked at before JAX takes the weights."""
+        return self.student.checked_data(x) if isinstance(self.student, ImageModel) else x
 
     def call(self, images, training=None):
         """The student's logits (B, K); in training those of {"class": ..., "distillation": ...}."""

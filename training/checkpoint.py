@@ -12,6 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from keras_vit.models.adapted import merged
 from training.averages import averaged, keeps_average
 from training.distill import trained
 from training.files import replace
@@ -133,7 +134,7 @@ class Checkpoint(keras.callbacks.Callback):
             if position["step"]
         }
         average = averaged if keeps_average(model) else nullcontext
-        with average(model), _compilation_that_fits(model):
+        with average(model), merged(model), _compilation_that_fits(model):
             model.save(scratch)
         with zipfile.ZipFile(scratch, "a") as archive:
             archive.writestr(POSITION, json.dumps(position))

@@ -29,8 +29,8 @@ class SmallCNN(ImageModel):
         widths: tuple of int, D of every stage; each halves the map.
         num_channels: int, C.
         dropout_rate: float in [0, 1), before the head.
-        include_preprocessing, preprocessor, class_names, frozen_layers, dtype, name: as in
-            `keras_vit.VisionTransformer`.
+        include_preprocessing, preprocessor, class_names, frozen_layers, adapted_layers, dtype,
+            name: as in `keras_vit.VisionTransformer`.
 
     Raises:
         ValueError: for widths that are none, or an image that the stages leave nothing of.
@@ -50,6 +50,7 @@ class SmallCNN(ImageModel):
         preprocessor=None,
         class_names=None,
         frozen_layers=(),
+        adapted_layers=None,
         dtype=None,
         name=None,
     ):

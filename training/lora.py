@@ -12,9 +12,9 @@ def enable_lora(model, rank):
     """Leaves of a model trainable only its head, and a low-rank update of every attention.
 
     The projections to queries, keys and values, which are one matrix here, or two where keys come
-    from a smaller map, and the one behind them each get `rank` directions. Keras adds the updates
-    to the matrices where a model is saved, so a `.keras` file and everything that is loaded from it
-    has none of this.
+    from a smaller map, and the one behind them each get `rank` directions. `model.save` keeps
+    them; a run's checkpoints have them added to the matrices (`keras_vit.models.adapted.merged`),
+    so everything that is loaded from them has none of this.
 
     Args:
         model: built model with transformer blocks.

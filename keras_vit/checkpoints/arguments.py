@@ -1,5 +1,7 @@
 """The constructor's arguments that a checkpoint asks for."""
 
+import warnings
+
 from keras_vit.checkpoints.configs import TIMM_HEADS
 from keras_vit.checkpoints.files import CheckpointError
 from keras_vit.checkpoints.grids import source_grid
@@ -162,6 +164,7 @@ def keras_arguments(reader, inferred, model, said_twice):
                 f"The configuration and the weights of {reader.path} contradict each other. "
                 f"Expected: {key}={value!r}. Received: {key}={arguments.get(key)!r}"
             )
+    _merge_adapted(arguments, reader.path)
     dtype = arguments.get("dtype")
     if isinstance(dtype, dict):  # a policy; only Keras's own, by its name
         known = dtype.get("module") == "keras" and dtype.get("class_name") == "DTypePolicy"
@@ -171,3 +174,25 @@ def keras_arguments(reader, inferred, model, said_twice):
     arguments["dtype"] = dtype
     arguments["preprocessor"] = as_preprocessor(arguments.get("preprocessor"))
     return arguments
+
+
+def _merge_adapted(arguments, path):
+    """Takes low-rank updates out of the arguments: in the file they are added to the matrices."""
+    adapted = arguments.get("adapted_layers")
+    if not adapted:
+        return
+    changes = adapted.values() if isinstance(adapted, dict) else [adapted]
+    if not all(isinstance(x, dict) and set(x) == {"lora_rank", "lora_alpha"} for x in changes):
+        raise CheckpointError(
+            f"{path} holds a quantised model: load it with keras.models.load_model. Received: "
+            f"adapted_layers of type {type(adapted).__name__}"
+        )
+    warnings.warn(
+        f"The low-rank updates of {path} are added to the matrices here; "
+        "keras.models.load_model keeps them apart. "
+        f"Received: lora_rank in {len(adapted)} layers",
+        stacklevel=2,
+    )
+    arguments["adapted_layers"] = None
+    frozen = arguments.get("frozen_layers") or ()
+    arguments["frozen_layers"] = [x for x in frozen if "/lora_kernel_" not in str(x)]

@@ -12,11 +12,26 @@ from keras_vit.checkpoints import layouts
 from keras_vit.checkpoints.files import SAFETENSORS_DTYPES, CheckpointError
 from keras_vit.checkpoints.names import as_tuple
 from keras_vit.checkpoints.processors import RESAMPLING
+from keras_vit.models.adapted import has_lora
+from keras_vit.models.frozen import named_layers
 
 
 def values_of(model):
-    """dict of path to float32 array: the model's weights."""
+    """dict of path to float32 array: the model's weights, low-rank updates added to theirs.
+
+    Raises:
+        CheckpointError: for a quantised model.
+    """
     weights = {w.path: w for w in model.weights if "seed_generator" not in w.path}
+    for path, layer in named_layers(model).items():
+        if layer.quantization_mode is not None:
+            raise CheckpointError(
+                "Other libraries' files hold floating-point weights; use format='keras' for a "
+                f"quantised model. Received: {path} in {layer.quantization_mode}"
+            )
+        if has_lora(layer):
+            weights[layer._kernel.path] = layer.kernel
+            del weights[layer.lora_kernel_a.path], weights[layer.lora_kernel_b.path]
     return {path: ops.convert_to_numpy(ops.cast(x, "float32")) for path, x in weights.items()}
 
 

@@ -15,13 +15,16 @@ from keras_vit.layers import (
     TokensToGrid,
     TransformerBlock,
 )
-from keras_vit.layers.validation import as_pair, check_count, check_images
+from keras_vit.layers.validation import as_pair, check_count
+from keras_vit.models.adapted import adapt, adapted_layers, low_rank_updates, merges
+from keras_vit.models.frozen import freeze, frozen_paths
+from keras_vit.models.inputs import ImageInputs, look
 from keras_vit.preprocessing import Preprocessor, load_image
 
 BLOCKS = (TransformerBlock, SwinBlock, PyramidBlock, ClassAttentionBlock)
 
 
-class ImageModel(keras.Model):
+class ImageModel(ImageInputs):
     """A functional model on images; families derive from it.
 
     A family's constructor builds the graph and then hands over what this class needs.
@@ -37,8 +40,6 @@ class ImageModel(keras.Model):
         pyramid: dict of stage name to the layer whose output is its feature map, finest first, or
             None for a family without stages.
     """
-
-    whole_patches = True  # whether image sizes must be multiples of `patch_size`
 
     def __init__(
         self,
@@ -58,15 +59,55 @@ class ImageModel(keras.Model):
         self.patch_size = patch_size
         self.drop_remainder = drop_remainder
         self.num_prefix_tokens = num_prefix_tokens
-        self.preprocessor = arguments["preprocessor"]
-        self.class_names = arguments["class_names"]
         self.num_classes = arguments["num_classes"]
         self._prefix_tokens_after = prefix_tokens_after
         self._patch_size_after = patch_size_after or {}
         self._arguments = arguments
         self._pyramid = pyramid
-        for layer_name in arguments["frozen_layers"]:
-            self.get_layer(layer_name).trainable = False
+        adapt(self, arguments.get("adapted_layers"))
+        freeze(self, arguments["frozen_layers"])
+        self.low_rank_updates = low_rank_updates(self)  # for its files
+
+    @property
+    def class_names(self):
+        """list of str, what the logits stand for, or None; it is saved with the model."""
+        return self._arguments["class_names"]
+
+    @class_names.setter
+    def class_names(self, names):
+        check_class_names(names, self.num_classes)
+        self._arguments["class_names"] = None if names is None else list(names)
+
+    @property
+    def preprocessor(self):
+        """`keras_vit.Preprocessor` from pictures to images, or None; it is saved with the model.
+
+        The normalisation within a model with `include_preprocessing=True` stays what it is.
+        """
+        return self._arguments["preprocessor"]
+
+    @preprocessor.setter
+    def preprocessor(self, preprocessor):
+        before = self._arguments["preprocessor"]
+        try:
+            after = as_preprocessor(preprocessor)
+            if self.takes_pixels and _pixels(after) != _pixels(before):
+                raise ValueError(
+                    "mean and std are part of this model (include_preprocessing=True): give a "
+                    "Preprocessor with the same, or build the model anew with "
+                    f"preprocessor=.... Received: {preprocessor!r}, expected {_pixels(before)}"
+                )
+        except ValueError:
+            self._tracker.untrack(preprocessor)  # Keras takes any layer as a part of the model
+            raise
+        if before is not after:
+            self._tracker.untrack(before)
+        self._arguments["preprocessor"] = after
+
+    @property
+    def takes_pixels(self):
+        """Whether the model normalises by itself, and takes pixels 0..255."""
+        return self._arguments["include_preprocessing"]
 
     @property
     def grid_size(self):
@@ -85,7 +126,7 @@ class ImageModel(keras.Model):
 
         It is `preprocessor`, without the normalisation where that is part of the model.
         """
-        if self.preprocessor is None or not self._arguments["include_preprocessing"]:
+        if self.preprocessor is None or not self.takes_pixels:
             return self.preprocessor
         pixels = {"mean": (0, 0, 0), "std": (1 / 255,) * 3}
         return Preprocessor.from_config({**self.preprocessor.get_config(), **pixels})
@@ -137,6 +178,7 @@ class ImageModel(keras.Model):
     def features(self, images, layers=None, grid=False):
         """Outputs of named layers for `images` (B, H, W, C), as `feature_model` gives them."""
         self.check_size(images.shape)
+        look(self, images)
         outputs = self.feature_model(layers, grid)(images, training=False)
         return {name: outputs[name] for name in (outputs if layers is None else layers)}
 
@@ -154,6 +196,7 @@ class ImageModel(keras.Model):
     def pyramid(self, images):
         """Feature maps of every stage for `images` (B, H, W, C): {"stage0": (B, h, w, D), ...}."""
         self.check_size(images.shape)
+        look(self, images)
         outputs = self.pyramid_model()(images, training=False)
         return {stage: outputs[stage] for stage in self._pyramid}
 
@@ -244,61 +287,14 @@ class ImageModel(keras.Model):
         preprocessor = self.picture_preprocessor
         return ops.stack([preprocessor(load_image(x)) for x in images])
 
-    def fit(self, x=None, *args, **kwargs):
-        self._check_data(x)
-        return super().fit(x, *args, **kwargs)
-
-    def evaluate(self, x=None, *args, **kwargs):
-        self._check_data(x)
-        return super().evaluate(x, *args, **kwargs)
-
-    def predict(self, x, *args, **kwargs):
-        self._check_data(x)
-        return super().predict(x, *args, **kwargs)
-
-    def __call__(self, inputs, *args, **kwargs):
-        if hasattr(inputs, "shape"):
-            self.check_size(inputs.shape)
-        return super().__call__(inputs, *args, **kwargs)
-
-    def call(self, inputs, training=None, mask=None):
-        self.check_size(inputs.shape)  # again: JAX's trainer does not come through __call__
-        return super().call(inputs, training=training, mask=mask)
-
-    def _check_data(self, data):
-        """Checks arrays and tf.data pipelines before Keras starts.
-
-        An error in the middle would be too late: on JAX it leaves the model without its weights,
-        and on TensorFlow, which generalises its traces, a wrong size would not even show.
-        """
-        data = getattr(data, "element_spec", data)
-        images = data[0] if isinstance(data, (tuple, list)) and data else data
-        shape = getattr(images, "shape", None)
-        if shape is not None and getattr(shape, "rank", 4) is not None:
-            self.check_size(shape)
-
-    def check_size(self, shape):
-        """Raises unless the model takes images of this shape (B, H, W, C)."""
-        patch_size = self.patch_size if self.whole_patches else (1, 1)
-        check_images(shape, patch_size, self.name, self.drop_remainder)
-        expected = self.input.shape[1:]
-        if any(
-            a is not None and b is not None and a != b
-            for a, b in zip(expected, shape[1:], strict=True)
-        ):
-            raise ValueError(
-                f"{self.name} was built for images of shape {expected}. Resize the images, or the "
-                f"model with keras_vit.resize(model, image_size=...), or build it with "
-                f"image_size=None. Received: shape={tuple(shape)}"
-            )
-
     def get_config(self):
         config = dict(self._arguments)
         config["dtype"] = keras.dtype_policies.serialize(config["dtype"])
         if config["preprocessor"] is not None:
             config["preprocessor"] = keras.saving.serialize_keras_object(config["preprocessor"])
-        frozen = [layer.name for layer in self.layers if layer.weights and not layer.trainable]
-        return {**config, "frozen_layers": frozen, "name": self.name}
+        frozen = frozen_paths(self, lora=not merges(self))
+        changed = {"frozen_layers": frozen, "adapted_layers": adapted_layers(self)}
+        return {**config, **changed, "name": self.name}
 
     @classmethod
     def from_config(cls, config):
@@ -329,10 +325,14 @@ def as_preprocessor(preprocessor):
     return preprocessor
 
 
+def _pixels(preprocessor):
+    """(mean, std) of a `Preprocessor`, by default those that make -1..1 of pixels."""
+    return (preprocessor.mean, preprocessor.std) if preprocessor else ((0.5,), (0.5,))
+
+
 def pixels_to_input(preprocessor, **kwargs):
     """The layer that normalises pixels 0..255 as `preprocessor` does, by default to -1..1."""
-    mean = np.array(preprocessor.mean if preprocessor else (0.5,))
-    std = np.array(preprocessor.std if preprocessor else (0.5,))
+    mean, std = map(np.array, _pixels(preprocessor))
     scale, offset = 1 / (255 * std), -mean / std
     if len(scale) == 1:
         scale, offset = scale[0], offset[0]

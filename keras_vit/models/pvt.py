@@ -79,8 +79,11 @@ class PyramidVisionTransformer(ImageModel):
         preprocessor: `keras_vit.Preprocessor`, how pictures of any size become this model's input;
             `predict_images` uses it, and it is saved with the model.
         class_names: list of str, what the K logits stand for.
-        frozen_layers: names of layers that are not trained; setting `layer.trainable` later changes
-            the configuration likewise, so that a saved model loads as it was.
+        frozen_layers: list of paths of layers or weights that are not trained, such as "block00"
+            or "block00/attention"; setting `trainable` later changes the configuration likewise,
+            so that a saved model loads as it was.
+        adapted_layers: how layers were changed since they were built, by `enable_lora` or
+            `quantize`, as `get_config` gives it, so that a saved model loads as it was.
         dtype: dtype policy of every layer, such as "mixed_bfloat16"; by default the global one.
         name: str.
 
@@ -118,6 +121,7 @@ class PyramidVisionTransformer(ImageModel):
         preprocessor=None,
         class_names=None,
         frozen_layers=(),
+        adapted_layers=None,
         dtype=None,
         name=None,
     ):

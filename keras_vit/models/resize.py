@@ -40,6 +40,11 @@ def resize(model, image_size, window_size=None):
     if not isinstance(model, ImageModel):
         raise ValueError(f"resize expects a model of keras_vit. Received: {type(model).__name__}")
     config = {**model.get_config(), "image_size": image_size}
+    if config["adapted_layers"] is not None:
+        raise ValueError(
+            "resize expects the weights that the model was built with: resize first, then call "
+            f"enable_lora or quantize. Received: changed layers {list(config['adapted_layers'])}"
+        )
     if image_size is not None and config["preprocessor"] is not None:
         config["preprocessor"]["config"]["image_size"] = image_size
     if isinstance(model, SwinTransformer):
@@ -55,12 +60,6 @@ def resize(model, image_size, window_size=None):
 
     positions = {layer.grid.path: layer for layer in learned_positions(resized)}
     weights = {weight.path: weight for weight in model.weights}
-    if set(weights) != {weight.path for weight in resized.weights}:
-        raise ValueError(
-            "resize expects the weights that the model was built with: resize first, then call "
-            f"enable_lora or quantize. Received: {len(weights)} weights, {len(resized.weights)} "
-            "expected"
-        )
     for weight in resized.weights:
         value = weights[weight.path]
         if weight.path in positions:

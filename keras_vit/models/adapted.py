@@ -1,0 +1,163 @@
+"""Layers that `enable_lora` or `quantize` changed after they were built, and how they are saved.
+
+Keras builds a saved model from its configuration before it reads the weights, and layers within
+blocks have no configuration of their own there. So the model's says which of them are changed how.
+"""
+
+import contextlib
+
+import keras
+
+from keras_vit.layers.validation import check_count
+from keras_vit.models.frozen import named_layers
+
+MODES = ("int8", "int4", "float8")  # the others need data to be calibrated on
+CHANGES = {"quantization", "lora_rank", "lora_alpha"}
+CONFIGS = ("Int8QuantizationConfig", "Int4QuantizationConfig", "Float8QuantizationConfig")
+
+
+def adapted_layers(model):
+    """What was done to the layers of a model since they were built.
+
+    Returns:
+        dict of path to dict: "quantization", Keras's configuration of it, "lora_rank" and
+        "lora_alpha", as far as they apply; None where nothing was done.
+
+    Raises:
+        ValueError: for a layer quantised in a mode that does not load again.
+    """
+    found = {}
+    for path, layer in named_layers(model).items():
+        changes = {}
+        mode = layer.quantization_mode
+        if mode is not None and getattr(layer, "_is_quantized", False):
+            if mode not in MODES:
+                raise ValueError(
+                    f"A model quantised in the mode {mode!r} cannot be saved: its layers do not "
+                    f"load again. Use one of {', '.join(MODES)}, or `export`. Received: {path}"
+                )
+            changes["quantization"] = keras.saving.serialize_keras_object(layer.quantization_config)
+        if has_lora(layer) and not merges(model):
+            changes["lora_rank"], changes["lora_alpha"] = layer.lora_rank, layer.lora_alpha
+        if changes:
+            found[path] = changes
+    return found or None
+
+
+def adapt(model, adapted):
+    """Changes layers as `adapted_layers` says; which of their weights are trained is said apart.
+
+    Args:
+        model: functional model, built.
+        adapted: what `adapted_layers` gave, or None.
+
+    Raises:
+        ValueError: for a path of no layer, or changes that are not known.
+    """
+    if adapted is None:
+        return
+    if not isinstance(adapted, dict):
+        raise ValueError(f"adapted_layers must be a dict or None. Received: {type(adapted)}")
+    layers = named_layers(model)
+    for path, changes in adapted.items():
+        layer = layers.get(path)
+        if layer is None or not isinstance(changes, dict) or not set(changes) <= CHANGES:
+            raise ValueError(
+                "adapted_layers must be what a model's get_config gives. "
+                f"Received: {path!r} of a {type(changes).__name__}"
+            )
+        quantization = changes.get("quantization")
+        if quantization is not None and layer.quantization_mode is None:
+            layer.quantize(config=_quantization(quantization))
+        if "lora_rank" in changes and not has_lora(layer):
+            check_count(changes["lora_rank"], "lora_rank")
+            layer.enable_lora(changes["lora_rank"], lora_alpha=changes.get("lora_alpha"))
+            if layer.quantization_mode is None:
+                layer._kernel.trainable = True  # `frozen_layers` says what is frozen
+    if keras.backend.backend() == "torch":
+        for layer in model._flatten_layers():
+            layer._track_variables()  # as `Model.quantize` does: parameters that went
+
+
+def has_lora(layer):
+    """Whether a layer has a low-rank update of its own."""
+    return getattr(layer, "lora_enabled", False)
+
+
+@contextlib.contextmanager
+def merged(model):
+    """Within it `model.save` adds low-rank updates to the matrices and writes a model without.
+
+    Args:
+        model: any `keras.Model`.
+    """
+    model._merges_lora = True
+    try:
+        yield
+    finally:
+        del model._merges_lora
+
+
+def merges(model):
+    """Whether a model is being saved with its low-rank updates `merged`."""
+    return getattr(model, "_merges_lora", False)
+
+
+def _quantization(config):
+    """The object of a configuration, of Keras's own alone."""
+    if not isinstance(config, dict) or config.get("class_name") not in CONFIGS:
+        raise ValueError(
+            f"quantization must be the configuration of one of {', '.join(CONFIGS)}. "
+            f"Received: {config!r}"
+        )
+    return keras.saving.deserialize_keras_object(config)
+
+
+class LowRankUpdates(keras.Operation):
+    """What Keras does not keep of layers with LoRA: their matrices as they are, in model files.
+
+    Keras adds the update to the matrix where a layer is saved, and begins a new one of zeros, which
+    has no gradient, where it is loaded. A model that has this as an attribute keeps them apart: it
+    is saved and loaded after the layers.
+
+    Args:
+        layers: function that gives {path: layer} of the layers with LoRA.
+    """
+
+    def __init__(self, layers):
+        super().__init__(name="low_rank_updates")
+        self._layers_with_lora = layers
+
+    def save_own_variables(self, store):
+        for path, layer in self._layers_with_lora().items():
+            for weight in _own_weights(layer):
+                store[_key(path, weight)] = weight
+
+    def load_own_variables(self, store):
+        for i, (path, layer) in enumerate(self._layers_with_lora().items()):
+            weights = _own_weights(layer)
+            if all(_key(path, weight) in store for weight in weights):
+                for weight in weights:
+                    weight.assign(store[_key(path, weight)])
+            else:  # a file with the update in its matrix: a new one, which can be trained
+                first = layer.lora_kernel_a
+                first.assign(keras.initializers.HeUniform(seed=i)(first.shape))
+
+
+def low_rank_updates(model):
+    """The `LowRankUpdates` of a model; it is no part of its graph."""
+
+    def layers():
+        if merges(model):
+            return {}
+        return {path: layer for path, layer in named_layers(model).items() if has_lora(layer)}
+
+    return LowRankUpdates(layers)
+
+
+def _own_weights(layer):
+    return layer._trainable_variables + layer._non_trainable_variables
+
+
+def _key(path, weight):
+    return f"{path}/{weight.name}".replace("/", ".")

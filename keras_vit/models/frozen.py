@@ -1,0 +1,76 @@
+"""Which layers and weights are not trained, as paths in a model's configuration."""
+
+import difflib
+
+
+def named_layers(model):
+    """dict of path to layer: "block00", "block00/attention", "block00/attention/qkv", ..."""
+    found = {}
+
+    def walk(layer, path):
+        if path not in found:
+            found[path] = layer
+            for inner in layer._layers:
+                walk(inner, f"{path}/{inner.name}")
+
+    for layer in model.layers:
+        walk(layer, layer.name)
+    return found
+
+
+def frozen_paths(model, lora=True):
+    """The fewest paths of layers and weights that say what of a model is frozen.
+
+    A frozen layer within which something is trained again is said by the other things in it.
+
+    Args:
+        model: functional model.
+        lora: whether weights of low-rank updates are among them.
+    """
+    found = []
+
+    def walk(layer, path):
+        if not layer.weights:
+            return
+        trained = model.trainable and any(v.trainable for v in layer.variables)
+        if not trained and not (layer.trainable and model.trainable):
+            found.append(path)
+            return
+        for weight in layer._trainable_variables:  # unlike a moving average
+            if not weight.trainable and (lora or not weight.name.startswith("lora_")):
+                found.append(f"{path}/{weight.name}")
+        for inner in layer._layers:
+            walk(inner, f"{path}/{inner.name}")
+
+    for layer in model.layers:
+        walk(layer, layer.name)
+    return found
+
+
+def freeze(model, paths):
+    """Freezes layers, with all that is in them, and single weights.
+
+    Args:
+        model: functional model.
+        paths: list of paths, such as "block00", "block00/attention" or "block00/norm1/gamma".
+
+    Raises:
+        ValueError: for a path of nothing.
+    """
+    if not paths:
+        return
+    if not isinstance(paths, (list, tuple)):
+        raise ValueError(f"frozen_layers must be a list of paths. Received: {paths!r}")
+    known = dict(named_layers(model))
+    for path, layer in list(known.items()):
+        for weight in layer._trainable_variables:
+            known.setdefault(f"{path}/{weight.name}", weight)
+    for path in paths:
+        if not isinstance(path, str) or path not in known:
+            near = difflib.get_close_matches(str(path), known, 3)
+            raise ValueError(
+                "frozen_layers must hold paths of layers or weights, such as 'block00' or "
+                f"'block00/attention'{'; near: ' + ', '.join(near) if near else ''}. "
+                f"Received: {path!r}"
+            )
+        known[path].trainable = False

@@ -1,0 +1,260 @@
+"""What a model is fed: images of a size that it takes, and in the range that it takes.
+
+Letters: B batch, H x W image size, C channels.
+"""
+
+import inspect
+import warnings
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_vit.layers.validation import check_images
+
+# Normalised images stay within some 3 of zero; a picture of pixels below 30 is nearly black.
+NORMALIZED, PIXELS = 4, 30
+
+
+class ImageInputs(keras.Model):
+    """A functional model on images that looks at what comes in, wherever it comes in.
+
+    Subclasses have `patch_size`, `drop_remainder` and `takes_pixels`, whether they normalise by
+    themselves.
+    """
+
+    whole_patches = True  # whether image sizes must be multiples of `patch_size`
+    _told = False  # whether somebody was told already of images in another range
+    _looked = False  # whether a tensor was looked at since data came last
+
+    def fit(self, x=None, *args, **kwargs):
+        return super().fit(self.checked_data(x), *args, **kwargs)
+
+    def evaluate(self, x=None, *args, **kwargs):
+        # Of a validation within `fit` Keras keeps the data that it was given first.
+        again = kwargs.get("_use_cached_eval_dataset", False)
+        return super().evaluate(self.checked_data(x, watch=not again), *args, **kwargs)
+
+    def predict(self, x, *args, **kwargs):
+        return super().predict(self.checked_data(x), *args, **kwargs)
+
+    def train_on_batch(self, x, *args, **kwargs):
+        return super().train_on_batch(self.checked_data(x), *args, **kwargs)
+
+    def test_on_batch(self, x, *args, **kwargs):
+        return super().test_on_batch(self.checked_data(x), *args, **kwargs)
+
+    def predict_on_batch(self, x):
+        return super().predict_on_batch(self.checked_data(x))
+
+    def __call__(self, inputs, *args, **kwargs):
+        if hasattr(inputs, "shape"):
+            self.check_size(inputs.shape)
+            look(self, inputs)
+        return super().__call__(inputs, *args, **kwargs)
+
+    def call(self, inputs, training=None, mask=None):
+        self.check_size(inputs.shape)  # again: JAX's trainer does not come through __call__
+        return super().call(inputs, training=training, mask=mask)
+
+    def checked_data(self, data, watch=True):
+        """Checks arrays and tf.data pipelines before Keras starts.
+
+        An error in the middle would be too late: on JAX it leaves the model without its weights,
+        and on TensorFlow, which generalises its traces, a wrong size would not even show.
+
+        Args:
+            data: whatever Keras takes.
+            watch: whether to look at the range of the images too.
+
+        Returns:
+            `data`, or what gives the same and looks at the first batch as it passes.
+        """
+        images = _images(getattr(data, "element_spec", data))
+        shape = getattr(images, "shape", None)
+        if shape is not None and getattr(shape, "rank", 4) is not None:
+            self.check_size(shape)
+        return watched(self, data) if watch else data
+
+    def check_size(self, shape):
+        """Raises unless the model takes images of this shape (B, H, W, C)."""
+        patch_size = self.patch_size if self.whole_patches else (1, 1)
+        check_images(shape, patch_size, self.name, self.drop_remainder)
+        expected = self.input.shape[1:]
+        if any(
+            a is not None and b is not None and a != b
+            for a, b in zip(expected, shape[1:], strict=True)
+        ):
+            raise ValueError(
+                f"{self.name} was built for images of shape {expected}. Resize the images, or the "
+                f"model with keras_vit.resize(model, image_size=...), or build it with "
+                f"image_size=None. Received: shape={tuple(shape)}"
+            )
+
+
+def look(model, images):
+    """Warns, once a model, of pixels where it takes normalised images, or of the reverse.
+
+    Some pixels of four images are read, of an array each time, of tensors once since data came
+    last: reading from an accelerator waits for it. What is being traced has no values.
+
+    Args:
+        model: `ImageInputs`.
+        images: array or tensor (B, H, W, C); anything else is left alone.
+    """
+    if model._told or len(getattr(images, "shape", ())) != 4:
+        return
+    array = isinstance(images, np.ndarray)
+    if not array and (model._looked or not _has_values(images)):
+        return
+    batch, height, width, _ = images.shape
+    b, h, w = max(batch // 4, 1), max(height // 64, 1), max(width // 64, 1)
+    some = ops.convert_to_numpy(images[::b, ::h, ::w])
+    if not some.size or some.dtype.kind not in "uif" and some.dtype.name != "bfloat16":
+        return
+    low, high = float(some.min()), float(some.max())
+    if low == high:
+        return  # black, or made up to build a model
+    model._looked = model._looked or not array
+    if model.takes_pixels:  # a picture may be dark, but its fractions come from 0..1 or -1..1
+        wrong = max(high, -low) <= NORMALIZED and (some != np.round(some)).any()
+    elif some.dtype.kind in "ui":
+        wrong = high > 1
+    else:
+        wrong = high > PIXELS and low > -high / 4  # below zero a bicubic kernel goes too
+    if wrong:
+        _tell(model, f"values from {low:.3g} to {high:.3g}, {some.dtype}")
+
+
+def watched(model, data):
+    """`data` for Keras's `fit`, `evaluate` or `predict`, of which the first batch is looked at.
+
+    Nothing is read ahead, and nothing twice: a pipeline's order and randomness stay as they are.
+    Sources that give tensors to PyTorch are seen where the model is called.
+    """
+    model._looked = False
+    if model._told:
+        return data
+    if hasattr(data, "element_spec"):
+        dtype = str(getattr(_images(data.element_spec), "dtype", ""))
+        if "float" in dtype:
+            return _watched_pipeline(model, data)
+        if "int" in dtype and not model.takes_pixels:
+            _tell(model, f"a pipeline of {dtype}")
+        return data
+    if inspect.isgenerator(data):
+        return _watched_generator(model, data)
+    if isinstance(data, keras.utils.PyDataset):
+        # Another process could not tell; and its copy of the model would be large.
+        return data if data.use_multiprocessing else _WatchedDataset(model, data)
+    look(model, _images(data))
+    return data
+
+
+def _tell(model, received):
+    model._told = True
+    if model.takes_pixels:
+        expected = (
+            "pixels 0..255, which it normalises by itself (include_preprocessing=True): give it "
+            "those, or build it with include_preprocessing=False"
+        )
+    else:
+        expected = (
+            "normalised images, not pixels 0..255: build or load it with "
+            "include_preprocessing=True, or normalise them (model.preprocess_images, "
+            "keras_vit.Preprocessor)"
+        )
+    warnings.warn(
+        f"{model.name} takes {expected}; its answers mean nothing otherwise. This is said once. "
+        f"Received: {received}",
+        stacklevel=2,
+    )
+
+
+def _images(data):
+    """The images of what Keras takes: x, (x, ...), or a dict of one input."""
+    if isinstance(data, (tuple, list)) and data:
+        data = data[0]
+    return next(iter(data.values())) if isinstance(data, dict) and len(data) == 1 else data
+
+
+def _has_values(images):
+    """Whether a tensor of this backend has values now, and here."""
+    if keras.backend.backend() == "torch":
+        import torch
+
+        if torch.compiler.is_compiling() or type(images) not in (torch.Tensor, torch.nn.Parameter):
+            return False  # also the fakes of an export
+        return images.device.type != "meta" and not torch._C._functorch.is_functorch_wrapped_tensor(
+            images
+        )
+    if keras.backend.backend() == "jax":
+        import jax
+
+        concrete = isinstance(images, jax.Array) and not isinstance(images, jax.core.Tracer)
+        return concrete and images.is_fully_addressable
+    import tensorflow as tf
+
+    return isinstance(images, tf.Tensor) and hasattr(images, "numpy")
+
+
+def _watched_pipeline(model, data):
+    """The tf.data pipeline, with a look at the first batch of every pass."""
+    import tensorflow as tf
+
+    if not isinstance(data, tf.data.Dataset) or tf.distribute.has_strategy():
+        return data  # shared out over devices, where Python may not run
+    if keras.backend.backend() == "tensorflow" and _replicas(model) > 1:
+        return data
+
+    def see(images):
+        look(model, images)
+        return np.int64(0)
+
+    def pass_on(i, element):
+        images = _images(element)
+        if isinstance(images, tf.Tensor):
+            tf.cond(
+                i == 0,
+                lambda: tf.numpy_function(see, [images], tf.int64),
+                lambda: tf.constant(0, tf.int64),
+            )
+        return element
+
+    return data.enumerate().map(pass_on)
+
+
+def _replicas(model):
+    return model.distribute_strategy.num_replicas_in_sync
+
+
+def _watched_generator(model, generator):
+    for i, element in enumerate(generator):
+        if i == 0:
+            look(model, _images(element))
+        yield element
+
+
+class _WatchedDataset(keras.utils.PyDataset):
+    """Somebody's PyDataset, with a look at the batch that is asked for first."""
+
+    def __init__(self, model, source):
+        super().__init__(source.workers, max_queue_size=source.max_queue_size)
+        self.model, self.source, self.seen = model, source, False
+
+    def __getitem__(self, index):
+        element = self.source[index]
+        if not self.seen:
+            self.seen = True
+            look(self.model, _images(element))
+        return element
+
+    @property
+    def num_batches(self):
+        return self.source.num_batches
+
+    def on_epoch_begin(self):
+        self.source.on_epoch_begin()
+
+    def on_epoch_end(self):
+        self.source.on_epoch_end()

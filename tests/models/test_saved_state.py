@@ -1,0 +1,350 @@
+"""What was done to a model after it was built is there again after saving and loading."""
+
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import keras_vit
+from keras_vit.models.adapted import merged
+from keras_vit.models.frozen import named_layers
+from tests.helpers import (
+    compile_model,
+    every_third,
+    images,
+    randomize,
+    run,
+    tiny_cait,
+    tiny_hybrid,
+    tiny_swin,
+    tiny_vit,
+    to_numpy,
+)
+from tests.models.test_pvt import tiny as tiny_pvt
+from tests.test_one_file_three_backends import NEXT, ROOT
+
+
+def with_stem():
+    x = keras.Input((24, 16, 3))
+    y = keras.layers.Conv2D(4, 3, 4, padding="same", name="c1")(x)
+    y = keras.layers.Dense(6, name="mix")(keras.layers.BatchNormalization(name="bn")(y))
+    return tiny_hybrid(stem=keras.Model(x, y, name="cnn"), stem_depths=())
+
+
+def remat_vit():
+    return tiny_vit(remat=True, qk_norm=True, layer_scale=0.1)
+
+
+def deit():
+    return tiny_vit(distillation_token=True)
+
+
+def swin_v2():
+    return tiny_swin(version=2)
+
+
+def pvt():
+    return tiny_pvt(1)
+
+
+def pvt_v2():
+    return tiny_pvt(2)
+
+
+FAMILIES = [remat_vit, pvt, swin_v2, deit, tiny_cait, tiny_hybrid, tiny_swin, pvt_v2, with_stem]
+
+
+def reload(model, tmp_path):
+    model.save(tmp_path / "model.keras")
+    return keras.models.load_model(tmp_path / "model.keras")
+
+
+def assert_same(ours, theirs):
+    """Weights to the bit, and which of them are trained."""
+    trained = [x.path for x in ours.trainable_weights]
+    assert [x.path for x in theirs.trainable_weights] == trained
+    for a, b in zip(ours.weights, theirs.weights, strict=True):
+        assert (a.path, a.dtype, a.trainable) == (b.path, b.dtype, b.trainable)
+        np.testing.assert_array_equal(to_numpy(a), to_numpy(b), err_msg=a.path)
+
+
+def dense_layers(model):
+    return {k: x for k, x in named_layers(model).items() if type(x) is keras.layers.Dense}
+
+
+@pytest.mark.parametrize("make", every_third(FAMILIES))
+def test_what_is_frozen_stays_frozen(make, tmp_path):
+    """Layers, layers within layers, single weights, and what is trained in a frozen block."""
+    model = make()
+    layers = named_layers(model)
+    block = next(x for x in model.layers if isinstance(x, keras_vit.models.base.BLOCKS))
+    block.trainable = False
+    block.norm1.trainable = True
+    last = [x for x in model.layers if isinstance(x, keras_vit.models.base.BLOCKS)][-1]
+    if last is not block:
+        last.attention.trainable = False
+    head = next(x for x in layers.values() if isinstance(x, keras_vit.layers.ClassificationHead))
+    head.dense.bias.trainable = False
+    if make is with_stem:
+        layers["cnn/bn"].trainable = False
+    loaded = reload(model, tmp_path)
+    assert_same(model, loaded)
+    assert loaded.get_config()["frozen_layers"] == model.get_config()["frozen_layers"]
+    assert not head.dense.bias.trainable and head.dense.kernel.trainable
+    if make is with_stem:
+        assert not named_layers(loaded)["cnn/bn"].trainable
+
+
+def test_the_fewest_paths():
+    model = tiny_vit()
+    model.get_layer("block00").trainable = False
+    block = model.get_layer("block01")
+    block.attention.trainable = False
+    block.norm1.gamma.trainable = False
+    paths = ["block00", "block01/norm1/gamma", "block01/attention"]
+    assert model.get_config()["frozen_layers"] == paths
+    same = tiny_vit(frozen_layers=paths)
+    flags = [x.trainable for x in same.weights]
+    assert flags == [x.trainable for x in model.weights] and True in flags and False in flags
+    # A whole model that is frozen stays so, whatever its layers say.
+    model.trainable = False
+    model.get_layer("head").trainable = True
+    assert not model.trainable_weights
+    assert not type(model).from_config(model.get_config()).trainable_weights
+
+
+@pytest.mark.parametrize(
+    ("paths", "message"),
+    [
+        (["block7"], "must hold paths of layers.*near: block0.*Received: 'block7'"),
+        (["block00/attention/qkv/kernle"], "near: block00/attention/qkv/kernel"),
+        ("block00", "must be a list of paths. Received: 'block00'"),
+        ([["block00"]], "Received: \\['block00'\\]"),
+    ],
+)
+def test_paths_of_nothing_are_explained(paths, message):
+    with pytest.raises(ValueError, match=message):
+        tiny_vit(frozen_layers=paths)
+
+
+# Every family in int8, and three in the other modes.
+QUANTISED = [(x, "int8") for x in FAMILIES] + [(remat_vit, "int4"), (pvt, "float8"), (deit, "int4")]
+
+
+@pytest.mark.parametrize(("make", "mode"), every_third(QUANTISED))
+def test_quantised_models_load_again(make, mode, tmp_path):
+    model = make()
+    randomize(model, scale=0.05)
+    model.quantize(mode)
+    pixels = images(model.input.shape[1:3])
+    expected = run(model, pixels)
+    loaded = reload(model, tmp_path)
+    assert_same(model, loaded)
+    np.testing.assert_array_equal(run(loaded, pixels), expected)
+    modes = {path: x.quantization_mode for path, x in dense_layers(loaded).items()}
+    assert modes and set(modes.values()) == {mode}
+    model.save_weights(tmp_path / "model.weights.h5")
+    again = type(model).from_config(model.get_config())
+    again.load_weights(tmp_path / "model.weights.h5")
+    np.testing.assert_array_equal(run(again, pixels), expected)
+
+
+def test_a_choice_of_layers_and_weights_alone_are_quantised(tmp_path):
+    """The configuration of each layer counts: without quantised activations, in groups of 8."""
+    model = tiny_vit()
+    randomize(model)
+    weights_alone = keras.quantizers.Int8QuantizationConfig(activation_quantizer=None)
+    model.quantize(config=weights_alone, filters=lambda x: "block00" in x.path)
+    groups = keras.quantizers.Int4QuantizationConfig(block_size=8)
+    model.quantize(config=groups, filters=lambda x: "block01" in x.path)
+    expected = run(model, images())
+    loaded = reload(model, tmp_path)
+    np.testing.assert_array_equal(run(loaded, images()), expected)
+    assert loaded.get_layer("block00").attention.qkv.inputs_quantizer is None
+    assert loaded.get_layer("block01").attention.qkv.kernel_scale.shape == (2, 48)
+    assert loaded.get_layer("head").dense.quantization_mode is None
+
+
+READ = """
+import sys
+import keras, keras_vit, numpy as np
+
+file, pixels, outputs = sys.argv[1:]
+model = keras.models.load_model(file)
+trained = [x.path for x in model.trainable_weights]
+np.savez(outputs, logits=model.predict(np.load(pixels), verbose=0), trained=trained)
+"""
+
+
+def test_another_backend_reads_them(tmp_path):
+    """int8, int4, low-rank updates and frozen weights in one file."""
+    model = tiny_vit(depth=3)
+    weights_alone = keras.quantizers.Int8QuantizationConfig(activation_quantizer=None)
+    model.quantize(config=weights_alone, filters=lambda x: "block00" in x.path)
+    model.quantize("int4", filters=lambda x: "block01" in x.path)
+    for block in ("block00", "block02"):
+        model.get_layer(block).attention.qkv.enable_lora(2, lora_alpha=3)
+    model.get_layer("block02").mlp.trainable = False
+    randomize_floats(model)
+    model.save(tmp_path / "model.keras")
+    np.save(tmp_path / "pixels.npy", images())
+    files = [tmp_path / name for name in ("model.keras", "pixels.npy", "outputs.npz")]
+    subprocess.run(
+        [sys.executable, "-c", READ, *map(str, files)],
+        env={**os.environ, "KERAS_BACKEND": NEXT[keras.backend.backend()]},
+        cwd=ROOT,
+        check=True,
+    )
+    read = np.load(files[-1])
+    np.testing.assert_allclose(read["logits"], model.predict(images(), verbose=0), atol=1e-4)
+    assert list(read["trained"]) == [x.path for x in model.trainable_weights]
+
+
+def randomize_floats(model):
+    rng = np.random.default_rng(0)
+    for weight in model.weights:
+        if weight.dtype == "float32" and "scale" not in weight.path and "g_idx" not in weight.path:
+            weight.assign(to_numpy(weight) + rng.normal(0, 0.2, weight.shape))
+
+
+def adapted(make, **arguments):
+    """A model with low-rank updates that a step of training has filled."""
+    model = make(**arguments)
+    for path, layer in dense_layers(model).items():
+        if path.endswith(("qkv", "query", "proj", "fc1")):
+            layer.enable_lora(2, lora_alpha=5)
+    compile_model(model)
+    return model
+
+
+@pytest.mark.parametrize("make", every_third(FAMILIES))
+def test_low_rank_updates_stay_apart(make, tmp_path):
+    """Training goes on from the file with the losses that it would have had without."""
+    model = adapted(make)
+    pixels = images(model.input.shape[1:3])
+    data = {"x": pixels, "y": np.ones((3, 4)), "verbose": 0, "shuffle": False}
+    model.fit(**data)
+    loaded = reload(model, tmp_path)
+    assert_same(model, loaded)
+    assert any(to_numpy(x).any() for x in loaded.weights if "lora_kernel_b" in x.path)
+    losses = [m.fit(**data, epochs=2).history["loss"] for m in (model, loaded)]
+    assert losses[0] == losses[1] and losses[0][0] != losses[0][1]
+    # The weights alone, into a model that has the layers too.
+    model.save_weights(tmp_path / "model.weights.h5")
+    again = type(model).from_config(model.get_config())
+    again.load_weights(tmp_path / "model.weights.h5")
+    assert_same(model, again)
+
+
+def test_low_rank_updates_of_quantised_layers(tmp_path):
+    model = tiny_vit()
+    model.quantize("int8")
+    model = adapted(lambda: model)
+    model.fit(images(), np.ones((3, 4)), verbose=0)
+    expected = run(model, images())
+    loaded = reload(model, tmp_path)
+    assert_same(model, loaded)
+    np.testing.assert_array_equal(run(loaded, images()), expected)
+
+
+def test_a_base_that_is_trained_too_stays_so(tmp_path):
+    """`trainable = True` after `enable_lora` trains the matrix as well."""
+    model = adapted(tiny_vit)
+    model.trainable = True
+    assert model.get_layer("block00").attention.qkv._kernel.trainable
+    assert_same(model, reload(model, tmp_path))
+
+
+def test_merged_on_purpose(tmp_path):
+    """As a run's checkpoints are: a plain model with the sums, for everybody."""
+    model = adapted(tiny_vit)
+    model.fit(images(), np.ones((3, 4)), verbose=0)
+    model.get_layer("block00").attention.qkv.lora_kernel_a.trainable = False
+    with merged(model):
+        plain = reload(model, tmp_path)
+    assert not any("lora" in x.path for x in plain.weights)
+    np.testing.assert_allclose(run(plain, images()), run(model, images()), atol=1e-5)
+    assert "lora" in str(model.get_config()["adapted_layers"])
+    # Read back into the model with updates, these begin anew and have gradients.
+    model.load_weights(tmp_path / "model.keras")
+    np.testing.assert_allclose(run(plain, images()), run(model, images()), atol=1e-5)
+    first = model.get_layer("block01").attention.qkv
+    before = to_numpy(first.lora_kernel_b)
+    assert not before.any() and to_numpy(first.lora_kernel_a).any()
+    model.fit(images(), np.ones((3, 4)), verbose=0)
+    assert to_numpy(first.lora_kernel_b).any()
+
+
+def test_other_readers_and_writers_get_the_sums(tmp_path):
+    model = adapted(tiny_vit)
+    model.fit(images(), np.ones((3, 4)), verbose=0)
+    expected = run(model, images())
+    model.save(tmp_path / "model.keras")
+    with pytest.warns(UserWarning, match="low-rank updates of .* are added to the matrices"):
+        plain = keras_vit.from_pretrained(tmp_path / "model.keras")
+    np.testing.assert_allclose(run(plain, images()), expected, atol=1e-5)
+    keras_vit.save_pretrained(model, tmp_path / "hf", format="hf")
+    again = keras_vit.from_pretrained(tmp_path / "hf")
+    np.testing.assert_allclose(run(again, images()), expected, atol=1e-5)
+
+
+def test_what_cannot_be_kept_is_refused(tmp_path):
+    model = tiny_vit()
+    model.quantize("int8")
+    model.save(tmp_path / "model.keras")
+    with pytest.raises(ValueError, match="holds a quantised model: load it with keras.models"):
+        keras_vit.from_pretrained(tmp_path / "model.keras")
+    with pytest.raises(ValueError, match="use format='keras' for a quantised model"):
+        keras_vit.save_pretrained(model, tmp_path / "hf", format="hf")
+    qkv = model.get_layer("block00").attention.qkv
+    qkv.dtype_policy = keras.dtype_policies.GPTQDTypePolicy("gptq/4/128", "float32")
+    with pytest.raises(ValueError, match="mode 'gptq' cannot be saved.*block00/attention/qkv"):
+        model.save(tmp_path / "gptq.keras")
+    for wrong in ({"block00": 3}, {"block9": {"lora_rank": 2}}, {"head/dense": {"rank": 2}}):
+        with pytest.raises(ValueError, match="adapted_layers must be what.*get_config gives"):
+            tiny_vit(adapted_layers=wrong)
+    with pytest.raises(ValueError, match="quantization must be the configuration of one of"):
+        tiny_vit(adapted_layers={"head/dense": {"quantization": {"class_name": "Lambda"}}})
+    with pytest.raises(ValueError, match="adapted_layers must be a dict or None"):
+        tiny_vit(adapted_layers=["head"])
+
+
+def test_labels_and_preprocessor_set_later_are_saved(tmp_path):
+    model = tiny_vit()
+    names = ["cat", "dog", "car", "tree"]
+    model.class_names = tuple(names)
+    model.preprocessor = keras_vit.Preprocessor((24, 16), mean=(0.1, 0.2, 0.3))
+    layers = len(model._layers)
+    model.preprocessor = keras_vit.Preprocessor((24, 16), mean=(0.4, 0.5, 0.6))
+    assert len(model._layers) == layers  # none is left behind
+    clone = type(model).from_config(model.get_config())
+    keras_vit.save_pretrained(model, tmp_path / "hf", format="hf")
+    written = keras_vit.from_pretrained(tmp_path / "hf")
+    for other in (clone, reload(model, tmp_path), written):
+        assert other.class_names == names
+        assert other.preprocessor.mean == (0.4, 0.5, 0.6)
+    model.class_names = model.preprocessor = None
+    assert model.get_config()["class_names"] is model.get_config()["preprocessor"] is None
+
+
+def test_labels_and_preprocessor_are_checked():
+    model = tiny_vit(class_names=list("abcd"), preprocessor=keras_vit.Preprocessor((24, 16)))
+    weights, before = len(model.weights), model.preprocessor
+    built = keras.layers.Dense(2)
+    built.build((None, 3))
+    with pytest.raises(ValueError, match="must be a keras_vit.Preprocessor or None"):
+        model.preprocessor = built
+    with pytest.raises(ValueError, match="Received: 3 names, num_classes=4"):
+        model.class_names = ["a", "b", "c"]
+    with pytest.raises(ValueError, match="class_names must be a list of str. Received: 'abcd'"):
+        model.class_names = "abcd"
+    assert model.class_names == list("abcd") and model.preprocessor is before
+    assert len(model.weights) == weights
+    # What normalises within the model does not change any more.
+    inside = tiny_vit(include_preprocessing=True)
+    with pytest.raises(ValueError, match="mean and std are part of this model"):
+        inside.preprocessor = keras_vit.Preprocessor((24, 16))
+    inside.preprocessor = keras_vit.Preprocessor((24, 16), mean=(0.5,) * 3, std=(0.5,) * 3)
