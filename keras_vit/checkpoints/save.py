@@ -1,7 +1,6 @@
 """A model as a folder that transformers or timm opens: same logits, labels and preprocessing."""
 
-import shutil
-import tempfile
+import os
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +30,7 @@ from keras_vit.models.pvt import PyramidVisionTransformer
 from keras_vit.models.pvt_v2 import PyramidVisionTransformerV2
 from keras_vit.models.swin import SwinTransformer
 from keras_vit.models.vit import VisionTransformer
+from keras_vit.scratch import scratch_beside
 
 GRID = "position_embedding/grid"
 CONVENTIONS = {"hf": "transformers", "timm": "timm"}  # how each library crops (`Preprocessor`)
@@ -67,15 +67,14 @@ def save_pretrained(model, folder, format="hf"):
     if folder.exists():
         raise ValueError(f"folder must not exist yet: choose another. Received: {folder}")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-            written = Path(scratch) / "model"
+        with scratch_beside(folder) as scratch:
+            written = scratch / "model"
             written.mkdir()
             if format == "keras":
                 model.save(written / "model.keras")
             else:
                 writers[format](model, written)
-            shutil.move(written, folder)
+            os.rename(written, folder)
         if format in CONVENTIONS:
             warn_of_crops(model.preprocessor, CONVENTIONS[format])
     except OSError as error:

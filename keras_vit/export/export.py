@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import tempfile
 from pathlib import Path
 
 import keras
@@ -18,6 +17,7 @@ from keras_vit.export.serving import output_names
 from keras_vit.export.write import python, write
 from keras_vit.hardware import accelerators
 from keras_vit.preprocessing import load_image
+from keras_vit.scratch import scratch_beside
 
 # What a pixel that was rounded to its neighbour may change in a probability, or many of them.
 PIXELS = 5e-3
@@ -176,16 +176,15 @@ def _check_calibration(calibration, model, inputs, precision):
 
 @contextlib.contextmanager
 def _scratch(path):
-    """A folder beside `path`, so that what is finished only has to be renamed."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-")
-    except OSError as error:
-        raise ValueError(
-            f"path must lie in a folder that can be written. Received: {path}: {error}"
-        ) from error
-    with folder as name:
-        yield Path(name)
+    """A folder beside `path`, or an error that says why there is none."""
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(scratch_beside(path))
+        except OSError as error:
+            raise ValueError(
+                f"path must lie in a folder that can be written. Received: {path}: {error}"
+            ) from error
+        yield folder
 
 
 @contextlib.contextmanager

@@ -58,7 +58,7 @@ def write_litert(model, path, inputs, precision=None, calibration=None):
     """
     import tensorflow as tf
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # of the scratch
         write_saved_model(model, folder, inputs)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         if precision in ("float16", "int8_dynamic"):
@@ -84,7 +84,7 @@ def write_openvino(model, path, inputs, precision=None, calibration=None):
     """Writes `path`, an .xml file, and its weights beside it as .bin; int8 is NNCF's."""
     import openvino as ov
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # of the scratch
         # With an `If` OpenVINO 2026.4 gives other numbers, or NaN, the first time that it runs.
         write_saved_model(model, folder, inputs, branch=False)
         converted = ov.convert_model(folder)
