@@ -75,10 +75,8 @@ class TalkingHeadsAttention(keras.layers.Layer):
         self.proj = keras.layers.Dense(width, name="proj", **glorot)
         self.qkv.build(tokens_shape)
         self.proj.build(tokens_shape)
-        self.logits_projection = keras.layers.Dense(
-            self.num_heads, name="logits_projection", **glorot
-        )
-        self.weights_projection = keras.layers.Dense(
+        self.logits_projection = HeadProjection(self.num_heads, name="logits_projection", **glorot)
+        self.weights_projection = HeadProjection(
             self.num_heads, name="weights_projection", **glorot
         )
         self.logits_projection.build((None, self.num_heads))
@@ -123,6 +121,17 @@ class TalkingHeadsAttention(keras.layers.Layer):
             "attention_dropout_rate": self.attention_dropout_rate,
             "dropout_rate": self.dropout_rate,
         }
+
+
+class HeadProjection(keras.layers.Dense):
+    """A dense layer between heads, whose kernel `_mix` takes as numbers.
+
+    `model.quantize` leaves it as it is: a few numbers that are worth nothing in int8, where the
+    kernel is whole numbers without their scale.
+    """
+
+    def quantize(self, *args, **kwargs):
+        pass
 
 
 def _mix(scores, projection):

@@ -112,6 +112,20 @@ def test_bad_arguments_are_explained(arguments, message):
         tiny_cait(**arguments)
 
 
+def test_int8_leaves_the_projections_between_heads_as_they_are():
+    """Their kernels are taken as numbers, which in int8 would be whole ones without a scale."""
+    model = tiny_cait()
+    randomize(model)
+    pixels = images(batch=8)
+    expected = model.predict(pixels, verbose=0)
+    model.quantize("int8")
+    difference = model.predict(pixels, verbose=0) - expected
+    assert np.sqrt((difference**2).mean()) < 0.25 * expected.std(0).mean()
+    attention = model.get_layer("block00").attention
+    assert attention.qkv.quantization_mode == "int8"
+    assert attention.logits_projection.quantization_mode is None
+
+
 def test_names_of_the_variants():
     variants = (keras_vit.CaiTSmall24, keras_vit.CaiTXXSmall36, keras_vit.CaiTMedium48)
     names = [inspect.signature(variant).parameters["name"].default for variant in variants]
