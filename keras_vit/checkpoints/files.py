@@ -1,11 +1,12 @@
 """Checkpoint files as named arrays that are read one at a time, and never run.
 
 Every reader checks what a file says of itself before it believes it: names, shapes and extents
-against the size of the file. Nothing is unpickled, nothing is larger in memory than its file says.
+against the size of the file, and then what was read against what was promised. Nothing is
+unpickled, nothing is larger in memory than its file says. SECURITY.md says what is promised.
 """
 
 import contextlib
-import json
+import io
 import math
 import os
 import struct
@@ -18,9 +19,14 @@ from typing import NamedTuple
 import ml_dtypes
 import numpy as np
 
-MAX_HEADER = 100_000_000  # bytes, the limit of the safetensors format
+from keras_vit.checkpoints.untrusted import MAX_JSON, brief, is_count, read_json
+
 MAX_EXPANSION = 20  # no honest weights compress better than that
 SMALL = 64 * 2**20  # bytes; files that unpack to no more are harmless however they compress
+MAX_TENSORS = 20_000
+MAX_NAME = 1000  # characters
+MAX_AXES = 32
+MAX_SHARDS = 1000
 
 SAFETENSORS_DTYPES = {
     "F64": np.dtype("float64"),
@@ -73,17 +79,25 @@ class Reader:
 
 @contextlib.contextmanager
 def readable(path, what):
-    """Turns whatever a library says about a broken file into one `CheckpointError`."""
+    """Turns whatever goes wrong with what a file holds into one `CheckpointError` that names it.
+
+    Args:
+        path: the file, or the source as the user named it.
+        what: str, what it should be, such as "safetensors".
+    """
     try:
         yield
-    except CheckpointError:
-        raise
+    except CheckpointError as error:
+        if str(path) in str(error):
+            raise
+        raise CheckpointError(f"{path}: {error}") from error
+    except MemoryError as error:
+        raise CheckpointError(f"{path} needs more memory than there is.") from error
     except (
         ArithmeticError,
         AttributeError,
         EOFError,
         LookupError,
-        MemoryError,
         NotImplementedError,
         OSError,
         RuntimeError,  # RecursionError among them
@@ -95,9 +109,11 @@ def readable(path, what):
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
+        advice = f"is no whole {what} file: download or write it again"
+        if isinstance(error, OSError) and error.errno is not None:
+            advice = "cannot be read"
         raise CheckpointError(
-            f"{path} is no whole {what} file: download or write it again. "
-            f"Received: {type(error).__name__}: {str(error)[:300]}"
+            f"{path} {advice}. Received: {type(error).__name__}: {str(error)[:300]}"
         ) from error
 
 
@@ -115,9 +131,9 @@ class SafetensorsReader(Reader):
         with readable(path, "safetensors"):
             self._file = self.path.open("rb")
             length = int.from_bytes(self._file.read(8), "little")
-            if self.size < 8 or length > min(MAX_HEADER, self.size - 8):
+            if self.size < 8 or length > min(MAX_JSON, self.size - 8):
                 raise ValueError(f"a header of {length} bytes in a file of {self.size}")
-            header = json.loads(self._file.read(length), object_pairs_hook=unique_keys)
+            header = read_json(io.BytesIO(self._file.read(length)))
             header.pop("__metadata__", None)
             start = 8 + length
             for name, entry in header.items():
@@ -132,58 +148,22 @@ class SafetensorsReader(Reader):
 
     def _tensor(self, name, entry, start):
         if entry["dtype"] not in SAFETENSORS_DTYPES:
-            raise ValueError(f"{name!r} has the dtype {entry['dtype']!r}")
-        shape, (begin, end) = _checked_shape(name, entry["shape"]), entry["data_offsets"]
+            raise ValueError(f"{brief(name)} has the dtype {brief(entry['dtype'])}")
+        shape, (begin, end) = checked_shape(name, entry["shape"]), entry["data_offsets"]
+        if not is_count(begin) or not is_count(end):
+            raise ValueError(f"{brief(name)} has the data_offsets {brief(entry['data_offsets'])}")
         tensor = Tensor(shape, SAFETENSORS_DTYPES[entry["dtype"]], start + begin)
-        if begin < 0 or end - begin != tensor.nbytes:
-            raise ValueError(f"{name!r} has the shape {shape} but {end - begin} bytes")
+        if end - begin != tensor.nbytes:
+            raise ValueError(f"{brief(name)} has the shape {shape} but {end - begin} bytes")
         return tensor
 
     def read(self, name):
         tensor = self.tensors[name]
         with readable(self.path, "safetensors"):
-            self._file.seek(tensor.place)
-            array = np.fromfile(self._file, tensor.dtype, math.prod(tensor.shape))
-            return array.reshape(tensor.shape)
+            return read_array(self._file, tensor.place, tensor)
 
     def close(self):
         self._file.close()
-
-
-class NpzReader(Reader):
-    """`.npz` of big_vision and vision_transformer: a zip of `.npy` files, `/` in their names.
-
-    bfloat16, which `.npy` does not know, comes as two raw bytes a number ("|V2").
-    """
-
-    format = "npz"
-
-    def __init__(self, path):
-        super().__init__(path)
-        with readable(path, "npz"):
-            self._zip = open_zip(self.path)
-            for info in self._zip.infolist():
-                name = info.filename.removesuffix(".npy")
-                with self._zip.open(info) as file:
-                    shape, _, dtype = _npy_header(file)
-                    header = file.tell()
-                dtype = np.dtype(ml_dtypes.bfloat16) if dtype.str == "|V2" else dtype
-                tensor = Tensor(_checked_shape(name, shape), dtype, info)
-                if dtype.hasobject or header + tensor.nbytes != info.file_size:
-                    raise ValueError(
-                        f"{name!r} has the shape {shape}, dtype {dtype} but not its data"
-                    )
-                self.tensors[name] = tensor
-
-    def read(self, name):
-        tensor = self.tensors[name]
-        with readable(self.path, "npz"), self._zip.open(tensor.place) as file:
-            shape, fortran_order, _ = _npy_header(file)
-            array = np.frombuffer(file.read(), tensor.dtype)  # to the end: checks the CRC
-            return array.reshape(shape, order="F" if fortran_order else "C")
-
-    def close(self):
-        self._zip.close()
 
 
 class ShardedReader(Reader):
@@ -194,29 +174,28 @@ class ShardedReader(Reader):
     def __init__(self, path):
         super().__init__(path)
         with readable(path, "index"):
-            text = self.path.read_text("utf-8")
-            index = json.loads(text, object_pairs_hook=unique_keys)["weight_map"]
-            names = sorted(set(index.values()))
+            with self.path.open("rb") as file:
+                index, names = shards_of(read_json(file))
             for name in names:
-                if Path(name).name != name or name in ("", ".", ".."):
-                    raise ValueError(f"{name!r} is no plain file name beside the index")
                 if not (self.path.parent / name).is_file():
                     raise CheckpointError(
                         f"{self.path} names {name!r}, which is not beside it: download it too."
                     )
         self._shards = {}
-        for name in names:
-            self._shards[name] = open_file(self.path.parent / name)
+        for name in names:  # none of which is an index in its turn
+            self._shards[name] = open_weights(self.path.parent / name)
             for key, tensor in self._shards[name].tensors.items():
                 if index.get(key) != name:
                     raise CheckpointError(
-                        f"{self.path} and its shards do not agree on where {key!r} is. "
-                        f"Received: {index.get(key)!r} in the index, found in {name!r}"
+                        f"{self.path} and its shards do not agree on where {brief(key)} is. "
+                        f"Received: {brief(index.get(key))} in the index, found in {name!r}"
                     )
                 self.tensors[key] = Tensor(tensor.shape, tensor.dtype, name)
         missing = sorted(set(index) - set(self.tensors))
         if missing:
-            raise CheckpointError(f"{self.path} names arrays that no shard has: {missing[:5]}")
+            raise CheckpointError(
+                f"{self.path} names arrays that no shard has: {brief(missing[:5])}"
+            )
 
     def read(self, name):
         return self._shards[self.tensors[name].place].read(name)
@@ -224,6 +203,18 @@ class ShardedReader(Reader):
     def close(self):
         for shard in self._shards.values():
             shard.close()
+
+
+def shards_of(index):
+    """(dict of array to file, names of the files) of the content of an index of shards."""
+    places = index["weight_map"]
+    for name in places.values():
+        if not isinstance(name, str) or Path(name).name != name or name in ("", ".", ".."):
+            raise ValueError(f"{brief(name)} is no plain file name beside the index")
+    names = sorted(set(places.values()))
+    if len(names) > MAX_SHARDS:
+        raise ValueError(f"{len(names)} shards")
+    return places, names
 
 
 def open_file(path):
@@ -239,11 +230,15 @@ def open_file(path):
     Raises:
         CheckpointError: for a file that is broken or none of these.
     """
-    from keras_vit.checkpoints.keras_files import Hdf5Reader, KerasReader
-    from keras_vit.checkpoints.torch_files import LegacyTorchReader, TorchReader
-
     path = Path(path)
+    return ShardedReader(path) if path.suffix == ".json" else open_weights(path)
+
+
+def open_weights(path):
+    """Opens a file as `open_file`, which is no index of shards."""
     with readable(path, "checkpoint"):
+        if not path.is_file():
+            raise ValueError("no regular file")  # to open a pipe would wait for its writer
         size = path.stat().st_size
         with path.open("rb") as file:
             start = file.read(512)
@@ -251,67 +246,93 @@ def open_file(path):
         raise CheckpointError(f"{path} is empty: download or write it again.")
     if start.startswith(b"version https://git-lfs"):
         raise CheckpointError(f"{path} is a Git LFS pointer, not the file: run `git lfs pull`.")
-    if path.suffix == ".json":
-        return ShardedReader(path)
+    reader = _reader_of(path, start)
+    if reader is None:
+        raise CheckpointError(
+            f"{path} is no checkpoint that can be read. Expected: .safetensors, .npz, .pth or .bin "
+            "of torch.save, .keras, .weights.h5 or an index of shards. Received: "
+            f"{size} bytes that start with {start[:16]!r}"
+        )
+    reader = reader(path)
+    with readable(path, reader.format):
+        _check_names(reader)
+    return reader
+
+
+def _reader_of(path, start):
+    """The class that reads a file which starts like that, or None."""
+    from keras_vit.checkpoints.keras_files import Hdf5Reader, KerasReader
+    from keras_vit.checkpoints.npz_files import NpzReader
+    from keras_vit.checkpoints.torch_files import LegacyTorchReader, TorchReader
+
     if start.startswith(b"PK"):
         with readable(path, "zip"), open_zip(path) as archive:
             names = archive.namelist()
         if "config.json" in names and "model.weights.h5" in names:
-            return KerasReader(path)
+            return KerasReader
         if any(name.endswith("/data.pkl") for name in names):
-            return TorchReader(path)
-        if names and all(name.endswith(".npy") for name in names):
-            return NpzReader(path)
-    elif start.startswith(b"\x89HDF\r\n\x1a\n"):
-        return Hdf5Reader(path)
-    elif start.startswith(b"\x80\x02"):
-        return LegacyTorchReader(path)
-    elif start[8:9] == b"{":
-        return SafetensorsReader(path)
-    raise CheckpointError(
-        f"{path} is no checkpoint that can be read. Expected: .safetensors, .npz, .pth or .bin of "
-        f"torch.save, .keras, .weights.h5 or an index of shards. Received: {size} bytes that start "
-        f"with {start[:16]!r}"
-    )
+            return TorchReader
+        is_npz = names and all(name.endswith(".npy") for name in names)
+        return NpzReader if is_npz else None
+    if start.startswith(b"\x89HDF\r\n\x1a\n"):
+        return Hdf5Reader
+    if start.startswith(b"\x80\x02"):
+        return LegacyTorchReader
+    return SafetensorsReader if start[8:9] == b"{" else None
+
+
+def _check_names(reader):
+    """Raises for more, or longer, names than weights have, and for arrays that share their data.
+
+    A small file can name the same numbers a thousand times, and the model of it would be huge.
+    """
+    if len(reader.tensors) > MAX_TENSORS:
+        raise ValueError(f"{len(reader.tensors)} arrays")
+    for name in reader.tensors:
+        if len(name) > MAX_NAME:
+            raise ValueError(f"a name of {len(name)} characters")
+    total = sum(tensor.nbytes for tensor in reader.tensors.values())
+    if total > max(SMALL, MAX_EXPANSION * reader.size):
+        raise ValueError(f"arrays of {total} bytes in all in a file of {reader.size}")
 
 
 def open_zip(path):
     """A `ZipFile` whose names are unique and which does not unpack to far more than its size."""
     archive = zipfile.ZipFile(path)
-    names = archive.namelist()
-    if len(set(names)) != len(names):
+    try:
+        _check_zip(archive, os.path.getsize(path))
+    except BaseException:
         archive.close()
-        raise ValueError("two entries have the same name")
-    unpacked, size = sum(info.file_size for info in archive.infolist()), os.path.getsize(path)
-    if unpacked > max(SMALL, MAX_EXPANSION * size):
-        archive.close()
-        raise ValueError(f"{size} bytes would unpack to {unpacked}")
+        raise
     return archive
 
 
-def _npy_header(file):
-    """(shape, fortran_order, dtype) of a `.npy` file; it is then at its data."""
-    version = np.lib.format.read_magic(file)
-    readers = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }
-    return readers[version](file)
+def _check_zip(archive, size):
+    entries = archive.infolist()
+    if len({entry.filename for entry in entries}) != len(entries):
+        raise ValueError("two entries have the same name")
+    if len(entries) > MAX_TENSORS:
+        raise ValueError(f"{len(entries)} entries")
+    for entry in entries:
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError(f"compressed by method {entry.compress_type}")
+        if entry.compress_type == zipfile.ZIP_STORED and entry.compress_size != entry.file_size:
+            raise ValueError(f"{entry.compress_size} bytes for {entry.file_size} that were stored")
+    unpacked = sum(entry.file_size for entry in entries)
+    if unpacked > max(SMALL, MAX_EXPANSION * size):
+        raise ValueError(f"{size} bytes would unpack to {unpacked}")
 
 
-def _checked_shape(name, shape):
-    if not isinstance(shape, (list, tuple)) or not all(
-        isinstance(side, int) and 0 <= side < 2**40 for side in shape
-    ):
-        raise ValueError(f"{name!r} has the shape {shape!r}")
+def read_array(file, place, tensor):
+    """The array that lies at byte `place` of a file: all of it, or an error."""
+    file.seek(place)
+    numbers = np.fromfile(file, tensor.dtype, math.prod(tensor.shape))  # fewer at the file's end
+    return numbers.reshape(tensor.shape)
+
+
+def checked_shape(name, shape):
+    """The shape that a file gives an array, as a tuple."""
+    is_shape = isinstance(shape, (list, tuple)) and len(shape) <= MAX_AXES
+    if not is_shape or not all(is_count(side) for side in shape):
+        raise ValueError(f"{brief(name)} has the shape {brief(shape)}")
     return tuple(shape)
-
-
-def unique_keys(pairs):
-    """A dict of JSON pairs; a key that comes twice raises."""
-    found = {}
-    for key, value in pairs:
-        if key in found:
-            raise ValueError(f"{key!r} comes twice")
-        found[key] = value
-    return found

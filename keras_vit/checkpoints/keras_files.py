@@ -1,56 +1,15 @@
 """Keras's own files: `.weights.h5`, and `.keras` with the configuration beside the weights."""
 
-import json
-import subprocess
-import sys
-from pathlib import Path
+import shutil
+import struct
+import tempfile
+import zipfile
 
-import h5py
-import numpy as np
+from keras_vit.checkpoints.files import Reader, Tensor, open_zip, read_array, readable
+from keras_vit.checkpoints.hdf5 import Group, Hdf5File
+from keras_vit.checkpoints.untrusted import brief, read_json
 
-from keras_vit.checkpoints.files import (
-    CheckpointError,
-    Reader,
-    Tensor,
-    open_zip,
-    readable,
-    unique_keys,
-)
-
-# The HDF5 library hangs or crashes on some broken files, so a process of its own reads them first.
-TRIAL = """
-import sys, zipfile, h5py
-try:
-    import resource
-    resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[2]), int(sys.argv[2])))
-except ImportError:
-    pass  # not on this system
-path = sys.argv[1]
-file = zipfile.ZipFile(path).open("model.weights.h5") if zipfile.is_zipfile(path) else path
-def read(name, item):
-    list(item.attrs.items())
-    if isinstance(item, h5py.Dataset) and item.nbytes <= 20 * max(item.id.get_storage_size(), 4096):
-        item[()]
-h5py.File(file, "r").visititems(read)
-"""
-
-
-def try_first(path):
-    """Raises where a process of its own cannot read the HDF5 file at `path` to its end."""
-    size = Path(path).stat().st_size
-    command = [sys.executable, "-I", "-c", TRIAL, str(path), str(2**31 + 3 * size)]
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=20 + size / 10e6)
-    except subprocess.TimeoutExpired:
-        said = "it did not end"
-    else:
-        if done.returncode == 0:
-            return
-        said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        said = said or f"the HDF5 library ended with {done.returncode}"
-    raise CheckpointError(
-        f"{path} is no whole Keras weights file: download or write it again. Received: {said[:300]}"
-    )
+MAX_DEPTH = 20  # of layers within layers
 
 
 class Hdf5Reader(Reader):
@@ -58,35 +17,45 @@ class Hdf5Reader(Reader):
 
     format = "keras"
 
-    def __init__(self, path, file=None):
+    def __init__(self, path):
         super().__init__(path)
-        try_first(path)
         with readable(path, "Keras weights"):
-            self._file = h5py.File(file or self.path, "r")
-            for group in self._file["layers"].values():
-                name = group["vars"].attrs["name"]
-                self._walk(group, name if isinstance(name, str) else name.decode())
+            self._file = self.path.open("rb")
+            self._find_arrays(0, self.size)
 
-    def _walk(self, group, name):
-        for key, item in group.items():
-            if isinstance(group.get(key, getlink=True), h5py.ExternalLink):
-                raise ValueError(f"{name}/{key} lies in another file")
-            if key != "vars":
-                self._walk(item, f"{name}/{key}")
-                continue
-            for number, dataset in item.items():
-                if dataset.external or dataset.is_virtual:
-                    raise ValueError(f"{name}/{number} lies in another file")
-                if dataset.nbytes > 20 * max(dataset.id.get_storage_size(), 4096):
-                    raise ValueError(f"{name}/{number} claims {dataset.nbytes} bytes")
-                tensor = Tensor(dataset.shape, dataset.dtype, dataset.name)
-                if f"{name}/{number}" in self.tensors:
-                    raise ValueError(f"{name}/{number} comes twice")
-                self.tensors[f"{name}/{number}"] = tensor
+    def _find_arrays(self, start, length):
+        hdf5 = Hdf5File(self._file, start, length)
+        layers = _group(hdf5, _group(hdf5, hdf5.root).members["layers"])
+        for address in layers.members.values():
+            layer = _group(hdf5, address)
+            own = _group(hdf5, layer.members.pop("vars"))
+            name = own.attributes["name"]
+            self._add(hdf5, own, name)
+            self._walk(hdf5, layer, name, MAX_DEPTH)
+
+    def _walk(self, hdf5, group, name, depth):
+        if depth == 0:
+            raise ValueError(f"groups within groups, more than {MAX_DEPTH} deep")
+        for key, address in group.members.items():
+            inner = _group(hdf5, address)
+            if key == "vars":
+                self._add(hdf5, inner, name)
+            else:
+                self._walk(hdf5, inner, f"{name}/{key}", depth - 1)
+
+    def _add(self, hdf5, group, name):
+        for number, address in group.members.items():
+            array = hdf5.item(address)
+            if isinstance(array, Group):
+                raise ValueError(f"{brief(name)}/{number} is no array")
+            if f"{name}/{number}" in self.tensors:
+                raise ValueError(f"{brief(name)}/{number} comes twice")
+            self.tensors[f"{name}/{number}"] = Tensor(*array)
 
     def read(self, name):
+        tensor = self.tensors[name]
         with readable(self.path, "Keras weights"):
-            return np.asarray(self._file[self.tensors[name].place])
+            return read_array(self._file, tensor.place, tensor)
 
     def close(self):
         self._file.close()
@@ -96,15 +65,34 @@ class KerasReader(Hdf5Reader):
     """`.keras`: a zip of `config.json` and `model.weights.h5`. `config` is the model's, as JSON."""
 
     def __init__(self, path):
-        with readable(path, "Keras"):
-            archive = open_zip(path)
-            self.config = json.loads(archive.read("config.json"), object_pairs_hook=unique_keys)
-            with archive.open("model.weights.h5") as weights:
-                while weights.read(2**24):  # to the end: checks the CRC
-                    pass
-            self._weights = archive.open("model.weights.h5")
-        super().__init__(path, self._weights)
+        Reader.__init__(self, path)
+        with readable(path, "Keras"), open_zip(path) as archive:
+            with archive.open("config.json") as file:
+                self.config = read_json(file)
+            self._find_arrays(*self._whole_member(archive, "model.weights.h5"))
 
-    def close(self):
-        super().close()
-        self._weights.close()
+    def _whole_member(self, archive, name):
+        """(start, length) in `self._file` of a member of a zip, whose CRC is checked.
+
+        One that was only stored, as Keras writes it, is read where it is; any other is unpacked
+        into a file without a name.
+        """
+        info = archive.getinfo(name)
+        with archive.open(info) as member:
+            if info.compress_type != zipfile.ZIP_STORED:
+                self._file = tempfile.TemporaryFile()  # noqa: SIM115 - `close` closes it
+                shutil.copyfileobj(member, self._file, 2**20)
+                return 0, info.file_size
+            while member.read(2**20):
+                pass  # to the end, where the CRC is compared
+        self._file = self.path.open("rb")
+        self._file.seek(info.header_offset + 26)
+        lengths = struct.unpack("<HH", self._file.read(4))  # of what the local header ends in
+        return info.header_offset + 30 + sum(lengths), info.file_size
+
+
+def _group(hdf5, address):
+    found = hdf5.item(address)
+    if not isinstance(found, Group):
+        raise ValueError("an array where a group should be")
+    return found

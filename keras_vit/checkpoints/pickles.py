@@ -4,6 +4,10 @@ A pickle is a program. Python's own `pickle` executes it, and whoever wrote the 
 runs. Here the few instructions that dicts of tensors need are interpreted, and there is none that
 calls anything: a call of a known name becomes data, a call of any other name an error.
 
+A small program can describe much: a value that refers to another twice, and that one to a third.
+So values are put together but never walked, hashed or compared, their number is limited, and texts
+that are copied are short.
+
 Source: the instructions are documented in CPython's `pickletools`.
 """
 
@@ -11,6 +15,11 @@ import pickletools
 from typing import NamedTuple
 
 from keras_vit.checkpoints.files import CheckpointError
+from keras_vit.checkpoints.untrusted import MAX_NUMBER, brief, is_count
+
+MAX_OPERATIONS = 1_000_000  # a model needs some 20 a tensor; a million take a second
+MAX_TEXT = 1000  # characters of a name or key
+MAX_AXES = 32
 
 
 class Name(NamedTuple):
@@ -42,6 +51,7 @@ class Inert(list):
 
 # Objects that training scripts leave beside the weights. Their content is not used.
 HARMLESS = {
+    "_codecs encode",
     "argparse Namespace",
     "collections defaultdict",
     "numpy dtype",
@@ -68,8 +78,11 @@ def interpret(file):
         CheckpointError: for a pickle that calls anything but what makes tensors.
         ValueError: for one that is broken.
     """
-    stack, memo = [], {}
+    stack, memo, spent = [], {}, 0
     for opcode, argument, _ in pickletools.genops(file):
+        spent += 1
+        if spent > MAX_OPERATIONS:
+            raise ValueError(f"a pickle of more than {MAX_OPERATIONS} values")
         name = opcode.name
         if name in ("PROTO", "FRAME"):
             continue
@@ -83,13 +96,13 @@ def interpret(file):
             stack.append(memo[argument])
         elif name == "STACK_GLOBAL":
             attribute, module = stack.pop(), stack.pop()
-            stack.append(Name(f"{module} {attribute}"))
+            stack.append(_name(f"{text(module)} {text(attribute)}"))
         elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
-            count = int(name[-1])
-            stack[-count:] = [tuple(stack[-count:])]
+            items = tuple(stack.pop() for _ in range(int(name[-1])))
+            stack.append(items[::-1])
         elif name in ("TUPLE", "LIST", "DICT"):
             items = _pop_mark(stack)
-            kind = {"TUPLE": tuple, "LIST": list, "DICT": _as_dict}[name]
+            kind = {"TUPLE": tuple, "LIST": list, "DICT": _dict}[name]
             stack.append(kind(items))
         elif name in ("APPEND", "APPENDS"):
             items = [stack.pop()] if name == "APPEND" else _pop_mark(stack)
@@ -97,12 +110,14 @@ def interpret(file):
         elif name in ("SETITEM", "SETITEMS"):
             items = _pop_pair(stack) if name == "SETITEM" else _pop_mark(stack)
             if not isinstance(stack[-1], Inert):
-                _expect(stack[-1], dict).update(_as_dict(items))
+                _put(_expect(stack[-1], dict), items)
         elif name == "BINPERSID":
             stack.append(_storage(stack.pop()))
         elif name in ("REDUCE", "NEWOBJ"):
             arguments = stack.pop()
             stack.append(_known_call(stack.pop(), arguments))
+            if isinstance(stack[-1], dict):
+                spent += len(stack[-1])  # of pairs that may serve many times
         elif name == "BUILD":
             stack.pop()  # attributes of what is on the stack: an OrderedDict's `_metadata`, say
             if not isinstance(stack[-1], (dict, Inert)):
@@ -122,15 +137,21 @@ def _known_call(function, arguments):
     name = _expect(function, Name).name
     arguments = _expect(arguments, tuple)
     if name == "collections OrderedDict":
-        return _as_dict([item for pair in (arguments[0] if arguments else ()) for item in pair])
+        pairs = arguments[0] if arguments else ()
+        if not isinstance(pairs, (list, tuple)) or not all(map(_is_pair, pairs)):
+            raise ValueError("an OrderedDict of other things than pairs")
+        return _dict([item for pair in pairs for item in pair])
     if name == "torch._utils _rebuild_tensor_v2":
         storage, offset, shape, strides = arguments[:4]
-        for number in (offset, *shape, *strides):
-            if not isinstance(number, int) or not 0 <= number < 2**40:
-                raise ValueError(f"a tensor of offset {offset}, shape {shape}, strides {strides}")
-        if len(shape) != len(strides) or len(shape) > 32:
-            raise ValueError(f"a tensor of shape {shape}, strides {strides}")
-        return TorchTensor(_expect(storage, Storage), offset, tuple(shape), tuple(strides))
+        for axes in (shape, strides):
+            if len(_expect(axes, tuple)) > MAX_AXES or not all(map(is_count, axes)):
+                raise ValueError(f"a tensor of shape {brief(shape)}, strides {brief(strides)}")
+        if len(shape) != len(strides) or not is_count(offset):
+            raise ValueError(
+                f"a tensor of offset {brief(offset)}, shape {brief(shape)}, strides "
+                f"{brief(strides)}"
+            )
+        return TorchTensor(_expect(storage, Storage), offset, shape, strides)
     if name == "torch._utils _rebuild_parameter":
         return _expect(arguments[0], TorchTensor)
     if name in HARMLESS:
@@ -144,10 +165,25 @@ def _known_call(function, arguments):
 
 
 def _storage(persistent_id):
-    kind, storage_type, key, _, numel = _expect(persistent_id, tuple)[:5]
-    if kind != "storage" or not isinstance(numel, int) or not isinstance(key, str):
-        raise ValueError(f"a persistent id {persistent_id!r}")
-    return Storage(_expect(storage_type, Name).name.removeprefix("torch "), key, numel)
+    kind, storage_type, key, _, numel, *view = _expect(persistent_id, tuple)[:6]
+    if kind != "storage" or not is_count(numel) or any(x is not None for x in view):
+        raise ValueError(f"a persistent id {brief(persistent_id)}")
+    return Storage(_expect(storage_type, Name).name.removeprefix("torch "), text(key), numel)
+
+
+def _is_pair(value):
+    return isinstance(value, (list, tuple)) and len(value) == 2
+
+
+def text(value):
+    """A str of a file that is short enough to be copied and compared."""
+    if len(_expect(value, str)) > MAX_TEXT:
+        raise ValueError(f"a name of {len(value)} characters")
+    return value
+
+
+def _name(argument):
+    return Name(text(argument))
 
 
 def _pop_mark(stack):
@@ -162,13 +198,26 @@ def _pop_pair(stack):
     return [key, value]
 
 
-def _as_dict(items):
-    keys, values = items[::2], items[1::2]
-    if not all(isinstance(key, (str, int, float)) or key is None for key in keys):
-        raise ValueError("a dict with keys that are neither names nor numbers")
-    if len(set(keys)) != len(keys):
-        raise ValueError("a dict in which a key comes twice")
-    return dict(zip(keys, values, strict=True))
+def _dict(items):
+    return _put({}, items)
+
+
+def _put(target, items):
+    """The dict `target` with keys and values by turns; keys are names or small numbers, once."""
+    if len(items) % 2:
+        raise ValueError("a key without a value")
+    for key, value in zip(items[::2], items[1::2], strict=True):
+        if isinstance(key, str):
+            text(key)
+        elif isinstance(key, int):
+            if abs(key) >= MAX_NUMBER:
+                raise ValueError(f"the key {brief(key)}")
+        elif key is not None and not isinstance(key, float):
+            raise ValueError("a dict with keys that are neither names nor numbers")
+        if key in target:
+            raise ValueError(f"a dict in which {brief(key)} comes twice")
+        target[key] = value
+    return target
 
 
 def _expect(value, kind):
@@ -193,7 +242,7 @@ LITERALS = {
     "EMPTY_TUPLE": _constant(()),
     "EMPTY_DICT": lambda argument: {},
     "EMPTY_LIST": lambda argument: [],
-    "GLOBAL": Name,
+    "GLOBAL": _name,
 }
 NUMBERS_AND_TEXTS = (
     "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT "

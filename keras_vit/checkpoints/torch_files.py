@@ -1,5 +1,6 @@
 """`.pth`, `.pt` and `.bin` files of `torch.save`, read without PyTorch and without running them."""
 
+import io
 import math
 import sys
 
@@ -7,8 +8,10 @@ import ml_dtypes
 import numpy as np
 
 from keras_vit.checkpoints.files import CheckpointError, Reader, Tensor, open_zip, readable
-from keras_vit.checkpoints.pickles import TorchTensor, interpret
+from keras_vit.checkpoints.pickles import TorchTensor, interpret, text
+from keras_vit.checkpoints.untrusted import brief
 
+MAX_PICKLE = 100_000_000  # bytes; names and shapes of the largest models take a hundredth of it
 STORAGE_DTYPES = {
     "DoubleStorage": np.dtype("float64"),
     "FloatStorage": np.dtype("float32"),
@@ -26,83 +29,134 @@ CONTAINERS = ("model_ema", "state_dict_ema", "state_dict", "model", "teacher", "
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 
 
-class TorchReader(Reader):
+class StorageReader(Reader):
+    """Tensors as views of storages: `_storage(key, dtype, numel)` reads one, in each format's way.
+
+    Several tensors may share one, which is then kept until all of them were read.
+    """
+
+    format = "torch"
+
+    def _check_storages(self):
+        """dict of key to `Storage`; raises where two tensors say different things of one."""
+        self._unread, storages = {}, {}
+        for name, tensor in self.tensors.items():
+            storage = tensor.place.storage
+            if storages.setdefault(storage.key, storage) != storage:
+                raise ValueError(f"{brief(name)} and others have not the same storage")
+            self._unread.setdefault(storage.key, set()).add(name)
+        self._names = {key: frozenset(names) for key, names in self._unread.items()}
+        self._kept = {}
+        return storages
+
+    def read(self, name):
+        tensor = self.tensors[name]
+        key, numel = tensor.place.storage.key, tensor.place.storage.numel
+        with readable(self.path, "PyTorch"):
+            numbers = self._kept.get(key)
+            if numbers is None:
+                numbers = self._storage(key, tensor.dtype, numel)
+                if len(numbers) != numel:
+                    raise ValueError(f"{len(numbers)} of the {numel} numbers of {brief(name)}")
+            self._unread[key].discard(name)
+            if self._unread[key]:
+                self._kept[key] = numbers
+            else:
+                self._kept.pop(key, None)
+                self._unread[key].update(self._names[key])
+            return view(numbers, tensor.place)
+
+
+class TorchReader(StorageReader):
     """A zip with one pickle, which names the tensors, and a file for every storage.
 
     Source: PyTorch `torch/serialization.py`, `_save`.
     """
 
-    format = "torch"
-
     def __init__(self, path):
         super().__init__(path)
         with readable(path, "PyTorch"):
             self._zip = open_zip(self.path)
-            (pickle,) = [n for n in self._zip.namelist() if n.endswith("/data.pkl")]
+            sizes = {info.filename: info.file_size for info in self._zip.infolist()}
+            (pickle,) = [name for name in sizes if name.endswith("/data.pkl")]
             self._root = pickle.removesuffix("data.pkl")
-            if self._root + "byteorder" in self._zip.namelist():
+            if self._root + "byteorder" in sizes:
                 order = self._zip.read(self._root + "byteorder")
                 if order != sys.byteorder.encode():
-                    raise ValueError(f"numbers of byte order {order!r}")
-            with self._zip.open(pickle) as file:
-                self.tensors = named_tensors(interpret(file), path)
-            sizes = {info.filename: info.file_size for info in self._zip.infolist()}
-            for name, tensor in self.tensors.items():
-                storage = tensor.place.storage
+                    raise ValueError(f"numbers of byte order {brief(order)}")
+            if sizes[pickle] > MAX_PICKLE:
+                raise ValueError(f"a pickle of {sizes[pickle]} bytes")
+            content = interpret(io.BytesIO(self._zip.read(pickle)))  # all of it: checks the CRC
+            self.tensors = named_tensors(content, path)
+            for storage in self._check_storages().values():
                 found = sizes.get(f"{self._root}data/{storage.key}")
-                if found != storage.numel * tensor.dtype.itemsize:
-                    raise ValueError(f"{name!r} needs {storage.numel} numbers, {found} bytes found")
+                if found != storage.numel * STORAGE_DTYPES[storage.type].itemsize:
+                    raise ValueError(
+                        f"a storage of {storage.numel} numbers of {storage.type}, {found} bytes "
+                        "found"
+                    )
 
-    def read(self, name):
-        tensor = self.tensors[name]
-        with readable(self.path, "PyTorch"):
-            data = self._zip.read(f"{self._root}data/{tensor.place.storage.key}")  # checks the CRC
-            return view(np.frombuffer(data, tensor.dtype), tensor.place)
+    def _storage(self, key, dtype, numel):
+        return np.frombuffer(self._zip.read(f"{self._root}data/{key}"), dtype)  # checks the CRC
 
     def close(self):
         self._zip.close()
 
 
-class LegacyTorchReader(Reader):
+class LegacyTorchReader(StorageReader):
     """The format before PyTorch 1.6: pickles one after another, then the storages.
 
     Source: PyTorch `torch/serialization.py`, `_legacy_save`.
     """
 
-    format = "torch"
-
     def __init__(self, path):
         super().__init__(path)
         with readable(path, "PyTorch"), self.path.open("rb") as file:
-            if interpret(file) != LEGACY_MAGIC:
+            pickles = _Clamped(file, min(self.size, MAX_PICKLE))
+            if interpret(pickles) != LEGACY_MAGIC:
                 raise CheckpointError(
                     f"{path} is a pickle but not one of torch.save; nothing of it was run."
                 )
-            interpret(file)  # the protocol
-            if interpret(file).get("little_endian") is not (sys.byteorder == "little"):
+            interpret(pickles)  # the protocol
+            if interpret(pickles).get("little_endian") is not (sys.byteorder == "little"):
                 raise ValueError("numbers of another byte order")
-            self.tensors = named_tensors(interpret(file), path)
-            storages = {t.place.storage.key: t for t in self.tensors.values()}
+            self.tensors = named_tensors(interpret(pickles), path)
+            storages = self._check_storages()
             self._places = {}
-            for key in interpret(file):
+            for key in interpret(pickles):
+                key = text(key)
                 numel = int.from_bytes(file.read(8), "little")
                 self._places[key] = file.tell()
                 if key not in storages:
                     raise ValueError(f"a storage {key!r} that no weight uses")
-                tensor = storages[key]
-                if numel != tensor.place.storage.numel:
+                storage = storages.pop(key)
+                if numel != storage.numel:
                     raise ValueError(f"a storage of {numel} numbers")
-                file.seek(numel * tensor.dtype.itemsize, 1)
-            if file.tell() > self.size or set(storages) - set(self._places):
-                raise ValueError("storages beyond the end of the file")
+                end = file.tell() + numel * STORAGE_DTYPES[storage.type].itemsize
+                if end > self.size:
+                    raise ValueError(f"a storage up to byte {end} in a file of {self.size}")
+                file.seek(end)
+            if storages:
+                raise ValueError(f"{len(storages)} storages too few")
 
-    def read(self, name):
-        tensor = self.tensors[name]
-        storage = tensor.place.storage
-        with readable(self.path, "PyTorch"):
-            offset = self._places[storage.key]
-            numbers = np.fromfile(self.path, tensor.dtype, storage.numel, offset=offset)
-            return view(numbers, tensor.place)
+    def _storage(self, key, dtype, numel):
+        return np.fromfile(self.path, dtype, numel, offset=self._places[key])
+
+
+class _Clamped:
+    """The start of a file, of which no more is asked for than it has, whatever a pickle claims."""
+
+    def __init__(self, file, size):
+        self._file, self._size = file, size
+
+    def read(self, count):
+        return self._file.read(min(count, self._left()))
+
+    def readline(self):
+        return self._file.readline(self._left())
+
+    def _left(self):
+        return max(self._size - self._file.tell(), 0)
 
 
 def named_tensors(content, path):
@@ -112,10 +166,9 @@ def named_tensors(content, path):
             content = content[key]
             break
     if not _is_state_dict(content):
-        keys = list(content) if isinstance(content, dict) else type(content).__name__
         raise CheckpointError(
             f"{path} has no state dict. Expected: a dict of tensors, or one under any of "
-            f"{CONTAINERS}. Received: {str(keys)[:300]}"
+            f"{CONTAINERS}. Received: {brief(content)}"
         )
     tensors = {}
     for name, value in content.items():
@@ -136,18 +189,37 @@ def _tensor(name, found):
     storage = found.storage
     if storage.type not in STORAGE_DTYPES:
         raise CheckpointError(
-            f"{name!r} is of an unknown kind. Expected: any of {', '.join(STORAGE_DTYPES)}. "
-            f"Received: {storage.type}"
+            f"{brief(name)} is of an unknown kind. Expected: any of {', '.join(STORAGE_DTYPES)}. "
+            f"Received: {brief(storage.type)}"
         )
-    count = math.prod(found.shape)
-    last = sum((side - 1) * step for side, step in zip(found.shape, found.strides, strict=True))
-    if count and (count > storage.numel or found.offset + last >= storage.numel):
-        raise ValueError(f"{name!r} of shape {found.shape} in a storage of {storage.numel} numbers")
+    _check_extent(found, storage.numel)
     return Tensor(found.shape, STORAGE_DTYPES[storage.type], found)
 
 
+def _check_extent(tensor, length):
+    """Raises unless a `TorchTensor` lies within `length` numbers, and repeats none of them."""
+    steps = zip(tensor.shape, tensor.strides, strict=True)
+    count, end = math.prod(tensor.shape), tensor.offset + 1
+    end += sum((side - 1) * step for side, step in steps)
+    negative = min((tensor.offset, *tensor.shape, *tensor.strides)) < 0
+    if negative or (count and (count > length or end > length)):
+        raise ValueError(
+            f"a tensor of offset {tensor.offset}, shape {tensor.shape}, strides {tensor.strides} "
+            f"in a storage of {length} numbers"
+        )
+
+
 def view(numbers, tensor):
-    """The array (`tensor.shape`) that a `TorchTensor` cuts out of the numbers of its storage."""
+    """The array (`tensor.shape`) that a `TorchTensor` cuts out of the numbers of its storage (N,).
+
+    Raises:
+        ValueError: where it would reach beyond them, or they are not one after another.
+    """
+    if numbers.ndim != 1 or not numbers.flags.c_contiguous:
+        raise ValueError(f"numbers of shape {numbers.shape} and strides {numbers.strides}")
+    _check_extent(tensor, len(numbers))
+    if 0 in tensor.shape:
+        return np.zeros(tensor.shape, numbers.dtype)
     strides = [step * numbers.itemsize for step in tensor.strides]
     numbers = numbers[tensor.offset :]
     return np.lib.stride_tricks.as_strided(numbers, tensor.shape, strides, writeable=False)
