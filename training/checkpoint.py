@@ -134,7 +134,7 @@ class Checkpoint(keras.callbacks.Callback):
             if position["step"]
         }
         average = averaged if keeps_average(model) else nullcontext
-        with average(model), merged(model), _compilation_that_fits(model):
+        with average(model), _compilation_that_fits(model), merged(model):
             model.save(scratch)
         with zipfile.ZipFile(scratch, "a") as archive:
             archive.writestr(POSITION, json.dumps(position))

@@ -65,7 +65,8 @@ def from_pretrained(source, *, like=None, **overrides):
         matched = match(reader.tensors, found.name)
         family = FAMILIES[matched.table.family]
         _refuse_unknown(overrides, family.model)
-        arguments, description, notes = _described(found, reader, matched, overrides)
+        given = overrides if entry is None else {"preprocessor": None, **overrides}
+        arguments, description, notes = _described(found, reader, matched, given)
         if entry is not None:
             arguments |= borrowed(entry, arguments)
         facts = _facts(family, matched, reader, arguments)
