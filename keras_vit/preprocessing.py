@@ -27,8 +27,9 @@ class Preprocessor(keras.layers.Layer):
 
     Resizing is antialiased as in PIL: the kernel widens when it shrinks, and pixels are rounded
     after each side. NumPy pictures of bytes are resized by PIL itself, tensors by one explicit
-    matrix a side, in the order that Pillow 13 takes: the width first, unless the height shrinks by
-    more than twice as many pixels (older versions: always the width).
+    matrix a side, both in the order that Pillow 13 takes: the width first, unless the height
+    shrinks by more than twice as many pixels (older versions: always the width). Only what the
+    crop keeps of a side is resized along the other.
 
     Args:
         image_size: int or (h, w), the size to give.
