@@ -264,6 +264,7 @@ def test_saving_for_the_other_library_warns_where_crops_differ(format, tmp_path)
         (other, "short_side", 0.9, True),
         (other, "squash", 1.0, False),
         (other, "squash", 24 / 28, False),  # four pixels are left over
+        (other, "squash", 24 / 25, False),  # one is, and half of it is nothing for both
         (other, "squash", 24 / 27, True),  # three are
     ]
     for i, (convention, resize, share, warned) in enumerate(cases):
