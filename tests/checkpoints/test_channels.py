@@ -9,13 +9,21 @@ import pytest
 import keras_vit
 from keras_vit.checkpoints.adapt import adapt_channels
 from keras_vit.checkpoints.files import CheckpointError
-from tests.checkpoints.test_all_or_nothing import FAMILIES, SOURCES
+from tests.checkpoints.test_all_or_nothing import SOURCES
 from tests.helpers import randomize, run, tiny_hybrid, tiny_vit, to_numpy
 
 ROOT = Path(__file__).parent.parent / "golden"
 GOLDEN = np.load(ROOT / "channels.npz")
 FIRST = {"hybrid": "stem_conv", "pvt": "stage0_patch_embedding", "pvt_v2": "stage0_patch_embedding"}
 SOURCE = ROOT / SOURCES["vit"]
+TORCH = keras.backend.backend() == "torch"
+once = pytest.mark.skipif(not TORCH, reason="the same on every backend")
+# Every family with one number of channels and, but for `-m slow`, one family on other backends.
+EVERY_OTHER = [
+    pytest.param(x, n, marks=[pytest.mark.slow] * (i % 2 != j or not (TORCH or x == "vit")))
+    for i, x in enumerate(SOURCES)
+    for j, n in enumerate((1, 4))
+]
 
 
 def first_kernel(model, family="vit"):
@@ -30,8 +38,7 @@ def test_kernels_become_those_of_timm(channels):
     np.testing.assert_allclose(ours, expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("channels", [1, 4])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "channels"), EVERY_OTHER)
 def test_every_family_gives_timm_s_numbers(family, channels):
     folder = ROOT / SOURCES[family]
     model = keras_vit.from_pretrained(folder, num_channels=channels)
@@ -55,6 +62,7 @@ def test_every_family_gives_timm_s_numbers(family, channels):
         np.testing.assert_array_equal(to_numpy(ours), to_numpy(theirs), err_msg=ours.path)
 
 
+@once
 def test_the_preprocessor_follows():
     one = keras_vit.from_pretrained(SOURCE, num_channels=1)
     assert one.preprocessor.mean == pytest.approx((0.5,)) and one.preprocessor.crop_fraction == 0.9
@@ -62,6 +70,7 @@ def test_the_preprocessor_follows():
     assert own.preprocessor is None
 
 
+@once
 def test_our_own_files_too(tmp_path):
     mean, std = (0.2, 0.4, 0.9), (0.1, 0.2, 0.3)
     preprocessor = keras_vit.Preprocessor((24, 16), mean=mean, std=std)
@@ -85,6 +94,7 @@ def test_our_own_files_too(tmp_path):
         keras_vit.load_weights(standing, tmp_path / "model.weights.h5")
 
 
+@once
 def test_larger_patches_of_other_channels_in_one_call():
     arguments = {"patch_size": 16, "image_size": (48, 32)}
     grey = keras_vit.from_pretrained(SOURCE, num_channels=1, **arguments)
@@ -94,7 +104,7 @@ def test_larger_patches_of_other_channels_in_one_call():
     assert list(grey.load_report.adapted) == ["patch_embedding/projection/kernel"]
 
 
-@pytest.mark.skipif(keras.backend.backend() != "torch", reason="the same on every backend")
+@once
 def test_channels_within_a_model_are_not_adapted(tmp_path):
     """The patches of a hybrid's map are no pixels."""
     tiny_hybrid(stem_depths=(), stem_width=8).save(tmp_path / "model.keras")

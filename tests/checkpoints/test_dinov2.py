@@ -42,7 +42,7 @@ def test_equals_the_authors_code(case, size, images, expected, tmp_path):
     np.testing.assert_allclose(run(model, images), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("case", ["plain", "registers"])
+@pytest.mark.parametrize("case", ["plain", pytest.param("registers", marks=pytest.mark.slow)])
 def test_any_size_at_call_time_and_in_saved_models(case, tmp_path):
     anysize = load(case, image_size=None)
     anysize.save(tmp_path / "model.keras")

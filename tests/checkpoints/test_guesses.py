@@ -142,8 +142,7 @@ def test_stages_of_a_pyramid_too(tmp_path):
     assert_loaded(loaded, model, (32, 128))
 
 
-@pytest.mark.parametrize("convention", ["authors", "timm"])
-def test_windows_of_tables_and_of_whoever_speaks(convention, tmp_path):
+def test_windows_of_tables_and_of_whoever_speaks(tmp_path):
     model = tiny_swin(image_size=(16, 32), window_size=4, convention="timm")
     randomize(model)
     file = bare(model, tmp_path / "model")  # windows of 4 x 4 and 2 x 4
@@ -155,7 +154,10 @@ def test_windows_of_tables_and_of_whoever_speaks(convention, tmp_path):
     standing = tiny_swin(image_size=(16, 32), window_size=4, convention="timm")
     keras_vit.load_weights(standing, file)
     assert_loaded(standing, model, (16, 32))
-    # A configuration that the tables contradict is no reason to resample them.
+
+
+@pytest.mark.parametrize("convention", ["authors", "timm"])
+def test_windows_that_the_tables_contradict_are_no_reason_to_resample(convention, tmp_path):
     model = tiny_swin(convention=convention)
     written = keras_vit.save_pretrained(
         model, tmp_path / "said", "timm" if convention == "timm" else "hf"
