@@ -61,7 +61,7 @@ class ModelTable:
             settings.setdefault("class_names", list(class_names))
         if not finetune.source:
             return self.factory(**settings)
-        model = keras_vit.from_pretrained(finetune.source, **settings)
+        model = keras_vit.from_pretrained(finetune.source, like=finetune.like or None, **settings)
         family = type(model)
         expected = f"that of finetune.source, a {family.__name__}"
         require(self.family is family, "model.variant", expected, self.variant)
@@ -88,11 +88,13 @@ class FinetuneTable:
     Attributes:
         source: what `keras_vit.from_pretrained` takes, whose own configuration then decides
             everything that [model] does not say; "" for new weights.
+        like: a name of the catalogue whose preprocessing a source takes that says nothing of it.
         train: "all", "head" for a linear probe, or "lora" for low-rank updates and the head.
         lora_rank: directions of every update.
     """
 
     source: str = ""
+    like: str = ""
     train: str = "all"
     lora_rank: int = 8
 
@@ -101,6 +103,7 @@ class FinetuneTable:
         require(self.train in known, "finetune.train", f"one of {', '.join(known)}", self.train)
         of_nothing = self.train != "all" and not self.source
         require(not of_nothing, "finetune.source", "set where not all is trained", self.source)
+        require(self.source or not self.like, "finetune.source", "set beside like", self.source)
         require(self.lora_rank > 0, "finetune.lora_rank", "positive", self.lora_rank)
 
 

@@ -188,7 +188,7 @@ def _replace(weights, arrays):
     before = {}
     try:
         for path in list(arrays):
-            # A copy: PyTorch's own memory is what `assign` overwrites.
+            # A copy, whatever memory a backend shares with NumPy.
             before[path] = np.array(ops.convert_to_numpy(weights[path]))
             weights[path].assign(arrays.pop(path))
     except BaseException:

@@ -7,6 +7,7 @@ import re
 import warnings
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_vit.checkpoints.adapt import Adapter, preprocessor_for_channels
@@ -86,6 +87,11 @@ def from_pretrained(source, *, like=None, **overrides):
         report.unread = description.unread
     model.load_report = report
     report.notes += notes
+    if report.adapted and "preprocessor" not in overrides and model.preprocessor is not None:
+        mean, std = (
+            np.round(x, 4).tolist() for x in (model.preprocessor.mean, model.preprocessor.std)
+        )
+        report.notes.append(f"the preprocessing has followed: mean={mean}, std={std}")
     news = any((report.fresh, report.unread, report.adapted, report.notes))
     own = matched.table.name == "keras"
     note = _without_preprocessing(found.name, arguments, overrides, own)
@@ -101,7 +107,11 @@ def from_pretrained(source, *, like=None, **overrides):
 
 
 def load_weights(model, source, skip=()):
-    """Fills a model that stands already; a failure leaves it as it was.
+    """Fills a model that stands already; whatever fails, and whenever, it stays as it was.
+
+    All data is read and checked before the first weight changes, which takes memory for one more
+    copy of the weights. RGB weights fill a model of another number of channels as in
+    `from_pretrained`; the report says so.
 
     Args:
         model: a model of this library.

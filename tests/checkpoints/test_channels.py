@@ -66,6 +66,7 @@ def test_every_family_gives_timm_s_numbers(family, channels):
 def test_the_preprocessor_follows():
     one = keras_vit.from_pretrained(SOURCE, num_channels=1)
     assert one.preprocessor.mean == pytest.approx((0.5,)) and one.preprocessor.crop_fraction == 0.9
+    assert "followed: mean=[0.5], std=[0.5]" in one.load_report.summary()
     own = keras_vit.from_pretrained(SOURCE, num_channels=1, preprocessor=None)
     assert own.preprocessor is None
 

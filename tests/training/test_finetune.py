@@ -9,6 +9,18 @@ import pytest
 import keras_vit
 from tests.helpers import randomize, slow_on, tiny_vit, to_numpy
 from training import recipe, run
+from training.model_tables import FinetuneTable, ModelTable
+
+ARGUMENTS = dict(
+    image_size=16,
+    patch_size=4,
+    width=16,
+    depth=2,
+    num_heads=2,
+    mlp_dim=32,
+    num_channels=1,
+    num_classes=7,
+)
 
 
 @pytest.fixture
@@ -47,6 +59,22 @@ def test_weights_are_loaded_positions_resampled_and_the_head_is_new(small, sourc
     pixels = np.full((1, 8, 8, 1), 100.0, "float32")
     normalised = keras.Model(new.input, new.get_layer("preprocessing").output)(pixels)
     np.testing.assert_allclose(to_numpy(normalised), (100 / 255 - 0.4) / 0.2, atol=1e-5)
+
+
+def test_a_bare_file_borrows_the_preprocessing_of_the_catalogue(source, capsys):
+    """Without `like` it is said to have none before training starts, not after."""
+    folder, model = source
+    table = ModelTable("VisionTransformer", {**ARGUMENTS, "layer_scale": 0.5})
+    bare = folder / "model.safetensors"
+    (folder / "config.json").unlink()
+    table.build("float32", FinetuneTable(str(bare)))
+    assert "makes -1..1 of pixels 0..255" in capsys.readouterr().out
+    like = FinetuneTable(str(bare), like="deit_tiny_patch16_224.fb_in1k")
+    found = table.build("float32", like).preprocessor
+    np.testing.assert_allclose(found.mean, [np.mean(keras_vit.preprocessing.IMAGENET_MEAN)])
+    assert "preprocessing" not in capsys.readouterr().out
+    with pytest.raises(ValueError, match="finetune.source must be set beside like"):
+        FinetuneTable(like="deit_tiny_patch16_224.fb_in1k")
 
 
 def test_a_linear_probe_trains_the_head_alone_and_can_be_resumed(small, source):
