@@ -1,16 +1,13 @@
 """One run: everything is checked, then it trains, looks at the test images once and reports."""
 
-import contextlib
 import dataclasses
 import functools
 import importlib
-import json
 import os
 import platform
 import shutil
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -19,6 +16,7 @@ import keras_vit
 from keras_vit.hardware import hardware
 from keras_vit.terminal import printable
 from training import (
+    beginning,
     data,
     distill,
     distribute,
@@ -34,25 +32,15 @@ from training.augment import mixing
 from training.averages import EvaluateAverage, unshare
 from training.callbacks import Metrics, ReseedEveryEpoch, StopOnNaN
 from training.checkpoint import Checkpoint, restore
-from training.corrupt import as_csv
-from training.examples import save
-from training.folder import RunFolder, choose
+from training.folder import RunFolder
 from training.hardware import Speed, peak_memory
 from training.measures import chance, log_softmax, measure
 from training.optimizers import optimizer, updates
 from training.processes import Processes
 from training.progress import ProgressOfRun, clock
-from training.smoke import overrides as smoke_overrides
 from training.stopping import StopRequest
 from training.tables import JIT_COMPILE, Recipe
 from training.transform import evaluation_transform, training_transform
-
-MAY_CHANGE_ON_RESUME = [
-    ("train", "epochs"),
-    ("train", "checkpoint_steps"),
-    ("train", "keep_epochs"),
-    ("distribute", "strategy"),
-]
 
 
 @dataclass(frozen=True)
@@ -125,7 +113,9 @@ def prepare(
     processes = processes or Processes()
     processes.meet()
     if processes.first:
-        folder, plan = _folder_and_plan(name, overrides, run_dir, resume, new, smoke, processes)
+        folder, plan = beginning.folder_and_plan(
+            name, overrides, run_dir, resume, new, smoke, processes
+        )
         processes.tell([str(folder.path), plan.as_dict()])
     else:
         path, tables = processes.hear()
@@ -134,12 +124,12 @@ def prepare(
     devices = distribute.start(plan.distribute.strategy, processes)
     devices.check(plan)
 
-    splits = _splits(plan, folder, resume, processes)
+    splits = beginning.splits_of(plan, folder, resume, processes)
     began_with, notes = {}, []
     if processes.first:
-        began_with = _begun_with(folder, plan, splits, resume)
+        began_with = beginning.begun_with(folder, plan, splits, resume)
         if resume or not smoke:  # a smoke form is short, and of other data
-            notes = _notes(plan, splits, devices, resume)
+            notes = beginning.notes_of(plan, splits, devices, resume)
     with devices.scope():
         model = build(plan, splits)
         fitted = distill.fitted(plan.distill, model)
@@ -152,92 +142,10 @@ def prepare(
         if plan.distill.teacher:
             began_with["teacher"] = fingerprint.of_weights(fitted.teacher)
             fingerprint.check_teacher(folder.data, began_with["teacher"])
-        _begin(folder, plan, splits, resume, done, began_with)
+        beginning.begin(folder, plan, splits, resume, done, began_with)
     return Job(
         plan, folder, splits, model, fitted, done, devices, stop or StopRequest(), notes=notes
     )
-
-
-def _folder_and_plan(name, overrides, run_dir, resume, new, smoke, processes):
-    """The folder of a run and its recipe, as the command asks for them."""
-    path = recipe.find(name)
-    default = Path("runs", f"{path.stem}-smoke" if smoke else path.stem)
-    folder = choose(Path(run_dir) if run_dir else default, resume, new)
-    if resume:
-        _take(folder, resume)
-        _say_what_is_in_force(path, folder)
-        path = folder.recipe
-        _check_overrides(path, overrides)
-    elif smoke:
-        if processes.count > 1:
-            raise ValueError(
-                f"A smoke run is for one process. Received: WORLD_SIZE={processes.count}"
-            )
-        overrides = [*smoke_overrides(path, folder.path / "smoke"), *overrides]
-    plan = recipe.read(path, overrides)
-    logs.check(plan.log)
-    return folder, plan
-
-
-def _splits(plan, folder, resume, processes):
-    """The data; of many files the first process looks through them, for all."""
-    classes = plan.model.all_arguments()["num_classes"]
-    if processes.first:
-        splits = data.load(plan.data, classes, folder.examples if resume else None)
-        if processes.count > 1 and splits.encoded:
-            _take(folder, resume)
-            _write_examples(splits, folder)
-        processes.wait_for_first()
-        return splits
-    processes.wait_for_first()
-    return data.load(plan.data, classes, folder.examples)
-
-
-def _begun_with(folder, plan, splits, resume):
-    """What the data are known by, which in a run that goes on must be what they were."""
-    found = fingerprint.of_splits(splits)
-    if resume and (folder.state != "finished" or _asked_for_more(folder, plan)):
-        fingerprint.check(folder.data, found, splits, plan.data.source)
-    return found
-
-
-def _notes(plan, splits, devices, resume):
-    """What there is to say of the settings, printed besides."""
-    steps = data.steps_per_epoch(splits.train, plan.train.batch_size)
-    notes = settings.check(plan, splits, steps, devices, resume)
-    for note in notes:
-        print(f"note: {note}", flush=True)
-    return notes
-
-
-def _asked_for_more(folder, plan):
-    """Whether a run that goes on is to have another number of epochs."""
-    return plan.train.epochs != recipe.read(folder.recipe).train.epochs
-
-
-def _begin(folder, plan, splits, resume, done, began_with):
-    """Makes the folder that of this run, once all that can be checked has been."""
-    if resume and _asked_for_more(folder, plan) and plan.train.epochs <= done["epochs"]:
-        raise ValueError(
-            f"train.epochs must exceed the {done['epochs']} epochs that the run in {folder.path} "
-            f"has behind it. Received: train.epochs={plan.train.epochs}"
-        )
-    _take(folder, resume)
-    if folder.state == "finished" and plan.train.epochs > done["epochs"]:
-        folder.result.unlink()  # asked to train on: it is unfinished again
-    if folder.state != "finished":
-        made_by = f"As run by python -m training with keras_vit {keras_vit.__version__}."
-        folder.write_whole(folder.recipe, recipe.to_toml(plan, made_by))
-        _write_examples(splits, folder)
-        if not folder.data.exists():
-            folder.write_whole(folder.data, json.dumps(began_with) + "\n")
-
-
-def _take(folder, resume):
-    """Makes the folder, and it this process' own."""
-    folder.create()
-    if lock.hold(folder.lock) and not resume:
-        choose(folder.path, False, False)  # another may have begun a run there meanwhile
 
 
 def build(plan, splits):
@@ -436,34 +344,3 @@ def finish(job, train_seconds):
     summary.write(job, result, test.labels, predicted)
     folder.write_result(result)
     return result
-
-
-def _write_examples(splits, folder):
-    """Keeps which images of many files a run uses, and which it does not."""
-    if not splits.encoded or folder.examples.exists():
-        return
-    if splits.skipped:
-        folder.write_whole(folder.skipped, as_csv(splits.skipped))
-        named = printable(folder.skipped)
-        print(f"{len(splits.skipped)} broken images are left out; {named} names them")
-    save(splits, folder.examples)
-
-
-def _say_what_is_in_force(path, folder):
-    """Of a run that goes on the recipe in its folder counts, not what was edited meanwhile."""
-    with contextlib.suppress(ValueError):  # a file that is no recipe any more says nothing
-        keys = settings.other_keys(recipe.read(path), recipe.read(folder.recipe))
-        if keys:
-            print(f"note: {folder.recipe} counts, not {path}; they differ in {', '.join(keys)}")
-
-
-def _check_overrides(path, overrides):
-    """Raises where they change what a run's recipe says of its result; the same again may stand."""
-    before = recipe.read(path)
-    for override in overrides:
-        table, key, _ = recipe.parse_override(override)
-        if (table, key) not in MAY_CHANGE_ON_RESUME and recipe.read(path, [override]) != before:
-            may = ", ".join(".".join(key) for key in MAY_CHANGE_ON_RESUME)
-            raise ValueError(
-                f"A resumed run keeps its recipe; only {may} may change. Received: {override}"
-            )
