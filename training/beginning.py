@@ -27,7 +27,8 @@ def folder_and_plan(name, overrides, run_dir, resume, new, smoke, processes):
     folder = choose(Path(run_dir) if run_dir else default, resume, new)
     if resume:
         _take(folder, resume)
-        _say_what_is_in_force(path, folder)
+        if not smoke:
+            _say_what_is_in_force(path, folder)
         path = folder.recipe
         _check_overrides(path, overrides)
     elif smoke:

@@ -36,7 +36,9 @@ def hold(path):
     """
     key = os.path.realpath(path)
     if key in _held:
-        return False
+        if _is_at(_held[key], path):
+            return False
+        os.close(_held.pop(key))  # the folder was removed and made again
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
@@ -54,8 +56,9 @@ def hold(path):
         if _is_at(file, path):
             break
         os.close(file)  # its owner has removed it just now
-    os.ftruncate(file, 0)
-    os.write(file, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+    with contextlib.suppress(OSError):  # a full disk: the lock counts, not who has it
+        os.ftruncate(file, 0)
+        os.write(file, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
     _held[key] = file
     return True
 

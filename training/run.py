@@ -189,11 +189,12 @@ def execute(job):
     begin = time.perf_counter()
     fit(job)
     train_seconds = time.perf_counter() - begin
+    made = updates(job.fitted)
     if not job.devices.alone:
         job.devices.leave()
         job = dataclasses.replace(job, model=keras.models.load_model(job.folder.checkpoint))
     print(f"Trained in {clock(train_seconds)}; now the test images, the pictures and the export")
-    return finish(job, train_seconds)
+    return finish(job, train_seconds, made)
 
 
 def fit(job):
@@ -287,7 +288,7 @@ def _fit(job, epochs, done):
         progress.stop()
 
 
-def finish(job, train_seconds):
+def finish(job, train_seconds, made=None):
     """The one look at the test images, the pictures, the export, and the result last of all."""
     host_memory, device_memory = peak_memory()  # of training: before anything else takes some
     model, folder, test = job.model, job.folder, job.splits.test
@@ -322,7 +323,7 @@ def finish(job, train_seconds):
         "test_chance": chance(test.labels),
         "epochs": job.recipe.train.epochs,
         "steps": steps * job.recipe.train.epochs,
-        "updates": updates(model),
+        "updates": updates(model) if made is None else made,
         "parameters": model.count_params(),
         "train_seconds": round(train_seconds, 1),
         "trained_from_epoch": job.done["epochs"],

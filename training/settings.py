@@ -105,6 +105,8 @@ def _partial(plan, splits, total):
             f"the average of the weights, which is what is kept, will be {100 * share:.0f} % those "
             f"that the run begins with (optimizer.ema={plan.optimizer.ema})"
         )
+    if 2 * plan.optimizer.warmup_steps > total:
+        yield f"the warm-up takes {plan.optimizer.warmup_steps:,} of {total:,} steps"
     classes = plan.model.all_arguments()["num_classes"]
     if missing := classes - len(np.unique(splits.train.labels)):
         yield f"{missing:,} of the {classes:,} classes of model.num_classes have no training images"

@@ -61,6 +61,10 @@ def test_two_processes_cannot_have_it_and_a_kill_gives_it_back(tmp_path):
     lock.release(path)
     assert not path.exists()
     lock.release(path)  # nothing more to give
+    lock.hold(path)
+    path.unlink()  # with its folder, which is then made again
+    assert lock.hold(path) and path.exists()
+    lock.release(path)
 
 
 @once
@@ -192,3 +196,46 @@ def test_a_run_that_goes_on_keeps_others_away_until_it_is_killed(small, capsys):
     job = run.prepare(small, [], "run", resume=True)  # at once
     assert job.done["epochs"] >= 1
     lock.release(folder.lock)
+
+
+HAMMER = """
+import os, random, sys, time
+from pathlib import Path
+from training import lock
+path, guard, rng = Path(sys.argv[1]), sys.argv[1] + ".guard", random.Random(int(sys.argv[2]))
+print("ready", flush=True)
+had = 0
+while had < 100:
+    try:
+        lock.hold(path)
+    except ValueError:
+        time.sleep(rng.uniform(0, 1e-3))
+        continue
+    try:
+        os.close(os.open(guard, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        os._exit(3)  # two had it at once
+    time.sleep(rng.uniform(0, 1e-3))
+    os.unlink(guard)
+    lock.release(path)
+    had += 1
+"""
+
+
+@once
+@pytest.mark.slow
+def test_many_that_take_and_give_it_never_have_it_together(tmp_path):
+    path = tmp_path / "run.lock"
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", HAMMER, str(path), str(seed)],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+        )
+        for seed in range(8)
+    ]
+    for process in started:
+        assert process.stdout.readline() == b"ready\n"
+    for process in started:
+        process.communicate(timeout=300)
+    assert [process.returncode for process in started] == [0] * 8

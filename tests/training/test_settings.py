@@ -172,6 +172,13 @@ def test_an_average_of_the_first_weights_is_refused(small, digits):
 
 
 @once
+def test_a_warm_up_of_most_of_the_run_is_said(small, digits):
+    assert notes(small, digits, "optimizer.warmup_steps=10") == []
+    said = notes(small, digits, "optimizer.warmup_steps=11")
+    assert said == ["the warm-up takes 11 of 20 steps"]
+
+
+@once
 def test_one_class_is_nothing_to_learn(small, digits):
     one = Split(digits.train.images[:9], np.full(9, 3))
     with pytest.raises(ValueError, match="9 images of class 3"):
