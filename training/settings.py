@@ -95,7 +95,8 @@ def _old_average(plan, total):
 def _partial(plan, splits, total):
     """What has less effect than it seems to have."""
     accumulate, share = plan.optimizer.accumulate, _first_weights(plan, total)
-    if rest := total % accumulate:
+    rest = total % accumulate
+    if 100 * rest > total:
         yield (
             f"the last {rest} of {total:,} steps make no update: optimizer.accumulate={accumulate} "
             "does not divide them"

@@ -154,6 +154,7 @@ def test_accumulation_beyond_the_run_is_refused(small, digits):
     assert said == [
         "the last 4 of 20 steps make no update: optimizer.accumulate=8 does not divide them"
     ]
+    assert notes(small, digits, "optimizer.accumulate=8", *none, steps=251) == []  # 4 of 1,004
 
 
 @once
