@@ -9,6 +9,7 @@ import zipfile
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 
@@ -216,12 +217,16 @@ def restore(model, path):
     if not model.optimizer.built:  # a second time Keras's loss scale would make its own again
         model.optimizer.build(model.trainable_variables)
     _check_variables(model, path)
+    repeated = _repeated_loss_scale(model.optimizer, path)
     try:
         with warnings.catch_warnings():  # Keras would go on with a new optimizer
-            warnings.filterwarnings("error", message="Skipping variable loading for optimizer")
+            action = "ignore" if repeated else "error"
+            warnings.filterwarnings(action, message="Skipping variable loading for optimizer")
             model.load_weights(path)
     except ValueError as error:
         raise _misfit(path, error) from error
+    for variable, value in zip(model.optimizer.variables, repeated, strict=False):
+        variable.assign(value)
     weights = {weight.path: weight for weight in model.weights}
     for name, array in _arrays(path, OWN_WEIGHTS).items():
         weights[name].assign(array)
@@ -257,6 +262,26 @@ def _check_variables(model, path):
         if found
     ]
     raise _misfit(path, "; ".join(parts) or "the same variables in another order")
+
+
+def _repeated_loss_scale(optimizer, path):
+    """What earlier versions kept of a loss scale, where it has variables more than once; else [].
+
+    They made its counter and scale again at a resume within an epoch, before the inner optimizer's
+    variables, and the last ones were in use. What is inside Keras reads from elsewhere in the file.
+    """
+    if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        return []
+    with zipfile.ZipFile(path) as archive:
+        if VARIABLES in archive.namelist():
+            return []
+        file = h5py.File(io.BytesIO(archive.read("model.weights.h5")))
+    with file:
+        saved = file["optimizer/vars"]
+        own = len(saved) - len(optimizer.inner_optimizer.variables)
+        if own <= 4 or own % 2:
+            return []
+        return [saved[str(i)][()] for i in (0, 1, own - 2, own - 1)]
 
 
 def _misfit(path, what):

@@ -142,6 +142,17 @@ def test_processes_go_on_within_an_epoch(small, strategy):
     check(small, "run", epochs=4, other_mean=done["epochs"])
 
 
+@pytest.mark.skipif(BACKEND != "jax", reason="with JAX alone a process saves a copy")
+def test_the_copy_that_is_saved_has_the_state_of_a_loss_scale(small):
+    for override in ("train.skip_nan=1", "train.precision=mixed_float16"):
+        model = run.prepare(small, [override, "model.depth=1"], override).model
+        model.optimizer.build(model.trainable_variables)
+        model.optimizer.dynamic_scale.assign(64.0)
+        copy = distribute._copy_on_host(model, wanted=True)
+        assert len(copy.optimizer.variables) == len(model.optimizer.variables)
+        assert float(copy.optimizer.dynamic_scale) == 64.0
+
+
 HOW = [
     pytest.param(signal.SIGKILL, marks=NOT_TENSORFLOW),
     pytest.param(signal.SIGTERM, marks=SLOW),
