@@ -88,21 +88,21 @@ class ImageModel(ImageInputs):
 
     @preprocessor.setter
     def preprocessor(self, preprocessor):
-        before = self._arguments["preprocessor"]
-        try:
-            after = as_preprocessor(preprocessor)
-            if self.takes_pixels and _pixels(after) != _pixels(before):
-                raise ValueError(
-                    "mean and std are part of this model (include_preprocessing=True): give a "
-                    "Preprocessor with the same, or build the model anew with "
-                    f"preprocessor=.... Received: {preprocessor!r}, expected {_pixels(before)}"
-                )
-        except ValueError:
-            self._tracker.untrack(preprocessor)  # Keras takes any layer as a part of the model
-            raise
-        if before is not after:
-            self._tracker.untrack(before)
-        self._arguments["preprocessor"] = after
+        before, after = self._arguments["preprocessor"], as_preprocessor(preprocessor)
+        if self.takes_pixels and _pixels(after) != _pixels(before):
+            raise ValueError(
+                "mean and std are part of this model (include_preprocessing=True): give a "
+                "Preprocessor with the same, or build the model anew with preprocessor=.... "
+                f"Expected: {_pixels(before)}. Received: {_pixels(after)}"
+            )
+        self._tracker.untrack(before)
+        self._arguments["preprocessor"] = after  # tracked there
+
+    def __setattr__(self, name, value):
+        if name == "preprocessor":  # Keras and PyTorch would take the layer as one of the graph's
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
 
     @property
     def takes_pixels(self):
@@ -326,13 +326,16 @@ def as_preprocessor(preprocessor):
 
 
 def _pixels(preprocessor):
-    """(mean, std) of a `Preprocessor`, by default those that make -1..1 of pixels."""
-    return (preprocessor.mean, preprocessor.std) if preprocessor else ((0.5,), (0.5,))
+    """(mean, std) of a `Preprocessor`, one number where all are alike; by default -1..1."""
+    if preprocessor is None:
+        return (0.5,), (0.5,)
+    return tuple(x[:1] if len(set(x)) == 1 else x for x in (preprocessor.mean, preprocessor.std))
 
 
 def pixels_to_input(preprocessor, **kwargs):
     """The layer that normalises pixels 0..255 as `preprocessor` does, by default to -1..1."""
-    mean, std = map(np.array, _pixels(preprocessor))
+    mean = np.array(preprocessor.mean if preprocessor else (0.5,))
+    std = np.array(preprocessor.std if preprocessor else (0.5,))
     scale, offset = 1 / (255 * std), -mean / std
     if len(scale) == 1:
         scale, offset = scale[0], offset[0]

@@ -1,5 +1,6 @@
 """What was done to a model after it was built is there again after saving and loading."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -25,6 +26,14 @@ from tests.helpers import (
 )
 from tests.models.test_pvt import tiny as tiny_pvt
 from tests.test_one_file_three_backends import NEXT, ROOT
+
+
+@pytest.fixture(autouse=True)
+def quick_collections():
+    """Keras collects garbage for every layer that it quantises: not all that was imported too."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def with_stem():
@@ -157,9 +166,9 @@ def test_a_choice_of_layers_and_weights_alone_are_quantised(tmp_path):
     model = tiny_vit()
     randomize(model)
     weights_alone = keras.quantizers.Int8QuantizationConfig(activation_quantizer=None)
-    model.quantize(config=weights_alone, filters=lambda x: "block00" in x.path)
+    model.quantize(config=weights_alone, filters=lambda x: "block00" in (x.path or ""))
     groups = keras.quantizers.Int4QuantizationConfig(block_size=8)
-    model.quantize(config=groups, filters=lambda x: "block01" in x.path)
+    model.quantize(config=groups, filters=lambda x: "block01" in (x.path or ""))
     expected = run(model, images())
     loaded = reload(model, tmp_path)
     np.testing.assert_array_equal(run(loaded, images()), expected)
@@ -183,8 +192,8 @@ def test_another_backend_reads_them(tmp_path):
     """int8, int4, low-rank updates and frozen weights in one file."""
     model = tiny_vit(depth=3)
     weights_alone = keras.quantizers.Int8QuantizationConfig(activation_quantizer=None)
-    model.quantize(config=weights_alone, filters=lambda x: "block00" in x.path)
-    model.quantize("int4", filters=lambda x: "block01" in x.path)
+    model.quantize(config=weights_alone, filters=lambda x: "block00" in (x.path or ""))
+    model.quantize("int4", filters=lambda x: "block01" in (x.path or ""))
     for block in ("block00", "block02"):
         model.get_layer(block).attention.qkv.enable_lora(2, lora_alpha=3)
     model.get_layer("block02").mlp.trainable = False
@@ -213,6 +222,7 @@ def randomize_floats(model):
 def adapted(make, **arguments):
     """A model with low-rank updates that a step of training has filled."""
     model = make(**arguments)
+    randomize(model, scale=0.05)
     for path, layer in dense_layers(model).items():
         if path.endswith(("qkv", "query", "proj", "fc1")):
             layer.enable_lora(2, lora_alpha=5)
@@ -242,7 +252,9 @@ def test_low_rank_updates_stay_apart(make, tmp_path):
 def test_low_rank_updates_of_quantised_layers(tmp_path):
     model = tiny_vit()
     model.quantize("int8")
-    model = adapted(lambda: model)
+    for block in ("block00", "block01"):
+        model.get_layer(block).mlp.fc1.enable_lora(2)
+    compile_model(model)
     model.fit(images(), np.ones((3, 4)), verbose=0)
     expected = run(model, images())
     loaded = reload(model, tmp_path)
@@ -316,9 +328,9 @@ def test_labels_and_preprocessor_set_later_are_saved(tmp_path):
     model = tiny_vit()
     names = ["cat", "dog", "car", "tree"]
     model.class_names = tuple(names)
-    model.preprocessor = keras_vit.Preprocessor((24, 16), mean=(0.1, 0.2, 0.3))
+    model.preprocessor = keras_vit.Preprocessor((24, 16), "squash", mean=(0.1, 0.2, 0.3))
     layers = len(model._layers)
-    model.preprocessor = keras_vit.Preprocessor((24, 16), mean=(0.4, 0.5, 0.6))
+    model.preprocessor = keras_vit.Preprocessor((24, 16), "squash", mean=(0.4, 0.5, 0.6))
     assert len(model._layers) == layers  # none is left behind
     clone = type(model).from_config(model.get_config())
     keras_vit.save_pretrained(model, tmp_path / "hf", format="hf")
