@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_vit.layers import AttentionPooling, PyramidBlock, SwinBlock
 from keras_vit.models.base import BLOCKS, ImageModel
+from keras_vit.models.inputs import look
 
 
 def attention_maps(model, images, layers=None, heads=None, grid=False):
@@ -109,6 +110,7 @@ def check_size(model, images):
         )
     if isinstance(model, ImageModel):
         model.check_size(images.shape)
+        look(model, images)
 
 
 def tokens_to_grid(model, layer_name, x, image_size):

@@ -14,7 +14,6 @@ from keras_vit.models.adapted import merged
 from keras_vit.models.frozen import named_layers
 from tests.helpers import (
     compile_model,
-    every_third,
     images,
     randomize,
     run,
@@ -66,6 +65,17 @@ def pvt_v2():
 FAMILIES = [remat_vit, pvt, swin_v2, deit, tiny_cait, tiny_hybrid, tiny_swin, pvt_v2, with_stem]
 
 
+def some(cases):
+    """Every third on PyTorch, which compiles nothing, and the first elsewhere; all for -m slow."""
+    stride = 3 if keras.backend.backend() == "torch" else len(cases)
+    return [
+        pytest.param(
+            *(x if isinstance(x, tuple) else (x,)), marks=[pytest.mark.slow] * (i % stride > 0)
+        )
+        for i, x in enumerate(cases)
+    ]
+
+
 def reload(model, tmp_path):
     model.save(tmp_path / "model.keras")
     return keras.models.load_model(tmp_path / "model.keras")
@@ -84,7 +94,7 @@ def dense_layers(model):
     return {k: x for k, x in named_layers(model).items() if type(x) is keras.layers.Dense}
 
 
-@pytest.mark.parametrize("make", every_third(FAMILIES))
+@pytest.mark.parametrize("make", some(FAMILIES))
 def test_what_is_frozen_stays_frozen(make, tmp_path):
     """Layers, layers within layers, single weights, and what is trained in a frozen block."""
     model = make()
@@ -143,7 +153,7 @@ def test_paths_of_nothing_are_explained(paths, message):
 QUANTISED = [(x, "int8") for x in FAMILIES] + [(remat_vit, "int4"), (pvt, "float8"), (deit, "int4")]
 
 
-@pytest.mark.parametrize(("make", "mode"), every_third(QUANTISED))
+@pytest.mark.parametrize(("make", "mode"), some(QUANTISED))
 def test_quantised_models_load_again(make, mode, tmp_path):
     model = make()
     randomize(model, scale=0.05)
@@ -230,7 +240,7 @@ def adapted(make, **arguments):
     return model
 
 
-@pytest.mark.parametrize("make", every_third(FAMILIES))
+@pytest.mark.parametrize("make", some(FAMILIES))
 def test_low_rank_updates_stay_apart(make, tmp_path):
     """Training goes on from the file with the losses that it would have had without."""
     model = adapted(make)
