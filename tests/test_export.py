@@ -68,7 +68,9 @@ def test_every_format_gives_the_models_logits(format, tmp_path):
     assert report.format == format and report.max_difference < 1e-5 and report.top1_agreement == 1
     assert report.path == path and 10_000 < report.size_bytes < 2_000_000
     assert report.latency_s > 0 and report.model_latency_s > 0
-    for text in (format, str(path), report.runtime, "largest difference"):
+    assert 0 <= report.difference <= report.limit < 1e-2 * report.spread
+    assert report.decided > 10 and report.decided_agreement == 1
+    for text in (format, str(path), report.runtime, "largest difference", "decides"):
         assert text in str(report)
     run_it = plain(report)
     for batch in (1, 4):

@@ -105,7 +105,7 @@ model = keras.models.load_model(sys.argv[1])
 keras_vit.export(model, sys.argv[2])
 """
 # Files by which the moments of an export are known, from its beginning to its end.
-MOMENTS = ["lock", "model.keras", "written", "written/*", "samples.npz", "outputs.npz"]
+MOMENTS = ["lock", "model.keras", "float32", "float32/*", "samples.npz", "outputs.npz"]
 
 
 @pytest.mark.slow

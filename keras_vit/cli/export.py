@@ -65,7 +65,7 @@ def export(
     ] = None,
     tolerance: Annotated[
         float | None,
-        typer.Option(help="Largest difference, relative to the largest output above 1."),
+        typer.Option(help="Difference allowed, relative to what outputs vary by between samples."),
     ] = None,
     image_size: ImageSize = None,
     as_json: Json = False,
@@ -85,7 +85,9 @@ def export(
         keras-vit export my_folder -o served/vit/1 --inputs jpeg --samples photos
 
     JSON has path, format, inputs, precision, runtime, max_difference,
-    top1_agreement, size_bytes, latency_s, model_latency_s (seconds of a sample).
+    top1_agreement, size_bytes, latency_s, model_latency_s (seconds of a sample),
+    and what was judged: difference, limit, spread, answers, decided,
+    decided_agreement.
     """
     overrides = {} if image_size is None else {"image_size": as_size(image_size)}
 

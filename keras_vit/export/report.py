@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 
 class ExportReport(NamedTuple):
     """What was written, and how far it is from the model; prints as one line.
@@ -16,10 +14,17 @@ class ExportReport(NamedTuple):
         precision: that was asked for, or None for the model's own.
         runtime: what ran it, with the version.
         max_difference: largest absolute difference of any output on the samples.
-        top1_agreement: share of samples whose largest output is the same one.
+        top1_agreement: share of `answers` that are the same.
         size_bytes: size of the export on disk.
         latency_s: median seconds for one sample in that runtime, on this machine's CPU.
         model_latency_s: the same of the model, compiled, where it is now.
+        difference: what was judged, of the output that was nearest to its limit: root mean square
+            difference; of probabilities, of the logits that they tell.
+        limit: that `difference` had to keep.
+        spread: what the model's own outputs vary by from sample to sample.
+        answers: number of answers (the largest output of a sample) that were compared.
+        decided: number of those which the model decides by more than twice the limit.
+        decided_agreement: share of the decided answers that are the same; 1.0 if none is decided.
     """
 
     path: Path
@@ -32,42 +37,51 @@ class ExportReport(NamedTuple):
     size_bytes: int
     latency_s: float
     model_latency_s: float
+    difference: float
+    limit: float
+    spread: float
+    answers: int
+    decided: int
+    decided_agreement: float
 
     def __str__(self):
         precision = f" ({self.precision})" if self.precision else ""
+        of_logits = " of logits" if self.inputs != "images" else ""
+        decided = (
+            f"{100 * self.decided_agreement:.1f} % of the {self.decided} that the model decides"
+            if self.decided
+            else "none was decided enough to be judged by"
+        )
         return (
             f"{self.format}{precision} at {self.path}: {self.size_bytes / 2**20:.1f} MiB, reloaded "
-            f"and run with {self.runtime}; largest difference {self.max_difference:.2e}, top-1 "
-            f"agreement {100 * self.top1_agreement:.1f} %, {1000 * self.latency_s:.2f} ms a sample "
-            f"(the model: {1000 * self.model_latency_s:.2f} ms)"
+            f"and run with {self.runtime}; largest difference {self.max_difference:.2e}, root mean "
+            f"square{of_logits} {self.difference:.2e} (at most {self.limit:.2e}), top-1 agreement "
+            f"{100 * self.top1_agreement:.1f} % of {self.answers} answers ({decided}), "
+            f"{1000 * self.latency_s:.2f} ms a sample (the model: "
+            f"{1000 * self.model_latency_s:.2f} ms){_changed(self.top1_agreement)}"
         )
 
 
-def compare(expected, actual):
-    """Compares outputs.
+def refusal(comparison, limits, precision):
+    """Why an export in a precision was not kept, from its `Comparison` and its `Limits`."""
+    judged = comparison
+    return (
+        f"The exported model does not give the model's outputs, in {precision}; nothing was kept. "
+        f"Expected: a difference (root mean square) of at most {judged.limit:.2e}, where outputs "
+        f"vary by {judged.spread:.2e} from sample to sample, and the same top-1 on "
+        f"{100 * limits.agreement:.0f} % of the {judged.decided} answers that the model decides. "
+        f"Received: {judged.difference:.2e} and {100 * judged.decided_agreement:.0f} %"
+        f"{_changed(judged.agreement)}"
+    )
 
-    Args:
-        expected: dict of name to array, samples first.
-        actual: the same, or None where there is no such output.
 
-    Returns:
-        (largest difference, largest magnitude expected, share of samples with the same top-1).
-
-    Raises:
-        ValueError: for outputs of other names or shapes.
-    """
-    shapes = [{name: np.shape(x) for name, x in y.items()} for y in (expected, actual)]
-    if shapes[0] != shapes[1]:
-        raise ValueError(
-            "The exported model gives other outputs; nothing was kept. "
-            f"Expected: {shapes[0]}. Received: {shapes[1]}"
-        )
-    differences = [np.abs(expected[name] - actual[name]).max() for name in expected]
-    magnitude = max(np.abs(x).max() for x in expected.values())
-    same = [expected[name].argmax(-1) == actual[name].argmax(-1) for name in expected]
-    agreement = np.mean(np.concatenate([x.reshape(-1) for x in same]))
-    # A maximum of NaN is NaN, which no limit lets through.
-    return float(np.max(differences)), float(magnitude), float(agreement)
+def _changed(agreement):
+    if agreement == 1:
+        return ""
+    return (
+        f". {max(1, round(100 * (1 - agreement)))} % of the answers differ: compare on photographs "
+        "(samples=..., --samples of the command)"
+    )
 
 
 def size_of(path):

@@ -62,6 +62,14 @@ def with_precision(model, precision):
     return model
 
 
+def in_float32(model):
+    """The model that computes in float32 with the same weights: itself, a copy, or, of a model of
+    mixed precision that is not of keras_vit, itself for want of one that does."""
+    if model.compute_dtype == "float32" or "preprocessor" not in model.get_config():
+        return model
+    return with_precision(model, "float32")
+
+
 def serving_model(model, inputs, branch=True):
     """A functional model from "images" or "pixels" to a dict of float32 outputs.
 

@@ -20,6 +20,8 @@ def test_export_writes_compares_and_bench_measures_it(folder, photo, tmp_path):
     found = json.loads(done.stdout)
     assert found["path"] == str(path) and found["inputs"] == "pixels"
     assert found["max_difference"] < 1e-3 and found["top1_agreement"] == 1
+    assert found["difference"] <= found["limit"] < found["spread"]
+    assert found["answers"] == 17 >= found["decided"] and found["decided_agreement"] == 1
     labels = json.loads(path.with_suffix(".labels.json").read_text())
     assert labels[:2] == ["ant", "bee"]
 

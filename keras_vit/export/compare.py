@@ -1,0 +1,146 @@
+"""How an export is judged: by what its model's outputs vary by, and by whom they put first."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+# Below it a probability in float32 is on its way to 0.
+SMALLEST = 1e-30
+# What float32 may round away, relative to the largest output, however little outputs vary.
+ROUNDING = 1e-5
+# An answer is decided if it is ahead of the second by so many times the limit: two outputs of
+# which each is off by the limit (root mean square) are off each other by 1.4 times that.
+DECIDED = 2
+
+
+class Limits(NamedTuple):
+    """What an export may be off by.
+
+    Attributes:
+        difference: root mean square, relative to the spread. Outputs that are the same whatever
+            the image are off by 1 or more.
+        agreement: share of the decided answers that are the same.
+    """
+
+    difference: float
+    agreement: float
+
+
+LIMITS = {
+    "float32": Limits(1e-3, 1.0),
+    "float16": Limits(0.02, 1.0),
+    "bfloat16": Limits(0.15, 1.0),
+    "int8_weights": Limits(0.2, 0.9),
+    "int8_dynamic": Limits(0.25, 0.9),
+    "int8_static": Limits(0.25, 0.9),
+}
+# Activations in 8 bits by one range for a whole tensor, outliers and all.
+COARSE = {
+    ("onnx", "int8_dynamic"): Limits(0.8, 0.9),
+    ("onnx", "int8_static"): Limits(0.6, 0.9),
+    ("openvino", "int8_static"): Limits(0.6, 0.9),
+}
+# The difference where pictures are prepared, and a pixel may be rounded to its neighbour.
+PIXELS = 5e-3
+
+
+def limits_of(precision, inputs, format=None):
+    """The `Limits` for a precision, on "images", "pixels" or "jpeg", in a format."""
+    limits = COARSE.get((format, precision), LIMITS[precision])
+    if inputs == "images":
+        return limits
+    return limits._replace(difference=max(limits.difference, PIXELS))
+
+
+class Comparison(NamedTuple):
+    """What was found of one output. Probabilities are compared as logits, which they tell.
+
+    Attributes:
+        difference: root mean square over all samples and values.
+        limit: of that difference.
+        spread: what the model's outputs vary by from sample to sample: the standard deviation,
+            root mean square over the values, without what all values of a sample share.
+        answers: number of largest outputs: of samples, or of places of feature maps.
+        agreement: share of these that are the same.
+        decided: number of those that the model decides by more than twice the limit.
+        decided_agreement: the same share of the decided; 1.0 of none.
+        passed: whether it is within the limits.
+    """
+
+    difference: float
+    limit: float
+    spread: float
+    answers: int
+    agreement: float
+    decided: int
+    decided_agreement: float
+    passed: bool
+
+
+def compare(expected, actual, limits):
+    """Compares outputs.
+
+    Args:
+        expected: dict of name to array, samples first; the last sample is the first one again,
+            in another batch.
+        actual: the same, or None where there is no such output.
+        limits: `Limits`.
+
+    Returns:
+        `Comparison` of the output that is nearest to its limit, or the farthest beyond.
+
+    Raises:
+        ValueError: for outputs of other names or shapes.
+    """
+    shapes = [{name: np.shape(x) for name, x in y.items()} for y in (expected, actual)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            "The exported model gives other outputs; nothing was kept. "
+            f"Expected: {shapes[0]}. Received: {shapes[1]}"
+        )
+    found = [
+        _compare(_scores(x, name), _scores(actual[name], name), limits)
+        for name, x in expected.items()
+    ]
+    return min(found, key=lambda x: (x.passed, x.limit - x.difference))
+
+
+def _scores(x, name):
+    """Outputs as float64; of probabilities the logits, up to what those of a sample share."""
+    x = np.asarray(x, "float64")
+    if name != "probabilities":
+        return x
+    x = np.log(np.maximum(x, SMALLEST))
+    return x - x.mean(-1, keepdims=True)
+
+
+def _compare(expected, actual, limits):
+    difference = float(np.sqrt(((expected - actual) ** 2).mean()))
+    flat = expected.reshape(len(expected), -1)
+    if flat.shape[1] > 1:
+        flat = flat - flat.mean(1, keepdims=True)
+    spread = float(np.sqrt(flat.var(0).mean()))
+    limit = max(limits.difference * spread, ROUNDING * float(np.abs(expected).max()))
+
+    expected, actual = expected[:-1], actual[:-1]
+    same = expected.argmax(-1) == actual.argmax(-1)
+    first, second = _two_largest(expected)
+    decided = first - second > DECIDED * limit
+    decided_agreement = float(same[decided].mean()) if decided.any() else 1.0
+    return Comparison(
+        difference=difference,
+        limit=limit,
+        spread=spread,
+        answers=same.size,
+        agreement=float(same.mean()),
+        decided=int(decided.sum()),
+        decided_agreement=decided_agreement,
+        # NaN is no agreement either
+        passed=difference <= limit and decided_agreement >= limits.agreement,
+    )
+
+
+def _two_largest(x):
+    """The largest and the second of the last axis; of one value that twice."""
+    x = np.partition(x, -2, axis=-1) if x.shape[-1] > 1 else x
+    return x[..., -1], x[..., -min(2, x.shape[-1])]

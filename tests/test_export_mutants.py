@@ -1,0 +1,239 @@
+"""Exports that are wrong in one thing, as the comparison would see them.
+
+The numbers of a mutant are those of a Keras model with that fault, plus what each precision adds to
+the whole model's, so that no format has to be written; a few are written too. All of them, with a
+table of how far each is beyond its limit:
+
+    KERAS_BACKEND=torch python -m pytest -m "slow or not slow" -s tests/test_export_mutants.py
+"""
+
+import functools
+import itertools
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import keras_vit
+from keras_vit.export.compare import compare, limits_of
+from keras_vit.export.formats import FORMATS, PRECISIONS
+from keras_vit.export.samples import SAMPLES
+from keras_vit.export.serving import with_precision
+from tests.helpers import randomize, tiny_cait, tiny_hybrid, tiny_swin, tiny_vit, to_numpy
+from tests.models import test_pvt
+from tests.test_export import here, module
+
+DATA = Path(__file__).parents[2] / "shared" / "data" / "vit_tiny_imagenet"
+FAMILIES = {
+    "vit": tiny_vit,
+    "deit": functools.partial(tiny_vit, distillation_token=True),
+    "cait": tiny_cait,
+    "hybrid": tiny_hybrid,
+    "swin": functools.partial(tiny_swin, image_size=(24, 16), window_size=2),
+    "pvt": functools.partial(test_pvt.tiny, 1),
+    "pvt_v2": functools.partial(test_pvt.tiny, 2),
+}
+
+
+def build(name):
+    """The real ViT-Ti/16, or a tiny model of a family and seed; both on ImageNet's mean."""
+    if name == "real":
+        if not DATA.is_dir():
+            pytest.skip(f"no weights in {DATA}")
+        preprocessor = keras_vit.Preprocessor(224, crop_fraction=224 / 248)
+        return keras_vit.from_pretrained(DATA / "model.safetensors", preprocessor=preprocessor)
+    family, seed = name.split()
+    keras.utils.set_random_seed(int(seed))
+    model = FAMILIES[family](preprocessor=keras_vit.Preprocessor((24, 16)))
+    randomize(model, int(seed))
+    return model
+
+
+def zero(path, value):
+    return value * 0
+
+
+def rolled(path, value):
+    return np.roll(value, 1, -1) if "head" in path else value
+
+
+def transposed(path, value):
+    """The kernel that comes after the attention, of the last block, is square."""
+    return value.T if path == transposed.path else value
+
+
+def dropped(block):
+    """A block gives what it got: all that it adds is 0."""
+    last = ("proj/kernel", "proj/bias", "fc2/kernel", "fc2/bias", "norm3/gamma", "norm3/beta")
+
+    def change(path, value):
+        return value * 0 if path.startswith(f"{block}/") and path.endswith(last) else value
+
+    return change
+
+
+class Outputs:
+    """What a model gives on the default samples, the first of them again at the end."""
+
+    def __init__(self, model):
+        self.model, self.values = model, model.get_weights()
+        self.paths = [weight.path for weight in model.weights]
+        self.images = SAMPLES["images"](model, None)[0]["0"]
+        self.pictures = [x[0] for x in SAMPLES["pixels"](model, None)[0].values()]
+        self.prepared = self._prepared(model.preprocessor)
+        names = dict.fromkeys(path.split("/")[0] for path in self.paths)
+        self.blocks = [name for name in names if "block" in name]
+        transposed.path = next(x for x in self.paths[::-1] if x.endswith("attention/proj/kernel"))
+
+    def _prepared(self, preprocessor):
+        return np.stack([to_numpy(preprocessor(x)) for x in self.pictures])
+
+    def of(self, model, images, prepared):
+        images = np.concatenate([images, images[:1]])
+        x = {"images": images, "pixels": prepared}
+        return {name: model.predict(x, verbose=0).astype("float64") for name, x in x.items()}
+
+    def right(self, precision="float32"):
+        model = self.model
+        if precision != "float32":
+            model = type(model).from_config(model.get_config())
+            model.set_weights(self.values)
+            model = with_precision(model, precision)
+        return self.of(model, self.images, self.prepared)
+
+    def mutant(self, change):
+        """With every weight changed by a function from its path and value to a value."""
+        changed = [change(p, v) for p, v in zip(self.paths, self.values, strict=True)]
+        assert any((a != b).any() for a, b in zip(changed, self.values, strict=True))
+        self.model.set_weights(changed)
+        try:
+            return self.right()
+        finally:
+            self.model.set_weights(self.values)
+
+    def another_mean(self, mean):
+        given = self.model.preprocessor
+        preprocessor = given.from_config({**given.get_config(), "mean": mean})
+        images = self.images + (np.array(given.mean) - mean) / given.std
+        return self.of(self.model, images.astype("float32"), self._prepared(preprocessor))
+
+    def mutants(self):
+        """Each one's name and outputs."""
+        yield "zero weights", self.mutant(zero)
+        yield "rolled classes", self.mutant(rolled)
+        yield "transposed kernel", self.mutant(transposed)
+        yield "mean 0.5", self.another_mean((0.5, 0.5, 0.5))
+        yield "first mean 0.5", self.another_mean((0.5, *self.model.preprocessor.mean[1:]))
+        first = {x: np.repeat(y[:1], len(y), 0) for x, y in self.right().items()}
+        yield "constant", first
+        for block in self.blocks:
+            yield f"without {block}", self.mutant(dropped(block))
+
+
+def judged(expected, actual, precision, inputs):
+    """The `Comparison`, as of an export with these logits."""
+    limits = limits_of(precision, inputs)
+    if inputs == "images":
+        return compare({"logits": expected}, {"logits": actual}, limits)
+    y = [softmax(x).astype("float32") for x in (expected, actual)]
+    return compare({"probabilities": y[0]}, {"probabilities": y[1]}, limits)
+
+
+def softmax(x):
+    x = np.exp(x - x.max(-1, keepdims=True))
+    return x / x.sum(-1, keepdims=True)
+
+
+def must_fall(mutant, precision):
+    """Whether it falls in this precision alone, without the float32 that is tried before."""
+    if mutant == "first mean 0.5":
+        return precision in ("float32", "float16")
+    return True
+
+
+CASES = [
+    "vit 0",
+    *[
+        pytest.param(x, marks=pytest.mark.slow)
+        for x in ["real", *[f"{x} {i}" for x in FAMILIES for i in range(2)][1:]]
+    ],
+]
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="arrays are compared, whoever made them"
+)
+@pytest.mark.parametrize("name", CASES)
+def test_mutants_fall_and_right_ones_pass(name):
+    outputs = Outputs(build(name))
+    whole = outputs.right()
+    added = {x: {k: y - whole[k] for k, y in outputs.right(x).items()} for x in PRECISIONS[:-1]}
+    # Ranges that are found beforehand add no less than those of each sample, at best as much.
+    added["int8_static"] = added["int8_dynamic"]
+    wrong = []
+    for mutant, y in [("right", whole), *outputs.mutants()]:
+        for precision, inputs in itertools.product(PRECISIONS, whole):
+            found = judged(whole[inputs], y[inputs] + added[precision][inputs], precision, inputs)
+            print(
+                f"{name:10}{precision:14}{inputs:8}{mutant:24}"
+                f"{found.difference / found.spread:8.4f} of the spread, at most "
+                f"{found.limit / found.spread:.4f}; top-1 {found.agreement:.2f}, of "
+                f"{found.decided} decided {found.decided_agreement:.2f}"
+            )
+            if found.passed if mutant != "right" else not found.passed:
+                wrong.append((mutant, precision, inputs, found))
+    assert not [x for x in wrong if must_fall(*x[:2])]
+
+
+def with_zeros(model):
+    model.set_weights([0 * value for value in model.get_weights()])
+    return model
+
+
+def with_rolled_classes(model):
+    for weight in model.get_layer("head").weights:
+        weight.assign(np.roll(to_numpy(weight), 1, -1))
+    return model
+
+
+def with_transposed_kernel(model):
+    kernel = next(x for x in model.weights if x.path == "block01/attention/proj/kernel")
+    kernel.assign(to_numpy(kernel).T)
+    return model
+
+
+def with_another_mean(model):
+    preprocessor = keras_vit.Preprocessor((24, 16), mean=(0.5,) * 3)
+    wrong = tiny_vit(num_classes=1000, preprocessor=preprocessor)
+    wrong.set_weights(model.get_weights())
+    return wrong
+
+
+MUTANTS = {
+    "saved_model": ("jpeg", None, with_another_mean),
+    "onnx": ("images", "int8_dynamic", with_transposed_kernel),
+    "litert": ("pixels", "int8_dynamic", with_zeros),
+    "openvino": ("pixels", "int8_weights", with_another_mean),
+    "torch": ("pixels", "bfloat16", with_rolled_classes),
+}
+
+
+@pytest.mark.parametrize("format", here("litert", "torch"))
+def test_what_was_written_wrong_is_not_kept(format, tmp_path, monkeypatch):
+    """Probabilities of 1000 classes are near 0.001, less than what a pixel may change in them."""
+    model = tiny_vit(num_classes=1000, preprocessor=keras_vit.Preprocessor((24, 16)))
+    randomize(model)
+    inputs, precision, change = MUTANTS[format]
+    write = module.write
+
+    def write_wrong(model_file, *arguments):
+        change(keras.models.load_model(model_file)).save(model_file)
+        write(model_file, *arguments)
+
+    monkeypatch.setattr(module, "write", write_wrong)
+    path = tmp_path / f"vit{FORMATS[format].suffix}"
+    message = "does not give the model's outputs, in float32; nothing was kept.*answers differ"
+    with pytest.raises(ValueError, match=message):
+        keras_vit.export(model, path, format, inputs, precision)
+    assert not list(tmp_path.iterdir())
