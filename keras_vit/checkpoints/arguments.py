@@ -1,11 +1,16 @@
 """The constructor's arguments that a checkpoint asks for."""
 
+import inspect
 import warnings
 
+import keras
+
+from keras_vit.checkpoints.checks import check_arguments
 from keras_vit.checkpoints.configs import TIMM_HEADS
 from keras_vit.checkpoints.files import CheckpointError
 from keras_vit.checkpoints.grids import source_grid
 from keras_vit.checkpoints.matching import heads_of
+from keras_vit.checkpoints.untrusted import brief
 from keras_vit.layers.validation import as_pair
 from keras_vit.models.base import as_preprocessor
 
@@ -17,6 +22,7 @@ SAID_TWICE = (
     "num_channels",
     "patch_size",
     "num_registers",
+    "num_classes",
     "qkv_bias",
 )
 
@@ -45,7 +51,7 @@ def complete_arguments(inferred, description, overrides, name):
         if value != found[key]:
             raise CheckpointError(
                 f"The configuration and the tensors of {name} contradict each other. Expected: "
-                f"{key}={found[key]!r}, as the tensors have it. Received: {key}={value!r}"
+                f"{key}={found[key]!r}, as the tensors have it. Received: {key}={brief(value)}"
             )
     if found.get("mlp") == "swiglu" and said.get("mlp") not in (None, "swiglu"):
         raise CheckpointError(f"{name} has tensors of SwiGLU. Received: mlp={said['mlp']!r}")
@@ -64,7 +70,7 @@ def complete_arguments(inferred, description, overrides, name):
             found["width"], found["depth"], found["mlp_dim"]
         )
         if heads is None and description is not None and description.architecture:
-            heads = TIMM_HEADS.get(found["width"], found["width"] // 64)
+            heads = TIMM_HEADS.get(found["width"], found["width"] // 64) or None
         if heads is None:
             raise CheckpointError(
                 f"{name} does not say how many heads its attention has: pass num_heads=. Received: "
@@ -149,31 +155,58 @@ def keras_arguments(reader, inferred, model, said_twice):
     """
     config = reader.config if isinstance(reader.config, dict) else {}
     name, arguments = config.get("registered_name"), config.get("config")
+    if (
+        isinstance(arguments, dict) and arguments.get("stem") is not None
+    ):  # a whole model, which nothing here looks into
+        raise CheckpointError(
+            f"{reader.path} holds a hybrid on a CNN of its own; if you trust the file, load it "
+            f"with keras.models.load_model. Received: stem={brief(arguments['stem'])}"
+        )
     if name != f"keras_vit>{model.__name__}" or not isinstance(arguments, dict):
         raise CheckpointError(
             f"{reader.path} must hold a keras_vit.{model.__name__}; load others with "
-            f"keras.models.load_model. Received: {name}"
+            f"keras.models.load_model. Received: {brief(name)}"
+        )
+    unknown = sorted(set(arguments) - set(inspect.signature(model).parameters))
+    if unknown:
+        raise CheckpointError(
+            f"{reader.path} has arguments that keras_vit.{model.__name__} does not know; a later "
+            f"version may have written it. Received: {brief(unknown)}"
         )
     arguments = {  # JSON has no tuples
         k: tuple(v) if isinstance(v, list) and k not in ("class_names", "frozen_layers") else v
         for k, v in arguments.items()
     }
+    preprocessor, dtype = arguments.pop("preprocessor", None), arguments.pop("dtype", None)
+    _merge_adapted(arguments, reader.path)
+    check_arguments(arguments)
     for key, value in inferred.items():
         if key in said_twice and arguments.get(key) != value:
             raise CheckpointError(
                 f"The configuration and the weights of {reader.path} contradict each other. "
-                f"Expected: {key}={value!r}. Received: {key}={arguments.get(key)!r}"
+                f"Expected: {key}={value!r}. Received: {key}={brief(arguments.get(key))}"
             )
-    _merge_adapted(arguments, reader.path)
-    dtype = arguments.get("dtype")
-    if isinstance(dtype, dict):  # a policy; only Keras's own, by its name
+    arguments["dtype"] = _policy(dtype, reader.path)
+    if isinstance(preprocessor, dict) and isinstance(preprocessor.get("config"), dict):
+        own = preprocessor["config"]
+        if "dtype" in own:  # Keras makes an object of any class of what stands there
+            own = {**own, "dtype": _policy(own["dtype"], reader.path)}
+        preprocessor = {**preprocessor, "config": own}
+    arguments["preprocessor"] = as_preprocessor(preprocessor)
+    return arguments
+
+
+def _policy(dtype, path):
+    """The name of a dtype policy; only Keras's own, by its name."""
+    if isinstance(dtype, dict):
         known = dtype.get("module") == "keras" and dtype.get("class_name") == "DTypePolicy"
         dtype = dtype["config"]["name"] if known else dtype
-    if not isinstance(dtype, str):
-        raise CheckpointError(f"{reader.path} has an unknown dtype policy. Received: {dtype}")
-    arguments["dtype"] = dtype
-    arguments["preprocessor"] = as_preprocessor(arguments.get("preprocessor"))
-    return arguments
+    try:
+        if isinstance(dtype, str):
+            return keras.dtype_policies.get(dtype).name
+    except ValueError:
+        pass  # said below
+    raise CheckpointError(f"{path} has an unknown dtype policy. Received: {brief(dtype)}")
 
 
 def _merge_adapted(arguments, path):

@@ -7,6 +7,7 @@ from keras_vit.checkpoints import configs, layouts, matching
 from keras_vit.checkpoints.arguments import complete_arguments
 from keras_vit.checkpoints.files import CheckpointError
 from keras_vit.checkpoints.names import as_tuple
+from keras_vit.checkpoints.untrusted import brief
 from keras_vit.models.cait import CaiT
 
 # Which weights an argument that the caller changed may leave out or begin anew.
@@ -47,7 +48,7 @@ def describe(config, processor=None, name=""):
     if not re.fullmatch(r"cait_[a-z]+\d+_\d+", str(architecture)):
         raise CheckpointError(
             "The tensors are those of a CaiT, so config.json must be of one of timm's cait_*. "
-            f"Received: architecture={architecture!r}"
+            f"Received: architecture={brief(architecture)}"
         )
     model_args = dict(config.get("model_args") or {})
     for argument in _SEEN_IN_TENSORS:

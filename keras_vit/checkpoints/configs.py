@@ -8,8 +8,10 @@ import re
 from dataclasses import dataclass, field
 
 from keras_vit.checkpoints.catalog import imagenet_names
+from keras_vit.checkpoints.checks import add_num_labels, refuse_unknown, said_by_timm
 from keras_vit.checkpoints.files import CheckpointError
 from keras_vit.checkpoints.processors import add_timm, add_transformers
+from keras_vit.checkpoints.untrusted import brief
 from keras_vit.preprocessing import Preprocessor
 
 
@@ -63,7 +65,7 @@ def describe(config, processor=None, name=""):
         ) from error
     raise CheckpointError(
         "config.json must have a `model_type` (transformers) or an `architecture` (timm). "
-        f"Received: the fields {sorted(config)[:10]}"
+        f"Received: the fields {brief(sorted(config)[:8])}"
     )
 
 
@@ -162,7 +164,7 @@ def _describe_transformers(config, processor):
     if kind not in DEFAULTS:
         raise CheckpointError(
             f"This model_type is not known here. Expected: {', '.join([*DEFAULTS, *TOWERS])} or "
-            f"timm_wrapper. Received: model_type={kind!r}"
+            f"timm_wrapper. Received: model_type={brief(kind)}"
         )
     tower = {**DEFAULTS[kind], **tower}
     refuse(tower, "hidden_act", ACTIVATIONS)
@@ -194,6 +196,7 @@ def _describe_transformers(config, processor):
         found.arguments["pooling"] = "token"
     if architecture in HEADS:
         found.class_names = label_names(config.get("id2label"))
+        add_num_labels(found, config)
     add_transformers(found, processor, config["model_type"])
     return found
 
@@ -203,7 +206,7 @@ def refuse(config, name, accepted):
     if config.get(name) not in accepted:
         raise CheckpointError(
             f"{name} cannot be honoured. Expected any of {[x for x in accepted if x is not None]}. "
-            f"Received: {name}={config[name]!r}"
+            f"Received: {name}={brief(config.get(name))}"
         )
 
 
@@ -211,7 +214,12 @@ def label_names(id2label):
     """Names in the order of their numbers; LABEL_0, LABEL_1 ... are none."""
     if not id2label:
         return None
-    names = [id2label[key] for key in sorted(id2label, key=int)]
+    names = [id2label.get(str(i)) for i in range(len(id2label))]
+    if not all(isinstance(name, str) for name in names):
+        raise CheckpointError(
+            "id2label in config.json must have a text for every class from 0 on. Received: "
+            f"{brief(id2label)}"
+        )
     return None if names[0] == "LABEL_0" else names
 
 
@@ -237,6 +245,15 @@ _TIMM_SEEN_IN_TENSORS = """
     reg_tokens strict_img_size weight_init
 """
 TIMM_SEEN_IN_TENSORS = frozenset(_TIMM_SEEN_IN_TENSORS.split())
+# Those of them that must agree with the tensors: our argument
+TIMM_FIELDS = {
+    "depth": "depth",
+    "embed_dim": "width",
+    "in_chans": "num_channels",
+    "patch_size": "patch_size",
+    "qkv_bias": "qkv_bias",
+    "reg_tokens": "num_registers",
+}
 # timm's heads are 64 wide, but for these widths.
 TIMM_HEADS = {1152: 16, 1280: 16, 1408: 16, 1664: 16}
 POOLS = {"token": "token", "avg": "gap", "map": "map", "": None}
@@ -248,7 +265,7 @@ def _describe_timm(config, name):
     if not kinds or kinds[0] is None:
         raise CheckpointError(
             "This timm architecture is no plain Vision Transformer. "
-            f"Received: architecture={architecture!r}"
+            f"Received: architecture={brief(architecture)}"
         )
     return describe_timm(config, name, kinds[0])
 
@@ -280,12 +297,8 @@ def describe_timm(config, name, kind):
     if act is not None:
         refuse({"act_layer": act}, "act_layer", ACTIVATIONS | {"gelu_tanh": "", "silu": ""})
         arguments["mlp"] = {**ACTIVATIONS, "gelu_tanh": "gelu_tanh", "silu": "swiglu"}[act]
-    unknown = sorted(set(model_args) - set(TIMM_SEEN_IN_TENSORS))
-    if unknown:
-        raise CheckpointError(
-            "These model_args in config.json cannot be honoured. "
-            f"Received: {', '.join(f'{key}={model_args[key]!r}' for key in unknown)}"
-        )
+    refuse_unknown(model_args, TIMM_SEEN_IN_TENSORS)
+    arguments.update(said_by_timm(TIMM_FIELDS, model_args, config))
     size = model_args.get("img_size")
     size = list(pretrained.get("input_size") or ())[1:] or None if size is None else size
     if "no_embed_class" in model_args:

@@ -23,8 +23,8 @@ from keras_vit.checkpoints.untrusted import MAX_JSON, brief, is_count, read_json
 
 MAX_EXPANSION = 20  # no honest weights compress better than that
 SMALL = 64 * 2**20  # bytes; files that unpack to no more are harmless however they compress
-MAX_TENSORS = 20_000
-MAX_NAME = 1000  # characters
+MAX_TENSORS = 10_000
+MAX_NAME = 300  # characters
 MAX_AXES = 32
 MAX_SHARDS = 1000
 
@@ -78,6 +78,17 @@ class Reader:
 
 
 @contextlib.contextmanager
+def named(path):
+    """Has every `CheckpointError` name the file, or the source as the user named it."""
+    try:
+        yield
+    except CheckpointError as error:
+        if str(path) in str(error):
+            raise
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+@contextlib.contextmanager
 def readable(path, what):
     """Turns whatever goes wrong with what a file holds into one `CheckpointError` that names it.
 
@@ -86,11 +97,10 @@ def readable(path, what):
         what: str, what it should be, such as "safetensors".
     """
     try:
-        yield
-    except CheckpointError as error:
-        if str(path) in str(error):
-            raise
-        raise CheckpointError(f"{path}: {error}") from error
+        with named(path):
+            yield
+    except CheckpointError:
+        raise
     except MemoryError as error:
         raise CheckpointError(f"{path} needs more memory than there is.") from error
     except (

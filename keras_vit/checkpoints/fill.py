@@ -14,6 +14,8 @@ from keras_vit.checkpoints.files import CheckpointError
 from keras_vit.checkpoints.names import Row, as_tuple
 from keras_vit.checkpoints.report import LoadReport
 
+MAX_NEAR = 200  # names, and characters of one
+
 
 class Step(NamedTuple):
     """What fills the weights of one row: the names of its tensors, and the weights' paths."""
@@ -117,9 +119,10 @@ def _mismatch(name, missing, unknown, matched):
     ):
         if names:
             lines.append(f"Received {len(names)} {title}:")
+            short = [x for x in others[:MAX_NEAR] if len(x) < MAX_NEAR]  # comparing is slow
             for x in names[:12]:
-                near = difflib.get_close_matches(x, others, 1, 0.6)
-                lines.append(f"  {x}" + (f" (near: {near[0]})" if near else ""))
+                near = difflib.get_close_matches(x[:MAX_NEAR], short, 1, 0.6)
+                lines.append(f"  {x[:MAX_NEAR]}" + (f" (near: {near[0]})" if near else ""))
             if len(names) > 12:
                 lines.append(f"  and {len(names) - 12} more")
     return "\n".join(lines)

@@ -7,6 +7,7 @@ from keras_vit.checkpoints import configs, layouts, matching
 from keras_vit.checkpoints.arguments import complete_arguments
 from keras_vit.checkpoints.files import CheckpointError
 from keras_vit.checkpoints.names import as_tuple
+from keras_vit.checkpoints.untrusted import brief
 from keras_vit.models.hybrid import HybridVisionTransformer
 
 # Which weights an argument that the caller changed may leave out or begin anew.
@@ -55,9 +56,10 @@ def describe(config, processor=None, name=""):
     if not re.fullmatch(r"vit_[a-z]+_r\d*_s\d+(_p\d+)?_\d+", str(architecture)):
         raise CheckpointError(
             "The tensors are those of a hybrid, so config.json must be of one of timm's vit_*_r*. "
-            f"Received: architecture={architecture!r}"
+            f"Received: architecture={brief(architecture)}"
         )
     found = configs.describe_timm(config, name, {})
+    found.arguments.pop("patch_size", None)  # of places of the CNN's map
     pooling = found.arguments.pop("pooling", None) or "token"
     configs.refuse({"global_pool": pooling}, "global_pool", ("token",))
     return found

@@ -12,13 +12,14 @@ from keras import ops
 
 from keras_vit.checkpoints.adapt import Adapter, preprocessor_for_channels
 from keras_vit.checkpoints.arguments import keras_arguments
+from keras_vit.checkpoints.building import build
+from keras_vit.checkpoints.checks import check_arguments, check_blocks
 from keras_vit.checkpoints.families import FAMILIES, MODELS, family_of, names_of
-from keras_vit.checkpoints.files import CheckpointError, open_file
+from keras_vit.checkpoints.files import CheckpointError, named, open_file, readable
 from keras_vit.checkpoints.fill import fill
 from keras_vit.checkpoints.like import borrowed, entry_like, without_preprocessing
 from keras_vit.checkpoints.matching import Unstacked, match
 from keras_vit.checkpoints.sources import locate
-from keras_vit.layers.initializers import no_initialization
 from keras_vit.layers.validation import as_pair
 from keras_vit.models.resize import learned_positions
 from keras_vit.terminal import printable
@@ -55,6 +56,7 @@ def from_pretrained(source, *, like=None, **overrides):
         ... )
     """
     _refuse_unknown(overrides, *MODELS)
+    check_arguments({k: v for k, v in overrides.items() if k in READ_WITH_THE_SOURCE})
     entry = None if like is None else entry_like(like)
     if entry is not None and "preprocessor" in overrides:
         raise ValueError(
@@ -62,26 +64,34 @@ def from_pretrained(source, *, like=None, **overrides):
             f"preprocessor={overrides['preprocessor']!r}"
         )
     found = locate(source)
-    with contextlib.closing(Unstacked(open_file(found.weights))) as reader:
-        matched = match(reader.tensors, found.name)
+    with contextlib.closing(_opened(found)) as reader:
+        matched = _matched(found, reader)
         family = FAMILIES[matched.table.family]
         _refuse_unknown(overrides, family.model)
         given = overrides if entry is None else {"preprocessor": None, **overrides}
-        arguments, description, notes = _described(found, reader, matched, given)
-        if entry is not None:
-            arguments |= borrowed(entry, arguments)
-        facts = _facts(family, matched, reader, arguments)
+        with readable(found.name, "checkpoint"):
+            arguments, description, notes = _described(found, reader, matched, given)
+            if entry is not None:
+                arguments |= borrowed(entry, arguments)
+            facts = _facts(family, matched, reader, arguments)
         changed = {k: v for k, v in overrides.items() if arguments.get(k, _MISSING) != v}
-        arguments = _with_overrides(arguments, overrides, _constructor_arguments(family.model))
-        with no_initialization():
-            model = family.model(**arguments)
+        wanted = _with_overrides(arguments, overrides, _constructor_arguments(family.model))
+        model = build(family.model, arguments, wanted, reader, found.name)
+        arguments = wanted
         effects = family.effects
         optional = {effects[k]: f"{k}={v!r}" for k, v in changed.items() if k in effects}
         if description is not None and arguments.get("pooling", "map") != "map":
             optional.setdefault(r"pool/.*", f"pooling={arguments['pooling']!r} does not use it")
         mode = arguments.get("position_resample")
         adapter = Adapter(model, facts, mode, family.first_convolution)
-        report = fill(reader, matched, adapter, found.name, optional=optional)
+        with named(found.name):
+            report = fill(reader, matched, adapter, found.name, optional=optional)
+        other = [*report.resampled, *report.adapted]
+        if other and matched.table.name == "keras" and not changed:
+            raise CheckpointError(
+                f"The configuration and the weights of {found.name} contradict each other. "
+                f"Received: weights of another shape for {', '.join(other[:3])}"
+            )
     _initialize(model, report.fresh)
     if description is not None:
         report.unread = description.unread
@@ -136,8 +146,8 @@ def load_weights(model, source, skip=()):
     if isinstance(skip, str) or not set(skip) <= layers:
         raise ValueError(f"skip must be a list of names of layers. Received: {skip!r}")
     found = locate(source)
-    with contextlib.closing(Unstacked(open_file(found.weights))) as reader:
-        matched = match(reader.tensors, found.name)
+    with contextlib.closing(_opened(found)) as reader:
+        matched = _matched(found, reader)
         if FAMILIES[matched.table.family] is not family:
             raise CheckpointError(
                 f"{found.name} holds a {FAMILIES[matched.table.family].model.__name__}. "
@@ -150,17 +160,36 @@ def load_weights(model, source, skip=()):
             positions = learned_positions(model)
             if positions:
                 given["position_grid"] = positions[0].grid_size
-            arguments, description, _ = _described(found, reader, matched, given)
+            with readable(found.name, "checkpoint"):
+                arguments, description, _ = _described(found, reader, matched, given)
+                facts = _facts(family, matched, reader, arguments)
             said = description is not None or matched.table.name == "keras"
             _same_mathematics(family, config, arguments, said, found.name)
-            facts = _facts(family, matched, reader, arguments)
         skipped = {re.escape(name) + "/.*": f"skip={name!r}" for name in skip}
         mode = arguments.get("position_resample")
         adapter = Adapter(model, facts, mode, family.first_convolution)
-        return fill(reader, matched, adapter, found.name, skipped=skipped, standing=True)
+        with named(found.name):
+            return fill(reader, matched, adapter, found.name, skipped=skipped, standing=True)
 
 
 _MISSING = object()
+# Arguments of the caller that count while the source is read, where it does not say them itself.
+READ_WITH_THE_SOURCE = ("image_size", "num_heads", "position_grid", "stem_groups", "window_size")
+
+
+def _opened(found):
+    """The reader of a source, each of whose arrays is that of one block."""
+    reader = open_file(found.weights)
+    with readable(found.name, "checkpoint"):
+        return Unstacked(reader)
+
+
+def _matched(found, reader):
+    """Its tensors by the table that knows most of them."""
+    with readable(found.name, "checkpoint"):
+        matched = match(reader.tensors, found.name)
+        check_blocks(matched, reader.tensors)
+        return matched
 
 
 def _described(found, reader, matched, overrides):
@@ -178,7 +207,10 @@ def _described(found, reader, matched, overrides):
     if found.config is not None:
         description = family.describe(found.config, found.processor, found.name)
         said = {k: v for k, v in description.arguments.items() if v is not None}
+        # What tensors say too is compared with them.
+        check_arguments({key: value for key, value in said.items() if key not in inferred})
     arguments = family.complete(inferred, description, overrides, found.name)
+    check_arguments({key: value for key, value in arguments.items() if key != "preprocessor"})
     guessed = [
         f"{key}={arguments[key]!r}"
         for key in ("num_heads", "stem_groups", "image_size")

@@ -1,10 +1,12 @@
 """Which library's names a file has, and what its tensors say about the model they belong to."""
 
+import functools
 import re
 from typing import NamedTuple
 
-from keras_vit.checkpoints.files import CheckpointError, Tensor
+from keras_vit.checkpoints.files import MAX_TENSORS, CheckpointError, Tensor
 from keras_vit.checkpoints.names import Names, as_tuple, cait, deit, hybrid, pvt, swin, vit
+from keras_vit.checkpoints.untrusted import brief
 from keras_vit.models.vit import VARIANTS
 
 # What training tools put before the names of the model within them, the copy to take first.
@@ -64,8 +66,9 @@ def match(tensors, path):
     Raises:
         CheckpointError: where no table explains a patch embedding and a block.
     """
+    known = functools.cache(lambda block, wrapper: _patterns(tensors, block, wrapper))
     tried = [
-        _match(tensors, table, prefix, wrapper)
+        _match(known(table.block, wrapper), table, prefix, wrapper)
         for table in TABLES
         for prefix in table.prefixes
         for wrapper in _wrappers(tensors, table, prefix)
@@ -76,7 +79,7 @@ def match(tensors, path):
         names = ", ".join(dict.fromkeys(table.name for table in TABLES))
         raise CheckpointError(
             f"{path} holds no Vision Transformer that is known here. Expected: tensors named as by "
-            f"{names}. Received: {len(tensors)} tensors such as {sorted(tensors)[:3]}"
+            f"{names}. Received: {len(tensors)} tensors such as {brief(sorted(tensors)[:3])}"
         )
     return max(whole, key=lambda m: len({x for names in m.found.values() for x in names.values()}))
 
@@ -98,16 +101,27 @@ def _wrappers(tensors, table, prefix):
     return sorted(known, key=lambda x: [WRAPPERS.index(part) for part in x.split(".")[:-1]])
 
 
-def _match(tensors, table, prefix, wrapper=""):
+def _patterns(names, block, wrapper):
+    """dict of name to what it is without wrapper and chunk, and of that (number, pattern).
+
+    The number is the first block's in it, or None; the pattern has {i} in its place.
+    """
+    found = {}
+    for name in names:
+        plain = _CHUNK.sub(r"\1blocks.", name.removeprefix(wrapper))
+        number = re.search(block, plain)
+        pattern = f"{plain[: number.start()]}{{i}}{plain[number.end() :]}" if number else plain
+        found[name] = (plain, number and number[0], pattern)
+    return found
+
+
+def _match(patterns, table, prefix, wrapper):
     rows = {}
     for row in table.rows:
         for source in as_tuple(row.sources):
             rows.setdefault(prefix + source, []).append((row, source))
     found, dropped, unknown = {}, {}, []
-    for name in tensors:
-        plain = _CHUNK.sub(r"\1blocks.", name.removeprefix(wrapper))
-        numbers = re.findall(table.block, plain)
-        pattern = re.sub(table.block, "{i}", plain, count=1)
+    for name, (plain, first, pattern) in patterns.items():
         # A head stands outside of the prefix: vit.embeddings.cls_token, but classifier.weight.
         known = rows.get(pattern) or rows.get(plain) or rows.get(prefix + plain)
         if known is None:
@@ -120,7 +134,7 @@ def _match(tensors, table, prefix, wrapper=""):
                 unknown.append(name)
             continue
         for row, source in known:
-            number = numbers[0] if "{i}" in source else None
+            number = first if "{i}" in source else None
             if source in found.setdefault((row, number), {}):
                 raise CheckpointError(
                     f"Two tensors are {source!r}. Received: {name!r} and "
@@ -163,6 +177,11 @@ def infer(matched, tensors):
         depth = max(depth, int(number) + 1) if number is not None else depth
     try:
         return _infer(shapes, depth, matched.table)
+    except KeyError as error:
+        raise CheckpointError(
+            f"Tensors are missing of a Vision Transformer by {matched.table.name}. "
+            f"Expected: {error.args[0]}"
+        ) from error
     except (IndexError, ValueError, ZeroDivisionError) as error:
         if isinstance(error, CheckpointError):
             raise
@@ -255,7 +274,7 @@ class Unstacked:
             if self.STACK not in name:
                 self.tensors[name] = tensor
                 continue
-            if not tensor.shape or tensor.shape[0] > 1000:
+            if not tensor.shape or tensor.shape[0] > 1000 or len(self.tensors) > MAX_TENSORS:
                 raise CheckpointError(f"{name!r} is no stack of blocks. Received: {tensor.shape}")
             for i in range(tensor.shape[0]):
                 unstacked = name.replace(self.STACK, f"Transformer/encoderblock_{i}/")

@@ -5,6 +5,7 @@ import re
 
 from keras_vit.checkpoints import layouts
 from keras_vit.checkpoints.arguments import add_preprocessing
+from keras_vit.checkpoints.checks import add_num_labels, refuse_unknown, said_by_timm
 from keras_vit.checkpoints.configs import (
     WITHOUT_EFFECT,
     Description,
@@ -16,6 +17,7 @@ from keras_vit.checkpoints.files import CheckpointError
 from keras_vit.checkpoints.grids import source_grid
 from keras_vit.checkpoints.names import as_tuple
 from keras_vit.checkpoints.processors import add_timm, add_transformers
+from keras_vit.checkpoints.untrusted import brief
 from keras_vit.layers.validation import as_pair
 from keras_vit.models import pvt_v2
 
@@ -28,6 +30,7 @@ SAID_TWICE = (
     "pool_size",
     "patch_sizes",
     "num_channels",
+    "num_classes",
     "qkv_bias",
 )
 
@@ -157,7 +160,7 @@ def _describe_transformers(config, processor, kind, head):
         received = config.get("model_type") if isinstance(config, dict) else type(config).__name__
         raise CheckpointError(
             f"The tensors are those of transformers' {kind!r}, so config.json must be its own. "
-            f"Received: model_type={received!r}"
+            f"Received: model_type={brief(received)}"
         )
     config = {**DEFAULTS, **config}
     refuse(config, "hidden_act", ("gelu",))
@@ -173,6 +176,7 @@ def _describe_transformers(config, processor, kind, head):
     found.arguments["conv_norm_epsilon"] = found.arguments["norm_epsilon"]
     if (config.get("architectures") or [None])[0] == head:
         found.class_names = label_names(config.get("id2label"))
+        add_num_labels(found, config)
     add_transformers(found, processor, kind)
     return found
 
@@ -183,6 +187,14 @@ _SEEN_IN_TENSORS = """
     num_classes proj_drop_rate qkv_bias sr_ratios
 """
 SEEN_IN_TENSORS = frozenset(_SEEN_IN_TENSORS.split())
+# Those of them that must agree with the tensors: our argument
+TIMM_FIELDS = {
+    "depths": "depths",
+    "embed_dims": "widths",
+    "in_chans": "num_channels",
+    "mlp_ratios": "mlp_ratios",
+    "qkv_bias": "qkv_bias",
+}
 
 
 def _describe_timm(config, name):
@@ -190,19 +202,15 @@ def _describe_timm(config, name):
     if not re.fullmatch(r"pvt_v2_b\d(_li)?", architecture):
         raise CheckpointError(
             "The tensors are those of a PVT v2, so config.json must be of one of timm's pvt_v2_*. "
-            f"Received: architecture={architecture!r}"
+            f"Received: architecture={brief(architecture)}"
         )
     model_args = dict(config.get("model_args") or {})
     pretrained = {**config, **(config.get("pretrained_cfg") or {})}
     arguments = {"num_heads": tuple(model_args.pop("num_heads", DEFAULTS["num_attention_heads"]))}
     pool = model_args.pop("global_pool", config.get("global_pool") or "avg")
     refuse({"global_pool": pool}, "global_pool", ("avg",))
-    unknown = sorted(set(model_args) - SEEN_IN_TENSORS)
-    if unknown:
-        raise CheckpointError(
-            "These model_args in config.json cannot be honoured. "
-            f"Received: {', '.join(f'{key}={model_args[key]!r}' for key in unknown)}"
-        )
+    refuse_unknown(model_args, SEEN_IN_TENSORS)
+    arguments.update(said_by_timm(TIMM_FIELDS, model_args, config))
     arguments["image_size"] = tuple(pretrained.get("input_size") or ())[1:] or None
     result = Description(arguments, architecture=architecture)
     add_timm(result, pretrained)
@@ -234,7 +242,7 @@ def complete(inferred, description, overrides, name):
         if key in found and said.get(key, found[key]) != found[key]:
             raise CheckpointError(
                 f"The configuration and the tensors of {name} contradict each other. Expected: "
-                f"{key}={found[key]!r}, as the tensors have it. Received: {key}={said[key]!r}"
+                f"{key}={found[key]!r}, as the tensors have it. Received: {key}={brief(said[key])}"
             )
     found.update({k: v for k, v in said.items() if k not in SAID_TWICE})
     if "num_heads" not in found:

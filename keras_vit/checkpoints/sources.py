@@ -1,13 +1,13 @@
 """Where a checkpoint is: a file, a folder, a hub, or a name of the catalogue."""
 
 import hashlib
-import json
 import re
 from pathlib import Path
 from typing import NamedTuple
 
+from keras_vit.checkpoints import untrusted
 from keras_vit.checkpoints.catalog import catalog, nearest, original_hashes
-from keras_vit.checkpoints.files import CheckpointError, readable
+from keras_vit.checkpoints.files import CheckpointError, readable, shards_of
 
 # In a folder or on the hub, best first.
 WEIGHTS = (
@@ -19,7 +19,6 @@ WEIGHTS = (
 )
 SUFFIXES = (".safetensors", ".npz", ".pth", ".pt", ".bin", ".keras", ".h5")
 HUB_ID = re.compile(r"(hf://|hf-hub:)?([\w.-]+/[\w.-]+)(@[\w./-]+)?")
-MAX_JSON = 20 * 2**20  # bytes; the labels of 21,843 classes take about two
 
 
 class Source(NamedTuple):
@@ -109,7 +108,7 @@ def _with_configs(name, weights, folder):
 def _processor(read):
     both = read("processor_config.json")
     nested = both.get("image_processor") if isinstance(both, dict) else None
-    return nested or read("preprocessor_config.json")
+    return nested if isinstance(nested, dict) else read("preprocessor_config.json")
 
 
 def read_json(path):
@@ -117,9 +116,11 @@ def read_json(path):
     if not path.is_file():
         return None
     with readable(path, "JSON"):
-        if path.stat().st_size > MAX_JSON:
-            raise ValueError(f"{path.stat().st_size} bytes")
-        return json.loads(path.read_text("utf-8"))
+        with path.open("rb") as file:
+            value = untrusted.read_json(file)
+        if not isinstance(value, dict):
+            raise ValueError(f"an object expected, {untrusted.brief(value)} found")
+        return value
 
 
 def _download(name, repository, revision):
@@ -153,10 +154,10 @@ def _download(name, repository, revision):
             if weights is None:
                 continue
             if file.endswith(".index.json"):
-                index = read_json(weights) or {}
-                for shard in sorted(set((index.get("weight_map") or {}).values())):
-                    if Path(shard).name == shard:  # the reader refuses any other
-                        fetch(shard)
+                with readable(weights, "index"):
+                    _, shards = shards_of(read_json(weights))
+                for shard in shards:
+                    fetch(shard)
             return Source(name, weights, config, processor)
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
         raise CheckpointError(

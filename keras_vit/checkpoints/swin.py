@@ -5,16 +5,27 @@ import math
 import re
 
 from keras_vit.checkpoints import configs
+from keras_vit.checkpoints.checks import add_num_labels, refuse_unknown, said_by_timm
 from keras_vit.checkpoints.configs import ACTIVATIONS, WITHOUT_EFFECT, Description
 from keras_vit.checkpoints.files import CheckpointError
 from keras_vit.checkpoints.layouts import Facts
 from keras_vit.checkpoints.names import as_tuple
 from keras_vit.checkpoints.processors import add_timm, add_transformers
+from keras_vit.checkpoints.untrusted import brief
 from keras_vit.models.swin import stage_windows
 
 TABLE = "attention/position_bias/table"
 # What tensors and configuration both say; they must agree.
-SAID_TWICE = ("width", "depths", "num_heads", "mlp_ratio", "num_channels", "patch_size", "qkv_bias")
+SAID_TWICE = (
+    "width",
+    "depths",
+    "num_heads",
+    "mlp_ratio",
+    "num_channels",
+    "num_classes",
+    "patch_size",
+    "qkv_bias",
+)
 # Which weights an argument that the caller changed may leave out or begin anew.
 EFFECTS = {
     "num_classes": r"head/.*",
@@ -121,7 +132,7 @@ def complete_arguments(inferred, description, overrides, name):
         if value is not None and value != found[key]:
             raise CheckpointError(
                 f"The configuration and the tensors of {name} contradict each other. Expected: "
-                f"{key}={found[key]!r}, as the tensors have it. Received: {key}={value!r}"
+                f"{key}={found[key]!r}, as the tensors have it. Received: {key}={brief(value)}"
             )
     found.update({k: v for k, v in said.items() if v is not None})
     if offsets is not None:
@@ -284,6 +295,7 @@ def _describe_transformers(config, processor):
     found = Description(_pairs(arguments), unread=sorted(set(config) - known))
     if (config.get("architectures") or [""])[0].endswith("ForImageClassification"):
         found.class_names = configs.label_names(config.get("id2label"))
+        add_num_labels(found, config)
     add_transformers(found, processor, config["model_type"])
     return found
 
@@ -298,7 +310,7 @@ def _describe_timm(config, name):
     if named is None or "swinv2_cr" in architecture:
         raise CheckpointError(
             "This timm architecture is no Swin Transformer of version 1 or 2. "
-            f"Received: architecture={architecture!r}"
+            f"Received: architecture={brief(architecture)}"
         )
     model_args = dict(config.get("model_args") or {})
     pretrained = {**config, **(config.get("pretrained_cfg") or {})}
@@ -314,13 +326,8 @@ def _describe_timm(config, name):
     act = model_args.pop("act_layer", None) or "gelu"
     configs.refuse({"act_layer": act}, "act_layer", (*ACTIVATIONS, "gelu_tanh"))
     arguments["mlp"] = {**ACTIVATIONS, "gelu_tanh": "gelu_tanh"}[act]
-    unknown = set(model_args) - {*_TIMM_FIELDS, *_TIMM_WITHOUT_EFFECT.split()}
-    if unknown:
-        raise CheckpointError(
-            "These model_args in config.json cannot be honoured. "
-            f"Received: {', '.join(f'{key}={model_args[key]!r}' for key in sorted(unknown))}"
-        )
-    arguments.update({ours: model_args[x] for x, ours in _TIMM_FIELDS.items() if x in model_args})
+    refuse_unknown(model_args, {*_TIMM_FIELDS, *_TIMM_WITHOUT_EFFECT.split()})
+    arguments.update(said_by_timm(_TIMM_FIELDS, model_args, config))
     found = Description(_pairs(arguments), architecture=architecture)
     add_timm(found, pretrained)
     found.class_names = configs.timm_class_names(config, pretrained, name)

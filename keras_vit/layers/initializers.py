@@ -2,24 +2,31 @@
 
 import contextlib
 import contextvars
+import math
 
 import keras
 from keras import ops
 
-_skipped = contextvars.ContextVar("skipped", default=False)
+_left = contextvars.ContextVar("left", default=None)  # a list of one number; None: initialize
 
 
 @contextlib.contextmanager
-def no_initialization():
+def no_initialization(limit=None):
     """Within it, weights of new layers are zeros: billions of random numbers take time and memory.
 
     Whoever uses it assigns every weight afterwards.
+
+    Args:
+        limit: int, how many numbers the weights may have in all, or None for any.
+
+    Raises:
+        ValueError: within it, before a weight is made that would exceed `limit`.
     """
-    token = _skipped.set(True)
+    token = _left.set([math.inf if limit is None else limit])
     try:
         yield
     finally:
-        _skipped.reset(token)
+        _left.reset(token)
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
@@ -34,7 +41,11 @@ class Initial(keras.initializers.Initializer):
         self.initializer = keras.initializers.get(initializer)
 
     def __call__(self, shape, dtype=None, **kwargs):
-        if _skipped.get():
+        left = _left.get()
+        if left is not None:
+            left[0] -= math.prod(shape)
+            if left[0] < 0:
+                raise ValueError(f"The model is larger than its weights. Received: shape={shape}")
             return ops.zeros(shape, dtype)
         return self.initializer(shape, dtype, **kwargs)
 

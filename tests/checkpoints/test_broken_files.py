@@ -2,36 +2,23 @@
 
 import json
 import pickle
-import resource
 import shutil
 import struct
 import zipfile
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 
 import keras_vit
-from keras_vit.checkpoints.files import CheckpointError, open_file
-from keras_vit.checkpoints.matching import infer, match
+from keras_vit.checkpoints.files import CheckpointError
+from tests.checkpoints import fuzz
 from tests.checkpoints.test_golden import GOLDEN
 from tests.helpers import slow_on, to_numpy
 
-# What is read stays NumPy on every backend, so one of them does the whole count.
-MUTATIONS = 2000 if keras.backend.backend() == "tensorflow" else 100
-# Each costs a process of its own, which tries the HDF5 library first: 2000 under `-m slow`.
-PROCESSES = {"weights.h5"}
-KINDS = {
-    "safetensors": "timm_vit/model.safetensors",
-    "npz": "vt_token_published/model.npz",
-    "torch": "torch_zip/model.pth",
-    "legacy_torch": "torch_legacy/model.pth",
-    "bin": "torch_half/pytorch_model.bin",
-    "index": "hf_sharded/model.safetensors.index.json",
-    "weights.h5": None,
-    "keras": None,
-}
+# 2000 of each with -m slow; the table of outcomes: python -m tests.checkpoints.fuzz
+MUTATIONS = 100
+CONFIG_MUTATIONS = 8  # of what a configuration says a model is built, which takes longer
 
 
 def model():
@@ -40,92 +27,26 @@ def model():
     )
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    """A whole file of every kind, in folders of their own."""
-    root, found = tmp_path_factory.mktemp("files"), {}
-    for kind, place in KINDS.items():
-        folder = root / kind
-        folder.mkdir()
-        if place is None:
-            found[kind] = folder / f"model.{kind}"
-            (model().save if kind == "keras" else model().save_weights)(found[kind])
-        elif kind == "index":
-            for shard in (GOLDEN / place).parent.glob("model*"):
-                shutil.copy(shard, folder)
-            found[kind] = folder / Path(place).name
-        else:
-            found[kind] = shutil.copy(GOLDEN / place, folder)
-    return found
-
-
-def mutate(data, rng):
-    """One of what happens to files: bits flip, ends are missing, parts repeat, numbers grow."""
-    data = bytearray(data)
-    kind = rng.integers(6)
-    # most of what a file says of itself stands at its two ends
-    near = int(rng.integers(min(len(data), 4000)))
-    at = [near, len(data) - 1 - near, int(rng.integers(len(data)))][rng.integers(3)]
-    if kind == 0:
-        data[at] ^= 1 << int(rng.integers(8))
-    elif kind == 1:
-        del data[at:]
-    elif kind == 2:
-        data[at : at + 8] = rng.bytes(8)
-    elif kind == 3:
-        data[at:at] = data[at : at + int(rng.integers(1, 64))]
-    elif kind == 4:
-        data[at : at + 4] = b"\xff\xff\xff\x7f"
-    else:
-        del data[at : at + int(rng.integers(1, 16))]
-    return bytes(data)
-
-
-def read_all(path):
-    reader = open_file(path)
-    try:
-        matched = match(reader.tensors, path)
-        infer(matched, reader.tensors)
-        for name in reader.tensors:
-            reader.read(name)
-    finally:
-        reader.close()
-
-
-def peak_memory():
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM"):
-            return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
 @slow_on("tensorflow", "jax")  # files are read the same way on every backend
 @pytest.mark.parametrize(
     ("kind", "mutations"),
-    [(kind, 30 if kind in PROCESSES else MUTATIONS) for kind in KINDS]
-    + [pytest.param(kind, 2000, marks=pytest.mark.slow) for kind in PROCESSES],
+    [(kind, CONFIG_MUTATIONS if kind in fuzz.CONFIGS else MUTATIONS) for kind in fuzz.KINDS]
+    + [pytest.param(kind, 2000, marks=pytest.mark.slow) for kind in fuzz.KINDS],
 )
-def test_mutated_files_are_read_or_refused(kind, mutations, files, tmp_path):
-    whole = Path(files[kind]).read_bytes()
-    before, read, refused = peak_memory(), 0, 0
-    rng = np.random.default_rng(0)
-    folder = shutil.copytree(Path(files[kind]).parent, tmp_path / "mutated")
-    path = folder / Path(files[kind]).name
-    for _ in range(mutations):
-        path.write_bytes(mutate(whole, rng))
-        try:
-            read_all(path)
-            read += 1
-        except CheckpointError as error:
-            assert "Received" in str(error) or "Expected" in str(error) or path.name in str(error)
-            refused += 1
-    assert read + refused == mutations and refused > mutations / 10
-    assert peak_memory() - before < 2**30
+def test_damaged_files_are_read_or_refused(kind, mutations, tmp_path):
+    """One error that names the file, or the numbers of the whole file where it has a checksum."""
+    before = fuzz.peak_memory()
+    found = fuzz.outcomes(kind, mutations, 0, tmp_path)
+    assert found.total() == mutations and found["refused"] > mutations / 10
+    assert fuzz.peak_memory() - before < 2**30
 
 
 @pytest.mark.parametrize("kind", ["safetensors", "torch", "npz", "weights.h5"])
-def test_a_failed_load_leaves_the_model_as_it_was(kind, files, tmp_path):
-    whole = Path(files[kind]).read_bytes()
+def test_a_failed_load_leaves_the_model_as_it_was(kind, tmp_path):
+    path = fuzz.whole_file(kind, tmp_path)
+    if kind == "weights.h5":
+        model().save_weights(path)
+    whole = path.read_bytes()
     standing = keras_vit.VisionTransformer(
         image_size=24 if kind == "npz" else (24, 16),
         patch_size=8,
@@ -135,12 +56,11 @@ def test_a_failed_load_leaves_the_model_as_it_was(kind, files, tmp_path):
         mlp_dim=64,
         num_classes=5,
     )
-    path = tmp_path / Path(files[kind]).name
     before = {w.path: to_numpy(w) for w in standing.weights}
     rng = np.random.default_rng(1)
     failures = 0
-    for _ in range(20 if kind in PROCESSES else 60):
-        path.write_bytes(mutate(whole, rng))
+    for _ in range(60):
+        path.write_bytes(fuzz.mutate(whole, rng))
         try:
             keras_vit.load_weights(standing, path)
             before = {w.path: to_numpy(w) for w in standing.weights}

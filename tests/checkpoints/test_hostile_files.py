@@ -9,6 +9,7 @@ import json
 import os
 import pickle
 import struct
+import time
 import tracemalloc
 import zipfile
 
@@ -22,6 +23,7 @@ from keras_vit.checkpoints.files import CheckpointError, open_file
 from keras_vit.checkpoints.pickles import Storage, TorchTensor, interpret
 from keras_vit.checkpoints.torch_files import LEGACY_MAGIC, view
 from keras_vit.checkpoints.untrusted import brief, read_json
+from tests.checkpoints.fuzz import peak_memory
 
 # What is read stays NumPy on every backend.
 pytestmark = [] if keras.backend.backend() == "torch" else [pytest.mark.slow]
@@ -297,6 +299,54 @@ def test_many_names_for_the_same_numbers(tmp_path):
     path = torch_zip(tmp_path / "a.pth", state_dict(**tensors), s0=bytes(4 * 10**6))
     with pytest.raises(CheckpointError, match=f"{path} .*arrays of 400000000 bytes in all"):
         open_file(path)
+
+
+def worst_files(folder):
+    """Files that reach a limit each, of as few bytes as possible."""
+    for name, words in (("lists", b"[],"), ("dicts", b"{},"), ("numbers", b"7,")):
+        header = b'{"a":[' + words * ((16 * 2**20 - 20) // len(words)) + b"0]}"
+        path = folder / f"{name}.safetensors"
+        path.write_bytes(struct.pack("<Q", len(header)) + header)
+        yield path
+    values = {"dicts": b"}", "lists": b"]", "kept": b"]\x94", "numbers": b"J\1\1\1\1"}
+    for name, value in values.items():
+        path = folder / f"{name}.pth"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("a/data.pkl", b"\x80\x02(" + value * 499_000 + b"l.")
+        yield path
+    path = folder / "text.pth"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        value = "\U0001f600a" * (10 * 2**20)
+        archive.writestr("a/data.pkl", b"\x80\x02(X" + text(value) + b"l.")
+    yield path
+    path = folder / "entries.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        for i in range(10_001):
+            archive.writestr(f"{i}.npy", b"")
+    yield path
+    path = folder / "names.safetensors"
+    tensor = {"dtype": "F32", "shape": [], "data_offsets": [0, 4]}
+    names = {f"{'blocks.1.' * 32}{i}": tensor for i in range(10_000)}
+    for i, name in enumerate(names):
+        names[name] = {**tensor, "data_offsets": [4 * i, 4 * i + 4]}
+    header = json.dumps(names).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(4 * len(names)))
+    yield path
+
+
+@pytest.mark.slow
+def test_the_worst_that_the_limits_allow(tmp_path):
+    """What SECURITY.md promises, measured: memory of the process and its processor time."""
+    import keras_vit
+
+    for path in worst_files(tmp_path):
+        memory, seconds = peak_memory(), time.process_time()
+        with pytest.raises(CheckpointError, match=f"{path}"):
+            keras_vit.from_pretrained(path)
+        seconds, memory = time.process_time() - seconds, peak_memory() - memory
+        figures = f"{memory / 2**20:6.0f} MiB {seconds:5.1f} s"
+        print(f"{path.name:20} {path.stat().st_size:>9} bytes {figures}")
+        assert memory < 2**30 and seconds < 60
 
 
 def keras_weights(path, layers=2):

@@ -1,0 +1,212 @@
+"""What a model's arguments may be where a file says them: numbers that are numbers, no size absurd.
+
+The model's own checks come with its layers, the first of which may be too large to be built.
+"""
+
+import math
+
+from keras_vit.checkpoints.files import CheckpointError
+from keras_vit.checkpoints.names import as_tuple
+from keras_vit.checkpoints.untrusted import brief, is_count, is_finite
+
+MAX_BLOCKS = 1000
+MAX_COUNT = 2**20
+MAX_PIXELS = 2**26  # of an image: 8192 x 8192
+MAX_STAGES = 16
+# By how much blocks may differ from the first, and models have more kernels than their files.
+SPREAD, SLACK = 4, 10**7
+
+
+def check_arguments(arguments):
+    """Raises unless every argument of a model is of the kind that its name asks for.
+
+    Args:
+        arguments: dict of name to value, as JSON or a caller gives them; None is left to the model,
+            as are choices such as `pooling`.
+
+    Raises:
+        ValueError: it names the argument.
+    """
+    for name, value in arguments.items():
+        if value is None:
+            continue
+        expected, is_right = _RULES.get(name, _TEXT)
+        if not is_right(value):
+            raise ValueError(f"{name} must be {expected}. Received: {name}={brief(value)}")
+
+
+def check_blocks(matched, tensors):
+    """Raises unless blocks are numbered without a gap and, all as large as the first, in the file.
+
+    A number in a name makes as many blocks as it says.
+
+    Args:
+        matched: `matching.Match`.
+        tensors: dict of name to `Tensor`.
+    """
+    numbers, sizes, seen = {}, [], set()  # numbers of each kind of block; sizes of all tensors
+    for (row, number), sources in matched.found.items():
+        kind = as_tuple(row.targets)[0].partition("{i}")[0]
+        if number is not None:
+            number = int(number) if len(number) < 5 else MAX_BLOCKS
+            numbers.setdefault(kind, set()).add(number)
+            if (row, number) in seen:
+                raise CheckpointError(f"Two tensors are of block {number}: {list(sources)}")
+            seen.add((row, number))
+        sizes += [(kind, row, math.prod(tensors[name].shape)) for name in sources.values()]
+    for found in numbers.values():
+        missing = set(range(max(found) + 1)) - found
+        if missing or len(found) > MAX_BLOCKS:
+            raise CheckpointError(
+                f"There must be all blocks from 0 on, at most {MAX_BLOCKS}. Received: "
+                f"{len(found)} up to number {max(found)}"
+            )
+    expected, first = 0, set()
+    for kind, row, size in sizes:
+        if row not in first:
+            first.add(row)
+            expected += size * len(numbers.get(kind, (0,)))
+    held = sum(size for _, _, size in sizes)
+    if expected > SPREAD * held + SLACK:
+        raise CheckpointError(
+            f"The blocks must be of one size. Received: {held} numbers, where all blocks as large "
+            f"as the first would have {expected}"
+        )
+
+
+def refuse_unknown(model_args, known):
+    """Raises where timm's configuration has arguments that no model here knows."""
+    unknown = sorted(set(model_args) - set(known))[:8]
+    if unknown:
+        found = ", ".join(f"{key[:60]}={brief(model_args[key])}" for key in unknown)
+        raise CheckpointError(
+            f"These model_args in config.json cannot be honoured. Received: {found}"
+        )
+
+
+def said_by_timm(fields, model_args, config):
+    """dict of arguments that timm's configuration has, though tensors show them: they must agree.
+
+    Args:
+        fields: dict of timm's argument to ours.
+        model_args, config: dicts.
+    """
+    found = {ours: model_args[name] for name, ours in fields.items() if name in model_args}
+    counts = [x["num_classes"] for x in (config, model_args) if x.get("num_classes") is not None]
+    if counts and counts[0] != counts[-1]:
+        raise CheckpointError(
+            "config.json says two things of num_classes. Received: "
+            f"{brief(counts[0])}, {brief(counts[-1])} in model_args"
+        )
+    if counts:
+        found["num_classes"] = None if counts[0] == 0 else counts[0]  # 0 for features
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in found.items()}
+
+
+def add_num_labels(description, config):
+    """Adds how many classes transformers' configuration of a classifier has, if not their names."""
+    if config.get("id2label") and description.class_names is None:
+        description.arguments["num_classes"] = len(config["id2label"])
+
+
+def _is_size(value):
+    return is_count(value, 1) and value <= MAX_COUNT
+
+
+def _are(kind, value):
+    return isinstance(value, (list, tuple)) and len(value) <= MAX_STAGES and all(map(kind, value))
+
+
+def _is_flag(value):
+    return isinstance(value, bool)
+
+
+def _is_or_are_sizes(value):
+    return _is_size(value) or _are(_is_size, value)
+
+
+def is_pair(value):
+    """Whether it is a positive int or a pair of them."""
+    return _is_size(value) or (_are(_is_size, value) and len(value) == 2)
+
+
+def _is_image_size(value):
+    if not is_pair(value):
+        return False
+    height, width = (value, value) if isinstance(value, int) else value
+    return height * width <= MAX_PIXELS
+
+
+def _is_ratio(value):
+    return is_finite(value) and 0 < value <= MAX_COUNT
+
+
+def _is_share(value):
+    return is_finite(value) and 0 <= value < 1
+
+
+def _are_texts(value):
+    is_list = isinstance(value, (list, tuple)) and len(value) <= MAX_COUNT
+    return is_list and all(isinstance(text, str) for text in value)
+
+
+_TEXT = ("a text", lambda value: isinstance(value, str))
+_KINDS = (
+    (
+        f"an integer from 1 to {MAX_COUNT}",
+        _is_size,
+        "width depth class_depth mlp_dim num_channels num_classes representation_size pool_size "
+        "stem_width stem_groups version",
+    ),
+    (
+        f"an integer from 0 to {MAX_COUNT}",
+        lambda value: is_count(value) and value <= MAX_COUNT,
+        "num_registers",
+    ),
+    (
+        f"an integer from 1 to {MAX_COUNT}, or one for each stage",
+        _is_or_are_sizes,
+        "num_heads depths widths reductions strides patch_sizes stem_depths window_size",
+    ),
+    (
+        "an integer from 0 on, or one for each stage",
+        lambda value: is_count(value) or _are(is_count, value),
+        "pretrained_window_size",
+    ),
+    (
+        "a positive integer or a pair (height, width) of them",
+        is_pair,
+        "patch_size position_grid",
+    ),
+    (
+        f"a positive integer or a pair (height, width) of them, at most {MAX_PIXELS} pixels",
+        _is_image_size,
+        "image_size",
+    ),
+    (
+        "a finite number above 0, or one for each stage",
+        lambda value: _is_ratio(value) or _are(_is_ratio, value),
+        "mlp_ratio mlp_ratios",
+    ),
+    (
+        "a number above 0 and below 1",
+        lambda value: _is_share(value) and value > 0,
+        "norm_epsilon conv_norm_epsilon",
+    ),
+    (
+        "a number in [0, 1)",
+        _is_share,
+        "dropout_rate attention_dropout_rate drop_path_rate",
+    ),
+    ("a finite number", is_finite, "layer_scale"),
+    (
+        "true or false",
+        _is_flag,
+        "class_token distillation_token distillation_head patch_bias drop_remainder qkv_bias "
+        "qk_norm pre_norm fc_norm remat include_preprocessing",
+    ),
+    ("a list of texts", _are_texts, "class_names frozen_layers"),
+)
+_RULES = {
+    name: (expected, is_right) for expected, is_right, names in _KINDS for name in names.split()
+}
