@@ -13,6 +13,8 @@ MAX_BLOCKS = 1000
 MAX_COUNT = 2**20
 MAX_PIXELS = 2**26  # of an image: 8192 x 8192
 MAX_STAGES = 16
+MAX_PATCHES = 2**20  # in windows
+MAX_WINDOW = 64
 # By how much blocks may differ from the first, and models have more kernels than their files.
 SPREAD, SLACK = 4, 10**7
 
@@ -33,6 +35,27 @@ def check_arguments(arguments):
         expected, is_right = _RULES.get(name, _TEXT)
         if not is_right(value):
             raise ValueError(f"{name} must be {expected}. Received: {name}={brief(value)}")
+    _check_windows(arguments)
+
+
+def _check_windows(arguments):
+    """Raises where the masks and indices of a Swin's windows, which no weight shows, were huge."""
+    windows, size = arguments.get("window_size"), arguments.get("image_size")
+    if windows is None:
+        return
+    largest = max(windows, default=1) if isinstance(windows, (list, tuple)) else windows
+    if size is not None:
+        size, patch = ((x, x) if isinstance(x, int) else x for x in (size, _patch(arguments)))
+        grid = [-(-side // p) for side, p in zip(size, patch, strict=True)]
+        if math.prod(grid) > MAX_PATCHES:
+            raise ValueError(f"windows of more than {MAX_PATCHES} patches. Received: {grid}")
+        largest = min(largest, *grid)
+    if largest > MAX_WINDOW:
+        raise ValueError(f"window_size must be at most {MAX_WINDOW}. Received: {windows}")
+
+
+def _patch(arguments):
+    return arguments.get("patch_size") or 1
 
 
 def check_blocks(matched, tensors):
@@ -155,8 +178,13 @@ _KINDS = (
     (
         f"an integer from 1 to {MAX_COUNT}",
         _is_size,
-        "width depth class_depth mlp_dim num_channels num_classes representation_size pool_size "
-        "stem_width stem_groups version",
+        "width depth class_depth mlp_dim num_channels num_classes representation_size "
+        "stem_width stem_groups",
+    ),
+    (
+        "an integer from 1 to 255",
+        lambda value: is_count(value, 1) and value < 256,
+        "pool_size version",
     ),
     (
         f"an integer from 0 to {MAX_COUNT}",

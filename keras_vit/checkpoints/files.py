@@ -310,15 +310,21 @@ def open_zip(path):
     """A `ZipFile` whose names are unique and which does not unpack to far more than its size."""
     archive = zipfile.ZipFile(path)
     try:
-        _check_zip(archive, os.path.getsize(path))
+        _check_zip(archive, path)
     except BaseException:
         archive.close()
         raise
     return archive
 
 
-def _check_zip(archive, size):
-    entries = archive.infolist()
+def _check_zip(archive, path):
+    entries, size = archive.infolist(), os.path.getsize(path)
+    with open(path, "rb") as file:
+        file.seek(max(size - 22 - len(archive.comment), 0))
+        end = file.read(12)
+    # The directory has no checksum: a damaged entry can swallow those that follow.
+    if end[:4] != b"PK\5\6" or end[10:] != struct.pack("<H", min(len(entries), 0xFFFF)):
+        raise ValueError(f"a directory of {len(entries)} entries, which is not whole")
     if len({entry.filename for entry in entries}) != len(entries):
         raise ValueError("two entries have the same name")
     if len(entries) > MAX_TENSORS:

@@ -500,6 +500,22 @@ def test_a_keras_file_may_be_compressed_and_its_checksum_counts(tmp_path):
         read_all(path)
 
 
+def test_a_directory_that_lost_an_entry(tmp_path):
+    """Its comment, of which the zip format keeps no checksum, takes the next entry in."""
+    path = tmp_path / "a.npz"
+    np.savez(path, a=np.zeros(3), b=np.zeros(3))
+    assert len(read_all(path)) == 2
+    data = bytearray(path.read_bytes())
+    first, second = (data.rindex(name) - 46 for name in (b"a.npy", b"b.npy"))
+    length = data.rindex(b"PK\5\6") - second
+    data[first + 32 : first + 34] = struct.pack("<H", length)
+    path.write_bytes(data)
+    with zipfile.ZipFile(path) as archive:
+        assert archive.namelist() == ["a.npy"]
+    with pytest.raises(CheckpointError, match="1 entries, which is not whole"):
+        open_file(path)
+
+
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_other_compressions_are_refused(method, tmp_path):
     with zipfile.ZipFile(tmp_path / "a.npz", "w", method) as file:
