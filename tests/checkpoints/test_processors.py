@@ -7,14 +7,17 @@ import warnings
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 import keras_vit
 from keras_vit.checkpoints.configs import Description
 from keras_vit.checkpoints.files import CheckpointError
 from keras_vit.checkpoints.processors import CLASSES, add_timm, add_transformers
 from keras_vit.checkpoints.writing import preprocessor_to_timm, processor_for_transformers
+from keras_vit.preprocessing import load_image
 from tests.checkpoints.test_golden import GOLDEN
 from tests.helpers import every_third, tiny_vit, to_numpy
+from tests.test_preprocessing import PHOTOS
 
 FOLDER = GOLDEN.parent / "processors"
 MADE = json.loads((FOLDER / "cases.json").read_text())
@@ -308,3 +311,21 @@ def test_any_other_content_is_a_preprocessor_or_a_checkpoint_error():
             for name in ("mean", "std") if found.refused is None else ():
                 assert np.isfinite(np.float32(getattr(found.preprocessor, name))).all()
     assert 500 < honoured < 7500
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("name", [name for name in CASES if name.startswith("default")])
+def test_equals_transformers_on_photos(name):
+    pytest.importorskip("transformers")
+    from tests.golden.make_processors import processor
+
+    if not PHOTOS.is_dir():
+        pytest.skip(f"no photos in {PHOTOS}")
+    case = CASES[name]
+    layer = preprocessor(case["config"], case["model_type"])
+    theirs = processor(case["model_type"], case["config"])
+    assert theirs.backend == "pil"
+    for path in sorted(PHOTOS.glob("*.jpg")):
+        photo = load_image(path)
+        expected = theirs(Image.fromarray(photo), return_tensors="np")["pixel_values"][0]
+        assert pixels_beside(layer(photo), expected.transpose(1, 2, 0), layer) < 0.01, path
