@@ -44,16 +44,16 @@ class Preprocessor(keras.layers.Layer):
 
     Call arguments:
         images: pixels 0..255, (H, W, C) or (B, H, W, C): array, tensor, or TensorFlow tensor
-            inside a `tf.data` pipeline whatever Keras's backend is. H and W may be unknown.
+            inside a `tf.data` pipeline whatever Keras's backend is. H and W may be unknown. A
+            side above 200 times the other is a ValueError; where only a graph sees that, in an
+            export or in `tf.data`, the middle of such a strip is taken.
 
     Returns:
         Tensor (h, w, C) or (B, h, w, C), normalised.
 
     Raises:
-        ValueError: for another rank, another number of channels, an empty picture, and one of which
-            a side is above 200 times the other; for arguments that are not as said above, or no
-            finite numbers. Where only a graph sees the sides, in an export or in `tf.data`, the
-            middle of such a strip stands for it.
+        ValueError: for another rank, another number of channels or an empty picture; for arguments
+            that are not as said above, or no finite numbers.
 
     Example:
         >>> Preprocessor(224)(keras_vit.preprocessing.load_image("cat.jpg")).shape
@@ -280,36 +280,6 @@ def _kernel(xp, distance, interpolation):
     return xp.where(x < 3.0, sinc, xp.zeros_like(x))
 
 
-def _within_ratio(x, shape, xp):
-    """Pictures cut to their middle where a side is above MAX_RATIO times the other, and the shape.
-
-    What Python can see is refused before. What only the graph sees, in an export or in tf.data, is
-    cut, so that no picture takes more memory than its pixels are worth.
-    """
-    batch, height, width, channels = shape
-    if isinstance(height, int) and isinstance(width, int):
-        return x, shape
-    x, new_height = _middle(x, 1, height, MAX_RATIO * width, xp)
-    x, new_width = _middle(x, 2, width, MAX_RATIO * height, xp)
-    return x, (batch, new_height, new_width, channels)
-
-
-def _middle(x, axis, side, most, xp):
-    """(x with at most so many rows or columns, their number)."""
-    if keras.backend.backend() == "torch" and xp is ops:
-        import torch
-
-        kept = torch.sym_min(side, most)  # of PyTorch's exporter, which min() would decide at once
-        index = torch.arange(kept, device=x.device) + (side - kept) // 2
-        return torch.index_select(x, axis, index), kept
-    import tensorflow as tf
-
-    kept = tf.minimum(side, most)
-    start = (side - kept) // 2
-    part = slice(start, start + kept)
-    return (x[:, part] if axis == 1 else x[:, :, part]), kept
-
-
 def _at_least(least, product, side, even, xp):
     """max(product / side, least), truncated or rounded half to even; ints or integer tensors."""
     whole = product // side
@@ -348,6 +318,36 @@ def _float(value, xp):
     if isinstance(value, int):
         return float(value)
     return ops.cast(value, "float32") if xp is ops else xp.asarray(value, dtype="float32")
+
+
+def _within_ratio(x, shape, xp):
+    """Pictures cut to their middle where a side is above MAX_RATIO times the other, and the shape.
+
+    What Python can see is refused before. What only the graph sees, in an export or in tf.data, is
+    cut, so that no picture takes more memory than its pixels are worth.
+    """
+    batch, height, width, channels = shape
+    if isinstance(height, int) and isinstance(width, int):
+        return x, shape
+    x, new_height = _middle(x, 1, height, MAX_RATIO * width, xp)
+    x, new_width = _middle(x, 2, width, MAX_RATIO * height, xp)
+    return x, (batch, new_height, new_width, channels)
+
+
+def _middle(x, axis, side, most, xp):
+    """(x with at most so many rows or columns, their number)."""
+    if keras.backend.backend() == "torch" and xp is ops:
+        import torch
+
+        kept = torch.sym_min(side, most)  # of PyTorch's exporter, which min() would decide at once
+        index = torch.arange(kept, device=x.device) + (side - kept) // 2
+        return torch.index_select(x, axis, index), kept
+    import tensorflow as tf
+
+    kept = tf.minimum(side, most)
+    start = (side - kept) // 2
+    part = slice(start, start + kept)
+    return (x[:, part] if axis == 1 else x[:, :, part]), kept
 
 
 def _is_tensorflow(x):

@@ -5,6 +5,7 @@ import unicodedata
 import keras
 import pytest
 
+from keras_vit.checkpoints.report import LoadReport
 from keras_vit.picture_files import said_of_others
 from keras_vit.table import Table
 from keras_vit.terminal import printable
@@ -46,9 +47,11 @@ def test_words_stay_as_they_are():
     assert printable(7) == "7"
 
 
-def test_tables_and_lists_of_files():
+def test_tables_reports_and_lists_of_files():
     table = str(Table(("name", "count"), [("a\x1b[2J\nb", 1)]))
     assert table.count("\n") == 1 and "\\x1b[2J\\n" in table
+    report = str(LoadReport("a\x1b.pth", "timm", dropped={"b\x1b[2J\nc": "known \u202e"}))
+    assert report.isascii() and report.replace("\n", "").isprintable() and "b\\x1b[2J\\nc" in report
     said = said_of_others(["a/x.HEIC", "a/y.heic", "b\x1b[2J.txt", "Makefile", "z.txt"])
     assert said.startswith("5 files are not read (2 .heic, 2 .txt, 1 without suffix): a/x.HEIC, ")
     assert "\\x1b" in said and "\x1b" not in said and said.endswith(", ...")

@@ -22,7 +22,6 @@ from keras_vit.checkpoints.matching import Unstacked, match
 from keras_vit.checkpoints.sources import locate
 from keras_vit.layers.validation import as_pair
 from keras_vit.models.resize import learned_positions
-from keras_vit.terminal import printable
 
 
 def from_pretrained(source, *, like=None, **overrides):
@@ -112,7 +111,7 @@ def from_pretrained(source, *, like=None, **overrides):
         else:
             warnings.warn(note, stacklevel=2)
     if news and keras.config.is_interactive_logging_enabled():
-        print(printable(report.summary(), lines=True))
+        print(report.summary())
     return model
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from keras_vit.table import Table
+from keras_vit.terminal import printable
 
 
 @dataclass
@@ -60,7 +61,7 @@ class LoadReport:
         lines += [f"  {note}" for note in self.notes]
         if self.unread:
             lines.append(f"  fields of config.json not known here: {', '.join(self.unread)}")
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))  # names are those of the file
 
     def __str__(self):
         return f"{self.summary()}\n{self.table}"
