@@ -21,6 +21,10 @@ def predict(
     model: Annotated[
         str, typer.Option(help="A name of the catalogue, a hub id, a folder or a file.")
     ],
+    like: Annotated[
+        str | None,
+        typer.Option(help="A name of the catalogue, whose preprocessing a bare file takes."),
+    ] = None,
     top: Annotated[int, typer.Option(min=1, help="Classes to name for each picture.")] = 5,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 32,
     as_json: Json = False,
@@ -49,7 +53,7 @@ def predict(
             "There are no pictures. Expected: files, folders with pictures, or patterns. "
             f"Received: {', '.join(pictures)}"
         )
-    loaded = load(model)
+    loaded = load(model, like=like)
     loaded.predict_images([])  # raises for a model that cannot
     failed = 0
     with progress("Looking at pictures", total=len(paths)) as advance:

@@ -196,3 +196,12 @@ def test_files_that_nobody_reads_are_counted_and_named(folder, photo, tmp_path):
     shutil.copy(photo, things)
     arguments = ["-o", tmp_path / "vit.none", "--samples", things]
     assert said in run("export", folder, *arguments).stderr
+
+
+def test_a_bare_file_takes_the_preprocessing_of_a_name(photo, tmp_path):
+    tiny_vit().save(tmp_path / "bare.keras")
+    like = ("--like", "deit_tiny_patch16_224.fb_in1k")
+    found = run("predict", photo, "--model", tmp_path / "bare.keras", *like, "--json")
+    assert found.exit_code == 0 and len(json.loads(found.stdout)[0]["predictions"]) == 4
+    found = run("predict", photo, "--model", tmp_path / "bare.keras", "--like", "deit_tiny")
+    assert found.exit_code == 2 and like[1] in found.stderr
