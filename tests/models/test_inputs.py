@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import keras_vit
-from tests.helpers import compile_model, images, tiny_vit
+from tests.helpers import compile_model, images, slow_on, some, tiny_vit
 
+ALL = pytest.mark.slow if keras.backend.backend() != "torch" else ()
 BACKEND = keras.backend.backend()
 LABELS = np.arange(6) % 4
 
@@ -90,9 +91,13 @@ if BACKEND == "torch":
     CALLS["loader"] = lambda m, x: m.fit(loader(x), verbose=0)
 
 
-def test_every_way_in_says_so_once():
+@pytest.mark.parametrize(
+    "names", [("tensor", "fit", "pipeline"), pytest.param(tuple(CALLS), marks=ALL)], ids=len
+)
+def test_every_way_in_says_so_once(names):
     m = model()
-    for name, call in CALLS.items():
+    for name in names:
+        call = CALLS[name]
         m._told = False
         assert said(call, m, 3 * images(batch=6)) == [], name
         m._looked = m._looked and name != "tensor"  # plain calls on tensors have one look
@@ -135,7 +140,7 @@ def test_the_other_way_round():
         assert "pixels 0..255, which it normalises by itself" in said(m.predict, x, verbose=0)[0]
 
 
-@pytest.mark.parametrize("source", [float_pipeline, Batches, generator, None], ids=str)
+@pytest.mark.parametrize("source", some([float_pipeline, Batches, None, generator]))
 def test_nothing_else_changes(source, monkeypatch):
     """Losses, the randomness of the source and how often it was asked: to the bit."""
 
@@ -191,6 +196,7 @@ def _module(m):
     return Module().eval()
 
 
+@slow_on("tensorflow", "jax")
 def test_a_student_looks_at_what_its_distiller_gets():
     student, teacher = model(), model()
     distiller = keras_vit.Distiller(student, teacher)

@@ -17,6 +17,8 @@ from tests.helpers import (
     images,
     randomize,
     run,
+    slow_on,
+    some,
     tiny_cait,
     tiny_hybrid,
     tiny_swin,
@@ -63,17 +65,6 @@ def pvt_v2():
 
 
 FAMILIES = [remat_vit, pvt, swin_v2, deit, tiny_cait, tiny_hybrid, tiny_swin, pvt_v2, with_stem]
-
-
-def some(cases):
-    """Every third on PyTorch, which compiles nothing, and the first elsewhere; all for -m slow."""
-    stride = 3 if keras.backend.backend() == "torch" else len(cases)
-    return [
-        pytest.param(
-            *(x if isinstance(x, tuple) else (x,)), marks=[pytest.mark.slow] * (i % stride > 0)
-        )
-        for i, x in enumerate(cases)
-    ]
 
 
 def reload(model, tmp_path):
@@ -171,6 +162,7 @@ def test_quantised_models_load_again(make, mode, tmp_path):
     np.testing.assert_array_equal(run(again, pixels), expected)
 
 
+@slow_on("tensorflow", "jax")
 def test_a_choice_of_layers_and_weights_alone_are_quantised(tmp_path):
     """The configuration of each layer counts: without quantised activations, in groups of 8."""
     model = tiny_vit()
@@ -198,6 +190,7 @@ np.savez(outputs, logits=model.predict(np.load(pixels), verbose=0), trained=trai
 """
 
 
+@slow_on("tensorflow", "jax")
 def test_another_backend_reads_them(tmp_path):
     """int8, int4, low-rank updates and frozen weights in one file."""
     model = tiny_vit(depth=3)
@@ -259,6 +252,7 @@ def test_low_rank_updates_stay_apart(make, tmp_path):
     assert_same(model, again)
 
 
+@slow_on("tensorflow", "jax")
 def test_low_rank_updates_of_quantised_layers(tmp_path):
     model = tiny_vit()
     model.quantize("int8")
@@ -280,6 +274,7 @@ def test_a_base_that_is_trained_too_stays_so(tmp_path):
     assert_same(model, reload(model, tmp_path))
 
 
+@slow_on("tensorflow", "jax")
 def test_merged_on_purpose(tmp_path):
     """As a run's checkpoints are: a plain model with the sums, for everybody."""
     model = adapted(tiny_vit)
@@ -291,6 +286,7 @@ def test_merged_on_purpose(tmp_path):
     np.testing.assert_allclose(run(plain, images()), run(model, images()), atol=1e-5)
     assert "lora" in str(model.get_config()["adapted_layers"])
     # Read back into the model with updates, these begin anew and have gradients.
+    model.get_layer("block00").attention.qkv.lora_kernel_a.trainable = True
     model.load_weights(tmp_path / "model.keras")
     np.testing.assert_allclose(run(plain, images()), run(model, images()), atol=1e-5)
     first = model.get_layer("block01").attention.qkv
@@ -300,6 +296,7 @@ def test_merged_on_purpose(tmp_path):
     assert to_numpy(first.lora_kernel_b).any()
 
 
+@slow_on("tensorflow", "jax")
 def test_other_readers_and_writers_get_the_sums(tmp_path):
     model = adapted(tiny_vit)
     model.fit(images(), np.ones((3, 4)), verbose=0)
@@ -313,6 +310,7 @@ def test_other_readers_and_writers_get_the_sums(tmp_path):
     np.testing.assert_allclose(run(again, images()), expected, atol=1e-5)
 
 
+@slow_on("tensorflow", "jax")
 def test_what_cannot_be_kept_is_refused(tmp_path):
     model = tiny_vit()
     model.quantize("int8")
@@ -334,6 +332,7 @@ def test_what_cannot_be_kept_is_refused(tmp_path):
         tiny_vit(adapted_layers=["head"])
 
 
+@slow_on("tensorflow", "jax")
 def test_labels_and_preprocessor_set_later_are_saved(tmp_path):
     model = tiny_vit()
     names = ["cat", "dog", "car", "tree"]
