@@ -117,7 +117,7 @@ def describe_pvt(config, processor=None, name=""):
     if strides is not None and strides != found.arguments.get("patch_sizes", strides):
         raise CheckpointError(
             "The patches of the first PVT do not overlap. Received: "
-            f"strides={strides}, patch_sizes={found.arguments['patch_sizes']}"
+            f"strides={brief(strides)}, patch_sizes={brief(found.arguments['patch_sizes'])}"
         )
     return found
 
