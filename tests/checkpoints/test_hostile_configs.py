@@ -1,5 +1,6 @@
 """Configurations that somebody wrote wrong, or to do harm: one error that names where they are."""
 
+import inspect
 import json
 import shutil
 import zipfile
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 
 import keras_vit
+from keras_vit.checkpoints.checks import check_arguments
+from keras_vit.checkpoints.families import MODELS as FAMILY_MODELS
 from keras_vit.checkpoints.files import CheckpointError
 from keras_vit.layers.initializers import Initial, no_initialization
 from tests.checkpoints.fuzz import peak_memory
@@ -319,6 +322,18 @@ def test_a_mistake_of_the_caller_is_not_the_file_s(overrides):
     with pytest.raises((ValueError, TypeError)) as caught:
         keras_vit.from_pretrained(GOLDEN / "timm_vit", **overrides)
     assert not isinstance(caught.value, CheckpointError)
+
+
+@pytest.mark.parametrize("model", FAMILY_MODELS, ids=lambda model: model.__name__)
+def test_every_argument_of_every_family_has_its_kind(model):
+    """One that is new to a model must be known to the checks, which else expect a text."""
+    parameters = inspect.signature(model).parameters
+    numbers = {k: p.default for k, p in parameters.items() if k not in ("preprocessor", "stem")}
+    check_arguments(numbers)
+    for name, default in numbers.items():
+        if isinstance(default, (bool, int, float, tuple)):
+            with pytest.raises(ValueError, match=f"{name} must be"):
+                check_arguments({name: "7"})
 
 
 def test_a_model_is_no_larger_than_its_limit():

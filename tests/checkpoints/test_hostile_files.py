@@ -206,6 +206,11 @@ PROGRAMS = {
     "a key without a value": b"\x80\x02}(X\1\0\0\0au.",
     "a long key": b"\x80\x02}X" + text("a" * 10**6) + b"Ns.",
     "a long class": b"\x80\x02c" + b"a" * 10**6 + b"\nb\n.",
+    "a long class, often": b"\x80\x02ctorch\n"
+    + b"a" * 10**5
+    + b"\nq\x000("
+    + (b"(" + b"X" + text("storage") + b"h\0X" + text("0") + b"NK\1tQ") * 1000
+    + b"l.",
     "a number of a million bytes": b"\x80\x02}\x8b"
     + struct.pack("<i", 10**6)
     + b"\x7f" * 10**6
