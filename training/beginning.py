@@ -37,7 +37,7 @@ def folder_and_plan(name, overrides, run_dir, resume, new, smoke, processes):
                 f"A smoke run is for one process. Received: WORLD_SIZE={processes.count}"
             )
         overrides = [*smoke_overrides(path, folder.path / "smoke"), *overrides]
-    plan = recipe.read(path, overrides)
+    plan = (recipe.read_of_run if resume else recipe.read)(path, overrides)
     logs.check(plan.log)
     return folder, plan
 
@@ -75,7 +75,7 @@ def notes_of(plan, splits, devices, resume):
 
 def _asked_for_more(folder, plan):
     """Whether a run that goes on is to have another number of epochs."""
-    return plan.train.epochs != recipe.read(folder.recipe).train.epochs
+    return plan.train.epochs != recipe.read_of_run(folder.recipe).train.epochs
 
 
 def begin(folder, plan, splits, resume, done, began_with):
@@ -117,17 +117,18 @@ def _write_examples(splits, folder):
 def _say_what_is_in_force(path, folder):
     """Of a run that goes on the recipe in its folder counts, not what was edited meanwhile."""
     with contextlib.suppress(ValueError):  # a file that is no recipe any more says nothing
-        keys = settings.other_keys(recipe.read(path), recipe.read(folder.recipe))
+        keys = settings.other_keys(recipe.read(path), recipe.read_of_run(folder.recipe))
         if keys:
             print(f"note: {folder.recipe} counts, not {path}; they differ in {', '.join(keys)}")
 
 
 def _check_overrides(path, overrides):
     """Raises where they change what a run's recipe says of its result; the same again may stand."""
-    before = recipe.read(path)
+    before = recipe.read_of_run(path)
     for override in overrides:
         table, key, _ = recipe.parse_override(override)
-        if (table, key) not in MAY_CHANGE_ON_RESUME and recipe.read(path, [override]) != before:
+        after = recipe.read_of_run(path, [override])
+        if (table, key) not in MAY_CHANGE_ON_RESUME and after != before:
             may = ", ".join(".".join(key) for key in MAY_CHANGE_ON_RESUME)
             raise ValueError(
                 f"A resumed run keeps its recipe; only {may} may change. Received: {override}"

@@ -199,7 +199,7 @@ def _evaluate(options):
     if options.batch_size < 1:
         raise ValueError(f"--batch-size must be positive. Received: {options.batch_size}")
     model, run = load(options.model)
-    table = recipe.read(run.recipe).data if run else None
+    table = recipe.read_of_run(run.recipe).data if run else None
     if options.source is None and run is None:
         raise ValueError(f"--source is needed but for a run folder. Received: {options.model}")
     # A run's own images as the run saw them, so that its result comes again.

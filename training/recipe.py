@@ -50,11 +50,25 @@ def read(path, overrides=()):
         >>> read(find("digits"), ["train.epochs=3"]).train.epochs
         3
     """
+    return of_tables(_toml(path), overrides)
+
+
+def read_of_run(path, overrides=()):
+    """The recipe that a run folder keeps, with every key that there was when the run began.
+
+    Args, Returns, Raises: as `read`.
+    """
+    tables = _toml(path)
+    if isinstance(data := tables.get("data"), dict):
+        data.setdefault("upright", False)  # version 0.1 turned no picture
+    return of_tables(tables, overrides)
+
+
+def _toml(path):
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is no valid TOML: {error}. Received: {path}") from error
-    return of_tables(tables, overrides)
 
 
 def of_tables(tables, overrides=()):

@@ -146,6 +146,7 @@ def _idle(plan, splits, steps, devices):
         ("data.interpolation", _resized(plan, splits), "where no image is resized"),
         ("data.crop_fraction", splits.encoded, of_source),
         ("data.max_corrupt", splits.encoded, of_source),
+        ("data.upright", splits.encoded, of_source),
         ("augment.crop_ratio", augment.crop_scale, "without augment.crop_scale"),
         ("augment.probability", moves, "without rotate, translate, zoom or flip"),
         *((f"augment.{key}", augment.probability, still) for key in _MOVES),

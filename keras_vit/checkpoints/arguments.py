@@ -13,6 +13,7 @@ from keras_vit.checkpoints.matching import heads_of
 from keras_vit.checkpoints.untrusted import brief
 from keras_vit.layers.validation import as_pair
 from keras_vit.models.base import as_preprocessor
+from keras_vit.preprocessing import Preprocessor
 
 # What tensors and configuration both say; they must agree.
 SAID_TWICE = (
@@ -167,12 +168,7 @@ def keras_arguments(reader, inferred, model, said_twice):
             f"{reader.path} must hold a keras_vit.{model.__name__}; load others with "
             f"keras.models.load_model. Received: {brief(name)}"
         )
-    unknown = sorted(set(arguments) - set(inspect.signature(model).parameters))
-    if unknown:
-        raise CheckpointError(
-            f"{reader.path} has arguments that keras_vit.{model.__name__} does not know; a later "
-            f"version may have written it. Received: {brief(unknown)}"
-        )
+    _refuse_unknown(arguments, model, reader.path)
     arguments = {  # JSON has no tuples
         k: tuple(v) if isinstance(v, list) and k not in ("class_names", "frozen_layers") else v
         for k, v in arguments.items()
@@ -187,13 +183,29 @@ def keras_arguments(reader, inferred, model, said_twice):
                 f"Expected: {key}={value!r}. Received: {key}={brief(arguments.get(key))}"
             )
     arguments["dtype"] = _policy(dtype, reader.path)
-    if isinstance(preprocessor, dict) and isinstance(preprocessor.get("config"), dict):
-        own = preprocessor["config"]
-        if "dtype" in own:  # Keras makes an object of any class of what stands there
-            own = {**own, "dtype": _policy(own["dtype"], reader.path)}
-        preprocessor = {**preprocessor, "config": own}
-    arguments["preprocessor"] = as_preprocessor(preprocessor)
+    arguments["preprocessor"] = _preprocessor(preprocessor, reader.path)
     return arguments
+
+
+def _refuse_unknown(arguments, kind, path, layers=()):
+    """Raises for what neither a class takes, nor all of Keras's layers in `layers`."""
+    unknown = sorted(set(arguments) - set(inspect.signature(kind).parameters) - set(layers))
+    if unknown:
+        raise CheckpointError(
+            f"{path} has arguments that keras_vit.{kind.__name__} does not know; a later "
+            f"version may have written it. Received: {brief(unknown)}"
+        )
+
+
+def _preprocessor(value, path):
+    """The `Preprocessor` that a file has, or None."""
+    if isinstance(value, dict) and isinstance(value.get("config"), dict):
+        own = value["config"]
+        _refuse_unknown(own, Preprocessor, path, ("name", "trainable", "dtype"))
+        if "dtype" in own:  # Keras makes an object of any class of what stands there
+            own = {**own, "dtype": _policy(own["dtype"], path)}
+        value = {**value, "config": own}
+    return as_preprocessor(value)
 
 
 def _policy(dtype, path):

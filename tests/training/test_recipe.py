@@ -130,3 +130,12 @@ def test_what_is_written_says_everything_and_reads_back(small):
     assert "qkv_bias = true" in text  # a default of the model
     Path("again.toml").write_text(text)
     assert recipe.to_toml(recipe.read(Path("again.toml")), "a comment") == text
+
+
+def test_a_run_of_before_there_was_the_key_turns_no_picture(small):
+    text = recipe.to_toml(read(small), "a run")
+    Path("run.toml").write_text(text)
+    assert recipe.to_toml(recipe.read_of_run(Path("run.toml")), "a run") == text
+    Path("run.toml").write_text(text.replace("upright = true\n", ""))
+    assert recipe.read(Path("run.toml")).data.upright
+    assert not recipe.read_of_run(Path("run.toml")).data.upright

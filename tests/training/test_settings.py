@@ -59,6 +59,7 @@ IDLE = [
     ([], "data.first_label=1", None),
     ([], "data.crop_fraction=1.0", None),
     ([], "data.max_corrupt=3", None),
+    ([], "data.upright=false", None),
     ([], "data.interpolation=bilinear", ["augment.crop_scale=[0.5, 1.0]"]),
     ([], "data.interpolation=bilinear", ["model.image_size=16"]),
     ([], "augment.crop_ratio=[1.0, 1.0]", ["augment.crop_scale=[0.5, 1.0]"]),
@@ -115,7 +116,7 @@ def test_every_key_of_a_recipe_was_thought_of(small, digits):
         "augment": {"crop_scale", "pad_crop", "randaugment", "erasing", "translate", "zoom"},
         "optimizer": {"learning_rate", "name", "schedule", "weight_decay", "clip_norm"},
         "train": {"epochs", "batch_size", "seed", "precision", "jit_compile", "keep_epochs"},
-        "finetune": {"source", "train"},
+        "finetune": {"source", "train", "like"},
         "log": {"tensorboard", "wandb"},
         "distribute": {"strategy"},
     }
