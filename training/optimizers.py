@@ -91,7 +91,9 @@ def optimizer(
 
 def updates(model):
     """How often the optimizer of a compiled model has updated the weights: not every batch does."""
-    return int(model.optimizer.iterations)  # of batches whose gradients are accumulated, all as one
+    # Of batches whose gradients are accumulated, all as one. TensorFlow's variables of several
+    # devices are no numbers, what is computed of them is.
+    return int(keras.ops.cast(model.optimizer.iterations, "int32"))
 
 
 def _rule(model, name, layer_decay, weight_decay, settings):
