@@ -34,9 +34,9 @@ class Checkpoint(keras.callbacks.Callback):
     """Writes model, optimizer and position after every epoch, whole or not at all.
 
     Where the optimizer keeps an average of the weights, that is the model in the file, and where
-    low-rank updates are trained, these are added to the matrices. What training goes on with then
-    lies beside it, and within an epoch also the random states and the sums of the metrics. Of a
-    `Distiller` the model is the student.
+    low-rank updates are trained, these are added to the matrices, and it is not compiled. What
+    training goes on with then lies beside it, and within an epoch also the random states and the
+    sums of the metrics. Of a `Distiller` the model is the student.
 
     Args:
         path: `Path` ending in .keras. `keras.models.load_model(path)` reads it like any other.
