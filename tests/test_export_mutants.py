@@ -172,7 +172,7 @@ def test_mutants_fall_and_right_ones_pass(name):
     # Ranges that are found beforehand add no less than those of each sample, at best as much.
     added["int8_static"] = added["int8_dynamic"]
     wrong = []
-    for mutant, y in [("right", whole), *outputs.mutants()]:
+    for mutant, y in itertools.chain([("right", whole)], outputs.mutants()):
         for precision, inputs in itertools.product(PRECISIONS, whole):
             found = judged(whole[inputs], y[inputs] + added[precision][inputs], precision, inputs)
             print(
