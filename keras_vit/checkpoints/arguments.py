@@ -156,12 +156,11 @@ def keras_arguments(reader, inferred, model, said_twice):
     """
     config = reader.config if isinstance(reader.config, dict) else {}
     name, arguments = config.get("registered_name"), config.get("config")
-    if (
-        isinstance(arguments, dict) and arguments.get("stem") is not None
-    ):  # a whole model, which nothing here looks into
+    stem = arguments.get("stem") if isinstance(arguments, dict) else None
+    if stem is not None:  # a whole model, which nothing here looks into
         raise CheckpointError(
-            f"{reader.path} holds a hybrid on a CNN of its own; if you trust the file, load it "
-            f"with keras.models.load_model. Received: stem={brief(arguments['stem'])}"
+            f"{reader.path} must hold a hybrid without a CNN of its own; load others with "
+            f"keras.models.load_model, if you trust the file. Received: stem={brief(stem)}"
         )
     if name != f"keras_vit>{model.__name__}" or not isinstance(arguments, dict):
         raise CheckpointError(
@@ -199,8 +198,12 @@ def _refuse_unknown(arguments, kind, path, layers=()):
 
 def _preprocessor(value, path):
     """The `Preprocessor` that a file has, or None."""
-    if isinstance(value, dict) and isinstance(value.get("config"), dict):
-        own = value["config"]
+    if isinstance(value, dict) and value.get("class_name") == "Preprocessor":
+        own = value.get("config")
+        if not isinstance(own, dict):
+            raise CheckpointError(
+                f"{path} has a preprocessor without arguments. Received: {brief(own)}"
+            )
         _refuse_unknown(own, Preprocessor, path, ("name", "trainable", "dtype"))
         if "dtype" in own:  # Keras makes an object of any class of what stands there
             own = {**own, "dtype": _policy(own["dtype"], path)}
