@@ -12,6 +12,7 @@ from training.model_tables import ModelTable, require
 from training.tables import Recipe
 
 RECIPES = Path(__file__).parent / "recipes"
+FILES = ("folder:", "tfds:", "tfrecord:")  # sources of picture files
 
 
 def find(name):
@@ -59,7 +60,8 @@ def read_of_run(path, overrides=()):
     Args, Returns, Raises: as `read`.
     """
     tables = _toml(path)
-    if isinstance(data := tables.get("data"), dict):
+    data = tables.get("data")
+    if isinstance(data, dict) and str(data.get("source")).startswith(FILES):
         data.setdefault("upright", False)  # version 0.1 turned no picture
     return of_tables(tables, overrides)
 

@@ -133,9 +133,11 @@ def test_what_is_written_says_everything_and_reads_back(small):
 
 
 def test_a_run_of_before_there_was_the_key_turns_no_picture(small):
-    text = recipe.to_toml(read(small), "a run")
+    text = recipe.to_toml(read(small, "data.source=folder:x"), "a run")
     Path("run.toml").write_text(text)
     assert recipe.to_toml(recipe.read_of_run(Path("run.toml")), "a run") == text
     Path("run.toml").write_text(text.replace("upright = true\n", ""))
     assert recipe.read(Path("run.toml")).data.upright
     assert not recipe.read_of_run(Path("run.toml")).data.upright
+    Path("run.toml").write_text(recipe.to_toml(read(small), "").replace("upright = true\n", ""))
+    assert recipe.read_of_run(Path("run.toml")).data.upright  # arrays are not turned
