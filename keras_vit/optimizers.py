@@ -57,20 +57,23 @@ class LayerwiseAdamW(keras.optimizers.Adam):
     Args:
         learning_rate: float or schedule.
         weight_decay: float, share of a variable's rate by which it shrinks a step.
-        shares: list of floats above 0, one for each trainable variable, in the model's order.
+        shares: list of floats, one for each trainable variable, in the model's order.
         decays: list of bools likewise, whether it decays.
         **kwargs: of `keras.optimizers.Adam`.
 
     Raises:
-        ValueError: for a share that is not above 0, or when built for another number of variables.
+        ValueError: for a negative share, or when built for another number of variables.
     """
 
     def __init__(self, learning_rate=1e-3, weight_decay=0.0, shares=(), decays=(), **kwargs):
         super().__init__(learning_rate, **kwargs)
-        if not all(0 < share < float("inf") for share in shares):
-            raise ValueError(
-                "shares must be above 0: what is not to learn is frozen by layer.trainable=False. "
-                f"Received: shares={list(shares)}"
+        if not all(0 <= share < float("inf") for share in shares):
+            raise ValueError(f"shares must be 0 or more. Received: shares={list(shares)}")
+        if 0 in shares:
+            warnings.warn(
+                "A share of 0 trains nothing, at the price of training: freeze such layers by "
+                f"layer.trainable=False. Received: shares={list(shares)}",
+                stacklevel=2,
             )
         self.layer_weight_decay = weight_decay
         self.shares = list(shares)
@@ -128,7 +131,7 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
         timescale: int, batches after which "rsqrt" has fallen by the square root of 2.
 
     Raises:
-        ValueError: for another shape, a rate that is not above 0, negative numbers of steps, or a
+        ValueError: for another shape, a negative rate, negative numbers of steps, or a
             warm-up and cool-down that leave nothing between them.
 
     Example:
@@ -153,10 +156,12 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
             raise ValueError(
                 f"optimizer.schedule must be one of {', '.join(SHAPES)}. Received: {shape!r}"
             )
-        if not 0 < learning_rate < float("inf"):
+        if not 0 <= learning_rate < float("inf"):
             raise ValueError(
-                f"learning_rate must be above 0. Received: learning_rate={learning_rate}"
+                f"learning_rate must be 0 or more. Received: learning_rate={learning_rate}"
             )
+        if learning_rate == 0:
+            warnings.warn("Nothing is learned at learning_rate=0.", stacklevel=2)
         if warmup_steps < 0 or cooldown_steps < 0 or timescale <= 0:
             raise ValueError(
                 "warmup_steps and cooldown_steps must be 0 or more, timescale above 0. "

@@ -40,6 +40,7 @@ def scratch_beside(path):
         shutil.rmtree(folder, ignore_errors=True)
         if lock is not None:
             lock.close()
+            shutil.rmtree(folder, ignore_errors=True)  # on NFS an open file stays until now
         _remove_abandoned(path.parent)
 
 
@@ -58,7 +59,8 @@ def _remove_abandoned(parent):
             lock = None if folder.is_symlink() else _lock(folder)
             if lock is not None:
                 with lock:
-                    shutil.rmtree(folder)
+                    shutil.rmtree(folder, ignore_errors=True)
+                shutil.rmtree(folder, ignore_errors=True)  # on NFS an open file stays until now
 
 
 def _lock(folder):

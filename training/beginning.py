@@ -57,15 +57,22 @@ def splits_of(plan, folder, resume, processes):
 
 
 def begun_with(folder, plan, splits, resume):
-    """What the data are known by, which in a run that goes on must be what they were."""
+    """What the data are known by; where a run goes on they must be those that it began with."""
+    if not trains(folder, plan):
+        return {}
     found = fingerprint.of_splits(splits)
-    if resume and (folder.state != "finished" or _asked_for_more(folder, plan)):
+    if resume:
         fingerprint.check(folder.data, found, splits, plan.data.source)
     return found
 
 
+def trains(folder, plan):
+    """Whether there is anything left to train in the folder by this recipe."""
+    return folder.state != "finished" or _asked_for_more(folder, plan)
+
+
 def notes_of(plan, splits, devices, resume):
-    """What there is to say of the settings, printed besides."""
+    """Notes on settings without effect; prints them too."""
     steps = data.steps_per_epoch(splits.train, plan.train.batch_size)
     notes = settings.check(plan, splits, steps, devices, resume)
     for note in notes:

@@ -23,8 +23,8 @@ def fitted(table, model):
         return model
     try:
         teacher, _ = evaluate.load(table.teacher)
-        heat = {"temperature": table.temperature} if table.kind == "soft" else {}
-        distiller = Distiller(model, teacher, table.kind, alpha=table.alpha, **heat)
+        used = {"temperature": table.temperature} if table.kind == "soft" else {}
+        distiller = Distiller(model, teacher, table.kind, alpha=table.alpha, **used)
     except ValueError as error:
         raise ValueError(f"distill.teacher cannot teach: {error}") from error
     distiller.compile(model.optimizer, model.loss, weighted_metrics=["accuracy"])

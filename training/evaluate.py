@@ -210,6 +210,11 @@ def _evaluate(options):
             options.source, data_dir=options.data_dir, first_label=options.first_label
         )
     kind, _, where = table.source.partition(":")
+    if own and kind == "tfds" and options.data_dir:
+        raise ValueError(
+            "A run's own images are where the run found them: leave --data-dir out. "
+            f"Received: --data-dir {options.data_dir}"
+        )
     _check_used(options, "" if own else kind)
     if options.labels.startswith("real:"):
         if kind != "folder":

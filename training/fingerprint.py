@@ -1,7 +1,7 @@
 """What a run was begun with, so that other data are noticed when it goes on.
 
 Arrays are known by their contents, files by name and size: a million of them are looked at in
-seconds, and a copy of a folder, whose files are of another time, is the same data. TFRecord files,
+seconds, and a copy of a folder, whose files have other times, is the same data. TFRecord files,
 which are few and large, have their first and last bytes compared too.
 """
 
@@ -85,7 +85,8 @@ def check(path, now, splits, source):
         )
     if now.get("others", 0) > before.get("others", 0):
         more = now["others"] - before["others"]
-        print(f"{more:,} pictures have come since the run began; it goes on without them")
+        pictures = "picture" if more == 1 else "pictures"
+        print(f"{more:,} {pictures} more than when the run began; it goes on without them")
 
 
 def check_teacher(path, now):

@@ -11,10 +11,10 @@ import os
 import socket
 
 # What file systems say that have no locks, or whose lock server does not answer.
-WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL)
 
-# Descriptors by resolved path. To close any descriptor of a file gives back the process' locks on
-# it, so nothing else here opens one.
+# Descriptors by resolved path. A process that closes any descriptor of a file loses its locks on
+# it, so nothing else here opens one; a copy of the run folder made by this process would.
 _held = {}
 os.register_at_fork(after_in_child=_held.clear)  # the child does not have them
 
@@ -40,7 +40,13 @@ def hold(path):
             return False
         os.close(_held.pop(key))  # the folder was removed and made again
     while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except PermissionError as error:
+            raise ValueError(
+                "The run folder's lock must be writable: where no process works there, remove it. "
+                f"Received: {path}, {error.strerror}"
+            ) from error
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -68,8 +74,9 @@ def release(path):
     file = _held.pop(os.path.realpath(path), None)
     if file is None:
         return
-    if _is_at(file, path):  # still held, so nobody else can have it
-        os.unlink(path)
+    with contextlib.suppress(OSError):  # the lock counts, not its file
+        if _is_at(file, path):  # still held, so nobody else can have it
+            os.unlink(path)
     os.close(file)
 
 
@@ -92,7 +99,7 @@ def _refused(error, folder, owner):
     return ValueError(
         "Another process works in the run folder: wait for its end or stop it, then go on with "
         "--resume; or start another run beside it with --new. Received: "
-        f"{folder}, in use by {owner or 'a process that has not said its number'}"
+        f"{folder}, in use by {owner or 'a process that did not write its number'}"
     )
 
 

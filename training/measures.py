@@ -120,7 +120,7 @@ def chance(labels):
 
 
 def at_chance(accuracy, share, images):
-    """Whether an accuracy is no better than chance: at most three standard deviations above it.
+    """Whether an accuracy is within three standard deviations of chance, or below it.
 
     Args:
         accuracy: float, of so many images.

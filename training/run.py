@@ -91,7 +91,7 @@ def prepare(
 ):
     """Reads and checks recipe, data and run folder, builds the model and restores a checkpoint.
 
-    The folder is then this process' (`training.lock`).
+    Until `execute` has ended, the folder belongs to this process (`training.lock`).
 
     Args:
         name: recipe name, or path of a .toml file.
@@ -128,7 +128,7 @@ def prepare(
     began_with, notes = {}, []
     if processes.first:
         began_with = beginning.begun_with(folder, plan, splits, resume)
-        if resume or not smoke:  # a smoke form is short, and of other data
+        if not smoke:  # which is short, and of other data
             notes = beginning.notes_of(plan, splits, devices, resume)
     with devices.scope():
         model = build(plan, splits)
@@ -141,11 +141,15 @@ def prepare(
     if processes.first:
         if plan.distill.teacher:
             began_with["teacher"] = fingerprint.of_weights(fitted.teacher)
-            fingerprint.check_teacher(folder.data, began_with["teacher"])
+            if beginning.trains(folder, plan):
+                fingerprint.check_teacher(folder.data, began_with["teacher"])
         beginning.begin(folder, plan, splits, resume, done, began_with)
-    return Job(
+    job = Job(
         plan, folder, splits, model, fitted, done, devices, stop or StopRequest(), notes=notes
     )
+    if job.finished:
+        lock.release(folder.lock)
+    return job
 
 
 def build(plan, splits):
@@ -185,7 +189,17 @@ def build(plan, splits):
 
 
 def execute(job):
-    """Trains, evaluates and writes everything into the run folder; returns the result, a dict."""
+    """Trains, evaluates and writes everything into the run folder; returns the result, a dict.
+
+    The folder is then free for other processes.
+    """
+    try:
+        return _execute(job)
+    finally:
+        lock.release(job.folder.lock)
+
+
+def _execute(job):
     begin = time.perf_counter()
     fit(job)
     train_seconds = time.perf_counter() - begin

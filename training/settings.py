@@ -59,7 +59,7 @@ def _one_class(splits):
     found = np.unique(splits.train.labels)
     if len(found) == 1:
         yield (
-            "The training images must be of two classes or more: of one there is nothing to learn. "
+            "There must be training images of two classes or more: one leaves nothing to learn. "
             f"Received: {len(splits.train.labels):,} images of class {found[0]}"
         )
 

@@ -42,7 +42,7 @@ def write(job, result, labels, predicted):
 
 
 def chance_in_words(result):
-    """What is added to an accuracy that is no better than chance; "" for others.
+    """What is added to an accuracy that is not clearly better than chance; "" for others.
 
     Args:
         result: dict; one of before `test_chance` was measured says nothing.
@@ -50,7 +50,11 @@ def chance_in_words(result):
     share = result.get("test_chance")
     if share is None or not at_chance(result["test_accuracy"], share, result["test_images"]):
         return ""
-    return f", no better than chance: always the most frequent class has {100 * share:.2f} %"
+    clearly = "clearly " if result["test_accuracy"] > share else ""
+    return (
+        f", {'not' if clearly else 'no'} {clearly}better than chance: always the most frequent "
+        f"class has {100 * share:.2f} %"
+    )
 
 
 def confused(labels, predicted):

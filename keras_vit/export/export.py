@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 from pathlib import Path
 
 import keras
@@ -33,6 +34,8 @@ def export(
 ):
     """Exports a model, runs the result in its own runtime and compares, from any backend.
 
+    It is compared with the model computing in float32.
+
     TensorFlow writes "saved_model", "litert" and "openvino", PyTorch "onnx" and "torch". From
     another backend the weights go over to it in a process of its own, so classes that are not part
     of Keras or this library cannot follow there. The batch size stays free, and so does the image
@@ -62,7 +65,8 @@ def export(
             outputs vary by from sample to sample; probabilities are compared as logits. By default
             1e-3 in float32 (5e-3 with preprocessing, where a pixel may be rounded to its
             neighbour), 0.02 in float16, 0.15 in bfloat16, 0.2 to 0.25 in int8, and 0.6 to 0.8
-            where ONNX and OpenVINO give activations 8 bits. Whatever it is, float32 is tried first.
+            where ONNX and OpenVINO give activations 8 bits. Whatever it is, an export in float32 is
+            written and judged first, which takes as long again.
 
     Returns:
         `ExportReport`.
@@ -111,6 +115,8 @@ def export(
             judged = compare(expected, actual, limits)
             if not judged.passed:
                 raise ValueError(refusal(judged, limits, step))
+            if not last:
+                shutil.rmtree(written.parent)
         if inputs != "images":
             _write_labels(model, written)
         size = size_of(written.parent)
@@ -176,7 +182,9 @@ def _with_calibration(samples, calibration):
     if calibration is None or isinstance(samples, (str, bytes)):
         return samples
     given = [] if samples is None else list(samples)
-    return [*given, *calibration] if len(given) < FEW else samples
+    if len(given) >= FEW or given and np.shape(given[0]) != np.shape(calibration[0]):
+        return samples
+    return [*given, *calibration]
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 
 class ExportReport(NamedTuple):
-    """What was written, and how far it is from the model; prints as one line.
+    """What was written, and how far it is from the model in float32; prints as one line.
 
     Attributes:
         path: where the export lies.
@@ -19,7 +19,7 @@ class ExportReport(NamedTuple):
         latency_s: median seconds for one sample in that runtime, on this machine's CPU.
         model_latency_s: the same of the model, compiled, where it is now.
         difference: what was judged, of the output that was nearest to its limit: root mean square
-            difference; of probabilities, of the logits that they tell.
+            difference; of probabilities, of the logits that they come from.
         limit: that `difference` had to keep.
         spread: what the model's own outputs vary by from sample to sample.
         answers: number of answers (the largest output of a sample) that were compared.
@@ -50,7 +50,7 @@ class ExportReport(NamedTuple):
         decided = (
             f"{100 * self.decided_agreement:.1f} % of the {self.decided} that the model decides"
             if self.decided
-            else "none was decided enough to be judged by"
+            else "on none of them is the model decided enough to judge by"
         )
         return (
             f"{self.format}{precision} at {self.path}: {self.size_bytes / 2**20:.1f} MiB, reloaded "
@@ -64,14 +64,18 @@ class ExportReport(NamedTuple):
 
 def refusal(comparison, limits, precision):
     """Why an export in a precision was not kept, from its `Comparison` and its `Limits`."""
-    judged = comparison
+    judged, expected, received = comparison, "", ""
+    if judged.decided:
+        expected = (
+            f", and the same top-1 on {100 * limits.agreement:.0f} % of the {judged.decided} "
+            "answers that the model decides"
+        )
+        received = f" and {100 * judged.decided_agreement:.0f} %"
     return (
         f"The exported model does not give the model's outputs, in {precision}; nothing was kept. "
         f"Expected: a difference (root mean square) of at most {judged.limit:.2e}, where outputs "
-        f"vary by {judged.spread:.2e} from sample to sample, and the same top-1 on "
-        f"{100 * limits.agreement:.0f} % of the {judged.decided} answers that the model decides. "
-        f"Received: {judged.difference:.2e} and {100 * judged.decided_agreement:.0f} %"
-        f"{_changed(judged.agreement)}"
+        f"vary by {judged.spread:.2e} from sample to sample{expected}. "
+        f"Received: {judged.difference:.2e}{received}{_changed(judged.agreement)}"
     )
 
 
@@ -80,7 +84,7 @@ def _changed(agreement):
         return ""
     return (
         f". {max(1, round(100 * (1 - agreement)))} % of the answers differ: compare on photographs "
-        "(samples=..., --samples of the command)"
+        "of your own (samples=..., --samples of the command)"
     )
 
 

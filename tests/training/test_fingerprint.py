@@ -79,11 +79,16 @@ def test_a_run_of_before_there_was_a_record_passes_and_has_one_then(small, array
     refused(small, "train images, uint8 (270, 8, 8, 1), have other values")
 
 
-def test_a_finished_run_shows_its_result_without_its_data(small, arrays, monkeypatch):
+def finish(folder, monkeypatch):
+    """Makes a run that has begun a finished one."""
     monkeypatch.setattr(run, "restore", lambda model, path: {"epochs": 9, "step": 0})
-    Path("run/model.keras").touch()
+    Path(folder, "model.keras").touch()
+    Path(folder, "result.json").write_text("{}")
+
+
+def test_a_finished_run_shows_its_result_without_its_data(small, arrays, monkeypatch):
+    finish("run", monkeypatch)
     np.savez("images.npz", **{**arrays, "test_labels": arrays["test_labels"][::-1]})
-    Path("run/result.json").write_text("{}")
     assert run.prepare(small, run_dir="run", resume=True).finished
     with pytest.raises(ValueError, match="test labels, .*have other values"):
         run.prepare(small, ["train.epochs=10"], "run", resume=True)
@@ -113,12 +118,12 @@ def test_folders_are_known_by_names_and_sizes(pets, capsys):
     (pets / "train/dog/notes.txt").write_text("no picture")
     capsys.readouterr()
     again()
-    assert "pictures have come" not in capsys.readouterr().out
+    assert "more than when the run began" not in capsys.readouterr().out
 
     for name in ("new1.png", "new2.JPEG"):
         (pets / "validation/owl" / name).write_bytes(picture("train", 1)[0])
     again()  # it has its own list of what it uses
-    assert "1 pictures have come since the run began" in capsys.readouterr().out  # one is gone
+    assert "1 picture more than when the run began" in capsys.readouterr().out  # one is gone
 
     one, other = pets / "train/dog/001.JPEG", pets / "validation/owl/002.JPEG"
     contents = one.read_bytes()
@@ -172,7 +177,7 @@ def test_a_large_folder_is_listed_and_no_picture_opened(pets, monkeypatch):
     assert len(listed) == 6 and found["files"] == 38 and min(found["sizes"]) > 50
 
 
-def test_a_teacher_is_known_by_its_weights(small):
+def test_a_teacher_is_known_by_its_weights(small, monkeypatch):
     def teach(seed):
         keras.utils.set_random_seed(seed)
         SmallCNN(widths=(4,), image_size=8, num_channels=1, include_preprocessing=True).save(
@@ -185,3 +190,5 @@ def test_a_teacher_is_known_by_its_weights(small):
     run.prepare(small, run_dir="run", resume=True)
     teach(1)
     refused(small, "teacher's weights", json.loads(Path("run/data.json").read_text())["teacher"])
+    finish("run", monkeypatch)  # a finished run shows its result all the same
+    assert run.prepare(small, run_dir="run", resume=True).finished

@@ -1,5 +1,6 @@
 """A run folder has one owner at a time, and nobody has it after a kill."""
 
+import contextlib
 import errno
 import os
 import signal
@@ -239,3 +240,40 @@ def test_many_that_take_and_give_it_never_have_it_together(tmp_path):
     for process in started:
         process.communicate(timeout=300)
     assert [process.returncode for process in started] == [0] * 8
+
+
+@once
+def test_a_run_that_has_ended_leaves_its_folder_to_others(small, monkeypatch):
+    """Also in a notebook, whose process lives on."""
+    monkeypatch.setattr(run, "fit", lambda job: None)
+    for end in (lambda *arguments: {}, lambda *arguments: 1 / 0):
+        monkeypatch.setattr(run, "finish", end)
+        job = run.prepare(small, run_dir="run", resume=Path("run/recipe.toml").exists())
+        assert Path("run/run.lock").exists()
+        with contextlib.suppress(ZeroDivisionError):
+            run.execute(job)
+        assert not Path("run/run.lock").exists()
+    monkeypatch.setattr(run, "restore", lambda model, path: {"epochs": 9, "step": 0})
+    Path("run/model.keras").touch()
+    Path("run/result.json").write_text("{}")
+    assert run.prepare(small, run_dir="run", resume=True).finished
+    assert not Path("run/run.lock").exists()
+
+
+@once
+def test_a_lock_file_that_cannot_be_opened_or_removed(tmp_path, monkeypatch):
+    path = tmp_path / "run.lock"
+    assert lock.hold(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", lambda path: _denied())
+        lock.release(path)  # the lock is given back, its file stays
+    assert path.exists() and lock.hold(path)
+    lock.release(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", lambda *arguments: _denied())
+        with pytest.raises(ValueError, match="remove it. Received: .*run.lock"):
+            lock.hold(path)
+
+
+def _denied():
+    raise PermissionError(errno.EACCES, "Permission denied")
