@@ -30,10 +30,10 @@ def decode(body):
         raise ValueError(f"at most {MAX_PIXELS} pixels")
     if max(image.size) > MAX_RATIO * min(image.size):
         raise ValueError(f"one side at most {MAX_RATIO} times the other")
-    image = ImageOps.exif_transpose(image)
-    if image.mode in ("I", "F"):
+    if image.mode == "F" or image.mode == "I" and image.format != "PPM":
         raise ValueError("8 or 16 bits, not 32")
-    if image.mode.startswith("I;16"):  # which PIL would cut off at 255
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):  # 16 bits, which PIL would cut off at 255
         image = Image.fromarray((np.asarray(image) >> 8).astype("uint8"))
     return np.asarray(image.convert("RGB"))
 

@@ -55,7 +55,7 @@ def load_image(source, upright=True):
         check_sides(image.height, image.width, name)  # before anything is decoded
         with _explained(name):
             image.load()
-        if image.mode in ("I", "F") and image.format != "PPM":
+        if image.mode == "F" or image.mode == "I" and image.format != "PPM":
             raise ValueError(
                 "A picture must have 8 or 16 bits: of 32 nobody knows what is black and what is "
                 "white; scale it to 0..255 and give the array. "

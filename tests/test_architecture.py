@@ -15,6 +15,7 @@ BACKENDS = {"tensorflow", "jax", "torch"}
 # A module may import from its own level and from those before it.
 LEVELS = [
     "hardware",
+    "callers",
     "scratch",
     "layers",
     "terminal",

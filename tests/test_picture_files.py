@@ -57,6 +57,8 @@ def test_32_bits_are_refused():
         for source in (image, encoded(image, "tiff")):
             with pytest.raises(ValueError, match="8 or 16 bits.*Received: .*mode '[FI]'"):
                 load_image(source)
+    with pytest.raises(ValueError, match="8 or 16 bits.*mode 'F'"):
+        load_image(b"Pf\n16 16\n-1.0\n" + ramp.tobytes())  # a portable float map
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -1,10 +1,10 @@
 """The constructor's arguments that a checkpoint asks for."""
 
 import inspect
-import warnings
 
 import keras
 
+from keras_vit.callers import warn
 from keras_vit.checkpoints.checks import check_arguments
 from keras_vit.checkpoints.configs import TIMM_HEADS
 from keras_vit.checkpoints.files import CheckpointError
@@ -15,6 +15,7 @@ from keras_vit.layers.validation import as_pair
 from keras_vit.models.base import as_preprocessor
 from keras_vit.preprocessing import Preprocessor
 
+LORA = ("lora_kernel_a", "lora_kernel_b")  # Keras's names of the weights of an update
 # What tensors and configuration both say; they must agree.
 SAID_TWICE = (
     "width",
@@ -80,9 +81,8 @@ def complete_arguments(inferred, description, overrides, name):
         found["num_heads"] = heads
     _positions(found, positions, overrides, name)
     if description is not None and description.architecture:
-        found["position_resample"] = (
-            "timm"  # which reads the authors' files too, but not as they do
-        )
+        # timm resamples its own way, also the weights of DINOv2's authors.
+        found["position_resample"] = "timm"
     if description is not None:
         add_preprocessing(found, description, found["patch_size"], overrides)
     sides = zip(found["image_size"], found["patch_size"], strict=True)
@@ -235,12 +235,12 @@ def _merge_adapted(arguments, path):
             f"{path} holds a quantised model: load it with keras.models.load_model. Received: "
             f"adapted_layers of type {type(adapted).__name__}"
         )
-    warnings.warn(
+    warn(
         f"The low-rank updates of {path} are added to the matrices here; "
         "keras.models.load_model keeps them apart. "
-        f"Received: lora_rank in {len(adapted)} layers",
-        stacklevel=2,
+        f"Received: lora_rank in {len(adapted)} layers"
     )
     arguments["adapted_layers"] = None
+    updated = {f"{layer}/{x}" for layer in adapted for x in ("kernel", *LORA)}
     frozen = arguments.get("frozen_layers") or ()
-    arguments["frozen_layers"] = [x for x in frozen if "/lora_kernel_" not in str(x)]
+    arguments["frozen_layers"] = [x for x in frozen if not isinstance(x, str) or x not in updated]

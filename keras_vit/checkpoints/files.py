@@ -77,6 +77,10 @@ class Reader:
         pass
 
 
+class ArgumentError(ValueError):
+    """A mistake in the caller's arguments that shows while a file is read; none of the file's."""
+
+
 @contextlib.contextmanager
 def named(path):
     """Has every `CheckpointError` name the file, or the source as the user named it."""
@@ -99,7 +103,7 @@ def readable(path, what):
     try:
         with named(path):
             yield
-    except CheckpointError:
+    except (ArgumentError, CheckpointError):
         raise
     except MemoryError as error:
         raise CheckpointError(f"{path} needs more memory than there is.") from error

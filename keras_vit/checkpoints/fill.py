@@ -13,6 +13,7 @@ from keras_vit.checkpoints.adapt import CHANNELS, RESAMPLED
 from keras_vit.checkpoints.files import CheckpointError
 from keras_vit.checkpoints.names import Row, as_tuple
 from keras_vit.checkpoints.report import LoadReport
+from keras_vit.terminal import printable
 
 MAX_NEAR = 200  # names, and characters of one
 
@@ -122,7 +123,8 @@ def _mismatch(name, missing, unknown, matched):
             short = [x for x in others[:MAX_NEAR] if len(x) < MAX_NEAR]  # comparing is slow
             for x in names[:12]:
                 near = difflib.get_close_matches(x[:MAX_NEAR], short, 1, 0.6)
-                lines.append(f"  {x[:MAX_NEAR]}" + (f" (near: {near[0]})" if near else ""))
+                line = f"  {x[:MAX_NEAR]}" + (f" (near: {near[0]})" if near else "")
+                lines.append(printable(line))
             if len(names) > 12:
                 lines.append(f"  and {len(names) - 12} more")
     return "\n".join(lines)

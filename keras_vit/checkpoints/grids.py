@@ -5,8 +5,8 @@ What the configuration says must fit. Then the caller is asked, whose `position_
 """
 
 import math
-import warnings
 
+from keras_vit.callers import warn
 from keras_vit.checkpoints.files import CheckpointError
 from keras_vit.layers.validation import as_pair
 
@@ -109,9 +109,8 @@ def _said(overrides):
 
 
 def _warn_of_square(count, grid, square, asked, name):
-    warnings.warn(
+    warn(
         f"The {count} position embeddings of {name} are taken for those of {grid[0]} x {grid[1]} "
         f"patches, as image_size={asked} says. If they are those of {square[0]} x {square[1]}, to "
-        f"be resampled, pass position_grid={square} too.",
-        stacklevel=2,
+        f"be resampled, pass position_grid={square} too."
     )

@@ -69,6 +69,6 @@ def without_preprocessing(name, normalises):
     )
     return (
         f"{name} says nothing of preprocessing, {done}. Give it with "
-        "preprocessor=keras_vit.Preprocessor(...), or with like= and a name of "
+        "preprocessor=keras_vit.Preprocessor(...), None for none, or with like= and a name of "
         f"keras_vit.list_checkpoints(){f', such as {near[0]!r}' if near else ''}."
     )

@@ -4,12 +4,12 @@ import contextlib
 import difflib
 import inspect
 import re
-import warnings
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_vit.callers import warn
 from keras_vit.checkpoints.adapt import Adapter, preprocessor_for_channels
 from keras_vit.checkpoints.arguments import keras_arguments
 from keras_vit.checkpoints.building import build
@@ -101,17 +101,16 @@ def from_pretrained(source, *, like=None, **overrides):
             np.round(x, 4).tolist() for x in (model.preprocessor.mean, model.preprocessor.std)
         )
         report.notes.append(f"the preprocessing has followed: mean={mean}, std={std}")
-    news = any((report.fresh, report.unread, report.adapted, report.notes))
     own = matched.table.name == "keras"
     note = _without_preprocessing(found.name, arguments, overrides, own)
-    if note is not None:
-        report.notes.append(note)
-        if "include_preprocessing" in overrides:
-            news = True
-        else:
-            warnings.warn(note, stacklevel=2)
+    decided = "include_preprocessing" in overrides
+    report.notes += [note] if note and decided else []
+    news = any((report.fresh, report.unread, report.adapted, report.notes))
     if news and keras.config.is_interactive_logging_enabled():
         print(report.summary())
+    if note and not decided:
+        report.notes.append(note)
+        warn(note)
     return model
 
 

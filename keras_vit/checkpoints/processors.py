@@ -1,7 +1,7 @@
 """How a source's authors prepared pictures: transformers' image processors, timm's settings.
 
 What their own library would do with a file is done here too, or refused by name. An absent field
-has the value that its class gives it; null is false where true or false is expected, else no value.
+has the value that its class gives it; null means false for a flag, and no value otherwise.
 """
 
 from keras_vit.checkpoints.files import CheckpointError
@@ -129,7 +129,8 @@ def add_transformers(found, config, model_type):
         found.preprocessor = _preprocessor(name, fields)
     except ValueError as error:
         found.refused = CheckpointError(
-            f"{FILE} cannot be honoured; pass preprocessor=keras_vit.Preprocessor(...), or None "
+            f"{FILE} (or the image_processor in processor_config.json) cannot be honoured; pass "
+            "preprocessor=keras_vit.Preprocessor(...), or None "
             f"for none. {error}"
         )
         return

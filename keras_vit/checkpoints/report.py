@@ -57,7 +57,8 @@ class LoadReport:
         if self.resampled:
             lines.append(f"  resampled: {', '.join(self.resampled)}")
         for path, (old, new) in self.adapted.items():
-            lines.append(f"  adapted from {old} to {new} channels, as timm does: {path}")
+            way = ", as timm does" if old == 3 else ""
+            lines.append(f"  adapted from {old} to {new} channels{way}: {path}")
         lines += [f"  {note}" for note in self.notes]
         if self.unread:
             lines.append(f"  fields of config.json not known here: {', '.join(self.unread)}")

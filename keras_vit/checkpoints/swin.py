@@ -7,7 +7,7 @@ import re
 from keras_vit.checkpoints import configs
 from keras_vit.checkpoints.checks import add_num_labels, refuse_unknown, said_by_timm
 from keras_vit.checkpoints.configs import ACTIVATIONS, WITHOUT_EFFECT, Description
-from keras_vit.checkpoints.files import CheckpointError
+from keras_vit.checkpoints.files import ArgumentError, CheckpointError
 from keras_vit.checkpoints.layouts import Facts
 from keras_vit.checkpoints.names import as_tuple
 from keras_vit.checkpoints.processors import add_timm, add_transformers
@@ -125,7 +125,13 @@ def complete_arguments(inferred, description, overrides, name):
     Args, Returns, Raises: as `arguments.complete_arguments`.
     """
     found = dict(inferred)
-    offsets = found.pop("offsets")
+    offsets, stages = found.pop("offsets"), len(found["depths"])
+    asked = overrides.get("window_size")
+    if isinstance(asked, (list, tuple)) and len(asked) != stages:
+        raise ArgumentError(
+            f"window_size must be an int, or one for each of the {stages} stages. "
+            f"Received: window_size={asked}"
+        )
     said = dict(description.arguments) if description else {}
     for key in SAID_TWICE:
         value = said.pop(key, None)

@@ -3,11 +3,11 @@
 import itertools
 import json
 import math
-import warnings
 
 import numpy as np
 from keras import ops
 
+from keras_vit.callers import warn
 from keras_vit.checkpoints import layouts
 from keras_vit.checkpoints.files import SAFETENSORS_DTYPES, CheckpointError
 from keras_vit.checkpoints.names import as_tuple
@@ -163,19 +163,18 @@ def processor_for_transformers(preprocessor):
 
 
 def warn_of_crops(preprocessor, convention):
-    """Warns where the library of this convention crops some pictures a pixel beside ours."""
+    """Warns where the library of this convention crops some pictures one pixel off from ours."""
     if preprocessor is None or preprocessor.convention == convention:
         return
     pairs = zip(preprocessor.resized_size, preprocessor.image_size, strict=True)
     if preprocessor.resize == "squash" and all((to - part) % 4 != 3 for to, part in pairs):
         return  # what is left over is known, and both take the same half of it
-    warnings.warn(
-        f"{convention} crops a pixel beside this model where 3, 7, 11 ... pixels are left over: "
+    warn(
+        f"{convention} crops one pixel off from this model where 3, 7, 11 ... pixels are left: "
         "half of them is rounded to the even neighbour by timm and down by transformers. Its "
         "predictions can differ on such pictures. To have them alike give the model "
         f"preprocessor=keras_vit.Preprocessor(..., convention={convention!r}). Received: "
-        f"convention={preprocessor.convention!r}",
-        stacklevel=3,  # whoever called save_pretrained
+        f"convention={preprocessor.convention!r}"
     )
 
 

@@ -24,13 +24,13 @@ call was wrong. With --json stdout is one JSON document.
 
 
 class Commands(TyperGroup):
-    """Turns what was wrong with a call into one line and exit code 2."""
+    """Turns what was wrong with a call into a message and exit code 2."""
 
     def invoke(self, ctx):
         try:
             return super().invoke(ctx)
         except ValueError as error:
-            typer.echo(f"error: {printable(error)}", err=True)
+            typer.echo(f"error: {printable(error, lines=True)}", err=True)
             raise typer.Exit(2) from error
 
 

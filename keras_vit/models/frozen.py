@@ -25,7 +25,8 @@ def frozen_paths(model, lora=True):
 
     Args:
         model: functional model.
-        lora: whether weights of low-rank updates are among them.
+        lora: whether layers keep their low-rank updates. Where these are added to the matrices, the
+            matrices are trained again, as the updates were.
     """
     found = []
 
@@ -36,8 +37,10 @@ def frozen_paths(model, lora=True):
         if not trained and not (layer.trainable and model.trainable):
             found.append(path)
             return
+        merged = not lora and getattr(layer, "lora_enabled", False)
         for weight in layer._trainable_variables:  # unlike a moving average
-            if not weight.trainable and (lora or not weight.name.startswith("lora_")):
+            updated = merged and (weight is layer._kernel or weight.name.startswith("lora_"))
+            if not weight.trainable and not updated:
                 found.append(f"{path}/{weight.name}")
         for inner in layer._layers:
             walk(inner, f"{path}/{inner.name}")

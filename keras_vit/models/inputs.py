@@ -4,12 +4,12 @@ Letters: B batch, H x W image size, C channels.
 """
 
 import inspect
-import warnings
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_vit.callers import warn
 from keras_vit.layers.validation import check_images
 
 # Normalised images stay within some 3 of zero; a picture of pixels below 30 is nearly black.
@@ -164,10 +164,9 @@ def _tell(model, received):
             "include_preprocessing=True, or normalise them (model.preprocess_images, "
             "keras_vit.Preprocessor)"
         )
-    warnings.warn(
-        f"{model.name} takes {expected}; its answers mean nothing otherwise. This is said once. "
-        f"Received: {received}",
-        stacklevel=2,
+    warn(
+        f"{model.name} takes {expected}; its answers mean nothing otherwise. This warning comes "
+        f"once. Received: {received}"
     )
 
 

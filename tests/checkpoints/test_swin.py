@@ -111,6 +111,12 @@ def test_windows_of_each_stage_s_own_are_those_of_the_tables(tmp_path):
     assert_same_weights(again, model)
 
 
+def test_windows_for_another_number_of_stages_are_the_caller_s_mistake():
+    with pytest.raises(ValueError, match="one for each of the 2 stages. Received") as found:
+        keras_vit.from_pretrained(GOLDEN / "timm_swin", window_size=(4, 4, 4))
+    assert not isinstance(found.value, CheckpointError)
+
+
 def test_a_new_head_and_another_size_in_one_call():
     model = keras_vit.from_pretrained(GOLDEN / "timm_swin", num_classes=3, image_size=(24, 40))
     assert set(model.load_report.fresh) == {"head/dense/kernel", "head/dense/bias"}

@@ -266,6 +266,14 @@ def test_low_rank_updates_of_quantised_layers(tmp_path):
     np.testing.assert_array_equal(run(loaded, images()), expected)
 
 
+def _with_sums(model, path):
+    model.save(path)
+    with pytest.warns(UserWarning, match="added to the matrices") as said:
+        loaded = keras_vit.from_pretrained(path, preprocessor=None)
+    assert [x.filename for x in said] == [__file__]
+    return loaded
+
+
 def test_a_base_that_is_trained_too_stays_so(tmp_path):
     """`trainable = True` after `enable_lora` trains the matrix as well."""
     model = adapted(tiny_vit)
@@ -284,6 +292,9 @@ def test_merged_on_purpose(tmp_path):
     with merged(model):
         plain = reload(model, tmp_path)
     assert not any("lora" in x.path for x in plain.weights)
+    assert not model.get_layer("block00").attention.qkv._kernel.trainable
+    for loaded in (plain, _with_sums(model, tmp_path / "apart.keras")):
+        assert loaded.get_layer("block00").attention.qkv.kernel.trainable  # as the update was
     np.testing.assert_allclose(run(plain, images()), run(model, images()), atol=1e-5)
     assert "lora" in str(model.get_config()["adapted_layers"])
     # Read back into the model with updates, these begin anew and have gradients.
