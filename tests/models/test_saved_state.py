@@ -190,7 +190,7 @@ np.savez(outputs, logits=model.predict(np.load(pixels), verbose=0), trained=trai
 """
 
 
-@slow_on("tensorflow", "jax")
+@pytest.mark.slow
 def test_another_backend_reads_them(tmp_path):
     """int8, int4, low-rank updates and frozen weights in one file."""
     model = tiny_vit(depth=3)
