@@ -214,8 +214,9 @@ _KINDS = (
     (
         "a finite number above 0, or one for each stage",
         lambda value: _is_ratio(value) or _are(_is_ratio, value),
-        "mlp_ratio mlp_ratios",
+        "mlp_ratios",
     ),
+    ("a finite number above 0", _is_ratio, "mlp_ratio"),
     (
         "a number above 0 and below 1",
         lambda value: _is_share(value) and value > 0,

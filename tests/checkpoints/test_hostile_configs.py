@@ -193,7 +193,8 @@ def test_a_keras_file_s_arguments_are_held_against_its_weights(name, keras_files
         numbers = value if isinstance(value, list) else [value]
         if not numbers or not all(type(x) in (int, float) for x in numbers):
             continue
-        for absurd in (10**9, "2", NAN, [10**9] * len(numbers), HUGE):
+        one_too_many = [*numbers, *numbers, numbers[0]]
+        for absurd in (10**9, "2", NAN, [10**9] * len(numbers), one_too_many, HUGE):
             if key == "layer_scale" and absurd == 10**9:
                 continue  # a number like others
             keras_with(source, path, put(f"config/{key}", absurd))
