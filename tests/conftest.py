@@ -26,6 +26,15 @@ import pytest
 from keras_vit.layers import initializers
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m takes its choice
+def pytest_collection_modifyitems(items):
+    """What a test's `backends` do not name is slow there; the mark nearest to the test counts."""
+    for item in items:
+        mark = item.get_closest_marker("backends")
+        if mark is not None and keras.backend.backend() not in mark.args:
+            item.add_marker("slow")
+
+
 @pytest.fixture(autouse=True)
 def seed():
     keras.utils.set_random_seed(0)

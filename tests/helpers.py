@@ -7,6 +7,28 @@ from keras import ops
 
 import keras_vit
 
+# Where a test runs by default: with -m "slow or not slow" every test runs on every backend. As a
+# decorator, in `pytestmark`, or as a mark of a `pytest.param`; the nearest one counts.
+backends = pytest.mark.backends  # on those that it names
+once = backends("torch")  # on the one that starts and compiles quickest
+
+
+def once_but(cases, *everywhere):
+    """Parameters: on every backend those that are named, all of them on the quickest.
+
+    Args:
+        cases: dict of name to value, or names that are the values.
+        everywhere: names of the cases that reach what a backend can do differently; say what, in a
+            comment.
+    """
+    values = cases if isinstance(cases, dict) else {name: name for name in cases}
+    unknown = set(everywhere) - set(values)
+    assert not unknown, f"no such cases: {unknown}"
+    return [
+        pytest.param(value, id=name, marks=[] if name in everywhere else [once])
+        for name, value in values.items()
+    ]
+
 
 def slow_on(*backends):
     """Marks a test that takes most of a minute with these backends: there it is for -m slow."""

@@ -2,16 +2,13 @@
 
 import unicodedata
 
-import keras
-import pytest
-
 from keras_vit.checkpoints.report import LoadReport
 from keras_vit.picture_files import said_of_others
 from keras_vit.table import Table
 from keras_vit.terminal import printable
+from tests.helpers import once
 
-# No backend has a part in it: with two of them under -m slow.
-pytestmark = [] if keras.backend.backend() == "torch" else [pytest.mark.slow]
+pytestmark = once  # no backend has a part in it
 
 STEERING = {"Cc", "Cs", "Zl", "Zp"}
 DIRECTIONS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
