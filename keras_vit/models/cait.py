@@ -189,7 +189,8 @@ def _check(arguments):
     """Raises for what only the model as a whole can judge; the layers check the rest."""
     for name in ("depth", "class_depth", "width", "num_heads", "num_channels"):
         check_count(arguments[name], name)
-    check_rate(arguments["drop_path_rate"], "drop_path_rate")
+    for name in ("dropout_rate", "drop_path_rate"):
+        check_rate(arguments[name], name)
     if arguments["layer_scale"] is None:
         raise ValueError(
             "layer_scale must be a number, where the factors of every branch start. "

@@ -153,10 +153,10 @@ class HybridVisionTransformer(ImageModel):
         preprocessor = as_preprocessor(preprocessor)
         if isinstance(stem, dict):
             stem = keras.saving.deserialize_keras_object(copy.deepcopy(stem))  # which empties it
-        stem_depths = tuple(stem_depths)
         arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         arguments["stem"] = getattr(stem, "name", None)  # `get_config` asks the layer
         _check(arguments)
+        stem_depths = arguments["stem_depths"] = tuple(stem_depths)
         image_size = None if image_size is None else as_pair(image_size, "image_size")
         strides = stem_strides(stem, stem_depths, image_size, num_channels)
         patch_size, position_grid = _grids(patch_size, strides, image_size, position_grid)
@@ -255,12 +255,19 @@ def _check(arguments):
             "stem_width must be a multiple of stem_groups. Received: "
             f"stem_width={arguments['stem_width']}, stem_groups={arguments['stem_groups']}"
         )
-    for depth in arguments["stem_depths"]:
+    depths = arguments["stem_depths"]
+    if not isinstance(depths, (tuple, list)):
+        raise ValueError(
+            "stem_depths must be a tuple, one number a stage of the ResNet. "
+            f"Received: stem_depths={depths!r}"
+        )
+    for depth in depths:
         check_count(depth, "stem_depths")
     if arguments["representation_size"] is not None:
         check_count(arguments["representation_size"], "representation_size")
     check_choice(arguments["convention"], "convention", CONVENTIONS)
-    check_rate(arguments["drop_path_rate"], "drop_path_rate")
+    for name in ("dropout_rate", "drop_path_rate"):
+        check_rate(arguments[name], name)
     check_class_names(arguments["class_names"], arguments["num_classes"])
 
 

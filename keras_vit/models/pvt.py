@@ -23,7 +23,7 @@ from keras_vit.layers import (
     TokensToGrid,
     TransformerBlock,
 )
-from keras_vit.layers.validation import as_pair, check_count
+from keras_vit.layers.validation import as_pair, check_count, check_rate
 from keras_vit.models.base import (
     ImageModel,
     as_preprocessor,
@@ -240,6 +240,7 @@ def _grids(image_size, position_grid, shrunk):
 def _check(arguments):
     """Raises for what only the model as a whole can judge; the layers check the rest."""
     check_count(arguments["num_channels"], "num_channels")
+    check_rate(arguments["dropout_rate"], "dropout_rate")
     if arguments["reductions"][-1] != 1:
         raise ValueError(
             "The last stage attends to its class token, which lies on no map to be reduced. "

@@ -15,6 +15,8 @@ Letters: B batch, H x W image size, C channels, h x w map of the first stage, D 
 K classes.
 """
 
+import math
+
 import keras
 from keras import layers
 
@@ -206,15 +208,15 @@ class SwinTransformer(ImageModel):
 
 def per_stage(value, stages, name):
     """One number for every stage, given as one for all, as a tuple, or None for 0."""
-    values = (value or 0,) * stages if value is None or isinstance(value, int) else tuple(value)
-    if len(values) != stages:
+    values = (value or 0,) * stages if value is None or isinstance(value, int) else value
+    if not isinstance(values, (tuple, list)) or len(values) != stages:
         raise ValueError(
             f"{name} must be an integer or one for each stage. "
             f"Received: {name}={value!r}, {stages} stages"
         )
     for number in values:
         check_count(number, name, minimum=0 if name == "pretrained_window_size" else 1)
-    return values
+    return tuple(values)
 
 
 def stage_windows(arguments):
@@ -257,7 +259,11 @@ def _check(arguments):
         )
     check_choice(arguments["version"], "version", (1, 2))
     check_choice(arguments["convention"], "convention", CONVENTIONS)
-    check_rate(arguments["drop_path_rate"], "drop_path_rate")
+    for name in ("dropout_rate", "drop_path_rate"):
+        check_rate(arguments[name], name)
+    ratio = arguments["mlp_ratio"]
+    if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or not 0 < ratio < math.inf:
+        raise ValueError(f"mlp_ratio must be a number above 0. Received: mlp_ratio={ratio!r}")
     check_class_names(arguments["class_names"], arguments["num_classes"])
     image_size, patch_size = arguments["image_size"], as_pair(arguments["patch_size"], "patch_size")
     if image_size is not None and any(

@@ -295,7 +295,10 @@ def _check(arguments, class_token, distillation_head):
     for name in ("depth", "width", "num_heads", "num_channels"):
         check_count(arguments[name], name)
     check_count(arguments["num_registers"], "num_registers", minimum=0)
-    check_rate(arguments["drop_path_rate"], "drop_path_rate")
+    for name in ("dropout_rate", "drop_path_rate"):
+        check_rate(arguments[name], name)
+    check_choice(arguments["class_token"], "class_token", (None, True, False))
+    check_choice(arguments["distillation_token"], "distillation_token", (True, False))
     check_choice(arguments["pooling"], "pooling", ("token", "gap", "token_gap", "map"))
     if arguments["representation_size"] is not None:
         check_count(arguments["representation_size"], "representation_size")

@@ -211,6 +211,24 @@ def test_a_keras_file_s_arguments_are_held_against_its_weights(name, keras_files
     assert peak_memory() - before < 500 * 2**20
 
 
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "value",
+    [None, *(pytest.param(x, marks=pytest.mark.slow) for x in (NAN, "a", [1.5] * 5, {"a": 1}, 1j))],
+    ids=str,
+)
+def test_arguments_of_another_kind_are_one_error(name, value):
+    """Also where a file says null, which the table of what arguments may be leaves to the model."""
+    model = MODELS[name]()
+    kind, config, refused = type(model), model.get_config(), 0
+    for key in config:
+        try:
+            kind(**{**config, key: value})
+        except ValueError:
+            refused += 1
+    assert refused > 10
+
+
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
