@@ -8,7 +8,7 @@ import pytest
 
 import keras_vit
 from tests.helpers import to_numpy
-from tests.training.test_resume import AskedToStop, check_resumed
+from tests.training.helpers import AskedToStop, check_resumed
 from training import recipe, run
 from training.cnn import SmallCNN
 from training.distribute import Devices

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.training.test_sources import RECIPE, example, picture, write_folder, write_records
+from tests.training.pictures import RECIPE, example, picture, write_folder, write_records
 from training import data, fingerprint, run
 from training.cnn import SmallCNN
 from training.tables import DataTable

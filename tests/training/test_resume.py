@@ -1,10 +1,8 @@
-import csv
-import signal
-
 import keras
 import numpy as np
 import pytest
 
+from tests.training.helpers import AskedToStop, check_resumed, rows, weights
 from training import run
 from training.callbacks import StopOnNaN
 from training.checkpoint import Checkpoint, Diverged, kept, position
@@ -18,24 +16,6 @@ class StoppedBeforeCheckpoint(Checkpoint):
         if epoch == 2:
             raise KeyboardInterrupt
         super().on_epoch_end(epoch, logs)
-
-
-class AskedToStop(Checkpoint):
-    """SIGTERM in the third of five steps of the second epoch."""
-
-    def on_train_batch_end(self, batch, logs=None):
-        if self.epoch == 1 and batch == 2:
-            self.asked = lambda: Stopped(signal.SIGTERM)
-        super().on_train_batch_end(batch, logs)
-
-
-def weights(job):
-    return [keras.ops.convert_to_numpy(weight) for weight in job.model.weights]
-
-
-def rows(job):
-    with open(job.folder.metrics, newline="") as file:
-        return list(csv.DictReader(file))
 
 
 AVERAGE = ["optimizer.ema=0.9", "optimizer.layer_decay=0.8", "optimizer.accumulate=2"]
@@ -68,20 +48,6 @@ def test_a_run_goes_on_within_an_epoch(small, overrides, monkeypatch):
             run.fit(run.prepare(small, overrides, "stopped"))
     assert kept("stopped/model.keras").endswith("keeps 1 epoch and 3 steps of epoch 2")
     check_resumed(whole, "stopped", {"epochs": 1, "step": 3})
-
-
-def check_resumed(whole, run_dir, done):
-    """A run that goes on from there is the whole one in the end: weights and metrics."""
-    keras.utils.set_random_seed(99)
-    resumed = run.prepare("small.toml", run_dir=run_dir, resume=True)
-    assert {key: resumed.done[key] for key in done} == done
-    run.fit(resumed)
-    for one, other in zip(weights(whole), weights(resumed), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6)
-    assert [row["epoch"] for row in rows(resumed)] == ["1", "2", "3", "4"]
-    for one, other in zip(rows(whole), rows(resumed), strict=True):
-        for key, value in one.items():
-            np.testing.assert_allclose(float(other[key]), float(value), rtol=1e-5, atol=1e-6)
 
 
 def test_the_file_holds_the_average_and_what_training_goes_on_with(small):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import slow_on, to_numpy
-from tests.training.test_sources import write_folder
+from tests.training.pictures import write_folder
 from training import data, evaluate, measures, recipe, run, settings, summary
 from training.callbacks import StopOnNaN
 from training.distribute import Devices
