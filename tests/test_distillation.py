@@ -10,7 +10,7 @@ from keras import layers, ops
 import keras_vit
 from keras_vit import DistillationLoss, Distiller, teacher_logits
 from keras_vit.teacher import Teacher
-from tests.helpers import randomize, tiny_vit, to_numpy
+from tests.helpers import backends, randomize, tiny_vit, to_numpy
 
 LABELS = np.array([0, 3, 1])
 CROSSENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -156,9 +156,8 @@ def test_a_student_with_one_head_learns_both_with_it():
     np.testing.assert_allclose(first, -hand.mean(), rtol=1e-4)
 
 
-two_backends = pytest.mark.skipif(
-    keras.backend.backend() == "jax", reason="compiles for longest there and differs in nothing"
-)
+# Compiles for longest on JAX and differs in nothing there.
+two_backends = backends("torch", "tensorflow")
 
 
 @two_backends

@@ -1,13 +1,13 @@
 import math
 
-import keras
 import numpy as np
 import pytest
 
+from tests.helpers import backends
 from training.augment import augmentation, cutmix, mixing, mixup, warp
 
-# tf.data does all of this whatever the backend is: with two of them under -m slow.
-pytestmark = [] if keras.backend.backend() == "tensorflow" else [pytest.mark.slow]
+# tf.data does all of this whatever the backend is.
+pytestmark = backends("tensorflow")
 
 STRONG = {"rotate": 30.0, "translate": 0.2, "zoom": 0.3, "flip": True}
 NOTHING = {"angle": 0.0, "shift_x": 0.0, "shift_y": 0.0, "scale": 1.0, "mirror": 1.0}

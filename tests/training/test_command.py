@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.helpers import slow_on
+from tests.helpers import backends
 from training.__main__ import main
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +32,7 @@ def refused(small, capsys):
     return run
 
 
-@slow_on("torch", "jax")
+@backends("tensorflow")
 def test_a_run_from_start_to_end(small, capsys):
     assert main([small, *QUICK]) == 0
     out, err = capsys.readouterr()

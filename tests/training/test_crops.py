@@ -1,19 +1,19 @@
 import io
 import math
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
+from tests.helpers import backends
 from training import crops, data, run
 from training.decoding import decode
 from training.tables import AugmentTable, DataTable
 from training.transform import evaluation_transform, training_transform
 
-# tf.data does all of this whatever the backend is: with two of them under -m slow.
-pytestmark = [] if keras.backend.backend() == "tensorflow" else [pytest.mark.slow]
+# tf.data does all of this whatever the backend is.
+pytestmark = backends("tensorflow")
 
 SCALE, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
 
@@ -262,7 +262,6 @@ def test_what_does_not_fit_the_image_is_refused():
         training_transform(AugmentTable(randaugment=(1, 1)), DataTable("digits"), (8, 8, 4))
 
 
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="one backend is enough")
 def test_grey_arrays_train_at_another_size(small, tmp_path):
     """The digits of 8 x 8 pixels, in a model for 16 x 24."""
     settings = ["model.image_size=[16, 24]", "train.epochs=1"]

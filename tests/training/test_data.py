@@ -1,15 +1,15 @@
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.helpers import backends
 from training import data, sources
 from training.augment import mixing
 from training.tables import AugmentTable, DataTable
 from training.transform import training_transform
 
-# tf.data does all of this whatever the backend is: with two of them under -m slow.
-pytestmark = [] if keras.backend.backend() == "tensorflow" else [pytest.mark.slow]
+# tf.data does all of this whatever the backend is.
+pytestmark = backends("tensorflow")
 
 
 def digits():

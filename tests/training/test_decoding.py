@@ -2,20 +2,20 @@
 
 import io
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
 from keras_vit.picture_files import MAX_RATIO, load_image
+from tests.helpers import backends
 from training import crops, data
 from training.decoding import JPEG, OTHER, PNG, decode, kind
 from training.tables import DataTable
 from training.transform import evaluation_transform, training_transform
 
-# tf.data does all of this whatever the backend is: with two of them under -m slow.
-pytestmark = [] if keras.backend.backend() == "tensorflow" else [pytest.mark.slow]
+# tf.data does all of this whatever the backend is.
+pytestmark = backends("tensorflow")
 
 SIZE = 24
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import keras_vit
-from tests.helpers import to_numpy
+from tests.helpers import once, to_numpy
 from tests.training.helpers import AskedToStop, check_resumed
 from training import recipe, run
 from training.cnn import SmallCNN
@@ -15,6 +15,9 @@ from training.distribute import Devices
 from training.processes import Processes
 from training.smoke import SHAPES, overrides
 from training.stopping import Stopped
+
+# The same on every backend, and one compiles nothing.
+pytestmark = once
 
 TEACHER = dict(widths=(4,), image_size=8, num_channels=1, include_preprocessing=True)
 
@@ -33,13 +36,9 @@ kind = "soft"
     return small
 
 
-one_backend = pytest.mark.skipif(
-    keras.backend.backend() != "torch", reason="one backend is enough, and this compiles nothing"
-)
 SETTINGS = ["model.distillation_token=true", "model.depth=1", "optimizer.ema=0.9"]
 
 
-@one_backend
 def test_a_distilled_run_goes_on_within_an_epoch(distilled, monkeypatch):
     whole = run.prepare(distilled, SETTINGS, "whole")
     teacher = whole.fitted.teacher
@@ -57,7 +56,6 @@ def test_a_distilled_run_goes_on_within_an_epoch(distilled, monkeypatch):
     assert len(saved.weights) == len(whole.model.weights)
 
 
-@one_backend
 def test_low_rank_updates_of_a_student_are_saved_without_its_teacher(distilled):
     keras_vit.VisionTransformer(
         **{**SHAPES[keras_vit.VisionTransformer], "patch_size": 4},
@@ -74,7 +72,6 @@ def test_low_rank_updates_of_a_student_are_saved_without_its_teacher(distilled):
         np.testing.assert_allclose(to_numpy(one), to_numpy(other), atol=1e-6, err_msg=one.path)
 
 
-@one_backend
 def test_a_teacher_of_other_classes_or_none_is_refused(distilled):
     for teacher, message in [
         ("other.keras", "distill.teacher cannot teach: .*same classes.*with 7"),
@@ -85,7 +82,6 @@ def test_a_teacher_of_other_classes_or_none_is_refused(distilled):
             run.prepare(distilled, [f"distill.teacher={teacher}"], "run")
 
 
-@one_backend
 @pytest.mark.parametrize("family", list(SHAPES), ids=lambda family: family.__name__)
 def test_every_family_is_trained_and_reported(family, small, tmp_path):
     """From the recipe to the pictures; what a run writes last is tested once for all."""
@@ -113,7 +109,6 @@ def test_many_processes_are_refused(distilled):
         Devices("data", Processes(0, 2), count=2).check(plan)
 
 
-@one_backend
 def test_the_smoke_form_of_a_recipe_keeps_its_family(distilled, tmp_path):
     found = overrides(tmp_path / distilled, tmp_path / "smoke")
     assert "model.width=32" in found and "data.source=digits" in found

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.helpers import backends, once
 from training import distribute, run
 from training.checkpoint import position
 from training.processes import Processes
@@ -32,9 +33,7 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 from training.__main__ import main
 sys.exit(main(sys.argv[1:]))
 """
-# Many processes take half a minute each: by default a test runs with one backend.
-SLOW = [pytest.mark.slow]
-NOT_TORCH, NOT_TENSORFLOW = ([] if x == BACKEND else SLOW for x in ("torch", "tensorflow"))
+only_jax = pytest.mark.skipif(BACKEND != "jax", reason="only JAX splits a model")
 
 
 def start(
@@ -96,12 +95,13 @@ def check(small, run_dir, epochs=2, other_mean=None):
     assert position(Path(run_dir, "model.keras"))["epochs"] == epochs
 
 
-STRATEGIES = [pytest.param("data", marks=NOT_TENSORFLOW)]
-if BACKEND == "jax":
-    STRATEGIES.append("model")
-
-
-@pytest.mark.parametrize("strategy", STRATEGIES)
+# By default one way with each backend, since it takes half a minute: several devices of one process
+# with TensorFlow and JAX, where a split model takes all that a copied one does and more; PyTorch has
+# no other devices than processes, of which `test_processes` starts two.
+@pytest.mark.parametrize(
+    "strategy",
+    [pytest.param("data", marks=backends("tensorflow")), pytest.param("model", marks=only_jax)],
+)
 def test_four_devices(small, strategy):
     overrides = [*PLAN, f"distribute.strategy={strategy}"]
     if BACKEND == "tensorflow":
@@ -113,19 +113,21 @@ def test_four_devices(small, strategy):
     check(small, "four")
 
 
-TOGETHER = [pytest.param("auto", marks=NOT_TORCH)]
-if BACKEND == "jax":
-    TOGETHER.append(pytest.param("model", marks=SLOW))  # their checkpoints take all of them
-
-
-@pytest.mark.parametrize("strategy", TOGETHER)
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        pytest.param("auto", marks=once),
+        # Their checkpoints take all of them.
+        pytest.param("model", marks=[only_jax, pytest.mark.slow]),
+    ],
+)
 def test_processes(small, strategy):
     finish(start(small, "together", [*PLAN, f"distribute.strategy={strategy}"], count=2))
     check(small, "together")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["data", "model"] if BACKEND == "jax" else ["data"])
+@pytest.mark.parametrize("strategy", ["data", pytest.param("model", marks=only_jax)])
 def test_processes_go_on_within_an_epoch(small, strategy):
     overrides = [*PLAN, "train.epochs=4", "train.checkpoint_steps=1"]
     overrides.append(f"distribute.strategy={strategy}")
@@ -153,13 +155,15 @@ def test_the_copy_that_is_saved_has_the_state_of_a_loss_scale(small):
         assert float(copy.optimizer.dynamic_scale) == 64.0
 
 
-HOW = [
-    pytest.param(signal.SIGKILL, marks=NOT_TENSORFLOW),
-    pytest.param(signal.SIGTERM, marks=SLOW),
-]
-
-
-@pytest.mark.parametrize("how", HOW)
+# `training.processes` notices that another one is gone, on every backend alike; by default one whose
+# runtime watches the others too.
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param(signal.SIGKILL, marks=backends("tensorflow")),
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+    ],
+)
 def test_processes_end_together(small, how):
     """One dies, and the others say so; one is asked to stop, and all stop with a checkpoint."""
     started = start(small, "run", [*PLAN, "train.epochs=5000"], count=2)

@@ -9,13 +9,13 @@ import pytest
 from PIL import Image
 
 import keras_vit
-from tests.helpers import tiny_vit
+from tests.helpers import once, tiny_vit
 from training import evaluate, label_maps, run
 from training.evaluate import main
 from training.examples import Encoded, Split
 
-# The same on every backend: with two of them under -m slow.
-pytestmark = [] if keras.backend.backend() == "torch" else [pytest.mark.slow]
+# The same on every backend.
+pytestmark = once
 
 
 def color_reader(num_classes):

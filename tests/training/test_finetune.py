@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import keras_vit
-from tests.helpers import randomize, slow_on, tiny_vit, to_numpy
+from tests.helpers import backends, randomize, tiny_vit, to_numpy
 from training import recipe, run
 from training.model_tables import FinetuneTable, ModelTable
 
@@ -93,7 +93,7 @@ def test_a_linear_probe_trains_the_head_alone_and_can_be_resumed(small, source):
         np.testing.assert_array_equal(_value(again.model, path), _value(job.model, path))
 
 
-@slow_on("jax")
+@backends("torch", "tensorflow")
 @pytest.mark.parametrize("average", ["0", "0.9"])
 def test_lora_trains_few_weights_and_can_be_resumed(small, source, average):
     folder, old = source

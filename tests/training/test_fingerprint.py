@@ -9,13 +9,14 @@ import keras
 import numpy as np
 import pytest
 
+from tests.helpers import once
 from tests.training.pictures import RECIPE, example, picture, write_folder, write_records
 from training import data, fingerprint, run
 from training.cnn import SmallCNN
 from training.tables import DataTable
 
-# The same on every backend: with two of them under -m slow.
-pytestmark = [] if keras.backend.backend() == "torch" else [pytest.mark.slow]
+# The same on every backend.
+pytestmark = once
 
 
 def refused(recipe, *parts):

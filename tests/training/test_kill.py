@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.helpers import slow_on
+from tests.helpers import backends
 from training.folder import RunFolder
 
 ROOT = Path(__file__).parents[2]
@@ -100,7 +100,7 @@ def check(small, moments):
     assert not left
 
 
-@slow_on("torch", "jax")
+@backends("tensorflow")
 def test_killed_while_writing(small):
     check(small, ["writing"])
 

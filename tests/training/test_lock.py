@@ -9,17 +9,16 @@ import sys
 import time
 from pathlib import Path
 
-import keras
 import pytest
 
-from tests.helpers import slow_on
+from tests.helpers import once
 from training import evaluate, lock, run
 from training.__main__ import main
 from training.folder import RunFolder
 
 ROOT = Path(__file__).parents[2]
-# The lock alone does not depend on the backend.
-once = pytest.mark.skipif(keras.backend.backend() != "torch", reason="one backend is enough")
+# The lock does not depend on the backend.
+pytestmark = once
 HOLD = """
 import sys, time
 from pathlib import Path
@@ -48,7 +47,6 @@ def kill(process):
     process.communicate(timeout=60)
 
 
-@once
 def test_two_processes_cannot_have_it_and_a_kill_gives_it_back(tmp_path):
     path = tmp_path / "run.lock"
     other = holder(path)
@@ -68,7 +66,6 @@ def test_two_processes_cannot_have_it_and_a_kill_gives_it_back(tmp_path):
     lock.release(path)
 
 
-@once
 def test_a_child_that_lives_on_does_not_keep_it(tmp_path):
     """As the workers of a data loader may, which are forked, or a program that was started."""
     for then in (
@@ -94,7 +91,6 @@ def test_a_child_that_lives_on_does_not_keep_it(tmp_path):
             lock.release(path)
 
 
-@once
 def test_a_forked_child_is_not_the_owner(tmp_path):
     path = tmp_path / "run.lock"
     lock.hold(path)
@@ -110,7 +106,6 @@ def test_a_forked_child_is_not_the_owner(tmp_path):
     lock.release(path)
 
 
-@once
 def test_a_file_system_without_locks_is_said(tmp_path, monkeypatch, capsys):
     def lockf(file, how):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
@@ -126,7 +121,6 @@ def test_a_file_system_without_locks_is_said(tmp_path, monkeypatch, capsys):
     assert not path.exists()
 
 
-@once
 def test_a_start_that_fails_gives_it_back_and_another_owners_stays(small):
     run.prepare(small, ["train.epochs=2"], "run")
     lock.release(RunFolder("run").lock)
@@ -140,7 +134,6 @@ def test_a_start_that_fails_gives_it_back_and_another_owners_stays(small):
     lock.release(RunFolder("run").lock)
 
 
-@once
 def test_of_two_that_begin_at_once_one_is_refused(small, monkeypatch):
     """Both have found the folder free; the other one is quicker and may even be gone again."""
     build = run.build
@@ -172,7 +165,6 @@ def test_of_two_that_begin_at_once_one_is_refused(small, monkeypatch):
     assert Path("run/recipe.toml").read_text() == ""
 
 
-@slow_on("tensorflow", "jax")
 def test_a_run_that_goes_on_keeps_others_away_until_it_is_killed(small, capsys):
     process = subprocess.Popen(
         [
@@ -223,7 +215,6 @@ while had < 100:
 """
 
 
-@once
 @pytest.mark.slow
 def test_many_that_take_and_give_it_never_have_it_together(tmp_path):
     path = tmp_path / "run.lock"
@@ -242,7 +233,6 @@ def test_many_that_take_and_give_it_never_have_it_together(tmp_path):
     assert [process.returncode for process in started] == [0] * 8
 
 
-@once
 def test_a_run_that_has_ended_leaves_its_folder_to_others(small, monkeypatch):
     """Also in a notebook, whose process lives on."""
     monkeypatch.setattr(run, "fit", lambda job: None)
@@ -260,7 +250,6 @@ def test_a_run_that_has_ended_leaves_its_folder_to_others(small, monkeypatch):
     assert not Path("run/run.lock").exists()
 
 
-@once
 def test_a_lock_file_that_cannot_be_opened_or_removed(tmp_path, monkeypatch):
     path = tmp_path / "run.lock"
     assert lock.hold(path)

@@ -8,10 +8,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.helpers import slow_on
+from tests.helpers import once
 from training import logs, run
 from training.__main__ import main
 from training.checkpoint import Checkpoint
+
+# The same on every backend.
+pytestmark = once
 
 BOTH = ["log.tensorboard=true", "log.wandb=vits"]
 
@@ -83,7 +86,6 @@ class KilledAtThird(Checkpoint):
         super().on_epoch_end(epoch, logs)
 
 
-@slow_on("tensorflow", "jax")
 def test_going_on_logs_no_epoch_twice(small, service, written, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(run, "Checkpoint", KilledAtThird)

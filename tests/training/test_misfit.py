@@ -7,14 +7,14 @@ import keras
 import numpy as np
 import pytest
 
-from tests.helpers import tiny_vit
+from tests.helpers import once, tiny_vit
 from training.checkpoint import VARIABLES, Checkpoint, restore
 from training.lora import enable_lora
 from training.optimizers import optimizer
 
 SCALED = {"skip_nonfinite": True}
 # The names and shapes are the same with every backend.
-pytestmark = [] if keras.backend.backend() == "torch" else [pytest.mark.slow]
+pytestmark = once
 
 
 def compiled(rank=0, depth=1, frozen=(), dtype=None, **arguments):

@@ -7,7 +7,7 @@ from keras import ops
 
 import keras_vit
 from keras_vit.optimizers import LayerwiseAdamW, WarmupSchedule, decays, layer_shares
-from tests.helpers import slow_on, tiny_swin
+from tests.helpers import backends, tiny_swin
 from training.averages import EvaluateAverage, averaged
 from training.lora import enable_lora
 from training.optimizers import NAMES, optimizer
@@ -161,7 +161,7 @@ def test_rates_by_layer_train_and_are_saved(tmp_path):
         LayerwiseAdamW(shares=[1, 1], decays=[True, True]).build(vit.trainable_variables)
 
 
-@slow_on("jax")
+@backends("torch", "tensorflow")
 @pytest.mark.parametrize("name", NAMES)
 def test_every_optimizer_learns(name):
     vit = model()

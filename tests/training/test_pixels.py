@@ -2,16 +2,16 @@
 
 import math
 
-import keras
 import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
+from tests.helpers import backends
 from training import pixels
 from training.randaugment import LEVELS, OPERATIONS, color_jitter, operation, randaugment
 
-# tf.data does all of this whatever the backend is: with two of them under -m slow.
-pytestmark = [] if keras.backend.backend() == "tensorflow" else [pytest.mark.slow]
+# tf.data does all of this whatever the backend is.
+pytestmark = backends("tensorflow")
 
 ENHANCE = {
     "brightness": ImageEnhance.Brightness,

@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.helpers import once
 from tests.training.helpers import AskedToStop, check_resumed, rows, weights
 from training import run
 from training.callbacks import StopOnNaN
@@ -19,8 +20,7 @@ class StoppedBeforeCheckpoint(Checkpoint):
 
 
 AVERAGE = ["optimizer.ema=0.9", "optimizer.layer_decay=0.8", "optimizer.accumulate=2"]
-SLOW = [] if keras.backend.backend() == "torch" else [pytest.mark.slow]
-PLANS = [pytest.param([], id="plain"), pytest.param(AVERAGE, id="average", marks=SLOW)]
+PLANS = [pytest.param([], id="plain"), pytest.param(AVERAGE, id="average", marks=once)]
 
 
 @pytest.mark.parametrize("overrides", PLANS)

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.helpers import slow_on, to_numpy
+from tests.helpers import backends, once, to_numpy
 from tests.training.pictures import write_folder
 from training import data, evaluate, measures, recipe, run, settings, summary
 from training.callbacks import StopOnNaN
@@ -18,8 +18,8 @@ from training.folder import RunFolder
 from training.optimizers import updates
 from training.tables import DataTable
 
-# What does not train is the same on every backend.
-once = pytest.mark.skipif(keras.backend.backend() != "torch", reason="one backend is enough")
+# The same on every backend.
+pytestmark = once
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,6 @@ IDLE = [
 ]
 
 
-@once
 @pytest.mark.parametrize(("beside", "setting", "else_beside"), IDLE, ids=str)
 def test_a_setting_without_effect_is_said(small, digits, beside, setting, else_beside):
     said = notes(small, digits, setting, *beside)
@@ -90,7 +89,6 @@ def test_a_setting_without_effect_is_said(small, digits, beside, setting, else_b
         )
 
 
-@once
 def test_what_has_an_effect_with_one_source_has_none_with_another(small, digits, folder):
     keys = ["train_split=train+validation", "test_split=validation", "crop_fraction=1.0"]
     keys += ["max_corrupt=3", "interpolation=bilinear"]
@@ -108,7 +106,6 @@ def test_what_has_an_effect_with_one_source_has_none_with_another(small, digits,
     )
 
 
-@once
 def test_every_key_of_a_recipe_was_thought_of(small, digits):
     """A new key must be added: to the cases above, or here if it always has an effect."""
     always = {
@@ -131,7 +128,6 @@ def test_every_key_of_a_recipe_was_thought_of(small, digits):
                 assert (field.name in known) != (f"{table.name}.{field.name}" in tried), field.name
 
 
-@once
 def test_a_recipe_as_it_is_has_nothing_to_say(small, digits):
     assert notes(small, digits) == []
     for name in ("digits", "cifar10_teacher"):
@@ -139,7 +135,6 @@ def test_a_recipe_as_it_is_has_nothing_to_say(small, digits):
         assert settings.check(plan, digits, 50, Devices(), False) == []
 
 
-@once
 def test_accumulation_beyond_the_run_is_refused(small, digits):
     with pytest.raises(ValueError, match="optimizer.accumulate=500, 20 steps"):
         notes(small, digits, "optimizer.accumulate=500")
@@ -158,7 +153,6 @@ def test_accumulation_beyond_the_run_is_refused(small, digits):
     assert notes(small, digits, "optimizer.accumulate=8", *none, steps=251) == []  # 4 of 1,004
 
 
-@once
 def test_an_average_of_the_first_weights_is_refused(small, digits):
     with pytest.raises(ValueError, match="at most 0.9641 for 20 updates.*would be 100 % those"):
         notes(small, digits, "optimizer.ema=0.9999")
@@ -173,14 +167,12 @@ def test_an_average_of_the_first_weights_is_refused(small, digits):
         notes(small, digits, "optimizer.ema=0.9642")
 
 
-@once
 def test_a_warm_up_of_most_of_the_run_is_said(small, digits):
     assert notes(small, digits, "optimizer.warmup_steps=10") == []
     said = notes(small, digits, "optimizer.warmup_steps=11")
     assert said == ["the warm-up takes 11 of 20 steps"]
 
 
-@once
 def test_one_class_is_nothing_to_learn(small, digits):
     one = Split(digits.train.images[:9], np.full(9, 3))
     with pytest.raises(ValueError, match="9 images of class 3"):
@@ -193,7 +185,6 @@ def test_one_class_is_nothing_to_learn(small, digits):
     assert few == ["990 of the 1,000 classes of model.num_classes have no training images"]
 
 
-@once
 def test_a_frozen_model_is_refused(small):
     layers = ["patch_embedding", "class_token", "position_embedding", "block00", "block01", "norm"]
     frozen = f"model.frozen_layers={layers}".replace("'", '"')
@@ -203,7 +194,6 @@ def test_a_frozen_model_is_refused(small):
     assert not Path("run").exists()
 
 
-@once
 def test_it_is_said_on_start_and_in_the_report(small, capsys):
     plan = ["optimizer.accumulate=500"]
     with pytest.raises(ValueError, match="no weight is ever updated"):
@@ -223,7 +213,6 @@ def test_it_is_said_on_start_and_in_the_report(small, capsys):
     assert "no weight is ever updated" in run.prepare(small, [], "run", resume=True).notes[0]
 
 
-@once
 def test_an_edited_recipe_does_not_reach_a_run_that_goes_on(small, capsys):
     run.prepare(small, ["train.seed=3"], "run")
     Path(small).write_text(Path(small).read_text().replace("epochs = 4", "epochs = 7"))
@@ -237,7 +226,6 @@ def test_an_edited_recipe_does_not_reach_a_run_that_goes_on(small, capsys):
     run.prepare(small, [], "run", resume=True)
 
 
-@once
 def test_devices_refuse_what_they_would_not_do(small):
     plan = recipe.read(Path(small), ["train.jit_compile=on"])
     with pytest.raises(ValueError, match="compile under tf.distribute.*jit_compile='on'"):
@@ -245,7 +233,6 @@ def test_devices_refuse_what_they_would_not_do(small):
     Devices("data", count=2).check(plan)
 
 
-@once
 def test_options_of_an_evaluation_that_change_nothing_are_refused(small, capsys, digits):
     run.prepare(small, [], "run").model.save("run/model.keras")
     for options, message in (
@@ -258,7 +245,6 @@ def test_options_of_an_evaluation_that_change_nothing_are_refused(small, capsys,
         assert message in capsys.readouterr().err
 
 
-@once
 def test_a_test_split_of_a_source_that_has_none_is_refused(tmp_path):
     write_folder(tmp_path / "pets")
     table = DataTable(f"folder:{tmp_path}/pets/train", test_split="validation")
@@ -284,7 +270,6 @@ class CountUpdates(StopOnNaN):
         self.before = now
 
 
-@slow_on("tensorflow", "jax")
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
@@ -306,7 +291,6 @@ def test_the_updates_that_are_reported_happen(small, overrides, expected, monkey
         assert not np.array_equal(old, to_numpy(weight)), weight.path
 
 
-@once
 def test_accuracy_at_chance_is_said_with_what_chance_is():
     labels = np.array([0] * 30 + [1] * 70)
     share = measures.chance(labels)
@@ -325,7 +309,7 @@ def test_accuracy_at_chance_is_said_with_what_chance_is():
     assert summary.chance_in_words(result) == ""
 
 
-@slow_on("torch", "jax")
+@backends("tensorflow")
 def test_the_reports_first_line_and_the_terminal_say_it(small, capsys, monkeypatch):
     from training.__main__ import main
 

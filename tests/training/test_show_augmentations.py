@@ -4,17 +4,17 @@ import dataclasses
 import os
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
+from tests.helpers import backends
 from training import show_augmentations as show
 from training.randaugment import OPERATIONS
 from training.tables import AugmentTable
 
-# The same on every backend: with two of them under -m slow.
-pytestmark = [] if keras.backend.backend() == "tensorflow" else [pytest.mark.slow]
+# The same on every backend.
+pytestmark = backends("tensorflow")
 
 ROOT = Path(__file__).parents[2]
 PICTURE = ROOT / "docs" / "augmentations.webp"
@@ -50,7 +50,6 @@ def test_no_label_runs_into_the_next(rows):
         assert font.getlength(label) <= show.SIZE + show.GAP / 2, label
 
 
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="one backend is enough")
 def test_the_picture_is_what_would_be_drawn(rows):
     assert PICTURE.stat().st_size < 250_000
     advice = "python -m training.show_augmentations -o docs/augmentations.webp draws it anew"

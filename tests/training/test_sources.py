@@ -5,11 +5,11 @@ import io
 import os
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.helpers import backends
 from tests.training.pictures import (
     CLASSES,
     COUNTS,
@@ -22,8 +22,8 @@ from training import data, examples, run
 from training.tables import AugmentTable, DataTable
 from training.transform import evaluation_transform, training_transform
 
-# tf.data does all of this whatever the backend is: with two of them under -m slow.
-pytestmark = [] if keras.backend.backend() == "tensorflow" else [pytest.mark.slow]
+# tf.data does all of this whatever the backend is.
+pytestmark = backends("tensorflow")
 
 EVERY = ("folder", "tfrecord", "tfds")
 

@@ -5,13 +5,13 @@ import keras
 import numpy as np
 import pytest
 
-from tests.helpers import tiny_vit
+from tests.helpers import backends, tiny_vit
 from training import report, run, summary
 from training.hardware import Speed, peak_memory
 from training.tables import FinetuneTable, ModelTable
 
-# The same on every backend: with two of them under -m slow.
-pytestmark = [] if keras.backend.backend() == "tensorflow" else [pytest.mark.slow]
+# The same on every backend.
+pytestmark = backends("tensorflow")
 
 
 @pytest.fixture

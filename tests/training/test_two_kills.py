@@ -17,13 +17,12 @@ import numpy as np
 import pytest
 
 import keras_vit
-from tests.helpers import randomize, tiny_vit
+from tests.helpers import backends, randomize, tiny_vit
 from training import run
 from training.checkpoint import Checkpoint
 from training.folder import RunFolder
 
 ROOT = Path(__file__).parents[2]
-BACKEND = keras.backend.backend()
 PLAN = ["train.epochs=2", "train.checkpoint_steps=1", "model.depth=1"]
 SKIP = ["train.skip_nan=1"]
 HALF, BRAIN = ["train.precision=mixed_float16"], ["train.precision=mixed_bfloat16"]
@@ -42,7 +41,12 @@ SETTINGS = {
 # Epoch from 0 and step from 1, after which the run dies; an epoch has five. Before any checkpoint,
 # twice within an epoch, within the next one, and behind its last step, which no checkpoint has.
 MOMENTS = [(0, 0), (0, 2), (0, 4), (1, 2), (1, 5)]
-ONE_EACH = {"torch": "float16", "tensorflow": "bfloat16", "jax": "float32"}[BACKEND]
+# A precision for each backend, so that by default each of both is tried; the slow tests try all.
+ONE_EACH = [
+    pytest.param("float16", marks=backends("torch")),
+    pytest.param("bfloat16", marks=backends("tensorflow")),
+    pytest.param("float32", marks=backends("jax")),
+]
 
 
 class Killed(BaseException):
@@ -144,7 +148,7 @@ def check(overrides, moments, kill=killed):
     keras.models.load_model(RunFolder("killed").checkpoint)
 
 
-@pytest.mark.parametrize("name", [ONE_EACH])
+@pytest.mark.parametrize("name", ONE_EACH)
 def test_killed_in_two_epochs(small, name):
     check([*SETTINGS[name], "train.checkpoint_steps=3"], [(0, 3), (1, 3)])
 
