@@ -148,7 +148,7 @@ def confusion(labels, predicted, num_classes, path, class_names=None):
 
 def class_name(class_names, label, limit):
     """What to call a class in a picture: its first name, at most `limit` letters of it."""
-    if class_names is None:
+    if class_names is None or label >= len(class_names):  # a model may have more than the data
         return str(label)
     name = class_names[label].split(",")[0]
     return name if len(name) <= limit else f"{name[: limit - 1]}…"

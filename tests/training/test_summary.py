@@ -115,6 +115,7 @@ def test_names_in_pictures_are_short():
     assert report.class_name(names, 0, 20) == "tench"
     assert report.class_name(names, 1, 8) == "a very …"
     assert report.class_name(None, 7, 8) == "7"
+    assert report.class_name(names, 2, 8) == "2"  # which a model has and its data have not
 
 
 def test_more_than_fifty_classes_have_a_table(small):
