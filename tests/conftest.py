@@ -12,6 +12,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # On a GPU float32 products would be TF32, of 10 bits, which no tolerance here expects.
 os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
 os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
+# Tests run side by side and their models are tiny: PyTorch's threads would wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # To compile tiny models takes longer than to run them: compile quickly, and once for all processes.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
 os.environ.setdefault(
