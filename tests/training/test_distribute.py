@@ -96,8 +96,8 @@ def check(small, run_dir, epochs=2, other_mean=None):
 
 
 # By default one way with each backend, since it takes half a minute: several devices of one process
-# with TensorFlow and JAX, where a split model takes all that a copied one does and more; PyTorch has
-# no other devices than processes, of which `test_processes` starts two.
+# with TensorFlow and JAX, where a split model takes all that a copied one does; PyTorch has no
+# other devices than processes, of which `test_processes` starts two.
 @pytest.mark.parametrize(
     "strategy",
     [pytest.param("data", marks=backends("tensorflow")), pytest.param("model", marks=only_jax)],
@@ -155,8 +155,8 @@ def test_the_copy_that_is_saved_has_the_state_of_a_loss_scale(small):
         assert float(copy.optimizer.dynamic_scale) == 64.0
 
 
-# `training.processes` notices that another one is gone, on every backend alike; by default one whose
-# runtime watches the others too.
+# `training.processes` notices that another one is gone, on every backend alike; by default with one
+# whose runtime watches the others too.
 @pytest.mark.parametrize(
     "how",
     [
