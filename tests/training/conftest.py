@@ -1,45 +1,46 @@
-"""A recipe that trains in seconds, and the working directory of each test."""
+"""The recipe and the working directory of each test, and a finished run."""
+
+import contextlib
+import io
+import shutil
+from types import SimpleNamespace
 
 import pytest
 
-SMALL = """
-[model]
-variant = "VisionTransformer"
-num_classes = 10
-image_size = 8
-num_channels = 1
-patch_size = 4
-width = 16
-depth = 2
-num_heads = 2
-mlp_dim = 32
-dropout_rate = 0.1
-attention_dropout_rate = 0.1
-drop_path_rate = 0.2
-
-[data]
-source = "digits"
-
-[augment]
-rotate = 10
-translate = 0.1
-
-[optimizer]
-learning_rate = 3e-3
-weight_decay = 0.1
-warmup_steps = 3
-clip_norm = 1.0
-
-[train]
-epochs = 4
-batch_size = 256
-label_smoothing = 0.1
-"""
+from tests.training.helpers import write_small
+from training import run
+from training.__main__ import main
 
 
 @pytest.fixture
 def small(tmp_path, monkeypatch):
     """Path of the recipe, as a str; the test runs in the recipe's folder."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "small.toml").write_text(SMALL)
-    return "small.toml"
+    return write_small(tmp_path).name
+
+
+@pytest.fixture(scope="session")
+def trained_once(tmp_path_factory):
+    """A folder with the run that `finished` copies, and what the command has printed."""
+    folder, out = tmp_path_factory.mktemp("trained"), io.StringIO()
+    recipe = write_small(folder).name
+    with contextlib.chdir(folder), contextlib.redirect_stdout(out):
+        assert main([recipe, "--run-dir", "run", "--set", "train.epochs=2"]) == 0
+    return folder, out.getvalue()
+
+
+@pytest.fixture
+def finished(small, trained_once):
+    """A copy of a run of two epochs from start to end, in the folder run; returns what it said."""
+    folder, said = trained_once
+    shutil.copytree(folder / "run", "run")
+    return said
+
+
+@pytest.fixture
+def untrained(monkeypatch):
+    """Runs are evaluated and reported, but not trained; nor are curves drawn or models exported."""
+    monkeypatch.setattr(run, "fit", lambda job: None)
+    monkeypatch.setattr(run.report, "curves", lambda *_: None)
+    exported = SimpleNamespace(max_difference=0.0)
+    monkeypatch.setattr(run.keras_vit, "export", lambda *_, **__: exported)

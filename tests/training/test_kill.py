@@ -15,20 +15,28 @@ import numpy as np
 import pytest
 
 from tests.helpers import backends
+from tests.training.helpers import write_small
+from training import run
 from training.folder import RunFolder
 
 ROOT = Path(__file__).parents[2]
-PLAN = [
-    *("--set", "train.epochs=12"),
-    *("--set", "train.checkpoint_steps=3"),
-    *("--set", "optimizer.ema=0.9"),
-]
+PLAN = ["train.epochs=12", "train.checkpoint_steps=3", "optimizer.ema=0.9"]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder of a run that was not killed."""
+    path = tmp_path_factory.mktemp("whole")
+    run.fit(run.prepare(str(write_small(path)), PLAN, path / "run"))
+    return path / "run"
 
 
 def start(small, run_dir, **arguments):
     """The command as a user gives it again after a kill: --resume where there is a run."""
     state = RunFolder(run_dir).state
-    again = ["--resume"] if state != "free" else PLAN
+    again = [word for override in PLAN for word in ("--set", override)]
+    if state != "free":
+        again = ["--resume"]
     return subprocess.Popen(
         [sys.executable, "-m", "training", small, "--run-dir", run_dir, *again],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -86,33 +94,32 @@ def weights(run_dir):
     return arrays + [keras.ops.convert_to_numpy(x) for x in model.optimizer.variables]
 
 
-def check(small, moments):
-    finish(small, "whole")
+def check(small, whole, moments):
     rng = random.Random(0)
     alive = [kill(small, "killed", moment, rng) for moment in moments]
     assert sum(alive) > len(moments) // 2  # else little was tried
     finish(small, "killed")
-    for one, other in zip(weights("whole"), weights("killed"), strict=True):
+    for one, other in zip(weights(whole), weights("killed"), strict=True):
         np.testing.assert_array_equal(one, other)
-    whole, killed = (RunFolder(x).metrics.read_text() for x in ("whole", "killed"))
-    assert whole == killed
+    texts = [RunFolder(x).metrics.read_text() for x in (whole, "killed")]
+    assert texts[0] == texts[1]
     left = {path.name for path in Path("killed").iterdir() if "writing" in path.name}
     assert not left
 
 
 @backends("tensorflow")
-def test_killed_while_writing(small):
-    check(small, ["writing"])
+def test_killed_while_writing(small, whole):
+    check(small, whole, ["writing"])
 
 
 @pytest.mark.slow
-def test_killed_at_ten_moments(small):
+def test_killed_at_ten_moments(small, whole):
     moments = ["importing", "writing", "training", "writing", "training"]
-    check(small, [*moments, *moments[1:], "finishing"])
+    check(small, whole, [*moments, *moments[1:], "finishing"])
 
 
 @pytest.mark.slow
-def test_a_full_disk_ends_the_run_and_loses_nothing(small):
+def test_a_full_disk_ends_the_run_and_loses_nothing(small, whole):
     """No file may grow beyond what a checkpoint takes, so the first one cannot be written."""
     limit = 50_000
 
@@ -124,14 +131,12 @@ def test_a_full_disk_ends_the_run_and_loses_nothing(small):
     assert process.returncode == 1 and "go on with --resume" in err, err
     assert not RunFolder("full").checkpoint.exists()
     finish(small, "full")
-    finish(small, "whole")
-    for one, other in zip(weights("whole"), weights("full"), strict=True):
+    for one, other in zip(weights(whole), weights("full"), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.slow
-def test_sigterm_keeps_the_step_and_says_how_to_go_on(small):
-    finish(small, "whole")
+def test_sigterm_keeps_the_step_and_says_how_to_go_on(small, whole):
     process, folder = start(small, "run"), RunFolder("run")
     wait_for(folder.checkpoint.exists, process)
     process.send_signal(signal.SIGTERM)
@@ -140,5 +145,5 @@ def test_sigterm_keeps_the_step_and_says_how_to_go_on(small):
     said = r"error: stopped; run/model.keras keeps .*; go on with --resume. Received: SIGTERM"
     assert re.fullmatch(said, err.strip()), err
     finish(small, "run")
-    for one, other in zip(weights("whole"), weights("run"), strict=True):
+    for one, other in zip(weights(whole), weights("run"), strict=True):
         np.testing.assert_array_equal(one, other)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import once
-from tests.training.helpers import AskedToStop, check_resumed, rows, weights
+from tests.training.helpers import AskedToStop, check_resumed, rows, weights, write_small
 from training import run
 from training.callbacks import StopOnNaN
 from training.checkpoint import Checkpoint, Diverged, kept, position
@@ -23,31 +23,35 @@ AVERAGE = ["optimizer.ema=0.9", "optimizer.layer_decay=0.8", "optimizer.accumula
 PLANS = [pytest.param([], id="plain"), pytest.param(AVERAGE, id="average", marks=once)]
 
 
-@pytest.mark.parametrize("overrides", PLANS)
-def test_a_stopped_run_ends_like_one_that_was_not(small, overrides, monkeypatch):
-    whole = run.prepare(small, overrides, "whole")
-    untrained = weights(whole)
-    run.fit(whole)
-    for start, one in zip(untrained, weights(whole), strict=True):
+@pytest.fixture(scope="module", params=PLANS)
+def whole(request, tmp_path_factory):
+    """A run that was not stopped, and what it has set."""
+    path = tmp_path_factory.mktemp("whole")
+    job = run.prepare(str(write_small(path)), request.param, path / "run")
+    untrained = weights(job)
+    run.fit(job)
+    for start, one in zip(untrained, weights(job), strict=True):
         assert start.dtype != np.float32 or np.abs(start - one).max() > 0  # it did train
+    return job, request.param
 
+
+def test_a_stopped_run_ends_like_one_that_was_not(small, whole, monkeypatch):
+    job, overrides = whole
     with monkeypatch.context() as patch:
         patch.setattr(run, "Checkpoint", StoppedBeforeCheckpoint)
         with pytest.raises(KeyboardInterrupt):
             run.fit(run.prepare(small, overrides, "stopped"))
-    check_resumed(whole, "stopped", {"epochs": 2, "step": 0})
+    check_resumed(job, "stopped", {"epochs": 2, "step": 0})
 
 
-@pytest.mark.parametrize("overrides", PLANS)
-def test_a_run_goes_on_within_an_epoch(small, overrides, monkeypatch):
-    whole = run.prepare(small, overrides, "whole")
-    run.fit(whole)
+def test_a_run_goes_on_within_an_epoch(small, whole, monkeypatch):
+    job, overrides = whole
     with monkeypatch.context() as patch:
         patch.setattr(run, "Checkpoint", AskedToStop)
         with pytest.raises(Stopped):
             run.fit(run.prepare(small, overrides, "stopped"))
     assert kept("stopped/model.keras").endswith("keeps 1 epoch and 3 steps of epoch 2")
-    check_resumed(whole, "stopped", {"epochs": 1, "step": 3})
+    check_resumed(job, "stopped", {"epochs": 1, "step": 3})
 
 
 def test_the_file_holds_the_average_and_what_training_goes_on_with(small):
@@ -95,6 +99,7 @@ def test_loss_scaling_survives(small):
         )
 
 
+@once  # files and recipes are the same on every backend
 def test_a_checkpoint_is_written_whole_or_not_at_all(small, monkeypatch):
     job = run.prepare(small, ["train.epochs=1", "optimizer.warmup_steps=0"], "run")
     run.fit(job)
@@ -137,6 +142,7 @@ def test_weights_that_are_no_numbers_are_not_kept(small):
     assert job.folder.checkpoint.read_bytes() == before
 
 
+@once  # files and recipes are the same on every backend
 def test_only_the_epochs_may_change(small):
     job = run.prepare(small, ["train.epochs=1", "optimizer.warmup_steps=0"], "run")
     run.fit(job)
@@ -152,6 +158,7 @@ def test_only_the_epochs_may_change(small):
         run.prepare(small, ["train.epochs=1"], "run", resume=True)
 
 
+@once  # files and recipes are the same on every backend
 def test_the_last_epochs_keep_files_of_their_own(small):
     job = run.prepare(small, ["train.keep_epochs=2", "train.epochs=3"], "run")
     run.fit(job)

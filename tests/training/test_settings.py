@@ -310,7 +310,7 @@ def test_accuracy_at_chance_is_said_with_what_chance_is():
 
 
 @backends("tensorflow")
-def test_the_reports_first_line_and_the_terminal_say_it(small, capsys, monkeypatch):
+def test_the_reports_first_line_and_the_terminal_say_it(small, untrained, capsys, monkeypatch):
     from training.__main__ import main
 
     def fit(job):
@@ -318,7 +318,6 @@ def test_the_reports_first_line_and_the_terminal_say_it(small, capsys, monkeypat
             weight.assign(np.zeros(weight.shape))  # all images are of the first class then
 
     monkeypatch.setattr(run, "fit", fit)
-    monkeypatch.setattr(run.report, "curves", lambda *arguments: None)
     drawn = ["--set", "train.epochs=1", "--set", "optimizer.warmup_steps=0"]
     assert main([small, "--run-dir", "run", *drawn, "--set", "data.max_corrupt=3"]) == 0
     first, *rest = RunFolder("run").report.read_text().splitlines()

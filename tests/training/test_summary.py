@@ -6,24 +6,18 @@ import numpy as np
 import pytest
 
 from tests.helpers import backends, tiny_vit
-from training import report, run, summary
+from training import data, report, run, summary
+from training.folder import RunFolder
 from training.hardware import Speed, peak_memory
-from training.tables import FinetuneTable, ModelTable
+from training.tables import DataTable, FinetuneTable, ModelTable
 
 # The same on every backend.
 pytestmark = backends("tensorflow")
 
 
-@pytest.fixture
-def finished(small):
-    """A run of two epochs: (job, result, report.md)."""
-    job = run.prepare(small, ["train.epochs=2"], "run")
-    result = run.execute(job)
-    return job, result, job.folder.report.read_text()
-
-
 def test_the_report_says_what_was_measured(finished):
-    job, result, text = finished
+    folder = RunFolder("run")
+    result, text = folder.read_result(), folder.report.read_text()
     for number in (
         f"{100 * result['test_accuracy']:.2f} %",
         f"{100 * result['test_top5']:.2f} %",
@@ -38,14 +32,14 @@ def test_the_report_says_what_was_measured(finished):
         assert number in text
     pictures = re.findall(r"!\[.*?\]\((.*?)\)", text)
     assert pictures == ["curves.png", "confusion.png", "predictions.png", "worst.png"]
-    assert all((job.folder.path / picture).exists() for picture in pictures)
+    assert all((folder.path / picture).exists() for picture in pictures)
     assert result["test_accuracy"] <= result["test_top5"] <= 1
     assert 2**27 < result["peak_memory_bytes"] < 2**40  # bytes, not the kilobytes that Linux says
     assert 0 < result["images_per_second"] * result["epoch_seconds"] < 1e6
 
 
 def test_the_command_to_go_on_does(finished):
-    _, _, text = finished
+    text = RunFolder("run").report.read_text()
     [command] = re.findall(r"python -m training (.*? --set .*?)\n", text.replace("\\\n", " "))
     name, *arguments = command.split()
     overrides = [arguments[arguments.index("--set") + 1]]
@@ -55,10 +49,9 @@ def test_the_command_to_go_on_does(finished):
 
 
 def test_a_saved_model_knows_the_classes(finished):
-    job, _, _ = finished
     digits = [str(number) for number in range(10)]
-    assert job.splits.class_names == digits
-    assert keras.models.load_model(job.folder.checkpoint).class_names == digits
+    assert data.load(DataTable("digits"), 10).class_names == digits
+    assert keras.models.load_model(RunFolder("run").checkpoint).class_names == digits
 
 
 def test_names_that_do_not_name_every_class_are_left_out(tmp_path):
@@ -118,7 +111,7 @@ def test_names_in_pictures_are_short():
     assert report.class_name(names, 2, 8) == "2"  # which a model has and its data have not
 
 
-def test_more_than_fifty_classes_have_a_table(small):
+def test_more_than_fifty_classes_have_a_table(small, untrained):
     job = run.prepare(small, ["model.num_classes=60", "train.epochs=1", "optimizer.warmup_steps=0"])
     run.execute(job)
     text = job.folder.report.read_text()
