@@ -19,13 +19,12 @@ from typing import NamedTuple
 import ml_dtypes
 import numpy as np
 
-from keras_vit.checkpoints.untrusted import MAX_JSON, brief, is_count, read_json
+from keras_vit.checkpoints.untrusted import MAX_AXES, MAX_JSON, brief, is_count, read_json
 
 MAX_EXPANSION = 20  # no honest weights compress better than that
 SMALL = 64 * 2**20  # bytes; files that unpack to no more are harmless however they compress
 MAX_TENSORS = 10_000
 MAX_NAME = 300  # characters
-MAX_AXES = 32
 MAX_SHARDS = 1000
 
 SAFETENSORS_DTYPES = {

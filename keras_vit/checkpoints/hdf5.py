@@ -16,11 +16,10 @@ from typing import NamedTuple
 import ml_dtypes
 import numpy as np
 
-from keras_vit.checkpoints.untrusted import brief
+from keras_vit.checkpoints.untrusted import MAX_AXES, brief
 
 UNDEFINED = 2**64 - 1
 MAX_NAME = 1000  # bytes
-MAX_AXES = 32
 # What of IEEE 754 stands in a datatype: bytes, and the places of exponent and mantissa.
 FLOATS = {
     (2, struct.pack("<HHBBBBI", 0, 16, 10, 5, 0, 10, 15)): np.dtype("float16"),

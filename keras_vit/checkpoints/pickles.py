@@ -15,11 +15,10 @@ import pickletools
 from typing import NamedTuple
 
 from keras_vit.checkpoints.files import CheckpointError
-from keras_vit.checkpoints.untrusted import MAX_NUMBER, brief, is_count
+from keras_vit.checkpoints.untrusted import MAX_AXES, MAX_NUMBER, brief, is_count
 
 MAX_OPERATIONS = 1_000_000  # a model needs some 20 a tensor; a million take a second
 MAX_TEXT = 1000  # characters of a name or key
-MAX_AXES = 32
 
 
 class Name(NamedTuple):

@@ -10,6 +10,7 @@ import math
 MAX_JSON = 16 * 2**20  # bytes; the labels of 21,843 classes take about two million
 MAX_NESTING = 100
 MAX_NUMBER = 2**62  # of bytes, numbers, positions: more is no file's
+MAX_AXES = 32  # of an array
 
 
 def brief(value):
