@@ -1,11 +1,16 @@
 """Checks that hold for every layer and every model."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
 import keras_vit
+
+# Photos, where this machine has them.
+PHOTOS = Path(__file__).parents[2] / "shared" / "data" / "tiny_coco" / "val2017"
 
 # Where a test runs by default: with -m "slow or not slow" every test runs on every backend. As a
 # decorator, in `pytestmark`, or as a mark of a `pytest.param`; the nearest one counts.

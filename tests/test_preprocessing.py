@@ -2,7 +2,6 @@
 
 import io
 from fractions import Fraction
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -12,9 +11,8 @@ from PIL import Image
 import keras_vit
 from keras_vit.picture_files import MAX_RATIO
 from keras_vit.preprocessing import INTERPOLATIONS, load_image
-from tests.helpers import slow_on, tiny_vit, to_numpy
+from tests.helpers import PHOTOS, slow_on, tiny_vit, to_numpy
 
-PHOTOS = Path(__file__).parents[2] / "shared" / "data" / "tiny_coco" / "val2017"
 UNIT = {"mean": (0, 0, 0), "std": (1 / 255,) * 3}  # the output is pixels 0..255
 
 

@@ -25,7 +25,7 @@ import numpy as np
 import keras_vit
 from keras_vit.checkpoints.files import CheckpointError, open_file
 from keras_vit.checkpoints.matching import infer, match
-from tests.checkpoints.test_golden import GOLDEN
+from tests.checkpoints.helpers import GOLDEN
 from tests.helpers import tiny_cait, tiny_hybrid, tiny_swin, tiny_vit
 
 MODELS = {"vit": tiny_vit, "swin": tiny_swin, "hybrid": tiny_hybrid, "cait": tiny_cait}

@@ -9,19 +9,10 @@ import pytest
 import keras_vit
 from keras_vit.checkpoints.files import CheckpointError
 from keras_vit.checkpoints.save import write_safetensors
-from tests.checkpoints.test_save import tensors
+from tests.checkpoints.helpers import SOURCES, tensors
 from tests.helpers import randomize, to_numpy
 
 GOLDEN = Path(__file__).parent.parent / "golden"
-SOURCES = {
-    "vit": "checkpoints/timm_vit",
-    "deit": "checkpoints/timm_deit",
-    "cait": "cait/timm",
-    "hybrid": "hybrid/timm_root",
-    "swin": "swin/timm_swin",
-    "pvt": "pyramids/hf_v1",
-    "pvt_v2": "pyramids/timm_v2",
-}
 # Only the assignments depend on the backend: there one family does.
 FAMILIES = [
     pytest.param(x, marks=[pytest.mark.slow] * (x != "vit" and keras.backend.backend() != "torch"))

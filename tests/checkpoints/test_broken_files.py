@@ -13,7 +13,7 @@ import pytest
 import keras_vit
 from keras_vit.checkpoints.files import CheckpointError
 from tests.checkpoints import fuzz
-from tests.checkpoints.test_golden import GOLDEN
+from tests.checkpoints.helpers import GOLDEN
 from tests.helpers import slow_on, to_numpy
 
 # 2000 of each with -m slow; the table of outcomes: python -m tests.checkpoints.fuzz

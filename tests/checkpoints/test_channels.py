@@ -9,7 +9,7 @@ import pytest
 import keras_vit
 from keras_vit.checkpoints.adapt import adapt_channels
 from keras_vit.checkpoints.files import CheckpointError
-from tests.checkpoints.test_all_or_nothing import SOURCES
+from tests.checkpoints.helpers import SOURCES
 from tests.helpers import randomize, run, tiny_hybrid, tiny_vit, to_numpy
 
 ROOT = Path(__file__).parent.parent / "golden"

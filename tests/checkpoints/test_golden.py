@@ -1,38 +1,14 @@
 """Every source's format gives its own library's numbers."""
 
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
 
 import keras_vit
+from tests.checkpoints.helpers import CASES, GOLDEN, arguments, source
 from tests.helpers import to_numpy
 
-GOLDEN = Path(__file__).parent.parent / "golden" / "checkpoints"
-CASES = sorted(path.parent.name for path in GOLDEN.glob("*/expected.npz"))
 RESAMPLED = [case for case in CASES if "other_output" in np.load(GOLDEN / case / "expected.npz")]
-
-
-def source(case):
-    """The folder where a configuration says what the model is, else the file of weights."""
-    folder = GOLDEN / case
-    if (folder / "config.json").is_file():
-        return folder
-    (file,) = (x for x in folder.iterdir() if x.name != "expected.npz")
-    return file
-
-
-def arguments(case):
-    """What the source itself does not say: the heads of a width that nobody published."""
-    configured = (GOLDEN / case / "config.json").is_file() and not case.startswith("timm")
-    flax = case.startswith(("bv_", "vt_"))
-    found = {} if configured or flax else {"num_heads": 4}
-    if case.startswith(("torch", "safetensors")):
-        found["image_size"] = (24, 16)  # six positions make no square
-    if case == "bv_sincos":
-        found["image_size"] = 24  # computed for any size
-    return found
 
 
 @pytest.mark.parametrize("case", CASES)

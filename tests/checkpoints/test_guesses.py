@@ -14,8 +14,7 @@ from keras_vit.checkpoints.arguments import complete_arguments
 from keras_vit.checkpoints.files import CheckpointError, open_file
 from keras_vit.checkpoints.matching import infer, match
 from keras_vit.checkpoints.save import write_safetensors
-from tests.checkpoints.test_golden import GOLDEN
-from tests.checkpoints.test_save import tensors
+from tests.checkpoints.helpers import GOLDEN, tensors
 from tests.helpers import images, randomize, run, tiny_cait, tiny_swin, tiny_vit, to_numpy
 
 pytestmark = pytest.mark.skipif(

@@ -15,7 +15,7 @@ from keras_vit.checkpoints.families import MODELS as FAMILY_MODELS
 from keras_vit.checkpoints.files import CheckpointError
 from keras_vit.layers.initializers import Initial, no_initialization
 from tests.checkpoints.fuzz import peak_memory
-from tests.checkpoints.test_golden import GOLDEN
+from tests.checkpoints.helpers import GOLDEN
 from tests.helpers import tiny_cait, tiny_hybrid, tiny_swin, tiny_vit
 
 # What is read stays the same on every backend.

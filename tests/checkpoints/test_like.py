@@ -10,7 +10,7 @@ import pytest
 import keras_vit
 from keras_vit.checkpoints.catalog import catalog
 from keras_vit.checkpoints.files import CheckpointError
-from tests.checkpoints.test_golden import GOLDEN
+from tests.checkpoints.helpers import GOLDEN
 from tests.helpers import images, randomize, run, tiny_vit
 
 pytestmark = pytest.mark.skipif(

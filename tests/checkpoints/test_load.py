@@ -13,7 +13,7 @@ from keras_vit.checkpoints import configs, sources
 from keras_vit.checkpoints.files import CheckpointError, open_file
 from keras_vit.checkpoints.patches import resample_patches
 from keras_vit.checkpoints.save import write_safetensors
-from tests.checkpoints.test_golden import GOLDEN
+from tests.checkpoints.helpers import GOLDEN
 from tests.helpers import images, randomize, tiny_vit, to_numpy
 
 TIMM = GOLDEN / "timm_vit"

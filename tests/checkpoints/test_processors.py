@@ -15,9 +15,8 @@ from keras_vit.checkpoints.files import CheckpointError
 from keras_vit.checkpoints.processors import CLASSES, add_timm, add_transformers
 from keras_vit.checkpoints.writing import preprocessor_to_timm, processor_for_transformers
 from keras_vit.preprocessing import load_image
-from tests.checkpoints.test_golden import GOLDEN
-from tests.helpers import every_third, tiny_vit, to_numpy
-from tests.test_preprocessing import PHOTOS
+from tests.checkpoints.helpers import GOLDEN
+from tests.helpers import PHOTOS, every_third, tiny_vit, to_numpy
 
 FOLDER = GOLDEN.parent / "processors"
 MADE = json.loads((FOLDER / "cases.json").read_text())

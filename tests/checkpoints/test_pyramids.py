@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import keras_vit
-from tests.checkpoints.test_save import tensors
+from tests.checkpoints.helpers import tensors
 from tests.helpers import every_third, slow_on, tiny_vit, to_numpy
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "pyramids"

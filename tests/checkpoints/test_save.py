@@ -8,8 +8,7 @@ import pytest
 from PIL import Image
 
 import keras_vit
-from keras_vit.checkpoints.files import open_file
-from tests.checkpoints.test_golden import CASES, GOLDEN, arguments
+from tests.checkpoints.helpers import CASES, GOLDEN, arguments, tensors
 from tests.helpers import images, randomize, tiny_vit, to_numpy
 
 TIMM = [case for case in CASES if case.startswith("timm")]
@@ -28,13 +27,6 @@ HF = [
     "hf_siglip_remainder",
     "hf_clip",
 ]
-
-
-def tensors(folder):
-    reader = open_file(folder / "model.safetensors")
-    found = {name: reader.read(name) for name in reader.tensors}
-    reader.close()
-    return found
 
 
 @pytest.mark.parametrize("case", TIMM + HF)

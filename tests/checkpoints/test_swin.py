@@ -12,6 +12,7 @@ import keras_vit
 from keras_vit.checkpoints import swin
 from keras_vit.checkpoints.files import CheckpointError, open_file
 from keras_vit.checkpoints.save import write_safetensors
+from tests.checkpoints.helpers import tensors
 from tests.helpers import every_third, images, randomize, tiny_swin, tiny_vit, to_numpy
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "swin"
@@ -193,13 +194,6 @@ def test_tensors_that_are_missing_or_too_many_are_named(tmp_path):
         keras_vit.from_pretrained(folder)
     with pytest.raises(ValueError, match="arguments of SwinTransformer.*Received: qk_norm"):
         keras_vit.from_pretrained(GOLDEN / "timm_swin", qk_norm=True)
-
-
-def tensors(folder):
-    reader = open_file(folder / "model.safetensors")
-    found = {name: reader.read(name) for name in reader.tensors}
-    reader.close()
-    return found
 
 
 FOLDERS = [case for case in CASES if not case.startswith("ms")]
