@@ -140,7 +140,7 @@ def run(model, pixels):
     """The outputs, the faster way: JAX compiles the operations of a plain call one by one."""
     if keras.backend.backend() == "jax":
         return model.predict(pixels, verbose=0)
-    return to_numpy(model(pixels))
+    return keras.tree.map_structure(to_numpy, model(pixels))
 
 
 def compile_model(model, optimizer="adam", loss="mse"):

@@ -19,7 +19,11 @@ SOURCES = {
 
 
 def source(case):
-    """The folder where a configuration says what the model is, else the file of weights."""
+    """The folder where a configuration says what the model is, else the file of weights.
+
+    Args:
+        case: one of `CASES`, or the path of any other folder.
+    """
     folder = GOLDEN / case
     if (folder / "config.json").is_file():
         return folder

@@ -14,8 +14,9 @@ import keras_vit
 from keras_vit.checkpoints.files import CheckpointError
 from tests.checkpoints import fuzz
 from tests.checkpoints.helpers import GOLDEN
-from tests.helpers import slow_on, to_numpy
+from tests.helpers import once, to_numpy
 
+pytestmark = once  # files are read the same way on every backend
 # 2000 of each with -m slow; the table of outcomes: python -m tests.checkpoints.fuzz
 MUTATIONS = 100
 CONFIG_MUTATIONS = 8  # of what a configuration says a model is built, which takes longer
@@ -27,7 +28,6 @@ def model():
     )
 
 
-@slow_on("tensorflow", "jax")  # files are read the same way on every backend
 @pytest.mark.parametrize(
     ("kind", "mutations"),
     [(kind, CONFIG_MUTATIONS if kind in fuzz.CONFIGS else MUTATIONS) for kind in fuzz.KINDS]

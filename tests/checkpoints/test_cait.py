@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import keras_vit
+from tests.checkpoints import everywhere
 from tests.checkpoints.helpers import tensors
-from tests.helpers import to_numpy
+from tests.helpers import once, once_but, run, to_numpy
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "cait"
 EXPECTED = np.load(GOLDEN / "timm" / "expected.npz")
@@ -21,14 +22,14 @@ def inputs(pixels):
     return (pixels / 127.5 - 1).astype("float32")
 
 
-@pytest.mark.parametrize("case", SOURCES)
+@pytest.mark.parametrize("case", once_but(list(SOURCES), *everywhere.CAIT))
 def test_equals_the_library_that_wrote_it(case):
     model = keras_vit.from_pretrained(SOURCES[case])
     assert not model.load_report.fresh and not model.load_report.dropped
     names = ["block00", "block01", "class_block00", "class_block01", "norm"]
     features = model.feature_model(names).output
     whole = keras.Model(model.input, {**features, "logits": model.output})
-    found = whole.predict(inputs(EXPECTED["pixels"]), verbose=0)
+    found = run(whole, inputs(EXPECTED["pixels"]))
     for name in (*names, "logits"):
         value = found[name][:, :1] if name.startswith("class") else found[name]
         np.testing.assert_allclose(value, EXPECTED[name], atol=1e-4, err_msg=name)
@@ -41,10 +42,11 @@ def test_another_size(image_size):
     model = keras_vit.from_pretrained(GOLDEN / "timm", image_size=image_size)
     if image_size is not None:
         assert model.load_report.resampled == ["position_embedding/grid"]
-    logits = model.predict(inputs(EXPECTED["other_pixels"]), verbose=0)
+    logits = run(model, inputs(EXPECTED["other_pixels"]))
     np.testing.assert_allclose(logits, EXPECTED["other_logits"], atol=1e-4)
 
 
+@once
 def test_gives_back_the_file_of_timm_itself(tmp_path):
     model = keras_vit.from_pretrained(GOLDEN / "timm")
     folder = keras_vit.save_pretrained(model, tmp_path / "out", format="timm")
@@ -81,6 +83,7 @@ def test_keras_files_and_standing_models(tmp_path):
     assert set(report.fresh) == {"head/dense/kernel", "head/dense/bias"}
 
 
+@once
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -97,6 +100,7 @@ def test_what_a_configuration_says_is_held_against_the_tensors(changes, message,
         keras_vit.from_pretrained(tmp_path)
 
 
+@once
 @pytest.mark.parametrize(
     ("arguments", "format", "message"),
     [

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import keras_vit
-from tests.helpers import run
+from tests.checkpoints import everywhere
+from tests.helpers import once_but, run
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "dinov2"
 CASES = ("plain", "registers", "swiglu", "chunked")
@@ -29,11 +30,12 @@ def cases():
                 yield case, size, images, expected[key.replace("pixels", "output")]
 
 
-@pytest.mark.parametrize(
-    ("case", "size", "images", "expected"),
-    [pytest.param(*x, id=f"{x[0]}-{x[1][0]}x{x[1][1]}") for x in cases()],
-)
-def test_equals_the_authors_code(case, size, images, expected, tmp_path):
+RUNS = {f"{x[0]}-{x[1][0]}x{x[1][1]}": x for x in cases()}
+
+
+@pytest.mark.parametrize("chosen", once_but(RUNS, *everywhere.DINOV2))
+def test_equals_the_authors_code(chosen):
+    case, size, images, expected = chosen
     model = load(case, image_size=size)
     mode = "timm" if case == "registers" else "dinov2"  # with registers they antialias
     assert model.get_config()["position_resample"] == mode
@@ -42,7 +44,8 @@ def test_equals_the_authors_code(case, size, images, expected, tmp_path):
     np.testing.assert_allclose(run(model, images), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("case", ["plain", pytest.param("registers", marks=pytest.mark.slow)])
+# With registers it is timm's way, which test_load.py has at call time too.
+@pytest.mark.parametrize("case", once_but(["plain", "registers"], "plain"))
 def test_any_size_at_call_time_and_in_saved_models(case, tmp_path):
     anysize = load(case, image_size=None)
     anysize.save(tmp_path / "model.keras")

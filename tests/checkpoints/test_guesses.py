@@ -5,7 +5,6 @@ import json
 import warnings
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 
@@ -15,11 +14,9 @@ from keras_vit.checkpoints.files import CheckpointError, open_file
 from keras_vit.checkpoints.matching import infer, match
 from keras_vit.checkpoints.save import write_safetensors
 from tests.checkpoints.helpers import GOLDEN, tensors
-from tests.helpers import images, randomize, run, tiny_cait, tiny_swin, tiny_vit, to_numpy
+from tests.helpers import images, once, randomize, run, tiny_cait, tiny_swin, tiny_vit, to_numpy
 
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "torch", reason="files are read the same way on every backend"
-)
+pytestmark = once  # files are read the same way on every backend
 BARE = {"preprocessor": None}  # which bare files do not say
 
 

@@ -6,9 +6,10 @@ import numpy as np
 
 from keras_vit.checkpoints.files import open_file
 from keras_vit.checkpoints.hdf5 import Hdf5File
-from tests.helpers import tiny_vit
+from tests.helpers import once, tiny_vit
 
 
+@once
 def test_groups_whose_names_take_trees_of_several_levels(tmp_path):
     rng = np.random.default_rng(0)
     arrays = {
@@ -33,6 +34,7 @@ def test_groups_whose_names_take_trees_of_several_levels(tmp_path):
             assert file.read(array.nbytes) == array.tobytes()
 
 
+@once
 def test_every_kind_of_number(tmp_path):
     kinds = ["float16", "float32", "float64", "int8", "uint8", "int32", "int64", "uint16"]
     with h5py.File(tmp_path / "kinds.h5", "w") as file:

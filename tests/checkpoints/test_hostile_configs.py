@@ -16,10 +16,9 @@ from keras_vit.checkpoints.files import CheckpointError
 from keras_vit.layers.initializers import Initial, no_initialization
 from tests.checkpoints.fuzz import peak_memory
 from tests.checkpoints.helpers import GOLDEN
-from tests.helpers import tiny_cait, tiny_hybrid, tiny_swin, tiny_vit
+from tests.helpers import once, tiny_cait, tiny_hybrid, tiny_swin, tiny_vit
 
-# What is read stays the same on every backend.
-pytestmark = [] if keras.backend.backend() == "torch" else [pytest.mark.slow]
+pytestmark = once  # what is read stays the same on every backend
 
 
 def with_json(folder, file, change):

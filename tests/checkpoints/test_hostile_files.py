@@ -14,7 +14,6 @@ import tracemalloc
 import zipfile
 
 import h5py
-import keras
 import numpy as np
 import pytest
 
@@ -24,9 +23,9 @@ from keras_vit.checkpoints.pickles import Storage, TorchTensor, interpret
 from keras_vit.checkpoints.torch_files import LEGACY_MAGIC, view
 from keras_vit.checkpoints.untrusted import brief, read_json
 from tests.checkpoints.fuzz import peak_memory
+from tests.helpers import once
 
-# What is read stays NumPy on every backend.
-pytestmark = [] if keras.backend.backend() == "torch" else [pytest.mark.slow]
+pytestmark = once  # what is read stays NumPy on every backend
 
 
 def storage_id(key="0", numel=4, kind="FloatStorage"):

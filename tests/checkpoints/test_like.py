@@ -3,7 +3,6 @@
 import shutil
 import warnings
 
-import keras
 import numpy as np
 import pytest
 
@@ -11,11 +10,9 @@ import keras_vit
 from keras_vit.checkpoints.catalog import catalog
 from keras_vit.checkpoints.files import CheckpointError
 from tests.checkpoints.helpers import GOLDEN
-from tests.helpers import images, randomize, run, tiny_vit
+from tests.helpers import images, once, randomize, run, tiny_vit
 
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "torch", reason="files are read the same way on every backend"
-)
+pytestmark = once  # files are read the same way on every backend
 LIKE = "deit_tiny_patch16_224.fb_in1k"
 SAYS_NOTHING = "says nothing of preprocessing.*preprocessor=keras_vit.Preprocessor.*like="
 

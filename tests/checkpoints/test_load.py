@@ -14,7 +14,7 @@ from keras_vit.checkpoints.files import CheckpointError, open_file
 from keras_vit.checkpoints.patches import resample_patches
 from keras_vit.checkpoints.save import write_safetensors
 from tests.checkpoints.helpers import GOLDEN
-from tests.helpers import images, randomize, tiny_vit, to_numpy
+from tests.helpers import images, once, randomize, run, tiny_vit, to_numpy
 
 TIMM = GOLDEN / "timm_vit"
 
@@ -48,6 +48,7 @@ def assert_same(before, after, but=()):
             np.testing.assert_array_equal(after[path], value, err_msg=path)
 
 
+@once
 def test_the_configuration_is_read(folder):
     model = keras_vit.from_pretrained(folder)
     assert model.class_names[:2] == ["tench", "goldfish"]
@@ -84,6 +85,7 @@ def test_a_new_head_is_said_to_be_new(folder, capsys):
     assert {"pre_logits/kernel", "head/kernel"} <= set(again.load_report.dropped)  # as the paper
 
 
+# Of each way to resample one, beforehand and at call time.
 @pytest.mark.parametrize("case", ["timm_vit", "hf_vit", "vt_token_published/model.npz"])
 def test_positions_are_resampled_in_the_source_s_way(case):
     model = keras_vit.from_pretrained(GOLDEN / case)
@@ -96,11 +98,11 @@ def test_positions_are_resampled_in_the_source_s_way(case):
     if larger.preprocessor is not None:
         assert larger.preprocessor.image_size == (48, 32)
     anysize = keras_vit.from_pretrained(GOLDEN / case, image_size=None)
-    np.testing.assert_allclose(
-        to_numpy(anysize(images((48, 32)))), to_numpy(larger(images((48, 32)))), atol=1e-4
-    )
+    pixels = images((48, 32))
+    np.testing.assert_allclose(run(anysize, pixels), run(larger, pixels), atol=1e-4)
 
 
+@once
 def test_patches_are_resampled_so_that_resized_patches_give_the_same_tokens(rng):
     """FlexiViT's defining property: exact where patches grow."""
     kernel = rng.normal(size=(4, 6, 3, 5))
@@ -123,6 +125,7 @@ def bilinear(old, new):
     return matrix
 
 
+@once
 def test_another_patch_size(folder):
     model = keras_vit.from_pretrained(folder, patch_size=16, image_size=(48, 32))
     assert "patch_embedding/projection/kernel" in model.load_report.resampled
@@ -137,6 +140,7 @@ def test_another_patch_size(folder):
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
+@once
 @pytest.mark.parametrize(
     ("function", "message"),
     [
@@ -176,6 +180,7 @@ def test_what_does_not_fit_changes_nothing(folder, function, message):
         keras_vit.from_pretrained(folder)
 
 
+@once
 def test_a_standing_model_is_filled(folder):
     source = keras_vit.from_pretrained(folder)
     model = keras_vit.from_pretrained(folder, num_classes=9)
@@ -199,6 +204,7 @@ def test_a_standing_model_is_filled(folder):
         keras_vit.load_weights(model, folder, skip=["nowhere"])
 
 
+@once
 def test_other_arithmetic_is_refused():
     small = dict(
         image_size=24, patch_size=8, width=32, depth=2, num_heads=4, mlp_dim=64, num_classes=5
@@ -216,6 +222,7 @@ def test_other_arithmetic_is_refused():
     )
 
 
+@once
 @pytest.mark.parametrize(
     ("case", "field", "value", "message"),
     [
@@ -251,16 +258,16 @@ def test_keras_s_own_files(tmp_path):
     randomize(model)
     model.save(tmp_path / "model.keras")
     model.save_weights(tmp_path / "model.weights.h5")
-    expected = to_numpy(model(images()))
+    expected = run(model, images())
     loaded = keras_vit.from_pretrained(tmp_path / "model.keras")
-    np.testing.assert_allclose(to_numpy(loaded(images())), expected, atol=1e-6)
+    np.testing.assert_allclose(run(loaded, images()), expected, atol=1e-6)
     other = keras_vit.from_pretrained(tmp_path / "model.keras", num_classes=7, image_size=(48, 32))
     assert set(other.load_report.fresh) == {"head/dense/kernel", "head/dense/bias"}
     config = {**preprocessor.get_config(), "image_size": (48, 32)}
     assert other.preprocessor.get_config() == config
     standing = tiny_vit(**arguments)
     keras_vit.load_weights(standing, tmp_path / "model.weights.h5")
-    np.testing.assert_allclose(to_numpy(standing(images())), expected, atol=1e-6)
+    np.testing.assert_allclose(run(standing, images()), expected, atol=1e-6)
     with pytest.raises(CheckpointError, match="holds weights alone: build the model"):
         keras_vit.from_pretrained(tmp_path / "model.weights.h5")
     keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save(tmp_path / "other.keras")
@@ -272,10 +279,12 @@ def test_keras_s_own_files(tmp_path):
 def test_any_precision_is_filled(folder, dtype):
     model = keras_vit.from_pretrained(folder, dtype=dtype)
     whole = keras_vit.from_pretrained(folder)
-    difference = to_numpy(model(images())) - to_numpy(whole(images()))
-    assert np.abs(difference).max() < 0.1 * np.abs(to_numpy(whole(images()))).max()
+    expected = run(whole, images())
+    difference = np.asarray(run(model, images()), "float32") - expected
+    assert np.abs(difference).max() < 0.1 * np.abs(expected).max()
 
 
+@once
 def test_what_the_source_does_not_say_is_asked_for(tmp_path):
     with pytest.raises(CheckpointError, match="pass num_heads=. Received: a width of 32"):
         keras_vit.from_pretrained(GOLDEN / "torch_zip/model.pth", image_size=(24, 16))
@@ -290,6 +299,7 @@ def test_what_the_source_does_not_say_is_asked_for(tmp_path):
         keras_vit.from_pretrained("vit_base_patch16_224.augreg_in22k")
 
 
+@once
 def test_from_the_hub_s_cache_and_by_name_of_the_catalogue(tmp_path, monkeypatch):
     """huggingface_hub's own cache layout, offline: the real download code finds the files."""
     import huggingface_hub.constants as constants
@@ -311,6 +321,7 @@ def test_from_the_hub_s_cache_and_by_name_of_the_catalogue(tmp_path, monkeypatch
         keras_vit.from_pretrained("timm/no_such_model")
 
 
+@once
 def test_a_published_file_is_held_against_its_hash(tmp_path, monkeypatch):
     path = shutil.copy(GOLDEN / "torch_deit/checkpoint.pth", tmp_path)
     published = tmp_path / "deit_tiny_patch16_224-a1311bcf.pth"
@@ -324,6 +335,7 @@ def test_a_published_file_is_held_against_its_hash(tmp_path, monkeypatch):
     keras_vit.from_pretrained(path, **arguments)  # any other name says nothing
 
 
+@once
 def test_old_configurations_leave_nothing_unread():
     """transformers 4 wrote what concerns the generation of text into every configuration."""
     tower = {

@@ -7,7 +7,7 @@ import pytest
 
 import keras_vit
 from keras_vit.checkpoints.catalog import imagenet_names
-from tests.helpers import to_numpy
+from tests.helpers import once, run, to_numpy
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "vit_tiny_imagenet"
 
@@ -37,6 +37,7 @@ def test_logits_are_timm_s(model, reference):
     np.testing.assert_array_equal(*top5)
 
 
+@once
 def test_most_photos_get_their_word(reference):
     """The photos' file names end in their classes."""
     half = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
@@ -52,6 +53,7 @@ def test_most_photos_get_their_word(reference):
     assert right >= 20
 
 
+@once
 @pytest.mark.parametrize("format", ["hf", "timm", "keras"])
 def test_every_format_gives_it_back(format, model, reference, tmp_path):
     folder = keras_vit.save_pretrained(model, tmp_path / format, format)
@@ -59,9 +61,10 @@ def test_every_format_gives_it_back(format, model, reference, tmp_path):
     for ours, theirs in zip(model.weights, again.weights, strict=True):
         np.testing.assert_array_equal(to_numpy(ours), to_numpy(theirs), err_msg=ours.path)
     pixels = normalized(reference)[:4]
-    np.testing.assert_allclose(to_numpy(again(pixels)), reference["logits"][:4], atol=1e-4)
+    np.testing.assert_allclose(run(again, pixels), reference["logits"][:4], atol=1e-4)
 
 
+@once
 @pytest.mark.parametrize("size", [160, (320, 192)])
 def test_other_sizes_keep_most_answers(size, reference):
     """Resampled positions stay meaningful; that they are timm's is `test_parity`'s to say."""

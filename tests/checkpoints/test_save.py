@@ -9,7 +9,7 @@ from PIL import Image
 
 import keras_vit
 from tests.checkpoints.helpers import CASES, GOLDEN, arguments, tensors
-from tests.helpers import images, randomize, tiny_vit, to_numpy
+from tests.helpers import images, once, once_but, randomize, run, tiny_vit, to_numpy
 
 TIMM = [case for case in CASES if case.startswith("timm")]
 HF = [
@@ -29,7 +29,8 @@ HF = [
 ]
 
 
-@pytest.mark.parametrize("case", TIMM + HF)
+# What is written are NumPy's arrays. Elsewhere: that they come out of the weights as they went in.
+@pytest.mark.parametrize("case", once_but(TIMM + HF, "hf_siglip"))
 def test_gives_back_the_file_of_the_library_itself(case, tmp_path):
     model = keras_vit.from_pretrained(GOLDEN / case, **arguments(case))
     format = case.split("_")[0]
@@ -47,7 +48,7 @@ def test_gives_back_the_file_of_the_library_itself(case, tmp_path):
             np.testing.assert_array_equal(ours[name], value, err_msg=name)
     again = keras_vit.from_pretrained(folder, **arguments(case))
     pixels = np.load(GOLDEN / case / "expected.npz")["images"]
-    np.testing.assert_allclose(to_numpy(again(pixels)), to_numpy(model(pixels)), atol=1e-6)
+    np.testing.assert_allclose(run(again, pixels), run(model, pixels), atol=1e-6)
     config, original = (
         json.loads((x / "config.json").read_text()) for x in (folder, GOLDEN / case)
     )
@@ -66,17 +67,18 @@ def test_fine_tuned_models_of_both_formats_and_keras_read_back(tmp_path):
     randomize(model)
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     model.fit(images(), np.array([0, 1, 2]), verbose=0)
-    expected = to_numpy(model(images()))
+    expected = run(model, images())
     for format in ("hf", "timm", "keras"):
         folder = keras_vit.save_pretrained(model, tmp_path / format, format)
         heads = {"num_heads": 2} if format == "timm" else {}
         again = keras_vit.from_pretrained(folder, **heads)
-        np.testing.assert_allclose(to_numpy(again(images())), expected, atol=1e-6)
+        np.testing.assert_allclose(run(again, images()), expected, atol=1e-6)
         assert again.class_names == list("abcd")
         assert again.preprocessor.image_size == (24, 16)
         assert again.load_report.fresh == {}
 
 
+@once
 @pytest.mark.parametrize(
     ("arguments", "format", "message"),
     [
@@ -107,6 +109,7 @@ def test_what_the_other_library_has_not_is_refused_by_name(arguments, format, me
     assert list(tmp_path.iterdir()) == []
 
 
+@once
 def test_nothing_is_overwritten(tmp_path):
     (tmp_path / "file").write_text("mine")
     for folder, message in [(tmp_path, "must not exist yet"), (tmp_path / "file/x", "cannot be")]:
