@@ -9,7 +9,7 @@ from PIL import Image
 
 import keras_vit
 from tests.checkpoints.helpers import CASES, GOLDEN, arguments, tensors
-from tests.helpers import images, once, once_but, randomize, run, tiny_vit, to_numpy
+from tests.helpers import compile_model, images, once, once_but, randomize, run, tiny_vit, to_numpy
 
 TIMM = [case for case in CASES if case.startswith("timm")]
 HF = [
@@ -65,7 +65,7 @@ def test_fine_tuned_models_of_both_formats_and_keras_read_back(tmp_path):
     preprocessor = keras_vit.Preprocessor((24, 16), "squash", 1.0)
     model = tiny_vit(class_names=list("abcd"), preprocessor=preprocessor)
     randomize(model)
-    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    compile_model(model, "adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     model.fit(images(), np.array([0, 1, 2]), verbose=0)
     expected = run(model, images())
     for format in ("hf", "timm", "keras"):
