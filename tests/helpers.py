@@ -17,6 +17,9 @@ PHOTOS = Path(__file__).parents[2] / "shared" / "data" / "tiny_coco" / "val2017"
 backends = pytest.mark.backends  # on those that it names
 once = backends("torch")  # on the one that starts and compiles quickest
 
+# What one backend writes the next one reads: a ring, so that if each agrees with the next, all do.
+NEXT = {"tensorflow": "jax", "jax": "torch", "torch": "tensorflow"}
+
 
 def once_but(cases, *everywhere):
     """Parameters: on every backend those that are named, all of them on the quickest.
@@ -130,6 +133,24 @@ def tiny_cait(**arguments):
         num_classes=4,
     )
     return keras_vit.CaiT(**{**small, **arguments})
+
+
+def tiny_pvt(version, **arguments):
+    """A pyramid of two stages, a few thousand parameters, on 24 x 16 pixels: maps 6 x 4, 3 x 2."""
+    small = dict(
+        image_size=(24, 16),
+        depths=(1, 2),
+        widths=(8, 16),
+        num_heads=(1, 2),
+        mlp_ratios=(2, 2),
+        reductions=(2, 1),
+        num_classes=4,
+    )
+    if version == 1:
+        small["patch_sizes"] = (4, 2)
+        return keras_vit.PyramidVisionTransformer(**{**small, **arguments})
+    small.update(patch_sizes=(7, 3), strides=(4, 2))
+    return keras_vit.PyramidVisionTransformerV2(**{**small, **arguments})
 
 
 def images(size=(24, 16), batch=3, channels=3, seed=0):

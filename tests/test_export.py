@@ -12,8 +12,17 @@ from PIL import Image
 import keras_vit
 from keras_vit.export import runtimes
 from keras_vit.export.formats import FORMATS, PRECISIONS
-from tests.helpers import images, randomize, run, slow_on, tiny_hybrid, tiny_swin, tiny_vit
-from tests.models import test_cait, test_pvt
+from tests.helpers import (
+    images,
+    randomize,
+    run,
+    slow_on,
+    tiny_cait,
+    tiny_hybrid,
+    tiny_pvt,
+    tiny_swin,
+    tiny_vit,
+)
 
 module = importlib.import_module("keras_vit.export.export")
 
@@ -218,10 +227,10 @@ def test_models_of_mixed_precision(what, tmp_path):
 FAMILIES = {
     "deit": lambda: tiny_vit(distillation_token=True),
     "swin": lambda: tiny_swin(image_size=None),
-    "pvt": lambda: test_pvt.tiny(1),
-    "pvt_v2": lambda: test_pvt.tiny(2, image_size=None),
+    "pvt": lambda: tiny_pvt(1),
+    "pvt_v2": lambda: tiny_pvt(2, image_size=None),
     "hybrid": lambda: tiny_hybrid(image_size=None),
-    "cait": lambda: test_cait.tiny_cait(),
+    "cait": lambda: tiny_cait(),
 }
 
 

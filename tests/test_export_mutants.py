@@ -20,8 +20,7 @@ from keras_vit.export.compare import compare, limits_of
 from keras_vit.export.formats import FORMATS, PRECISIONS
 from keras_vit.export.samples import SAMPLES
 from keras_vit.export.serving import with_precision
-from tests.helpers import randomize, tiny_cait, tiny_hybrid, tiny_swin, tiny_vit, to_numpy
-from tests.models import test_pvt
+from tests.helpers import randomize, tiny_cait, tiny_hybrid, tiny_pvt, tiny_swin, tiny_vit, to_numpy
 from tests.test_export import here, module
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "vit_tiny_imagenet"
@@ -31,8 +30,8 @@ FAMILIES = {
     "cait": tiny_cait,
     "hybrid": tiny_hybrid,
     "swin": functools.partial(tiny_swin, image_size=(24, 16), window_size=2),
-    "pvt": functools.partial(test_pvt.tiny, 1),
-    "pvt_v2": functools.partial(test_pvt.tiny, 2),
+    "pvt": functools.partial(tiny_pvt, 1),
+    "pvt_v2": functools.partial(tiny_pvt, 2),
 }
 
 

@@ -13,10 +13,9 @@ import keras
 import numpy as np
 import pytest
 
-from tests.helpers import images, randomize, tiny_vit, to_numpy
+from tests.helpers import NEXT, images, randomize, tiny_vit, to_numpy
 
 ROOT = Path(__file__).parents[1]
-NEXT = {"tensorflow": "jax", "jax": "torch", "torch": "tensorflow"}
 READ = """
 import sys
 import keras, keras_vit, numpy as np

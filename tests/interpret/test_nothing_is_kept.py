@@ -15,11 +15,11 @@ from tests.helpers import (
     some,
     tiny_cait,
     tiny_hybrid,
+    tiny_pvt,
     tiny_swin,
     tiny_vit,
     to_numpy,
 )
-from tests.models.test_pvt import tiny as tiny_pvt
 
 FAMILIES = [tiny_vit, tiny_cait, tiny_hybrid, tiny_swin, lambda: tiny_pvt(1), lambda: tiny_pvt(2)]
 

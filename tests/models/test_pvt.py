@@ -7,26 +7,16 @@ import numpy as np
 import pytest
 
 import keras_vit
-from tests.helpers import compile_model, every_third, images, randomize, run, tiny_vit, to_numpy
-
-
-def tiny(version, **arguments):
-    """Two stages, a few thousand parameters, on 24 x 16 pixels: maps of 6 x 4 and 3 x 2."""
-    small = dict(
-        image_size=(24, 16),
-        depths=(1, 2),
-        widths=(8, 16),
-        num_heads=(1, 2),
-        mlp_ratios=(2, 2),
-        reductions=(2, 1),
-        num_classes=4,
-    )
-    if version == 1:
-        small["patch_sizes"] = (4, 2)
-        return keras_vit.PyramidVisionTransformer(**{**small, **arguments})
-    small.update(patch_sizes=(7, 3), strides=(4, 2))
-    return keras_vit.PyramidVisionTransformerV2(**{**small, **arguments})
-
+from tests.helpers import (
+    compile_model,
+    every_third,
+    images,
+    randomize,
+    run,
+    tiny_pvt,
+    tiny_vit,
+    to_numpy,
+)
 
 LINEAR = {"reductions": (1, 1), "pool_size": 7}
 CONTRACTS = [
@@ -37,7 +27,7 @@ CONTRACTS = [
 
 @pytest.mark.parametrize(("version", "arguments"), every_third(CONTRACTS), ids=str)
 def test_contract(version, arguments, tmp_path):
-    model = tiny(version, **arguments, frozen_layers=["stage0_patch_embedding"])
+    model = tiny_pvt(version, **arguments, frozen_layers=["stage0_patch_embedding"])
     randomize(model)
     pixels = images()
     expected = run(model, pixels)
@@ -66,7 +56,7 @@ def test_contract(version, arguments, tmp_path):
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_the_two_epsilons_are_where_the_authors_have_them(version):
-    model = tiny(version, norm_epsilon=0.1, conv_norm_epsilon=0.2)
+    model = tiny_pvt(version, norm_epsilon=0.1, conv_norm_epsilon=0.2)
     found = {x.name: x.epsilon for x in model.layers if hasattr(x, "epsilon")}
     for name in ("stage0_block00", "stage1_block01"):
         block = model.get_layer(name)
@@ -79,7 +69,7 @@ def test_the_two_epsilons_are_where_the_authors_have_them(version):
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_rates_reach_the_blocks(version):
-    model = tiny(version, drop_path_rate=0.8, dropout_rate=0.3, attention_dropout_rate=0.1)
+    model = tiny_pvt(version, drop_path_rate=0.8, dropout_rate=0.3, attention_dropout_rate=0.1)
     names = ("stage0_block00", "stage1_block00", "stage1_block01")
     blocks = [model.get_layer(name) for name in names]
     np.testing.assert_allclose([x.drop_path1.rate for x in blocks], [0, 0.4, 0.8])
@@ -91,7 +81,7 @@ def test_rates_reach_the_blocks(version):
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_features_pyramid_and_attention(version):
-    model = tiny(version)
+    model = tiny_pvt(version)
     randomize(model)
     pixels = images()
     pyramid = model.pyramid(pixels)
@@ -122,16 +112,21 @@ def test_a_model_without_stages_has_no_pyramid():
 
 
 def test_too_small_for_the_second_is_said_before_anything_runs():
-    model = tiny(2, image_size=None)
-    assert tiny(2, image_size=(17, 5)).grid_size == (3, 1)  # maps are rounded up
-    for call in (model, model.predict, model.pyramid, lambda x: tiny(2, image_size=x.shape[1:3])):
+    model = tiny_pvt(2, image_size=None)
+    assert tiny_pvt(2, image_size=(17, 5)).grid_size == (3, 1)  # maps are rounded up
+    for call in (
+        model,
+        model.predict,
+        model.pyramid,
+        lambda x: tiny_pvt(2, image_size=x.shape[1:3]),
+    ):
         with pytest.raises(ValueError, match="at least 5 x 5 pixels.*Received.*\\(4, 30\\)"):
             call(images((4, 30)))
 
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_a_dtype_policy_reaches_every_layer(version):
-    model = tiny(version, dtype="mixed_bfloat16", **({} if version == 1 else LINEAR))
+    model = tiny_pvt(version, dtype="mixed_bfloat16", **({} if version == 1 else LINEAR))
     for layer in model._flatten_layers(include_self=False, recursive=True):
         if layer.weights and "head" not in layer.path:
             assert layer.compute_dtype == "bfloat16", layer.path
@@ -158,7 +153,7 @@ def test_a_dtype_policy_reaches_every_layer(version):
 )
 def test_bad_arguments_are_explained(version, arguments, message):
     with pytest.raises(ValueError, match=message):
-        tiny(version, **arguments)
+        tiny_pvt(version, **arguments)
 
 
 def test_names_of_the_variants():

@@ -4,6 +4,7 @@ import gc
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -13,6 +14,7 @@ import keras_vit
 from keras_vit.models.adapted import merged
 from keras_vit.models.frozen import named_layers
 from tests.helpers import (
+    NEXT,
     compile_model,
     images,
     randomize,
@@ -21,12 +23,11 @@ from tests.helpers import (
     some,
     tiny_cait,
     tiny_hybrid,
+    tiny_pvt,
     tiny_swin,
     tiny_vit,
     to_numpy,
 )
-from tests.models.test_pvt import tiny as tiny_pvt
-from tests.test_one_file_three_backends import NEXT, ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -207,7 +208,7 @@ def test_another_backend_reads_them(tmp_path):
     subprocess.run(
         [sys.executable, "-c", READ, *map(str, files)],
         env={**os.environ, "KERAS_BACKEND": NEXT[keras.backend.backend()]},
-        cwd=ROOT,
+        cwd=Path(__file__).parents[2],
         check=True,
     )
     read = np.load(files[-1])
