@@ -238,6 +238,10 @@ class ClassificationHead(keras.layers.Layer):
     def compute_output_shape(self, features_shape):
         return (*features_shape[:-1], self.num_classes)
 
+    def compute_output_spec(self, features):
+        shape = self.compute_output_shape(features.shape)
+        return keras.KerasTensor(shape, self.variable_dtype)  # Keras assumes the compute dtype
+
     def cost(self, features_shape):
         return dense_cost(1, features_shape[-1], self.num_classes)
 
