@@ -94,6 +94,9 @@ class TokensToGrid(keras.layers.Layer):
         self.patch_size = as_pair(patch_size, "patch_size")
         self.num_prefix_tokens = num_prefix_tokens
 
+    def build(self, tokens_shape, images_shape):
+        """By the shapes of both; there is no weight to make."""
+
     def call(self, tokens, images):
         _, height, width, _ = ops.shape(images)
         h, w = height // self.patch_size[0], width // self.patch_size[1]
