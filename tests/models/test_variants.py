@@ -1,5 +1,6 @@
 """The named variants: exact parameter counts, real signatures."""
 
+import functools
 import inspect
 import json
 from pathlib import Path
@@ -11,33 +12,87 @@ import pytest
 import keras_vit
 from keras_vit import listing
 from keras_vit.models.variants import variant
+from tests.helpers import once
 
 FAMILIES = listing.FAMILIES.values()
 ROWS = json.loads((Path(__file__).parent.parent / "golden" / "parameter_counts.json").read_text())
+# The arguments that say how many blocks there are, and what those are named.
+BLOCKS = {
+    "depth": "block",
+    "class_depth": "class_block",
+    "depths": "stage{}_block",
+    "stem_depths": "stage{}_block",
+}
+
+pytestmark = once  # no count and no signature depends on the backend
 
 
-# The larger take seconds to build, and no count depends on the backend.
-LARGE = 10_000_000 if keras.backend.backend() != "torch" else float("inf")
+@functools.cache  # some variants differ in their depth alone
+def cost(family, *arguments):
+    """(pixels, parameters, MACs) of a model, and the last two of each of its layers."""
+    model = family(**dict(arguments))
+    found = keras_vit.complexity(model)
+    layers = {row[0]: row[2:4] for row in found.layers}
+    return found.image_size[0], model.count_params(), found.macs, layers
+
+
+def whole(variant, arguments):
+    """(pixels, parameters, MACs) of the variant as it is."""
+    return cost(getattr(keras_vit, variant), *arguments.items(), ("dtype", "bfloat16"))[:3]
+
+
+def from_two_blocks(variant, arguments):
+    """The same from two blocks of a kind: both grow by the second's for every further one."""
+    signature = inspect.signature(getattr(keras_vit, variant))
+    asked = {k: x.default for k, x in signature.parameters.items()} | arguments
+    depths = {name: asked[name] for name in BLOCKS if name in asked}
+    two = {name: keras.tree.map_structure(lambda n: min(n, 2), n) for name, n in depths.items()}
+    shallow = {**asked, **two, "name": None, "dtype": "bfloat16"}
+    pixels, parameters, macs, blocks = cost(signature.return_annotation, *shallow.items())
+    for name, depth in depths.items():
+        for stage, n in enumerate(keras.tree.flatten(depth)):
+            if n > 2:
+                second = blocks[f"{BLOCKS[name].format(stage)}01"]
+                parameters += (n - 2) * second[0]
+                macs += (n - 2) * second[1]
+    return pixels, parameters, macs
+
+
+def label(row):
+    return f"{row['variant']} {row['arguments']}"
+
+
+def smallest(family):
+    rows = [row for row in ROWS if row["variant"] in family.VARIANTS]
+    return label(min(rows, key=lambda row: row["parameters"]))
+
+
+# Whole models keep the counts from two blocks honest: the smallest of a family, and the smallest
+# with more than two blocks of a kind where that has them not.
+WHOLE = [*map(smallest, FAMILIES), "PVTSmall {}", "PVTv2B2 {}", "R50ViTBase16 {}"]
 
 
 @pytest.mark.parametrize(
-    "row",
+    ("row", "count"),
     [
-        pytest.param(
-            row,
-            id=f"{row['variant']} {row['arguments']}",
-            marks=[pytest.mark.slow] if row["parameters"] > LARGE else [],
-        )
-        for row in ROWS
+        *(pytest.param(row, from_two_blocks, id=f"{label(row)}, two blocks") for row in ROWS),
+        *(
+            pytest.param(
+                row,
+                whole,
+                id=f"{label(row)}, whole",
+                marks=[] if label(row) in WHOLE else [pytest.mark.slow],
+            )
+            for row in ROWS
+        ),
     ],
 )
-def test_parameter_count(row, no_initialization):
-    model = getattr(keras_vit, row["variant"])(**row["arguments"], dtype="bfloat16")
-    assert model.count_params() == row["parameters"]
-    if not row["arguments"] and keras.backend.backend() == "torch":  # the same on all
-        cost = keras_vit.complexity(model)
-        kept = (cost.image_size[0], cost.parameters, cost.macs)
-        assert listing.costs()[row["variant"]] == kept  # python -m benchmarks.costs
+def test_parameters_and_macs(row, count, no_initialization):
+    pixels, parameters, macs = count(row["variant"], row["arguments"])
+    assert parameters == row["parameters"]
+    if not row["arguments"]:
+        # python -m benchmarks.costs
+        assert listing.costs()[row["variant"]] == (pixels, parameters, macs)
     keras.backend.clear_session()
 
 
@@ -65,7 +120,24 @@ def test_help_shows_the_real_arguments_and_defaults():
     assert parameters["name"].default == "vit_small"
     assert keras_vit.ViTSmall.__name__ == "ViTSmall"
     assert "image_size: int, (H, W), or None" in keras_vit.ViTSmall.__doc__
-    assert inspect.signature(keras_vit.SwinV2Tiny).parameters["name"].default == "swin_v2_tiny"
+
+
+@pytest.mark.parametrize(
+    ("variant", "name"),
+    [
+        ("SwinV2Tiny", "swin_v2_tiny"),
+        ("PVTTiny", "pvt_tiny"),
+        ("PVTv2B0", "pvt_v2_b0"),
+        ("PVTv2B2Linear", "pvt_v2_b2_linear"),
+        ("RViTTiny16", "r_vit_tiny16"),
+        ("R26ViTSmall32", "r26_vit_small32"),
+        ("CaiTSmall24", "cait_small24"),
+        ("CaiTXXSmall36", "cait_xxsmall36"),
+        ("CaiTMedium48", "cait_medium48"),
+    ],
+)
+def test_names(variant, name):
+    assert inspect.signature(getattr(keras_vit, variant)).parameters["name"].default == name
 
 
 def test_a_default_can_be_overridden():
