@@ -25,7 +25,7 @@ def once_but(cases, *everywhere):
     """Parameters: on every backend those that are named, all of them on the quickest.
 
     Args:
-        cases: dict of name to value, or names that are the values.
+        cases: dict of name to value, a tuple for several, or names that are the values.
         everywhere: names of the cases that reach what a backend can do differently; say what, in a
             comment.
     """
@@ -33,7 +33,11 @@ def once_but(cases, *everywhere):
     unknown = set(everywhere) - set(values)
     assert not unknown, f"no such cases: {unknown}"
     return [
-        pytest.param(value, id=name, marks=[] if name in everywhere else [once])
+        pytest.param(
+            *(value if isinstance(value, tuple) else (value,)),
+            id=name,
+            marks=[] if name in everywhere else [once],
+        )
         for name, value in values.items()
     ]
 
@@ -160,63 +164,10 @@ def images(size=(24, 16), batch=3, channels=3, seed=0):
 def run(model, pixels):
     """The outputs, the faster way: JAX compiles the operations of a plain call one by one."""
     if keras.backend.backend() == "jax":
-        return model.predict(pixels, verbose=0)
+        return keras.tree.map_structure(to_numpy, model.predict(pixels, verbose=0))
     return keras.tree.map_structure(to_numpy, model(pixels))
 
 
 def compile_model(model, optimizer="adam", loss="mse"):
     """Compiles; on TensorFlow without XLA, whose compilation takes longer than a tiny step."""
     model.compile(optimizer, loss, jit_compile=keras.backend.backend() == "jax")
-
-
-def run_layer_test(layer_class, arguments, *inputs, tmp_path):
-    """What Keras users may expect of any layer: shapes, configuration, saving, dtypes, training."""
-    layer = layer_class(**arguments)
-    layer(*inputs)
-    randomize(layer)
-    expected = to_numpy(layer(*inputs))
-
-    # The shape that is promised is the shape that comes, and no batch size is baked in.
-    symbolic = [keras.Input(x.shape[1:]) for x in inputs]
-    assert layer(*symbolic).shape == (None, *expected.shape[1:])
-    assert to_numpy(layer(*[x[:1] for x in inputs])).shape[0] == 1
-
-    # The configuration is the constructor's arguments: the twin has equal ones and equal outputs.
-    config = layer.get_config()
-    assert set(arguments) <= set(config)
-    twin = layer_class.from_config(config)
-    assert twin.get_config() == config
-    twin(*inputs)
-    for ours, theirs in zip(layer.weights, twin.weights, strict=True):
-        assert ours.path.split("/")[-1] == theirs.path.split("/")[-1]
-        theirs.assign(ops.copy(ours))
-    np.testing.assert_allclose(to_numpy(twin(*inputs)), expected, atol=1e-6)
-
-    # A saved model gives the same after loading.
-    model = keras.Model(symbolic, layer(*symbolic))
-    model.save(tmp_path / "layer.keras")
-    loaded = keras.models.load_model(tmp_path / "layer.keras")
-    np.testing.assert_allclose(to_numpy(loaded(list(inputs))), expected, atol=1e-6)
-
-    # Policies reach it: computed in 16 bits, kept in 32, and near the float32 result.
-    for policy in ("mixed_bfloat16", "mixed_float16"):
-        half = layer_class(**arguments, dtype=policy)
-        half(*inputs)
-        for ours, theirs in zip(layer.weights, half.weights, strict=True):
-            theirs.assign(ops.copy(ours))
-        assert all(weight.dtype in ("float32", "uint32", "int64") for weight in half.weights)
-        error = np.abs(to_numpy(half(*inputs)) - expected).max()
-        assert error <= 0.05 * max(1.0, np.abs(expected).max())
-
-    # A step of training changes every trainable weight by something finite.
-    before = [to_numpy(weight) for weight in model.trainable_weights]
-    if before:
-        compile_model(model, keras.optimizers.SGD(0.1))
-        targets = np.random.default_rng(1).normal(size=expected.shape)
-        model.fit(list(inputs), targets, verbose=0)
-        for old, weight in zip(before, model.trainable_weights, strict=True):
-            new = to_numpy(weight)
-            assert np.isfinite(new).all()
-            # What is added to every key alike cancels in the softmax.
-            without_effect = ("key_norm/beta", "logits_projection/bias")
-            assert np.abs(new - old).max() > 0 or weight.path.endswith(without_effect)

@@ -5,122 +5,108 @@ import inspect
 import keras
 import numpy as np
 import pytest
+from keras import ops
+from keras.src.backend import compute_output_spec
 
 from keras_vit import layers
-from tests.helpers import every_third, run_layer_test
+from tests.helpers import compile_model, once, randomize, run, to_numpy
+from tests.layers.cases import CASES, FEATURES, GRID, IMAGES, MAP, TOKENS, WINDOWS
 
-TOKENS = np.random.default_rng(0).normal(size=(2, 7, 16)).astype("float32")  # 1 + 3*2 tokens
-IMAGES = np.random.default_rng(1).normal(size=(2, 12, 8, 3)).astype("float32")  # 3 x 2 patches of 4
-FEATURES = TOKENS[:, 0]
-MAP = np.random.default_rng(2).normal(size=(2, 7, 5, 16)).astype("float32")  # h x w x D
-WINDOWS = MAP[:, :2, :3].reshape(2, 6, 16)  # of 2 x 3 places
-GRID = np.random.default_rng(2).normal(size=(2, 6, 5, 16)).astype("float32")  # not whole in 3s, 2s
-
-CASES = [
-    (layers.PatchEmbedding, {"width": 16, "patch_size": 4}, [IMAGES]),
-    (layers.PatchEmbedding, {"width": 16, "patch_size": (6, 2), "use_bias": False}, [IMAGES]),
-    (layers.ClassToken, {"num_tokens": 3}, [TOKENS]),
-    (
-        layers.AddPositionEmbedding,
-        {"grid_size": (3, 2), "patch_size": 4, "num_prefix_tokens": 1},
-        [TOKENS, IMAGES],
-    ),
-    (
-        layers.AddPositionEmbedding,
-        {"grid_size": (5, 4), "patch_size": 4, "num_prefix_tokens": 1, "prefix_positions": False},
-        [TOKENS, IMAGES],
-    ),
-    (
-        layers.AddPositionEmbedding,
-        {"grid_size": (3, 2), "patch_size": 4, "num_prefix_tokens": 1, "kind": "sincos"},
-        [TOKENS, IMAGES],
-    ),
-    (layers.Attention, {"num_heads": 4}, [TOKENS]),
-    (layers.Attention, {"num_heads": 4, "qkv_bias": False, "qk_norm": True}, [TOKENS]),
-    (layers.Attention, {"num_heads": 2, "proj_bias": False}, [TOKENS]),
-    (layers.MLP, {"hidden_dim": 24}, [TOKENS]),
-    (layers.MLP, {"hidden_dim": 24, "activation": "gelu_tanh", "use_bias": False}, [TOKENS]),
-    (layers.MLP, {"hidden_dim": 24, "activation": "swiglu"}, [TOKENS]),
-    (layers.DropPath, {"rate": 0.5, "seed": 1}, [TOKENS]),
-    (layers.LayerScale, {"initial_value": 0.5}, [TOKENS]),
-    (layers.TransformerBlock, {"num_heads": 4, "mlp_dim": 24}, [TOKENS]),
-    (
-        layers.TransformerBlock,
-        {"num_heads": 4, "mlp_dim": 24, "layer_scale": 0.5, "mlp": "swiglu", "qk_norm": True},
-        [TOKENS],
-    ),
-    (layers.TransformerBlock, {"num_heads": 4, "mlp_dim": 24, "remat": True}, [TOKENS]),
-    (layers.OverlappingPatchEmbedding, {"width": 8, "patch_size": 7, "stride": 4}, [IMAGES]),
-    (layers.SpatialReductionAttention, {"num_heads": 2, "reduction": 3}, [GRID]),
-    (
-        layers.SpatialReductionAttention,
-        {"num_heads": 2, "pool_size": 4, "qkv_bias": False, "norm_epsilon": 1e-6},
-        [GRID],
-    ),
-    (layers.ConvolutionalMLP, {"hidden_dim": 24, "relu": True}, [GRID]),
-    (layers.PyramidBlock, {"num_heads": 2, "mlp_dim": 24, "reduction": 2}, [GRID]),
-    (
-        layers.PyramidBlock,
-        {"num_heads": 2, "mlp_dim": 24, "pool_size": 3, "convolutional": True, "remat": True},
-        [GRID],
-    ),
-    (layers.TokenPooling, {"mode": "token"}, [TOKENS]),
-    (layers.TokenPooling, {"num_prefix_tokens": 2, "token_index": 1}, [TOKENS]),
-    (layers.TokenPooling, {"mode": "gap", "num_prefix_tokens": 1}, [TOKENS]),
-    (layers.TokensToGrid, {"patch_size": 4, "num_prefix_tokens": 1}, [TOKENS, IMAGES]),
-    (layers.AttentionPooling, {"num_heads": 4, "mlp_dim": 24}, [TOKENS]),
-    (layers.ClassificationHead, {"num_classes": 5}, [FEATURES]),
-    (
-        layers.WindowAttention,
-        {"num_heads": 4, "window_size": (2, 3), "version": 2, "pretrained_window_size": 2},
-        [WINDOWS],
-    ),
-    (
-        layers.SwinBlock,
-        {"num_heads": 4, "mlp_dim": 24, "window_size": (3, 2), "shifted": True, "remat": True},
-        [MAP],
-    ),
-    (
-        layers.SwinBlock,
-        {"num_heads": 4, "mlp_dim": 24, "window_size": 3, "version": 2, "convention": "timm"},
-        [MAP],
-    ),
-    (
-        layers.StandardizedConv2D,
-        {"filters": 8, "kernel_size": 3, "strides": 2, "convention": "timm"},
-        [MAP],
-    ),
-    (layers.BottleneckBlock, {"filters": 16, "groups": 2}, [MAP]),
-    (layers.BottleneckBlock, {"filters": 24, "strides": 2, "groups": 2, "remat": True}, [MAP]),
-    (layers.TalkingHeadsAttention, {"num_heads": 4, "qkv_bias": False}, [TOKENS]),
-    (layers.TransformerBlock, {"num_heads": 4, "mlp_dim": 24, "talking_heads": True}, [TOKENS]),
-    (layers.ClassAttention, {"num_heads": 4}, [TOKENS]),
-    (
-        layers.ClassAttentionBlock,
-        {"num_heads": 4, "mlp_dim": 24, "layer_scale": 0.5, "remat": True},
-        [TOKENS],
-    ),
-    (layers.PatchMerging, {}, [MAP]),
-    (layers.PatchMerging, {"version": 2, "norm_epsilon": 1e-3}, [MAP]),
-]
+CLASSES = sorted({case.values[0] for case in CASES}, key=lambda c: c.__name__)
+POLICIES = {"float32": "float32", "mixed_bfloat16": "bfloat16", "mixed_float16": "float16"}
+# What is added to every key alike cancels in the softmax.
+WITHOUT_EFFECT = ("key_norm/beta", "logits_projection/bias")
 
 
-@pytest.mark.parametrize(("layer_class", "arguments", "inputs"), every_third(CASES))
-def test_contract(layer_class, arguments, inputs, tmp_path):
-    run_layer_test(layer_class, arguments, *inputs, tmp_path=tmp_path)
+@pytest.mark.parametrize(
+    ("layer_class", "arguments", "inputs"),
+    [pytest.param(*case.values, id=case.id) for case in CASES],
+)
+def test_shapes_configuration_and_dtypes(layer_class, arguments, inputs):
+    """Of every case on every backend: the call is traced, which compiles nothing."""
+    for policy, dtype in POLICIES.items():
+        layer = layer_class(**arguments, dtype=policy)
+        symbolic = [keras.KerasTensor((None, *x.shape[1:])) for x in inputs]
+        promised = layer(*symbolic)
+        found = compute_output_spec(layer.__call__, *symbolic)
+        # The shape that is promised is the shape that comes, and no batch size is baked in.
+        assert found.shape == promised.shape
+        assert found.shape[0] is None and None not in found.shape[1:]
+        # Policies reach it: computed in 16 bits, kept in 32; logits are float32.
+        if keras.backend.backend() == "torch":  # Keras traces it with weights that are not cast
+            found = layer(*inputs)
+        expected = "float32" if layer_class is layers.ClassificationHead else dtype
+        assert keras.backend.standardize_dtype(found.dtype) == promised.dtype == expected
+        assert all(weight.dtype in ("float32", "uint32", "int64") for weight in layer.weights)
+
+        # The configuration is the constructor's arguments: the twin has equal ones.
+        config = layer.get_config()
+        assert set(arguments) <= set(config)
+        twin = layer_class.from_config(config)
+        assert twin.get_config() == config
+        twin(*symbolic)
+        for ours, theirs in zip(layer.weights, twin.weights, strict=True):
+            assert ours.path.split("/")[-1] == theirs.path.split("/")[-1]
+            assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
 
 
+@pytest.mark.parametrize(("layer_class", "arguments", "inputs"), CASES)
+def test_values_files_and_training(layer_class, arguments, inputs, tmp_path):
+    """Of one case of a class on every backend, of all of them on one."""
+    symbolic = [keras.Input(x.shape[1:]) for x in inputs]
+    layer = layer_class(**arguments)
+    model = keras.Model(symbolic, layer(*symbolic))
+    randomize(layer)
+
+    # The twin has equal outputs, the ones in 16 bits have near ones; so has a single example.
+    twin = layer_class.from_config({**layer.get_config(), "name": "twin"})
+    halves = [layer_class(**arguments, dtype=policy) for policy in list(POLICIES)[1:]]
+    outputs = [copy(*symbolic) for copy in (layer, twin, *halves)]
+    for copy in (twin, *halves):
+        for ours, theirs in zip(layer.weights, copy.weights, strict=True):
+            theirs.assign(ops.copy(ours))
+    every = keras.Model(symbolic, outputs)
+    expected, again, *near = run(every, list(inputs))
+    assert expected.shape == (len(inputs[0]), *model.output.shape[1:])
+    np.testing.assert_allclose(again, expected, atol=1e-6)
+    for values in near:
+        assert np.abs(values - expected).max() <= 0.05 * max(1.0, np.abs(expected).max())
+
+    # A saved model gives the same after loading, of any number of examples.
+    model.save(tmp_path / "layer.keras")
+    loaded = keras.models.load_model(tmp_path / "layer.keras")
+    found = run(loaded, [x[:1] for x in inputs])
+    np.testing.assert_allclose(found, expected[:1], atol=1e-6)
+
+    # A step of training changes every trainable weight by something finite.
+    before = [to_numpy(weight) for weight in model.trainable_weights]
+    if before:
+        compile_model(model, keras.optimizers.SGD(0.1))
+        targets = np.random.default_rng(1).normal(size=expected.shape)
+        model.fit(list(inputs), targets, verbose=0)
+        for old, weight in zip(before, model.trainable_weights, strict=True):
+            new = to_numpy(weight)
+            assert np.isfinite(new).all()
+            assert np.abs(new - old).max() > 0 or weight.path.endswith(WITHOUT_EFFECT)
+
+
+@once
 def test_every_public_layer_has_a_case():
+    """One of them on every backend."""
     public = {x for x in vars(layers).values() if inspect.isclass(x)}
-    assert public == {layer_class for layer_class, _, _ in CASES}
+    assert public == set(CLASSES)
+    everywhere = [case.values[0] for case in CASES if not case.marks]
+    assert sorted(everywhere, key=str) == sorted(public, key=str)
 
 
-@pytest.mark.parametrize("layer_class", sorted({c for c, _, _ in CASES}, key=lambda c: c.__name__))
+@once
+@pytest.mark.parametrize("layer_class", CLASSES)
 def test_documented(layer_class):
     for heading in ("Args:", "Call arguments:", "Returns:", "Example:"):
         assert heading in layer_class.__doc__
 
 
+@once  # what is refused before anything is computed
 @pytest.mark.parametrize(
     ("make", "message"),
     [
