@@ -1,59 +1,13 @@
-"""The contract of the two pyramids: every argument acts, they save, train and explain bad input."""
+"""The two pyramids: epsilons, rates, features and attention are where they belong."""
 
-import inspect
-
-import keras
 import numpy as np
 import pytest
 
 import keras_vit
-from tests.helpers import (
-    compile_model,
-    every_third,
-    images,
-    randomize,
-    run,
-    tiny_pvt,
-    tiny_vit,
-    to_numpy,
-)
-
-LINEAR = {"reductions": (1, 1), "pool_size": 7}
-CONTRACTS = [
-    (1, {"remat": True, "drop_path_rate": 0.2, "position_grid": (8, 4), "mlp_ratios": (1.5, 2)}),
-    (2, {**LINEAR, "image_size": None, "class_names": ["cat", "dog", "car", "tree"]}),
-]
+from tests.helpers import images, once, randomize, tiny_pvt, tiny_vit, to_numpy
 
 
-@pytest.mark.parametrize(("version", "arguments"), every_third(CONTRACTS), ids=str)
-def test_contract(version, arguments, tmp_path):
-    model = tiny_pvt(version, **arguments, frozen_layers=["stage0_patch_embedding"])
-    randomize(model)
-    pixels = images()
-    expected = run(model, pixels)
-    assert expected.shape == (3, 4)
-
-    # the configuration is exactly the constructor's arguments
-    config = model.get_config()
-    assert type(model)(**config).get_config() == config
-    for key, value in arguments.items():
-        assert config[key] == value
-
-    # it trains, saves and loads, optimizer included; what is frozen stays
-    compile_model(model)
-    model.fit(pixels, np.ones_like(expected), verbose=0)
-    trained = run(model, pixels)
-    assert np.isfinite(trained).all() and np.abs(trained - expected).max() > 0
-    model.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras")
-    assert type(loaded) is type(model)
-    np.testing.assert_allclose(run(loaded, pixels), trained, atol=1e-6)
-    assert not loaded.get_layer("stage0_patch_embedding").trainable
-    again = keras_vit.from_pretrained(tmp_path / "model.keras")
-    for ours, theirs in zip(loaded.weights, again.weights, strict=True):
-        np.testing.assert_array_equal(to_numpy(theirs), to_numpy(ours))
-
-
+@once
 @pytest.mark.parametrize("version", [1, 2])
 def test_the_two_epsilons_are_where_the_authors_have_them(version):
     model = tiny_pvt(version, norm_epsilon=0.1, conv_norm_epsilon=0.2)
@@ -67,6 +21,7 @@ def test_the_two_epsilons_are_where_the_authors_have_them(version):
     assert set(found.values()) == {0.1, 0.2}
 
 
+@once
 @pytest.mark.parametrize("version", [1, 2])
 def test_rates_reach_the_blocks(version):
     model = tiny_pvt(version, drop_path_rate=0.8, dropout_rate=0.3, attention_dropout_rate=0.1)
@@ -124,15 +79,7 @@ def test_too_small_for_the_second_is_said_before_anything_runs():
             call(images((4, 30)))
 
 
-@pytest.mark.parametrize("version", [1, 2])
-def test_a_dtype_policy_reaches_every_layer(version):
-    model = tiny_pvt(version, dtype="mixed_bfloat16", **({} if version == 1 else LINEAR))
-    for layer in model._flatten_layers(include_self=False, recursive=True):
-        if layer.weights and "head" not in layer.path:
-            assert layer.compute_dtype == "bfloat16", layer.path
-    assert all(weight.dtype == "float32" for weight in model.weights)
-
-
+@once
 @pytest.mark.parametrize(
     ("version", "arguments", "message"),
     [
@@ -154,9 +101,3 @@ def test_a_dtype_policy_reaches_every_layer(version):
 def test_bad_arguments_are_explained(version, arguments, message):
     with pytest.raises(ValueError, match=message):
         tiny_pvt(version, **arguments)
-
-
-def test_names_of_the_variants():
-    variants = (keras_vit.PVTTiny, keras_vit.PVTv2B0, keras_vit.PVTv2B2Linear)
-    names = [inspect.signature(variant).parameters["name"].default for variant in variants]
-    assert names == ["pvt_tiny", "pvt_v2_b0", "pvt_v2_b2_linear"]

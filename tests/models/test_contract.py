@@ -1,0 +1,336 @@
+"""The contract of every family: configuration, training, files, sizes, dtypes, recomputation."""
+
+import functools
+import inspect
+import json
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+import keras_vit
+from keras_vit import listing
+from keras_vit.models.base import BLOCKS, ImageModel
+from tests.helpers import (
+    compile_model,
+    images,
+    once,
+    once_but,
+    randomize,
+    run,
+    tiny_cait,
+    tiny_hybrid,
+    tiny_pvt,
+    tiny_swin,
+    tiny_vit,
+    to_numpy,
+)
+
+NAMES = ["cat", "dog", "car", "tree"]
+pvt, pvt_v2 = functools.partial(tiny_pvt, 1), functools.partial(tiny_pvt, 2)
+FAMILIES = {
+    "vit": tiny_vit,
+    "swin": tiny_swin,
+    "pvt": pvt,
+    "pvt v2": pvt_v2,
+    "hybrid": tiny_hybrid,
+    "cait": tiny_cait,
+}
+ONE_STAGE = {"depths": (2,), "num_heads": (2,)}  # graphs of more take long to make
+
+
+def cnn(size=(24, 16)):
+    """A Keras CNN with layers of its own kinds, one of which counts."""
+    pixels = keras.Input((*size, 3))
+    x = layers.Conv2D(6, 3, 4, padding="same", data_format="channels_last", name="first")(pixels)
+    x = layers.ReLU()(layers.BatchNormalization(axis=-1, name="batch_norm")(x))
+    return keras.Model(pixels, x, name="cnn")
+
+
+def with_cnn(**arguments):
+    return tiny_hybrid(stem=cnn(), **arguments)
+
+
+# A branch that is dropped for every image is not trained: rates of paths are low.
+CASES = {
+    "vit": (tiny_vit, {}),
+    "vit of any size, features": (tiny_vit, {"image_size": None, "num_classes": None}),
+    "vit of one channel": (
+        tiny_vit,
+        {"num_channels": 1, "patch_size": (4, 8), "norm_epsilon": 1e-3, "mlp": "gelu_tanh"},
+    ),
+    "vit with registers": (
+        tiny_vit,
+        {"pooling": "gap", "num_registers": 2, "position_embedding": "learned_patches"},
+    ),
+    "vit with attention pooling": (
+        tiny_vit,
+        {"pooling": "map", "class_token": True, "position_embedding": None},
+    ),
+    "vit with preprocessing": (
+        tiny_vit,
+        {"position_embedding": "sincos", "pooling": "gap", "include_preprocessing": True},
+    ),
+    "vit with another grid": (tiny_vit, {"position_grid": (5, 4), "position_resample": "hf"}),
+    "vit with SwiGLU": (
+        tiny_vit,
+        {"mlp": "swiglu", "qk_norm": True, "layer_scale": 0.1, "qkv_bias": False},
+    ),
+    "vit with dropout": (
+        tiny_vit,
+        {"dropout_rate": 0.1, "attention_dropout_rate": 0.1, "drop_path_rate": 0.1},
+    ),
+    "vit with remat": (tiny_vit, {"remat": True, "drop_path_rate": 0.1, "dropout_rate": 0.1}),
+    "vit as CLIP's": (
+        tiny_vit,
+        {"pre_norm": True, "patch_bias": False, "mlp": "quick_gelu", "representation_size": 8},
+    ),
+    "vit with class names": (
+        tiny_vit,
+        {"pooling": "token_gap", "fc_norm": True, "class_names": NAMES},
+    ),
+    "deit": (tiny_vit, {"distillation_token": True, "frozen_layers": ["block00/norm1"]}),
+    "swin of any size, features": (
+        tiny_swin,
+        {
+            **ONE_STAGE,
+            "image_size": None,
+            "num_classes": None,
+            "convention": "timm",
+            "window_size": (3,),
+            "patch_size": (4, 2),
+            "num_channels": 1,
+            "norm_epsilon": 1e-3,
+            "mlp": "gelu_tanh",
+        },
+    ),
+    "swin v2": (
+        tiny_swin,
+        {
+            **ONE_STAGE,
+            "version": 2,
+            "pretrained_window_size": (3,),
+            "qkv_bias": False,
+            "mlp_ratio": 1.5,
+            "dropout_rate": 0.1,
+            "attention_dropout_rate": 0.1,
+            "drop_path_rate": 0.1,
+            "remat": True,
+            "include_preprocessing": True,
+            "class_names": NAMES,
+            "frozen_layers": ["patch_norm"],
+        },
+    ),
+    "pvt": (
+        pvt,
+        {
+            "remat": True,
+            "drop_path_rate": 0.1,
+            "position_grid": (8, 4),
+            "mlp_ratios": (1.5, 2),
+            "frozen_layers": ["stage0_patch_embedding"],
+        },
+    ),
+    "pvt v2 of any size": (
+        pvt_v2,
+        {
+            "reductions": (1, 1),
+            "pool_size": 7,
+            "image_size": None,
+            "class_names": NAMES,
+            "frozen_layers": ["stage0_patch_embedding"],
+        },
+    ),
+    "hybrid with another grid": (
+        tiny_hybrid,
+        {
+            "stem_depths": (1,),
+            "position_grid": 5,
+            "representation_size": 8,
+            "frozen_layers": ["stem_conv"],
+        },
+    ),
+    "hybrid of any size": (
+        tiny_hybrid,
+        {
+            "image_size": None,
+            "patch_size": (2, 1),
+            "stem_depths": (),
+            "convention": "timm",
+            "frozen_layers": ["stem_conv"],
+        },
+    ),
+    "hybrid without stages": (tiny_hybrid, {"stem_depths": (), "frozen_layers": ["stem_norm"]}),
+    "hybrid with a CNN": (
+        with_cnn,
+        {"class_names": NAMES, "mlp": "gelu_tanh", "frozen_layers": ["cnn"]},
+    ),
+    "cait of any size": (
+        tiny_cait,
+        {
+            "image_size": None,
+            "position_grid": (5, 4),
+            "layer_scale": 0.5,
+            "qkv_bias": False,
+            "class_names": NAMES,
+            "frozen_layers": ["position_embedding"],
+        },
+    ),
+}
+# What is added to every key alike cancels in the softmax.
+WITHOUT_EFFECT = ("key_norm/beta", "logits_projection/bias")
+
+
+def size_of(make):
+    return (32, 32) if make is tiny_swin else (24, 16)
+
+
+@pytest.mark.parametrize(
+    ("make", "arguments"),
+    once_but(
+        CASES,
+        "vit of any size, features",  # shapes that are unknown when the graph is compiled
+        "vit with SwiGLU",  # the most kinds of layers in one block
+        "vit with remat",  # gradients of a recomputation, with the same draws
+        "swin of any size, features",  # windows that are cut and padded at call time
+        "pvt",  # remat of tokens and maps
+        "pvt v2 of any size",  # depthwise convolutions, pooling to 7 x 7 of an unknown size
+        "hybrid without stages",  # convolutions with standardised kernels, group norm
+        "hybrid with a CNN",  # a model within, with a state that training changes
+        "cait of any size",  # products over heads
+    ),
+)
+def test_contract(make, arguments, tmp_path):
+    model = make(**arguments)
+    randomize(model)
+    pixels = images(size_of(make), channels=model.input.shape[-1])
+
+    # layers can be taken out of it; shapes are those that were promised, for any batch
+    block = [x for x in model.layers if isinstance(x, BLOCKS)][-1]
+    inner = keras.Model(model.input, [model.output, block.output])
+    expected, tokens = run(inner, pixels)
+    assert expected.shape == (3, model.num_classes or tokens.shape[-1])
+    assert (model.num_classes is None) == ("num_classes" in arguments)
+    assert model.output.shape == (None, expected.shape[1])
+    for promised, n in zip(block.output.shape, (None, *tokens.shape[1:]), strict=True):
+        assert promised in (n, None)
+    assert np.isfinite(expected).all()
+
+    # the configuration is exactly the constructor's arguments
+    config = model.get_config()
+    assert set(config) == set(inspect.signature(type(model)).parameters)
+    assert type(model)(**config).get_config() == config
+    for key, value in arguments.items():
+        assert config[key] == value
+
+    # a step of training changes every weight that is not frozen
+    compile_model(model)
+    before = {weight.path: to_numpy(weight) for weight in model.weights}
+    model.fit(pixels, np.ones_like(expected), verbose=0)
+    after = {weight.path: to_numpy(weight) for weight in model.weights}
+    assert len(after) == len(model.weights)
+    assert all(np.isfinite(x).all() for x in after.values())
+    same = {path for path, x in after.items() if np.array_equal(x, before[path])}
+    frozen = {weight.path for weight in model.weights if not weight.trainable}
+    assert {p for p in same - frozen if not p.endswith(WITHOUT_EFFECT)} == set()
+    if "frozen_layers" in arguments:
+        (path,) = arguments["frozen_layers"]
+        assert same - {p for p in same if p.endswith(WITHOUT_EFFECT)} == frozen
+        assert frozen and (path == "cnn" or all(p.startswith(f"{path}/") for p in frozen))
+
+    # a file has it all, the optimizer's state and what is frozen included
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert type(loaded) is type(model)
+    assert json.dumps(loaded.get_config()) == json.dumps(config)  # where a tuple is a list
+    assert [x.path for x in loaded.trainable_weights] == [x.path for x in model.trainable_weights]
+    same_weights(loaded, after)
+    for ours, theirs in zip(model.optimizer.variables, loaded.optimizer.variables, strict=True):
+        np.testing.assert_allclose(to_numpy(theirs), to_numpy(ours), atol=1e-7)
+    both = keras.Model(model.input, [model.output, loaded(model.input)])
+    trained, read = run(both, pixels)
+    np.testing.assert_allclose(read, trained, atol=1e-6)
+    assert np.isfinite(trained).all() and np.abs(trained - expected).max() > 0
+    if make is with_cnn:  # whose classes a file may name, and no loader but Keras's makes
+        with pytest.raises(ValueError, match="load others with keras.models.load_model"):
+            keras_vit.from_pretrained(tmp_path / "model.keras")
+    else:
+        same_weights(keras_vit.from_pretrained(tmp_path / "model.keras"), after)
+
+
+def same_weights(model, values):
+    assert [weight.path for weight in model.weights] == list(values)
+    for weight in model.weights:
+        np.testing.assert_array_equal(to_numpy(weight), values[weight.path], err_msg=weight.path)
+
+
+@once
+def test_every_family_has_a_case():
+    classes = {x for x in vars(keras_vit).values() if inspect.isclass(x)}
+    families = {x for x in classes if issubclass(x, ImageModel)}
+    variants = [inspect.signature(getattr(keras_vit, name)) for name in listing.variants()]
+    assert families == {signature.return_annotation for signature in variants}
+    assert families == {type(make()) for make in FAMILIES.values()}
+    makers = {make for make, _ in CASES.values()}
+    assert makers == {*FAMILIES.values(), with_cnn}
+
+
+POLICIES = {
+    **{name: (make, {}) for name, make in FAMILIES.items() if name != "swin"},
+    "vit of all parts": (tiny_vit, {"layer_scale": 0.5, "pooling": "map", "num_registers": 1}),
+    "pvt v2, linear": (pvt_v2, {"reductions": (1, 1), "pool_size": 7}),
+    "swin": (tiny_swin, ONE_STAGE),
+    "swin v2": (tiny_swin, {**ONE_STAGE, "version": 2}),
+}
+
+
+# Softmax, norms and biases of windows are parts of their own that each backend rounds.
+@pytest.mark.parametrize(("make", "arguments"), once_but(POLICIES, "swin", "swin v2"))
+@pytest.mark.parametrize(
+    "policy", once_but(["mixed_bfloat16", "mixed_float16"], "mixed_float16"), ids=str
+)
+def test_a_dtype_policy_reaches_every_layer(make, arguments, policy):
+    model, full = make(dtype=policy, **arguments), make(**arguments)
+    for layer in model._flatten_layers(include_self=False, recursive=True):
+        if layer.weights and "head" not in layer.path and "position_bias/" not in layer.path:
+            assert layer.compute_dtype == policy.removeprefix("mixed_"), layer.path
+    assert all(weight.dtype == "float32" for weight in model.weights)
+    assert model.output.dtype == "float32"
+    randomize(full)
+    for ours, theirs in zip(full.weights, model.weights, strict=True):
+        theirs.assign(ops.copy(ours))
+    pixels = images(size_of(make))
+    found = model(pixels)
+    assert keras.backend.standardize_dtype(found.dtype) == "float32"
+    if policy == "mixed_float16":  # bfloat16 has an eighth of its digits
+        np.testing.assert_allclose(to_numpy(found), to_numpy(full(pixels)), atol=0.05)
+
+
+# Blocks of windows; those of tokens are in tests/test_remat.py. The wrapper is the same for all.
+@pytest.mark.parametrize("make", once_but(FAMILIES, "swin"))
+def test_remat_takes_equal_steps(make):
+    arguments = {"depths": (1,), "num_heads": (2,)} if make is tiny_swin else {}
+    trained = []
+    for remat in (False, True):
+        keras.utils.set_random_seed(7)
+        model = make(remat=remat, dropout_rate=0.3, **arguments)
+        compile_model(model, keras.optimizers.SGD(0.5))
+        model.fit(images(size_of(make)), np.ones((3, 4)), verbose=0, shuffle=False)
+        trained.append([to_numpy(weight) for weight in model.weights])
+    for plain, remat in zip(*trained, strict=True):
+        np.testing.assert_allclose(remat, plain, atol=1e-5)
+
+
+# Positions that are resampled at call time; windows have a test of their own in test_swin.py.
+@pytest.mark.parametrize(
+    "make", once_but({k: v for k, v in FAMILIES.items() if k != "swin"}, "vit")
+)
+def test_a_model_of_any_size_equals_the_fixed_one(make):
+    # positions of the first size are kept, or many more
+    model = make(image_size=None, **({"position_grid": (3, 2)} if make is tiny_vit else {}))
+    randomize(model)
+    for size in [(24, 16), (16, 40), (8, 8)]:
+        fixed = keras_vit.resize(model, size)
+        expected = run(fixed, images(size))
+        np.testing.assert_allclose(model.predict(images(size), verbose=0), expected, atol=1e-5)
