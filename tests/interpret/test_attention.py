@@ -7,8 +7,8 @@ import pytest
 import keras_vit
 from tests.helpers import (
     images,
+    once,
     randomize,
-    slow_on,
     tiny_cait,
     tiny_hybrid,
     tiny_swin,
@@ -90,7 +90,7 @@ def test_windows_have_nothing_outside_of_them():
     assert (shifted[:, :, 3, 3, :2] == 0).all() and (shifted[:, :, 3, 3, :, 6:] == 0).all()
 
 
-@slow_on("jax")
+@once  # shapes
 def test_smaller_maps_of_keys_and_the_class_token():
     pvt = keras_vit.PyramidVisionTransformer(
         image_size=(48, 32),

@@ -7,10 +7,11 @@ import pytest
 import keras_vit
 from keras_vit.interpret.gradients import class_gradients
 from tests.helpers import (
+    backends,
     images,
+    once,
     randomize,
     run,
-    slow_on,
     tiny_cait,
     tiny_hybrid,
     tiny_swin,
@@ -18,7 +19,7 @@ from tests.helpers import (
     to_numpy,
 )
 
-SLOW_ON_JAX = [pytest.mark.slow] if keras.backend.backend() == "jax" else []
+not_jax = backends("torch", "tensorflow")  # JAX compiles every operation of it
 
 
 def deep_cait():
@@ -28,7 +29,7 @@ def deep_cait():
 
 @pytest.mark.parametrize(
     "make",
-    [tiny_vit, pytest.param(deep_cait, marks=SLOW_ON_JAX)],
+    [tiny_vit, pytest.param(deep_cait, marks=not_jax)],
     ids=lambda make: make.__name__,
 )
 def test_gradients_are_the_slopes_of_the_logit(make):
@@ -58,10 +59,10 @@ def test_gradients_are_the_slopes_of_the_logit(make):
 @pytest.mark.parametrize(
     "arguments",
     [
-        pytest.param({}, marks=SLOW_ON_JAX),
-        pytest.param({"pooling": "gap"}, marks=SLOW_ON_JAX),
-        {"pooling": "map"},
-        pytest.param({"distillation_token": True}, marks=SLOW_ON_JAX),
+        pytest.param({}, marks=once),  # sums of NumPy on the gradients, which are compared above
+        pytest.param({"pooling": "gap"}, marks=once),
+        {"pooling": "map"},  # gradients of every kind of score
+        pytest.param({"distillation_token": True}, marks=once),
     ],
     ids=str,
 )
@@ -87,7 +88,7 @@ def test_attribution_is_the_weighted_rollout(arguments):
     np.testing.assert_allclose(found[1], expected, rtol=1e-4, atol=1e-6)
 
 
-@slow_on("jax")
+@not_jax
 def test_classes_differ_and_the_predicted_one_is_the_default():
     model = tiny_vit()
     randomize(model)
@@ -128,7 +129,7 @@ def test_nothing_of_the_model_changes(tmp_path):
     np.testing.assert_allclose(to_numpy(again(pixels)), before[-1], atol=1e-6)
 
 
-@slow_on("jax")
+@not_jax
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_half_precision_is_near(policy):
     exact, half = tiny_vit(), tiny_vit(dtype=policy)
@@ -146,8 +147,8 @@ def test_half_precision_is_near(policy):
     "make",
     [
         tiny_vit,
-        pytest.param(tiny_swin, marks=SLOW_ON_JAX),
-        pytest.param(tiny_hybrid, marks=SLOW_ON_JAX),
+        pytest.param(tiny_swin, marks=not_jax),
+        pytest.param(tiny_hybrid, marks=not_jax),
     ],
     ids=lambda make: make.__name__,
 )
@@ -175,7 +176,7 @@ def test_grad_cam_is_what_moving_the_map_does(make):
     np.testing.assert_allclose(found[0], expected, atol=0.02 * np.abs(grid @ weights).max())
 
 
-@slow_on("jax")
+@once  # shapes
 def test_grad_cam_of_every_family_has_the_last_grid():
     default = keras_vit.grad_cam
     assert default(tiny_vit(), images()).shape == (3, 3, 2)

@@ -14,9 +14,10 @@ import keras_vit
 from keras_vit.interpret.images import as_images, shown_pixels
 from keras_vit.interpret.pictures import query_maps
 from tests.helpers import (
+    backends,
     images,
+    once,
     randomize,
-    slow_on,
     tiny_cait,
     tiny_hybrid,
     tiny_swin,
@@ -25,6 +26,8 @@ from tests.helpers import (
 )
 
 PREPROCESSOR = keras_vit.Preprocessor((24, 16), "squash", 1.0, mean=(0.2, 0.4, 0.6))
+pytestmark = once  # figures of numbers that other tests compare on every backend
+everywhere = backends("tensorflow", "jax", "torch")  # pixels and scores that come from a backend
 NAMES = ["ant", "bee, honey bee", "cat", "dog"]
 
 
@@ -34,6 +37,7 @@ def panels(figure):
     return shown, [ax for ax in figure.axes if not ax.get_images()]
 
 
+@everywhere
 def test_attention_of_every_head_lies_on_the_image():
     model = tiny_vit(preprocessor=PREPROCESSOR, class_names=NAMES, num_registers=1)
     randomize(model)
@@ -94,7 +98,6 @@ def test_a_patch_that_reads_is_framed():
     assert reader == "the patch in row 2, column 1"
 
 
-@slow_on("jax")
 def test_who_reads_in_every_family():
     def reader(model, layer, size=(24, 16)):
         maps, name = query_maps(model, images(size, batch=1), layer)
@@ -145,6 +148,7 @@ def test_maps_side_by_side_have_their_own_scale():
             keras_vit.plot_maps(model, pixels, {"wrong": wrong})
 
 
+@everywhere
 def test_pictures_are_shown_as_the_model_sees_them(tmp_path):
     photo = np.random.default_rng(0).integers(0, 256, (50, 60, 3)).astype("uint8")
     path = tmp_path / "photo.png"
@@ -166,6 +170,7 @@ def test_pictures_are_shown_as_the_model_sees_them(tmp_path):
         keras_vit.plot_attention(model, str(path))
 
 
+@everywhere
 def test_position_similarity():
     model = tiny_vit()
     randomize(model)

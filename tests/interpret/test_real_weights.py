@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import keras_vit
-from tests.helpers import slow_on, to_numpy
+from tests.helpers import backends, to_numpy
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "vit_tiny_imagenet"
 
@@ -55,7 +55,7 @@ def blanked(images, order, share):
     return patches.reshape(images.shape)
 
 
-@slow_on("jax", "torch")
+@backends("tensorflow")
 def test_blanking_what_is_attended_to_costs_more_than_blanking_at_random(model, images, maps):
     shares = probabilities(model, images)
     best = shares.argmax(axis=1)
@@ -79,7 +79,7 @@ def test_blanking_what_is_attended_to_costs_more_than_blanking_at_random(model, 
     assert least > left(chance, 0.5)
 
 
-@slow_on("jax", "torch")
+@backends("tensorflow")
 def test_a_randomised_model_loses_the_structure(images, maps):
     """As Adebayo et al. 2018 (arXiv:1810.03292) ask of anything that explains a model."""
     keras.utils.set_random_seed(0)
@@ -100,7 +100,7 @@ def entropy(maps):
     return float(-(p * np.log(p + 1e-12)).sum(axis=1).mean() / np.log(p.shape[1]))
 
 
-@slow_on("jax", "torch")
+@backends("tensorflow")
 def test_maps_of_two_classes_differ(model, images, maps):
     """What speaks for the predicted class hurts it more than what speaks for another one."""
     images = images[:10]

@@ -5,7 +5,7 @@ import pytest
 
 import keras_vit
 from keras_vit.interpret.rollout import accumulate
-from tests.helpers import images, randomize, tiny_cait, tiny_hybrid, tiny_vit, to_numpy
+from tests.helpers import images, once, randomize, tiny_cait, tiny_hybrid, tiny_vit, to_numpy
 
 
 def deep_cait():
@@ -17,6 +17,7 @@ def half(before, read):
     return (before + read) / 2
 
 
+@once  # NumPy alone
 def test_two_tokens_by_hand():
     first = np.array([[[0.8, 0.2], [0.6, 0.4]]], "float32")
     second = np.array([[[0.4, 0.6], [0.0, 1.0]]], "float32")
@@ -29,6 +30,7 @@ def test_two_tokens_by_hand():
     np.testing.assert_allclose(found[0], one + second[0] @ one, atol=1e-6)
 
 
+@once
 def test_a_class_token_that_comes_late_reads_what_the_patches_have():
     patches = np.array([[[0.5, 0.5], [0.0, 1.0]]], "float32")
     token = np.array([[[0.2, 0.4, 0.4]]], "float32")

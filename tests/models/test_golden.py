@@ -9,7 +9,7 @@ import pytest
 
 import keras_vit
 from tests.golden import timm_names
-from tests.helpers import to_numpy
+from tests.helpers import run
 
 FILES = sorted((Path(__file__).parent.parent / "golden").glob("vit_*.npz"))
 
@@ -22,11 +22,10 @@ def test_equals_timm_after_every_block(file):
     images = golden["images"]
 
     names = [f"block{i:02d}" for i in range(3)] + ["norm"]
-    for name, tokens in model.features(images, names).items():
-        np.testing.assert_allclose(to_numpy(tokens), golden[name], atol=1e-4, err_msg=name)
-    pooled = keras.Model(model.input, model.get_layer("pool").output)(images)
-    np.testing.assert_allclose(to_numpy(pooled), golden["pre_logits"], atol=1e-4)
-    np.testing.assert_allclose(to_numpy(model(images)), golden["logits"], atol=1e-4)
+    outputs = {name: model.get_layer(name).output for name in names}
+    outputs |= {"pre_logits": model.get_layer("pool").output, "logits": model.output}
+    for name, found in run(keras.Model(model.input, outputs), images).items():
+        np.testing.assert_allclose(found, golden[name], atol=1e-4, err_msg=name)
     np.testing.assert_allclose(model.predict(images, verbose=0), golden["logits"], atol=1e-4)
 
 

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 import keras_vit
-from tests.helpers import compile_model, images, slow_on, some, tiny_vit
+from tests.helpers import compile_model, images, once, once_but, tiny_vit
 
-ALL = pytest.mark.slow if keras.backend.backend() != "torch" else ()
 BACKEND = keras.backend.backend()
 LABELS = np.arange(6) % 4
 
@@ -96,7 +95,7 @@ if BACKEND == "torch":
 
 
 @pytest.mark.parametrize(
-    "names", [("tensor", "fit", "pipeline"), pytest.param(tuple(CALLS), marks=ALL)], ids=len
+    "names", [("tensor", "fit", "pipeline"), pytest.param(tuple(CALLS), marks=once)], ids=len
 )
 def test_every_way_in_says_so_once(names):
     m = model()
@@ -144,7 +143,10 @@ def test_the_other_way_round():
         assert "pixels 0..255, which it normalises by itself" in said(m.predict, x, verbose=0)[0]
 
 
-@pytest.mark.parametrize("source", some([float_pipeline, Batches, None, generator]))
+SOURCES = {"arrays": None, "pipeline": float_pipeline, "dataset": Batches, "generator": generator}
+
+
+@pytest.mark.parametrize("source", once_but(SOURCES, "pipeline"))  # which each reads in its own way
 def test_nothing_else_changes(source, monkeypatch):
     """Losses, the randomness of the source and how often it was asked: to the bit."""
 
@@ -200,7 +202,7 @@ def _module(m):
     return Module().eval()
 
 
-@slow_on("tensorflow", "jax")
+@once
 def test_a_student_looks_at_what_its_distiller_gets():
     student, teacher = model(), model()
     distiller = keras_vit.Distiller(student, teacher)
