@@ -1,6 +1,8 @@
 """What every test may use."""
 
 import contextlib
+import functools
+import gc
 import importlib
 import os
 from pathlib import Path
@@ -25,7 +27,11 @@ import keras
 import numpy as np
 import pytest
 
+import keras_vit
+from keras_vit.export import runtimes
+from keras_vit.export.formats import FORMATS
 from keras_vit.layers import initializers
+from tests import exports
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m takes its choice
@@ -37,6 +43,14 @@ def pytest_collection_modifyitems(items):
             item.add_marker("slow")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def imports_are_no_garbage():
+    """Keras collects garbage for every layer that it quantises, and would search all modules."""
+    keras.utils.set_random_seed(0)  # which imports TensorFlow
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def seed():
     keras.utils.set_random_seed(0)
@@ -45,6 +59,29 @@ def seed():
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Runs exports without a process of its own for each, seconds that change no number.
+
+    What it cannot show, that Keras is not needed, test_export.py does in the real process: for
+    every format, on images and on pictures.
+    """
+    monkeypatch.setattr(exports.EXPORT, "python", lambda *x, doing: runtimes.main(*map(str, x[2:])))
+
+
+@pytest.fixture(scope="session")
+def picture_export(tmp_path_factory):
+    """A function from a format to a model with preprocessing and its report, exported once."""
+
+    @functools.cache
+    def export(format):
+        model = exports.picture_model()
+        path = tmp_path_factory.mktemp(format) / f"vit{FORMATS[format].suffix}"
+        return model, keras_vit.export(model, path, format, inputs="pixels")
+
+    return export
 
 
 @pytest.fixture

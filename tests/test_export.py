@@ -1,22 +1,25 @@
-"""What is shipped gives the model's numbers, in runtimes that do not know Keras."""
+"""What is shipped gives the model's numbers, in runtimes that do not know Keras.
 
-import importlib
+Tests with `in_this_process` run exports in the runtime alone; the others in the real process, which
+cannot import Keras: for each format images, pictures (`picture_export`), or files.
+"""
+
 import io
 import json
 
-import keras
 import numpy as np
 import pytest
 from PIL import Image
 
 import keras_vit
-from keras_vit.export import runtimes
 from keras_vit.export.formats import FORMATS, PRECISIONS
+from tests.exports import EXPORT, NAMES, WRITTEN_HERE, picture_model, plain, where_written
 from tests.helpers import (
+    backends,
     images,
+    once,
     randomize,
     run,
-    slow_on,
     tiny_cait,
     tiny_hybrid,
     tiny_pvt,
@@ -24,35 +27,7 @@ from tests.helpers import (
     tiny_vit,
 )
 
-module = importlib.import_module("keras_vit.export.export")
-
-BACKEND = keras.backend.backend()
-WRITTEN_HERE = [name for name, x in FORMATS.items() if x.backend == BACKEND]
-NAMES = ["ant", "bee", "cat", "dog"]
 ONE_PIXEL = 1e-3  # rounded to its neighbour, as PIL and a matrix of floats sometimes disagree
-
-
-def parameters(default, others):
-    """Those of `default` by default, `others` with -m slow."""
-    slow = [pytest.param(x, marks=pytest.mark.slow) for x in others if x not in default]
-    return [*default, *slow]
-
-
-def here(*default):
-    """Of these formats the ones that this backend writes itself; with -m slow all there are."""
-    return parameters([x for x in default if x in WRITTEN_HERE], FORMATS)
-
-
-def plain(report):
-    """A function that runs an export."""
-    return runtimes.RUNTIMES[report.format](str(report.path)).run
-
-
-def picture_model():
-    """A model that names what it sees, on pictures of any size."""
-    model = tiny_vit(preprocessor=keras_vit.Preprocessor((24, 16)), class_names=NAMES)
-    randomize(model)
-    return model
 
 
 def pictures():
@@ -68,7 +43,17 @@ def probabilities(model, picture):
     return [dict(found)[name] for name in NAMES]
 
 
-@pytest.mark.parametrize("format", parameters(WRITTEN_HERE or ["saved_model", "onnx"], FORMATS))
+# From JAX a process of the other backend writes: one format of each.
+ALSO_FROM_JAX = ("saved_model", "onnx")
+
+
+@pytest.mark.parametrize(
+    "format",
+    [
+        pytest.param(name, marks=backends(x.backend, *["jax"] * (name in ALSO_FROM_JAX)))
+        for name, x in FORMATS.items()
+    ],
+)
 def test_every_format_gives_the_models_logits(format, tmp_path):
     model = tiny_vit(num_registers=1, remat=True)
     randomize(model)
@@ -94,8 +79,8 @@ def test_every_format_gives_the_models_logits(format, tmp_path):
         keras_vit.export(model, path, format)
 
 
-@pytest.mark.parametrize("format", here("saved_model", "onnx"))
-def test_any_image_size(format, tmp_path):
+@pytest.mark.parametrize("format", where_written(FORMATS, "saved_model", "onnx"))
+def test_any_image_size(format, tmp_path, in_this_process):
     model = tiny_vit(image_size=None)
     randomize(model)
     path = tmp_path / f"vit{FORMATS[format].suffix}"
@@ -108,11 +93,10 @@ def test_any_image_size(format, tmp_path):
             run_it(images((25, 16)))
 
 
-@pytest.mark.parametrize("format", here("litert", "onnx"))
-def test_pixels_of_any_size_to_probabilities(format, tmp_path):
-    model = picture_model()
-    path = tmp_path / f"vit{FORMATS[format].suffix}"
-    report = keras_vit.export(model, path, format, inputs="pixels")
+@pytest.mark.parametrize("format", where_written(FORMATS, "litert", "openvino", "onnx", "torch"))
+def test_pixels_of_any_size_to_probabilities(format, picture_export):
+    model, report = picture_export(format)
+    path = report.path
     assert report.max_difference < ONE_PIXEL
     for picture in pictures():
         found = plain(report)(picture[None])["probabilities"]
@@ -125,7 +109,7 @@ def test_pixels_of_any_size_to_probabilities(format, tmp_path):
     assert json.loads(labels.read_text()) == NAMES
 
 
-@pytest.mark.skipif(BACKEND != "tensorflow", reason="the others write the same by TensorFlow")
+@backends("tensorflow")  # which writes it
 def test_openvino_is_right_the_first_time(tmp_path):
     model = tiny_vit(  # the smallest with which its `If` was not
         image_size=32,
@@ -142,7 +126,7 @@ def test_openvino_is_right_the_first_time(tmp_path):
         np.testing.assert_allclose(found[0], probabilities(model, picture), atol=ONE_PIXEL)
 
 
-@pytest.mark.skipif(BACKEND != "tensorflow", reason="the others write the same by TensorFlow")
+@backends("tensorflow")  # which writes it
 def test_files_to_probabilities(tmp_path):
     model = picture_model()
     files = []
@@ -159,8 +143,8 @@ def test_files_to_probabilities(tmp_path):
     np.testing.assert_allclose(found, [probabilities(model, x) for x in files], atol=ONE_PIXEL)
 
 
-@slow_on("jax")
-def test_models_with_several_outputs(tmp_path):
+@backends("tensorflow", "torch")  # from JAX a process writes the same
+def test_models_with_several_outputs(tmp_path, in_this_process):
     format = (WRITTEN_HERE or ["saved_model"])[0]
     model = tiny_swin().pyramid_model()
     randomize(model)
@@ -173,17 +157,15 @@ def test_models_with_several_outputs(tmp_path):
         np.testing.assert_allclose(found[name], expected[name], atol=1e-4)
 
 
-PRECISE = {"tensorflow": ["litert int8_static"], "torch": ["onnx int8_dynamic"]}
-
-
 @pytest.mark.parametrize(
     "what",
-    parameters(
-        PRECISE.get(BACKEND, []),
+    where_written(
         [f"{f} {p}" for f in FORMATS for p in PRECISIONS[1:] if p not in FORMATS[f].lacks],
+        "litert int8_static",  # with a calibration
+        "onnx int8_dynamic",  # without
     ),
 )
-def test_other_precisions(what, tmp_path):
+def test_other_precisions(what, tmp_path, in_this_process):
     format, precision = what.split()
     model = tiny_vit(width=128, mlp_dim=2048)  # large enough for weights to count
     randomize(model, scale=0.1)
@@ -203,12 +185,13 @@ def test_other_precisions(what, tmp_path):
 
 @pytest.mark.parametrize(
     "what",
-    parameters(
-        {"tensorflow": ["litert float32"], "torch": ["onnx float32"]}.get(BACKEND, []),
+    where_written(
         [f"{f} {p}" for f in FORMATS for p in PRECISIONS if p not in FORMATS[f].lacks],
+        "litert float32",
+        "onnx float32",
     ),
 )
-def test_models_of_mixed_precision(what, tmp_path):
+def test_models_of_mixed_precision(what, tmp_path, in_this_process):
     """As training leaves them; every other precision begins with their float32 weights."""
     format, precision = what.split()
     model = tiny_vit(width=128, mlp_dim=512, dtype="mixed_bfloat16")
@@ -224,7 +207,7 @@ def test_models_of_mixed_precision(what, tmp_path):
         np.testing.assert_allclose(plain(report)(x)["logits"], run(whole, x), atol=1e-5)
 
 
-FAMILIES = {
+WITH_ANY_SIZE = {  # where the family can
     "deit": lambda: tiny_vit(distillation_token=True),
     "swin": lambda: tiny_swin(image_size=None),
     "pvt": lambda: tiny_pvt(1),
@@ -234,14 +217,16 @@ FAMILIES = {
 }
 
 
-@pytest.mark.skipif(BACKEND == "jax", reason="the same as on the others, and takes longer")
-@pytest.mark.parametrize("format", parameters(["litert", "onnx"], FORMATS))
-@pytest.mark.parametrize("family", parameters(["swin"], FAMILIES))
-def test_every_family_exports_to_the_same_numbers(family, format, tmp_path):
-    if format not in WRITTEN_HERE:
-        pytest.skip(f"another backend writes {format}")
-    model = FAMILIES[family]()
-    if family == "swin" and BACKEND == "torch":
+# What a backend writes itself; of the families one by default, the one that is least like a ViT.
+@pytest.mark.parametrize(
+    "format", [x for x in where_written(FORMATS, "litert", "onnx") if x.values[0] in WRITTEN_HERE]
+)
+@pytest.mark.parametrize(
+    "family", [pytest.param(x, marks=[pytest.mark.slow] * (x != "swin")) for x in WITH_ANY_SIZE]
+)
+def test_every_family_exports_to_the_same_numbers(family, format, tmp_path, in_this_process):
+    model = WITH_ANY_SIZE[family]()
+    if family == "swin" and FORMATS[format].backend == "torch":
         model = tiny_swin()
     randomize(model)
     size = model.input.shape[1:3] if model.input.shape[1] else (32, 64)
@@ -253,13 +238,14 @@ def test_every_family_exports_to_the_same_numbers(family, format, tmp_path):
     np.testing.assert_allclose(plain(report)(pixels)["logits"], expected, atol=1e-4)
 
 
-@pytest.mark.skipif(BACKEND != "torch", reason="TensorFlow's formats can")
+@once  # where ONNX is written: TensorFlow's formats can
 def test_what_cannot_have_any_size_says_so(tmp_path):
     with pytest.raises(ValueError, match="keras_vit.resize.*Received: SwinTransformer with"):
         keras_vit.export(tiny_swin(image_size=None), tmp_path / "swin.onnx", "onnx")
     assert not list(tmp_path.iterdir())
 
 
+@once
 @pytest.mark.parametrize("wrong", [0.01, np.nan])
 def test_what_does_not_agree_is_not_kept(wrong, tmp_path, monkeypatch):
     model = tiny_vit()
@@ -268,22 +254,24 @@ def test_what_does_not_agree_is_not_kept(wrong, tmp_path, monkeypatch):
         found = {f"{i}/logits": model.predict(x, verbose=0) + wrong for i, x in calls.items()}
         return {**found, "runtime": "a liar", "latency_s": 1.0}
 
-    monkeypatch.setattr(module, "write", lambda *arguments: arguments[1].mkdir())
-    monkeypatch.setattr(module, "_run", lie)
+    monkeypatch.setattr(EXPORT, "write", lambda *arguments: arguments[1].mkdir())
+    monkeypatch.setattr(EXPORT, "_run", lie)
     with pytest.raises(ValueError, match="nothing was kept.*Received: (1.00e-02|nan)"):
         keras_vit.export(model, tmp_path / "saved_model")
     assert not list(tmp_path.iterdir())
 
 
+@once
 def test_a_failing_process_says_why(tmp_path, monkeypatch):
     (tmp_path / "broken.py").write_text("raise SystemExit('no disk')")
-    monkeypatch.setattr(module.runtimes, "__file__", tmp_path / "broken.py")
-    monkeypatch.setattr(module, "write", lambda *arguments: arguments[1].mkdir())
+    monkeypatch.setattr(EXPORT.runtimes, "__file__", tmp_path / "broken.py")
+    monkeypatch.setattr(EXPORT, "write", lambda *arguments: arguments[1].mkdir())
     with pytest.raises(ValueError, match="run saved_model failed; nothing was kept.*no disk"):
         keras_vit.export(tiny_vit(), tmp_path / "out" / "saved_model")
     assert not list((tmp_path / "out").iterdir())
 
 
+@once
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -329,6 +317,7 @@ def test_bad_input_is_explained(arguments, message, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@once
 def test_what_is_missing_or_cannot_be_written_is_said(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="a folder that can be written. Received: .*file"):

@@ -1,15 +1,16 @@
 """What the comparison lets through, and what it does not, in numbers alone."""
 
-import keras
 import ml_dtypes
 import numpy as np
 import pytest
 
-from keras_vit.export.compare import LIMITS, Limits, compare, limits_of
+from keras_vit.export.compare import LIMITS, Limits, compare
 from keras_vit.export.formats import PRECISIONS
 from keras_vit.export.report import refusal
+from tests.exports import judge
+from tests.helpers import once
 
-pytestmark = pytest.mark.skipif(keras.backend.backend() != "torch", reason="NumPy alone")
+pytestmark = once  # NumPy alone
 
 
 def outputs(samples=16, classes=1000, seed=0, shared=1.0):
@@ -17,18 +18,6 @@ def outputs(samples=16, classes=1000, seed=0, shared=1.0):
     rng = np.random.default_rng(seed)
     logits = shared * 2 * rng.normal(size=classes) + rng.normal(size=(samples, classes))
     return np.concatenate([logits, logits[:1]])
-
-
-def softmax(x):
-    x = np.exp(x - x.max(-1, keepdims=True))
-    return (x / x.sum(-1, keepdims=True)).astype("float32")
-
-
-def judge(expected, actual, precision="float32", inputs="images"):
-    """The `Comparison`, of logits or as of the probabilities of an export of pictures."""
-    name, as_given = ("logits", np.asarray) if inputs == "images" else ("probabilities", softmax)
-    limits = limits_of(precision, inputs)
-    return compare({name: as_given(expected)}, {name: as_given(actual)}, limits)
 
 
 @pytest.mark.parametrize("inputs", ["images", "pixels"])

@@ -8,16 +8,14 @@ of differences and limits comes with -s, a part of it with -k, such as -k "swin 
 """
 
 import shutil
-import sys
 
 import keras
 import pytest
 
 import keras_vit
-from keras_vit.export import runtimes
 from keras_vit.export.formats import FORMATS, INPUTS, PRECISIONS
 from keras_vit.export.samples import noise_pictures
-from tests.test_export_mutants import FAMILIES, build
+from tests.exports import EXPORT, FAMILIES, build
 
 SEEDS = range(5)
 CASES = [
@@ -26,12 +24,11 @@ CASES = [
     for inputs in INPUTS
     if x.backend == keras.backend.backend() and inputs not in x.lacks
 ]
-EXPORT = sys.modules["keras_vit.export.export"]  # the name is the function's
 
 
 @pytest.fixture
-def quick(monkeypatch, tmp_path):
-    """Runs exports in this process, and copies what was written from the same model in float32."""
+def copied(monkeypatch, tmp_path):
+    """Copies what was written from the same model in float32."""
     write = EXPORT.write
 
     def write_or_copy(model_file, path, format, inputs, precision):
@@ -46,13 +43,12 @@ def quick(monkeypatch, tmp_path):
             shutil.copytree(path.parent, kept)
 
     monkeypatch.setattr(EXPORT, "write", write_or_copy)
-    monkeypatch.setattr(EXPORT, "python", lambda *x, doing: runtimes.main(*map(str, x[2:])))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_right_exports_pass(family, case, tmp_path, quick):
+def test_right_exports_pass(family, case, tmp_path, copied, in_this_process):
     format, inputs = case.split()
     lacks = FORMATS[format].lacks.keys()
     failed = []

@@ -7,46 +7,19 @@ table of how far each is beyond its limit:
     KERAS_BACKEND=torch python -m pytest -m "slow or not slow" -s tests/test_export_mutants.py
 """
 
-import functools
 import itertools
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
 import keras_vit
-from keras_vit.export.compare import compare, limits_of
+from keras_vit.export.compare import COARSE
 from keras_vit.export.formats import FORMATS, PRECISIONS
 from keras_vit.export.samples import SAMPLES
 from keras_vit.export.serving import with_precision
-from tests.helpers import randomize, tiny_cait, tiny_hybrid, tiny_pvt, tiny_swin, tiny_vit, to_numpy
-from tests.test_export import here, module
-
-DATA = Path(__file__).parents[2] / "shared" / "data" / "vit_tiny_imagenet"
-FAMILIES = {
-    "vit": tiny_vit,
-    "deit": functools.partial(tiny_vit, distillation_token=True),
-    "cait": tiny_cait,
-    "hybrid": tiny_hybrid,
-    "swin": functools.partial(tiny_swin, image_size=(24, 16), window_size=2),
-    "pvt": functools.partial(tiny_pvt, 1),
-    "pvt_v2": functools.partial(tiny_pvt, 2),
-}
-
-
-def build(name):
-    """The real ViT-Ti/16, or a tiny model of a family and seed; both on ImageNet's mean."""
-    if name == "real":
-        if not DATA.is_dir():
-            pytest.skip(f"no weights in {DATA}")
-        preprocessor = keras_vit.Preprocessor(224, crop_fraction=224 / 248)
-        return keras_vit.from_pretrained(DATA / "model.safetensors", preprocessor=preprocessor)
-    family, seed = name.split()
-    keras.utils.set_random_seed(int(seed))
-    model = FAMILIES[family](preprocessor=keras_vit.Preprocessor((24, 16)))
-    randomize(model, int(seed))
-    return model
+from tests.exports import EXPORT, FAMILIES, build, judge, where_written
+from tests.helpers import once, randomize, tiny_vit, to_numpy
 
 
 def zero(path, value):
@@ -130,40 +103,31 @@ class Outputs:
             yield f"without {block}", self.mutant(dropped(block))
 
 
-def judged(expected, actual, precision, inputs):
-    """The `Comparison`, as of an export with these logits."""
-    limits = limits_of(precision, inputs)
-    if inputs == "images":
-        return compare({"logits": expected}, {"logits": actual}, limits)
-    y = [softmax(x).astype("float32") for x in (expected, actual)]
-    return compare({"probabilities": y[0]}, {"probabilities": y[1]}, limits)
+# Inputs, precision and, where its limits are of its own, the format.
+TRIED = [(inputs, precision, None) for precision in PRECISIONS for inputs in ("images", "pixels")]
+TRIED += [
+    (inputs, precision, format)
+    for format, precision in COARSE
+    for inputs in ("images", "pixels")
+    if f"{precision} of {inputs}" not in FORMATS[format].lacks
+]
 
 
-def softmax(x):
-    x = np.exp(x - x.max(-1, keepdims=True))
-    return x / x.sum(-1, keepdims=True)
-
-
-def must_fall(mutant, precision):
+def must_fall(mutant, precision, format):
     """Whether it falls in this precision alone, without the float32 that is tried before."""
     if mutant == "first mean 0.5":
         return precision in ("float32", "float16")
     return True
 
 
-CASES = [
-    "vit 0",
-    *[
-        pytest.param(x, marks=pytest.mark.slow)
-        for x in ["real", *[f"{x} {i}" for x in FAMILIES for i in range(2)][1:]]
-    ],
-]
+CASES = ["real", *[f"{family} {seed}" for family in FAMILIES for seed in range(2)]]
 
 
-@pytest.mark.skipif(
-    keras.backend.backend() != "torch", reason="arrays are compared, whoever made them"
+@once  # arrays are compared, whoever made them
+# One family by default: how a mutant is judged does not depend on it.
+@pytest.mark.parametrize(
+    "name", [pytest.param(x, marks=[pytest.mark.slow] * (x != "vit 0")) for x in CASES]
 )
-@pytest.mark.parametrize("name", CASES)
 def test_mutants_fall_and_right_ones_pass(name):
     outputs = Outputs(build(name))
     whole = outputs.right()
@@ -172,17 +136,19 @@ def test_mutants_fall_and_right_ones_pass(name):
     added["int8_static"] = added["int8_dynamic"]
     wrong = []
     for mutant, y in itertools.chain([("right", whole)], outputs.mutants()):
-        for precision, inputs in itertools.product(PRECISIONS, whole):
-            found = judged(whole[inputs], y[inputs] + added[precision][inputs], precision, inputs)
+        for inputs, precision, format in TRIED:
+            actual = y[inputs] + added[precision][inputs]
+            found = judge(whole[inputs], actual, precision, inputs, format)
             print(
-                f"{name:10}{precision:14}{inputs:8}{mutant:24}"
+                f"{name:10}{precision:14}{inputs:8}{format or '':10}{mutant:24}"
                 f"{found.difference / found.spread:8.4f} of the spread, at most "
                 f"{found.limit / found.spread:.4f}; top-1 {found.agreement:.2f}, of "
                 f"{found.decided} decided {found.decided_agreement:.2f}"
+                f"{'; passes' * found.passed}"
             )
             if found.passed if mutant != "right" else not found.passed:
-                wrong.append((mutant, precision, inputs, found))
-    assert not [x for x in wrong if must_fall(*x[:2])]
+                wrong.append((mutant, precision, format, inputs, found))
+    assert not [x for x in wrong if must_fall(*x[:3])]
 
 
 def with_zeros(model):
@@ -218,19 +184,19 @@ MUTANTS = {
 }
 
 
-@pytest.mark.parametrize("format", here("litert", "torch"))
-def test_what_was_written_wrong_is_not_kept(format, tmp_path, monkeypatch):
+@pytest.mark.parametrize("format", where_written(FORMATS, "litert", "torch"))
+def test_what_was_written_wrong_is_not_kept(format, tmp_path, monkeypatch, in_this_process):
     """Probabilities of 1000 classes are near 0.001, less than what a pixel may change in them."""
     model = tiny_vit(num_classes=1000, preprocessor=keras_vit.Preprocessor((24, 16)))
     randomize(model)
     inputs, precision, change = MUTANTS[format]
-    write = module.write
+    write = EXPORT.write
 
     def write_wrong(model_file, *arguments):
         change(keras.models.load_model(model_file)).save(model_file)
         write(model_file, *arguments)
 
-    monkeypatch.setattr(module, "write", write_wrong)
+    monkeypatch.setattr(EXPORT, "write", write_wrong)
     path = tmp_path / f"vit{FORMATS[format].suffix}"
     message = "does not give the model's outputs, in float32; nothing was kept.*answers differ"
     with pytest.raises(ValueError, match=message):

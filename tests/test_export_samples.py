@@ -1,16 +1,15 @@
 """What exports are compared on where nobody says, or says little."""
 
-import keras
 import numpy as np
 import pytest
 
 import keras_vit
 from keras_vit.export.export import _with_calibration
 from keras_vit.export.samples import DEFAULT_SAMPLES, FEW, SAMPLES, noise_pictures
-from tests.helpers import images, tiny_vit
-from tests.test_export_mutants import build
+from tests.exports import build
+from tests.helpers import images, once, tiny_vit
 
-once = pytest.mark.skipif(keras.backend.backend() != "torch", reason="NumPy and PIL alone")
+pytestmark = once  # NumPy and PIL alone
 
 
 def kept(model, samples, inputs="images"):
@@ -18,7 +17,6 @@ def kept(model, samples, inputs="images"):
     return SAMPLES[inputs](model, samples)[0]
 
 
-@once
 def test_few_images_are_joined_by_noise_and_many_are_not():
     model, any_size = tiny_vit(), tiny_vit(image_size=None)
     for number, expected in ((3, 3 + DEFAULT_SAMPLES), (FEW, FEW)):
@@ -33,7 +31,6 @@ def test_few_images_are_joined_by_noise_and_many_are_not():
     assert raw.min() >= 0 and raw.max() > 200
 
 
-@once
 def test_pictures_are_of_four_sizes_and_files_of_two_kinds():
     model = tiny_vit(preprocessor=keras_vit.Preprocessor((24, 16)))
     own = noise_pictures([(50, 60)], seed=3)
@@ -46,7 +43,6 @@ def test_pictures_are_of_four_sizes_and_files_of_two_kinds():
     assert starts == {b"\xff\xd8", b"\x89P"}
 
 
-@once
 def test_static_ranges_are_judged_on_what_they_were_found_on():
     calibration = [*images(batch=30)]
     assert _with_calibration(None, calibration) == calibration
@@ -56,7 +52,6 @@ def test_static_ranges_are_judged_on_what_they_were_found_on():
     assert _with_calibration(None, None) is None and _with_calibration("a.jpg", few) == "a.jpg"
 
 
-@once
 @pytest.mark.slow
 def test_a_real_model_answers_them_differently():
     """KERAS_BACKEND=torch python -m pytest -m slow tests/test_export_samples.py"""

@@ -13,39 +13,22 @@ import urllib.request
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 from PIL import Image
 
 import keras_vit
-from keras_vit.export.formats import FORMATS
 from keras_vit.picture_files import MAX_RATIO, load_image
-from tests.helpers import randomize, tiny_vit
+from tests.exports import picture_model, where_written
+from tests.helpers import backends, once
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/serving.md").read_text(encoding="utf-8")
-NAMES = ["ant", "bee", "cat", "dog", "eel", "fox"]
-BACKEND = keras.backend.backend()
 
 
 def code(name):
     """The block of Python on the page that is marked with that name."""
     return re.search(rf"<!-- {name} -->\n```python\n(.*?)```", PAGE, re.S)[1]
-
-
-def written_by(backend):
-    """On other backends it is the same file, written by a process."""
-    return [] if backend == BACKEND else [pytest.mark.slow]
-
-
-@pytest.fixture
-def model():
-    model = tiny_vit(
-        num_classes=6, preprocessor=keras_vit.Preprocessor((24, 16)), class_names=NAMES
-    )
-    randomize(model)
-    return model
 
 
 @pytest.fixture
@@ -72,16 +55,13 @@ def post(url, body):
         return error.code, json.load(error)
 
 
-@pytest.mark.parametrize(
-    "format",
-    [
-        pytest.param(x, marks=written_by(FORMATS[x].backend))
-        for x in ("onnx", "litert", "openvino", "torch")
-    ],
-)
-def test_code_of_the_page(format, model, photo, tmp_path, monkeypatch):
-    keras_vit.export(model, tmp_path / f"vit{FORMATS[format].suffix}", format, inputs="pixels")
-    monkeypatch.chdir(tmp_path)
+PIXELS = ("onnx", "litert", "openvino", "torch")
+
+
+@pytest.mark.parametrize("format", where_written(PIXELS, *PIXELS))
+def test_code_of_the_page(format, picture_export, photo, monkeypatch):
+    model, report = picture_export(format)
+    monkeypatch.chdir(report.path.parent)
     (first,) = re.findall(r"```python\n(import numpy as np\n.*?)```", PAGE, re.S)
     found = {}
     exec(first + code(format), found)
@@ -89,11 +69,11 @@ def test_code_of_the_page(format, model, photo, tmp_path, monkeypatch):
     np.testing.assert_allclose(found["probabilities"], expected, atol=1e-3)
 
 
-@pytest.mark.parametrize("backend", [pytest.param("torch", marks=written_by("torch"))])
-def test_the_onnx_server(backend, model, photo, tmp_path):
-    keras_vit.export(model, tmp_path / "vit.onnx", "onnx", inputs="pixels")
+@once  # where ONNX is written
+def test_the_onnx_server(picture_export, photo):
+    model, report = picture_export("onnx")
     server = subprocess.Popen(
-        [sys.executable, ROOT / "docs/serve_onnx.py", tmp_path / "vit.onnx", "--port", "0"],
+        [sys.executable, ROOT / "docs/serve_onnx.py", report.path, "--port", "0"],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -120,7 +100,7 @@ def test_the_onnx_server(backend, model, photo, tmp_path):
         server.stdout.close()
 
 
-@pytest.mark.skipif(BACKEND != "torch", reason="one backend is enough")
+@once
 def test_the_server_reads_pictures_as_the_library_does():
     pytest.importorskip("onnxruntime")
     spec = importlib.util.spec_from_file_location("serve_onnx", ROOT / "docs/serve_onnx.py")
@@ -145,10 +125,11 @@ def test_the_server_reads_pictures_as_the_library_does():
                 reader(refused)
 
 
-@pytest.mark.skipif(BACKEND != "tensorflow", reason="the others write the same by TensorFlow")
-def test_the_client_for_tensorflow_serving(model, photo, tmp_path):
+@backends("tensorflow")  # which writes it
+def test_the_client_for_tensorflow_serving(photo, tmp_path, in_this_process):
     import tensorflow as tf
 
+    model = picture_model()
     keras_vit.export(model, tmp_path / "models/vit/1", inputs="jpeg")
     serve = tf.saved_model.load(tmp_path / "models/vit/1").signatures["serving_default"]
     assert set(serve.structured_input_signature[1]) == {"files"}

@@ -2,18 +2,20 @@
 
 import json
 
-import keras
 import pytest
 
-from keras_vit.export.formats import FORMATS
 from tests.cli.helpers import run
+from tests.exports import where_written
+from tests.helpers import once
 
-WRITTEN_HERE = [x for x in FORMATS.values() if x.backend == keras.backend.backend()]
-pytestmark = pytest.mark.skipif(not WRITTEN_HERE, reason="a process more, and no other code")
+SUFFIXES = {"litert": ".tflite", "torch": ".pt2"}  # by default what is written quickest
 
 
-def test_export_writes_compares_and_bench_measures_it(folder, photo, tmp_path):
-    path = tmp_path / f"model{WRITTEN_HERE[1 % len(WRITTEN_HERE)].suffix}"  # .tflite or .pt2
+@pytest.mark.parametrize("format", where_written(SUFFIXES, "litert"))
+def test_export_writes_compares_and_bench_measures_it(
+    format, folder, photo, tmp_path, in_this_process
+):
+    path = tmp_path / f"model{SUFFIXES[format]}"
     arguments = ("-o", path, "--inputs", "pixels", "--samples", photo)
     done = run("export", folder, *arguments, "--json")
     assert done.exit_code == 0, done.stderr
@@ -38,6 +40,7 @@ def test_export_writes_compares_and_bench_measures_it(folder, photo, tmp_path):
     assert free.exit_code == 2 and "--image-size" in free.stderr
 
 
+@once
 def test_wrong_calls(folder, photo, tmp_path):
     calls = [
         (["-o", tmp_path / "x.pb"], "path must end in .onnx, .tflite"),

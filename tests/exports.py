@@ -1,0 +1,86 @@
+"""What tests of exports share: the formats' cases, models, and how numbers are judged."""
+
+import functools
+import importlib
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import keras_vit
+from keras_vit.export import runtimes
+from keras_vit.export.compare import compare, limits_of
+from keras_vit.export.formats import FORMATS
+from tests.helpers import backends, randomize, tiny_cait, tiny_hybrid, tiny_pvt, tiny_swin, tiny_vit
+
+EXPORT = importlib.import_module("keras_vit.export.export")  # the name is the function's
+WRITTEN_HERE = [name for name, x in FORMATS.items() if x.backend == keras.backend.backend()]
+
+NAMES = ["ant", "bee", "cat", "dog", "eel", "fox"]
+DATA = Path(__file__).parents[2] / "shared" / "data" / "vit_tiny_imagenet"
+FAMILIES = {
+    "vit": tiny_vit,
+    "deit": functools.partial(tiny_vit, distillation_token=True),
+    "cait": tiny_cait,
+    "hybrid": tiny_hybrid,
+    "swin": functools.partial(tiny_swin, image_size=(24, 16), window_size=2),
+    "pvt": functools.partial(tiny_pvt, 1),
+    "pvt_v2": functools.partial(tiny_pvt, 2),
+}
+
+
+def where_written(cases, *default):
+    """Parameters, names that begin with a format's.
+
+    Those of `default` run on the backend that writes their format: from another one it is the same
+    file, written by one process more. All others are for -m slow.
+    """
+    unknown = set(default) - set(cases)
+    assert not unknown, f"no such cases: {unknown}"
+    return [
+        pytest.param(
+            x, marks=backends(FORMATS[x.split()[0]].backend) if x in default else pytest.mark.slow
+        )
+        for x in cases
+    ]
+
+
+def plain(report):
+    """A function that runs an export."""
+    return runtimes.RUNTIMES[report.format](str(report.path)).run
+
+
+def picture_model():
+    """A model that names what it sees, on pictures of any size."""
+    model = tiny_vit(
+        num_classes=len(NAMES), preprocessor=keras_vit.Preprocessor((24, 16)), class_names=NAMES
+    )
+    randomize(model)
+    return model
+
+
+def build(name):
+    """The real ViT-Ti/16, or a tiny model of a family and seed; both on ImageNet's mean."""
+    if name == "real":
+        if not DATA.is_dir():
+            pytest.skip(f"no weights in {DATA}")
+        preprocessor = keras_vit.Preprocessor(224, crop_fraction=224 / 248)
+        return keras_vit.from_pretrained(DATA / "model.safetensors", preprocessor=preprocessor)
+    family, seed = name.split()
+    keras.utils.set_random_seed(int(seed))
+    model = FAMILIES[family](preprocessor=keras_vit.Preprocessor((24, 16)))
+    randomize(model, int(seed))
+    return model
+
+
+def softmax(x):
+    x = np.exp(x - x.max(-1, keepdims=True))
+    return (x / x.sum(-1, keepdims=True)).astype("float32")
+
+
+def judge(expected, actual, precision="float32", inputs="images", format=None):
+    """The `Comparison`, of logits or as of the probabilities of an export of pictures."""
+    name, as_given = ("logits", np.asarray) if inputs == "images" else ("probabilities", softmax)
+    limits = limits_of(precision, inputs, format)
+    return compare({name: as_given(expected)}, {name: as_given(actual)}, limits)
