@@ -207,6 +207,18 @@ def test_models_of_mixed_precision(what, tmp_path, in_this_process):
         np.testing.assert_allclose(plain(report)(x)["logits"], run(whole, x), atol=1e-5)
 
 
+@once
+def test_kernels_on_the_left_are_quantised_too(tmp_path, in_this_process):
+    """CaiT's talking heads, which NNCF took for a node without an input."""
+    model = tiny_cait()
+    randomize(model)
+    x = images(batch=24)
+    report = keras_vit.export(
+        model, tmp_path / "cait.onnx", precision="int8_static", samples=x, calibration=x
+    )
+    assert 0.01 * report.spread < report.difference < 0.3 * report.spread
+
+
 WITH_ANY_SIZE = {  # where the family can
     "deit": lambda: tiny_vit(distillation_token=True),
     "swin": lambda: tiny_swin(image_size=None),
