@@ -5,6 +5,7 @@ import importlib.util
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -59,9 +60,10 @@ PIXELS = ("onnx", "litert", "openvino", "torch")
 
 
 @pytest.mark.parametrize("format", where_written(PIXELS, *PIXELS))
-def test_code_of_the_page(format, picture_export, photo, monkeypatch):
+def test_code_of_the_page(format, picture_export, photo, tmp_path, monkeypatch):
     model, report = picture_export(format)
-    monkeypatch.chdir(report.path.parent)
+    shutil.copytree(report.path.parent, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
     (first,) = re.findall(r"```python\n(import numpy as np\n.*?)```", PAGE, re.S)
     found = {}
     exec(first + code(format), found)
