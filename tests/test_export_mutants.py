@@ -113,10 +113,20 @@ TRIED += [
 ]
 
 
-def must_fall(mutant, precision, format):
-    """Whether it falls in this precision alone, without the float32 that is tried before."""
+def must_fall(name, mutant, inputs, precision, format):
+    """Whether it falls in this precision alone, without the float32 that is tried before.
+
+    What is within the limits of a precision, and so is seen in float32 alone: the mean of one
+    channel; with coarse activations the mean of all, and in the real model a transposed kernel
+    too; on its pictures the mean of all in int8.
+    """
     if mutant == "first mean 0.5":
         return precision in ("float32", "float16")
+    if mutant == "mean 0.5":
+        on_pictures = inputs == "pixels" and precision in ("int8_dynamic", "int8_static")
+        return format is None and not (name == "real" and on_pictures)
+    if mutant == "transposed kernel":
+        return (name, format, precision) != ("real", "onnx", "int8_dynamic")
     return True
 
 
@@ -147,8 +157,8 @@ def test_mutants_fall_and_right_ones_pass(name):
                 f"{'; passes' * found.passed}"
             )
             if found.passed if mutant != "right" else not found.passed:
-                wrong.append((mutant, precision, format, inputs, found))
-    assert not [x for x in wrong if must_fall(*x[:3])]
+                wrong.append((name, mutant, inputs, precision, format, found))
+    assert not [x for x in wrong if must_fall(*x[:5])]
 
 
 def with_zeros(model):
