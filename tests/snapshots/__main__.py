@@ -1,0 +1,9 @@
+"""python -m tests.snapshots [NAME ...]: writes the files anew, all of them or some."""
+
+import sys
+
+from tests import snapshots
+
+for name in sys.argv[1:] or snapshots.NAMES:
+    snapshots.file(name).write_text(snapshots.text(name), encoding="utf-8")
+    print(snapshots.file(name))

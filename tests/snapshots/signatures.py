@@ -1,0 +1,112 @@
+"""The signatures of everything public, and the names under which `.keras` files know classes."""
+
+import importlib
+import inspect
+
+import keras
+
+import keras_vit
+
+# Where public names are: what `keras_vit/__init__.py` imports as a module, and what the README
+# takes a name from.
+MODULES = ("keras_vit", "keras_vit.layers", "keras_vit.optimizers", "keras_vit.preprocessing")
+MODULES += ("training.evaluate", "training.show_augmentations")
+# What public functions return, or what the README takes from a module that only imports it.
+ELSEWHERE = (
+    ("keras_vit.checkpoints.report", "LoadReport"),
+    ("keras_vit.complexity", "Complexity"),
+    ("keras_vit.export.report", "ExportReport"),
+    ("keras_vit.picture_files", "load_image"),
+    ("keras_vit.table", "Table"),
+    ("training.cnn", "SmallCNN"),
+    ("training.measures", "Evaluation"),
+)
+OURS = ("keras_vit", "training")
+WIDTH = 100
+
+
+def lines():
+    """A line for a name, or for an argument where there are many."""
+    bases = {}
+    for name in MODULES:
+        module = importlib.import_module(name)
+        yield f"# {name}"
+        for public in names(module):
+            value = getattr(module, public)
+            yield from of(public, value)
+            if inspect.isclass(value):
+                bases |= {base: None for base in value.__mro__[1:] if ours(base)}
+        yield ""
+    yield "# What these are made of or return"
+    for base in sorted(bases, key=lambda base: base.__name__):
+        yield from of(base.__name__, base)
+    for module, public in ELSEWHERE:
+        yield from of(public, getattr(importlib.import_module(module), public))
+    yield ""
+    yield "# The names of classes in .keras files"
+    registered = keras.saving.get_custom_objects().items()
+    yield from sorted(name for name, value in registered if ours(value))
+
+
+def names(module):
+    """The public names of a module: its `__all__`, or what it holds of its own.
+
+    Of `keras_vit` that is what its `__init__.py` imports from the rooms of the package.
+    """
+    if hasattr(module, "__all__"):
+        return sorted(module.__all__)
+    found = {name: value for name, value in vars(module).items() if not name.startswith("_")}
+    home = "keras_vit" if module is keras_vit else module.__name__
+    return sorted(
+        name for name, x in found.items() if getattr(x, "__module__", "").startswith(home)
+    )
+
+
+def ours(value):
+    return getattr(value, "__module__", "").partition(".")[0] in OURS
+
+
+def of(name, value):
+    """The lines of a class with its own methods, of a variant, or of a function."""
+    if not inspect.isclass(value):
+        family = inspect.signature(value).return_annotation
+        if inspect.isclass(family) and issubclass(family, keras.Model):
+            yield from call(f"{name} = {family.__name__}", changed_defaults(value, family))
+        else:
+            yield from call(name, inspect.signature(value))
+        return
+    bases = ", ".join(base.__name__ for base in value.__bases__ if base is not object)
+    yield from call(f"class {name}({bases})", inspect.signature(value))
+    for method, x in vars(value).items():
+        public = not method.startswith("_") or method == "__call__"
+        if public and isinstance(x, property):
+            yield f"    {name}.{method}"
+        elif public and isinstance(x, staticmethod | classmethod):
+            yield from call(f"    {name}.{method}", inspect.signature(x.__func__))
+        elif public and callable(x):
+            yield from call(f"    {name}.{method}", inspect.signature(x))
+
+
+def changed_defaults(variant, family):
+    """The signature of a variant without what it has from its family."""
+    before = inspect.signature(family).parameters
+    after = inspect.signature(variant).parameters
+    assert list(before) == list(after), variant
+    return inspect.Signature([x for name, x in after.items() if x != before[name]])
+
+
+def call(name, signature):
+    """`name(arguments)` in a line, or a line for each argument where that is too long."""
+    parameters = [x.replace(annotation=x.empty) for x in signature.parameters.values()]
+    signature = inspect.Signature(parameters)
+    if len(f"{name}{signature}") <= WIDTH:
+        yield f"{name}{signature}"
+        return
+    yield name
+    indent = " " * (len(name) - len(name.lstrip()) + 4)
+    previous = None
+    for parameter in parameters:
+        if parameter.kind is parameter.KEYWORD_ONLY and previous is not parameter.KEYWORD_ONLY:
+            yield f"{indent}*"
+        yield f"{indent}{parameter}"
+        previous = parameter.kind
