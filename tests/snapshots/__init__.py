@@ -10,7 +10,7 @@ import importlib
 from pathlib import Path
 
 HERE = Path(__file__).parent
-NAMES = ("recipes", "signatures", "weights")
+NAMES = ("commands", "recipes", "run_folder", "signatures", "weights")
 COMMAND = "python -m tests.snapshots"
 
 

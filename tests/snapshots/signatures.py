@@ -75,7 +75,11 @@ def of(name, value):
         else:
             yield from call(name, inspect.signature(value))
         return
-    bases = ", ".join(base.__name__ for base in value.__bases__ if base is not object)
+    # Keras puts another base below its own where the first functional model is made.
+    bases = [
+        x if ours(x) or not issubclass(x, keras.Model) else keras.Model for x in value.__bases__
+    ]
+    bases = ", ".join(base.__name__ for base in bases if base is not object)
     yield from call(f"class {name}({bases})", inspect.signature(value))
     for method, x in vars(value).items():
         public = not method.startswith("_") or method == "__call__"
