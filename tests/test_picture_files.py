@@ -6,15 +6,14 @@ import socket
 import struct
 import zlib
 
-import keras
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
 from keras_vit.picture_files import MAX_RATIO, load_image
+from tests.helpers import once
 
-# No backend has a part in it: with two of them under -m slow.
-pytestmark = [] if keras.backend.backend() == "torch" else [pytest.mark.slow]
+pytestmark = once  # no backend has a part in it
 
 LEVELS = np.arange(65536, dtype="uint16").reshape(256, 256)
 MODES = ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB"]

@@ -11,7 +11,7 @@ from PIL import Image
 import keras_vit
 from keras_vit.picture_files import MAX_RATIO
 from keras_vit.preprocessing import INTERPOLATIONS, load_image
-from tests.helpers import PHOTOS, slow_on, tiny_vit, to_numpy
+from tests.helpers import PHOTOS, backends, tiny_vit, to_numpy
 
 UNIT = {"mean": (0, 0, 0), "std": (1 / 255,) * 3}  # the output is pixels 0..255
 
@@ -216,7 +216,7 @@ def test_as_the_first_layer_of_a_model_that_is_saved(tmp_path):
     assert loaded.layers[1].get_config() == layer.get_config()
 
 
-@slow_on("jax")
+@backends("tensorflow", "torch")  # with JAX it is another process, and no other code
 def test_inside_an_export_that_takes_bytes_of_any_size(tmp_path):
     inputs = keras.Input((None, None, 3), dtype="uint8")
     layer = keras_vit.Preprocessor((24, 16), crop_fraction=0.9, convention="transformers")

@@ -2,18 +2,17 @@
 
 import io
 
-import keras
 import numpy as np
 import pytest
 from PIL import Image
 
 from keras_vit.export.upright import orientation, upright
 from keras_vit.picture_files import load_image
+from tests.helpers import backends
 
 tf = pytest.importorskip("tensorflow")
 
-# TensorFlow does it whatever the backend is: with two of them under -m slow.
-pytestmark = [] if keras.backend.backend() == "tensorflow" else [pytest.mark.slow]
+pytestmark = backends("tensorflow")  # which does it whatever the backend is
 
 
 def file(kind, number=None, endian="<"):

@@ -2,7 +2,6 @@
 
 import json
 
-import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,10 +9,9 @@ from PIL import Image
 import keras_vit
 from keras_vit.cli.attend import attend
 from tests.cli import helpers
-from tests.helpers import tiny_swin, tiny_vit
+from tests.helpers import backends, tiny_swin, tiny_vit
 
-SLOW = keras.backend.backend() == "jax"  # which compiles, and is no other code
-pytestmark = [pytest.mark.slow] if SLOW else []
+pytestmark = backends("tensorflow", "torch")  # JAX compiles, and is no other code
 
 NAMES = ["ant, emmet", "bee", "cat", "dog", "eel", "fox", "gnu"]
 

@@ -5,15 +5,13 @@ import os
 import shutil
 import socket
 
-import keras
 import numpy as np
-import pytest
 from PIL import Image
 
 import keras_vit
 from keras_vit.cli.predict import find
 from tests.cli.helpers import run
-from tests.helpers import tiny_vit
+from tests.helpers import once, tiny_vit
 
 
 def test_predict_prints_the_top_five(folder, photo):
@@ -96,10 +94,6 @@ def test_predict_says_what_is_wrong_with_the_model(photo, tmp_path):
         found = run("predict", photo, "--model", model, "--json")
         assert found.exit_code == 2 and found.stdout == ""
         assert found.stderr.startswith("error: ") and message in found.stderr
-
-
-# The same on every backend: with two of them under -m slow.
-once = pytest.mark.skipif(keras.backend.backend() != "torch", reason="one backend is enough")
 
 
 @once

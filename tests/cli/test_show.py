@@ -4,15 +4,14 @@ import inspect
 import json
 import shutil
 
-import keras
 import pytest
 
 import keras_vit
 from keras_vit.checkpoints.catalog import catalog
 from tests.cli.helpers import run
+from tests.helpers import once
 
-SLOW = keras.backend.backend() == "jax"  # which compiles, and is no other code
-pytestmark = [pytest.mark.slow] if SLOW else []
+pytestmark = once  # nothing is computed: shapes and counts are the same on every backend
 
 
 def test_show_has_all_that_the_catalogue_knows():
