@@ -1,24 +1,29 @@
 # make train    sets up .venv and trains a small ViT on handwritten digits (ARGS=--resume, ARGS=--new)
 # make test     the whole suite on all three backends (BACKEND=jax for one)
+# make test-all with the slow tests, every test on every backend: much longer
 # make lint     ruff: format and rules
 
 PYTHON ?= python3
 RECIPE ?= digits
 BACKEND ?= tensorflow jax torch
 ARGS ?=
+MARKS :=
 
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable
 
-.PHONY: train test lint clean
+.PHONY: train test test-all lint clean
 
 train: $(VENV)/.training
 	KERAS_BACKEND=tensorflow $(VENV)/bin/python -m training $(RECIPE) $(ARGS)
 
-test: $(VENV)/.test
+# Of pytest's marks `make test` leaves out parity, gpu and slow (pyproject.toml), test-all the first two.
+test-all: MARKS := -m "not parity and not gpu"
+
+test test-all: $(VENV)/.test
 	@failed=""; for backend in $(BACKEND); do \
 		echo "== $$backend"; \
-		KERAS_BACKEND=$$backend $(VENV)/bin/python -m pytest -n 2 --dist worksteal $(ARGS) || failed="$$failed $$backend"; \
+		KERAS_BACKEND=$$backend $(VENV)/bin/python -m pytest -n 2 --dist worksteal $(MARKS) $(ARGS) || failed="$$failed $$backend"; \
 	done; \
 	if [ -n "$$failed" ]; then echo "failed on:$$failed"; exit 1; fi
 
