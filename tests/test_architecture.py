@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import keras_vit
+from tests.helpers import once
 
 ROOT = Path(keras_vit.__file__).parent
 BACKENDS = {"tensorflow", "jax", "torch"}
@@ -46,6 +47,7 @@ def imports(file, top_level_only=False):
             yield node.module
 
 
+@once
 @pytest.mark.parametrize("file", sorted(ROOT.rglob("*.py")), ids=lambda f: str(f.relative_to(ROOT)))
 def test_imports_point_one_way(file):
     here = file.relative_to(ROOT).parts[0].removesuffix(".py")

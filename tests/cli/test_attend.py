@@ -9,9 +9,9 @@ from PIL import Image
 import keras_vit
 from keras_vit.cli.attend import attend
 from tests.cli import helpers
-from tests.helpers import backends, tiny_swin, tiny_vit
+from tests.helpers import backends, once, tiny_swin, tiny_vit
 
-pytestmark = backends("tensorflow", "torch")  # JAX compiles, and is no other code
+pytestmark = once  # what it calls has tests on every backend
 
 NAMES = ["ant, emmet", "bee", "cat", "dog", "eel", "fox", "gnu"]
 
@@ -33,6 +33,7 @@ def run(*arguments):
     return found.stdout
 
 
+@backends("tensorflow", "torch")  # numbers of any backend become JSON
 @pytest.mark.parametrize("kind", ["heads", "mean", "rollout", "attribution", "grad-cam"])
 def test_numbers_are_those_of_the_picture(kind, model, folder, photo, tmp_path):
     out = tmp_path / f"{kind}.png"

@@ -8,6 +8,8 @@ from pathlib import Path
 import keras
 import pytest
 
+from tests.helpers import once
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -24,6 +26,7 @@ def process(*arguments, code=None, **environment):
     )
 
 
+@once  # which backend is not asked
 def test_help_and_lists_need_no_keras():
     code = (
         "import sys, keras_vit_command as command\n"
@@ -45,6 +48,7 @@ def test_tensorflow_does_not_talk_over_it(folder, photo):
     assert found.stdout.splitlines()[0] == str(photo) and len(found.stdout.splitlines()) == 2
 
 
+@once  # it names the backends itself
 def test_a_backend_that_is_none_or_not_installed():
     found = process("list", "--models", KERAS_BACKEND="numbers")
     assert found.returncode == 2 and "Unable to import backend : numbers" in found.stderr
@@ -55,6 +59,7 @@ def test_a_backend_that_is_none_or_not_installed():
     assert "Traceback" not in found.stderr
 
 
+@once  # its Keras is broken
 def test_a_bug_shows(tmp_path):
     """What is nobody's wrong call is not made one, and what was written before it is not lost."""
     (tmp_path / "keras").mkdir()
