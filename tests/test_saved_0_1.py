@@ -39,10 +39,10 @@ def written(tmp_path_factory):
     return of
 
 
-def by_backend(names):
-    """(writer, name): what a backend wrote itself it reads, and PyTorch reads everything."""
+def by_backend(names, *readers):
+    """(writer, name): what a backend wrote it reads itself, and the `readers` do too."""
     return [
-        pytest.param(writer, name, marks=backends(writer, "torch"), id=f"{writer}-{name}")
+        pytest.param(writer, name, marks=backends(writer, *readers), id=f"{writer}-{name}")
         for writer in WRITERS
         for name in names
     ]
@@ -111,7 +111,7 @@ def check_next_losses(model, expected, writer):
         assert list(found.values()) == pytest.approx(list(expected["scalars"].values()))
 
 
-@pytest.mark.parametrize(("writer", "name"), by_backend(EXPECTED["compiled"]))
+@pytest.mark.parametrize(("writer", "name"), by_backend(EXPECTED["compiled"], "torch"))
 def test_training_goes_on(written, writer, name):
     """The next losses are those of the version that saved it: all of the optimizer is there."""
     files = written(writer)
@@ -174,7 +174,7 @@ def test_a_lost_state_is_noticed(written, name, change):
         check_next_losses(model, files.expected["compiled"][name], "torch")
 
 
-@pytest.mark.parametrize(("writer", "name"), by_backend(["distiller"]))
+@pytest.mark.parametrize(("writer", "name"), by_backend(["distiller"], "torch"))
 def test_a_distiller_goes_on(written, writer, name):
     folder = written(writer).folder / name
     student = keras.models.load_model(folder / "student.keras")

@@ -89,7 +89,6 @@ def other_draws(content):
     [
         ("average", {"own_weights.npz": None}),
         ("plain", {"within_epoch.npz": other_draws}),
-        ("float16", {"within_epoch.npz": other_draws}),
     ],
 )
 def test_a_lost_state_is_noticed(files, name, changes):
