@@ -42,32 +42,6 @@ def once_but(cases, *everywhere):
     ]
 
 
-def slow_on(*backends):
-    """Marks a test that takes most of a minute with these backends: there it is for -m slow."""
-    return pytest.mark.slow if keras.backend.backend() in backends else lambda test: test
-
-
-def every_third(cases):
-    """All of `cases` on PyTorch, which compiles nothing; elsewhere the others are for -m slow."""
-    if keras.backend.backend() == "torch":
-        return list(cases)
-    return [
-        pytest.param(*(x if isinstance(x, tuple) else (x,)), marks=[pytest.mark.slow] * (i % 3 > 0))
-        for i, x in enumerate(cases)
-    ]
-
-
-def some(cases):
-    """Every third on PyTorch, which compiles nothing, and the first elsewhere; all for -m slow."""
-    stride = 3 if keras.backend.backend() == "torch" else len(cases)
-    return [
-        pytest.param(
-            *(x if isinstance(x, tuple) else (x,)), marks=[pytest.mark.slow] * (i % stride > 0)
-        )
-        for i, x in enumerate(cases)
-    ]
-
-
 def to_numpy(x):
     return np.asarray(ops.convert_to_numpy(x), "float32")
 
