@@ -1,9 +1,9 @@
 """python -m training RECIPE: the command line around `training.run`."""
 
 import argparse
-import contextlib
-import os
 import sys
+
+from training.terminal import fail, quiet, say
 
 EXAMPLES = """examples:
   python -m training digits                       train into runs/digits
@@ -24,7 +24,7 @@ def main(arguments=None):
         130 and 143 where it was stopped.
     """
     options = _parser().parse_args(arguments)
-    with _quiet():
+    with quiet():
         from training.processes import Processes
         from training.stopping import StopRequest
 
@@ -32,7 +32,7 @@ def main(arguments=None):
         try:
             processes = Processes.of_environment(stop)
         except ValueError as error:
-            return _fail(error, 2)
+            return fail(error, 2)
         code = _run(options, stop, processes)
     if processes.count > 1 and processes.first:
         processes.end(code)
@@ -41,7 +41,7 @@ def main(arguments=None):
 
 def _run(options, stop, processes):
     """Prepares and executes; returns the exit code."""
-    with _quiet():
+    with quiet():
         from training import lock, memory, run
         from training.checkpoint import Diverged, kept
         from training.stopping import Stopped
@@ -59,7 +59,7 @@ def _run(options, stop, processes):
             processes,
         )
         if job.finished and processes.first:
-            _say(f"{job.folder.path} is finished; raise train.epochs to train on.")
+            say(f"{job.folder.path} is finished; raise train.epochs to train on.")
         else:
             run.execute(job)
     except (Stopped, OSError) as error:
@@ -72,14 +72,14 @@ def _run(options, stop, processes):
         said = "nothing was trained"
         if job:
             said = f"{kept(job.folder.checkpoint)}; go on with --resume"
-        return _fail(f"stopped; {said}. Received: {what}", 128 + error.signal if stopped else 1)
+        return fail(f"stopped; {said}. Received: {what}", 128 + error.signal if stopped else 1)
     except Diverged as error:
         if not processes.first:
             processes.wait_for_end()  # the first one says it
-        return _fail(error, 1)
+        return fail(error, 1)
     except Exception as error:
         if not job and isinstance(error, ValueError):
-            return _fail(error, 2)
+            return fail(error, 2)
         if memory.is_out_of_memory(error):
             return _no_memory(error, job)
         processes.give_time()
@@ -97,7 +97,7 @@ def _no_memory(error, job):
     said = "It ended before the first step: the data or the model alone may be too large."
     if job:
         said = memory.advice(job.model, job.recipe.train.batch_size)
-    return _fail(f"There was not enough memory. {said} Received: {type(error).__name__}", 1)
+    return fail(f"There was not enough memory. {said} Received: {type(error).__name__}", 1)
 
 
 def _parser():
@@ -121,41 +121,15 @@ def _parser():
     return parser
 
 
-@contextlib.contextmanager
-def _quiet():
-    """Keeps what TensorFlow's C++ says on being imported off the terminal; no setting does."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    kept = os.dup(2)
-    try:
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
 def _show(folder):
     from training.summary import chance_in_words
 
     result = folder.read_result()
-    _say(
+    say(
         f"Test accuracy {100 * result['test_accuracy']:.2f} % on {result['test_images']} images "
         f"after {result['epochs']} epochs{chance_in_words(result)}. Everything is in {folder.path}"
     )
     return 0
-
-
-def _fail(error, code):
-    _say(f"error: {' '.join(str(error).split())}", sys.stderr)
-    return code
-
-
-def _say(text, file=None):
-    with _quiet():
-        from keras_vit.terminal import printable
-
-    print(printable(text), file=file)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ import json
 import sys
 from pathlib import Path
 
-from training.__main__ import _fail, _quiet
+from training.terminal import fail, quiet
 
-with _quiet():
+with quiet():
     import keras
     import tensorflow as tf
 
@@ -186,7 +186,7 @@ def main(arguments=None):
     try:
         name, found = _evaluate(options)
     except (OSError, ValueError) as error:
-        return _fail(error, 2)
+        return fail(error, 2)
     if options.json:
         print(json.dumps({"model": options.model, "source": name, **dataclasses.asdict(found)}))
     else:

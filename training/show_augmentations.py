@@ -17,11 +17,11 @@ from PIL import Image, ImageDraw, ImageFont
 from keras_vit.picture_files import load_image
 from keras_vit.terminal import printable
 from training import recipe
-from training.__main__ import _fail
 from training.augment import cutmix, mixing, mixup
 from training.pixels import as_bytes
 from training.randaugment import LEVELS, OPERATIONS, operation
 from training.tables import AugmentTable, DataTable
+from training.terminal import fail
 from training.transform import evaluation_transform, training_transform
 
 SIZE, COLUMNS = 128, 7
@@ -57,7 +57,7 @@ def main():
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         sheet.save(arguments.out, quality=70)
     except (OSError, ValueError) as error:
-        return _fail(error, 2)
+        return fail(error, 2)
     print(printable(f"{arguments.out}: {sheet.width} x {sheet.height} pixels"))
     return 0
 

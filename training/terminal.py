@@ -1,0 +1,33 @@
+"""What the commands say, and what they keep quiet."""
+
+import contextlib
+import os
+import sys
+
+
+@contextlib.contextmanager
+def quiet():
+    """Keeps what TensorFlow's C++ says on being imported off the terminal; no setting does."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def fail(error, code):
+    """Says what went wrong; returns the exit code."""
+    say(f"error: {' '.join(str(error).split())}", sys.stderr)
+    return code
+
+
+def say(text, file=None):
+    """Prints a line, whatever file names or labels in it hold."""
+    with quiet():
+        from keras_vit.terminal import printable
+
+    print(printable(text), file=file)
