@@ -274,9 +274,9 @@ def open_weights(path):
 
 def _reader_of(path, start):
     """The class that reads a file which starts like that, or None."""
-    from keras_vit.checkpoints.keras_files import Hdf5Reader, KerasReader
-    from keras_vit.checkpoints.npz_files import NpzReader
-    from keras_vit.checkpoints.torch_files import LegacyTorchReader, TorchReader
+    from keras_vit.checkpoints.readers.keras import Hdf5Reader, KerasReader
+    from keras_vit.checkpoints.readers.npz import NpzReader
+    from keras_vit.checkpoints.readers.torch import LegacyTorchReader, TorchReader
 
     if start.startswith(b"PK"):
         with readable(path, "zip"), open_zip(path) as archive:

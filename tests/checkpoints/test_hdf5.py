@@ -5,7 +5,7 @@ import keras
 import numpy as np
 
 from keras_vit.checkpoints.files import open_file
-from keras_vit.checkpoints.hdf5 import Hdf5File
+from keras_vit.checkpoints.readers.hdf5 import Hdf5File
 from tests.helpers import once, tiny_vit
 
 

@@ -17,10 +17,10 @@ import h5py
 import numpy as np
 import pytest
 
-from keras_vit.checkpoints import pickles
 from keras_vit.checkpoints.files import CheckpointError, open_file
-from keras_vit.checkpoints.pickles import Storage, TorchTensor, interpret
-from keras_vit.checkpoints.torch_files import LEGACY_MAGIC, view
+from keras_vit.checkpoints.readers import pickles
+from keras_vit.checkpoints.readers.pickles import Storage, TorchTensor, interpret
+from keras_vit.checkpoints.readers.torch import LEGACY_MAGIC, view
 from keras_vit.checkpoints.untrusted import brief, read_json
 from tests.checkpoints.fuzz import peak_memory
 from tests.helpers import once

@@ -6,7 +6,7 @@ import tempfile
 import zipfile
 
 from keras_vit.checkpoints.files import Reader, Tensor, open_zip, read_array, readable
-from keras_vit.checkpoints.hdf5 import Group, Hdf5File
+from keras_vit.checkpoints.readers.hdf5 import Group, Hdf5File
 from keras_vit.checkpoints.untrusted import brief, read_json
 
 MAX_DEPTH = 20  # of layers within layers

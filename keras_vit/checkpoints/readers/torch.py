@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 
 from keras_vit.checkpoints.files import CheckpointError, Reader, Tensor, open_zip, readable
-from keras_vit.checkpoints.pickles import TorchTensor, interpret, text
+from keras_vit.checkpoints.readers.pickles import TorchTensor, interpret, text
 from keras_vit.checkpoints.untrusted import brief
 
 MAX_PICKLE = 100_000_000  # bytes; names and shapes of the largest models take a hundredth of it
