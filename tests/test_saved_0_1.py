@@ -13,7 +13,7 @@ import pytest
 
 import keras_vit
 import training.cnn  # noqa: F401  # registers its class
-from keras_vit.checkpoints.files import open_file
+from keras_vit.checkpoints.readers.open import open_file
 from tests import saved
 from tests.helpers import backends, once, once_but, to_numpy
 

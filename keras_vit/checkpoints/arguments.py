@@ -7,7 +7,7 @@ import keras
 from keras_vit.callers import warn
 from keras_vit.checkpoints.checks import check_arguments
 from keras_vit.checkpoints.configs import TIMM_HEADS
-from keras_vit.checkpoints.files import CheckpointError
+from keras_vit.checkpoints.errors import CheckpointError
 from keras_vit.checkpoints.grids import source_grid
 from keras_vit.checkpoints.matching import heads_of
 from keras_vit.checkpoints.untrusted import brief

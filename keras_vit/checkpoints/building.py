@@ -3,7 +3,7 @@
 import math
 
 from keras_vit.checkpoints.checks import SLACK, SPREAD, is_pair
-from keras_vit.checkpoints.files import CheckpointError
+from keras_vit.checkpoints.errors import CheckpointError
 from keras_vit.layers.initializers import no_initialization
 
 # Arguments that decide how many weights a model has.

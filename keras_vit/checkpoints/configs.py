@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from keras_vit.checkpoints.catalog import imagenet_names
 from keras_vit.checkpoints.checks import add_num_labels, refuse_unknown, said_by_timm
-from keras_vit.checkpoints.files import CheckpointError
+from keras_vit.checkpoints.errors import CheckpointError
 from keras_vit.checkpoints.processors import add_timm, add_transformers
 from keras_vit.checkpoints.untrusted import brief
 from keras_vit.preprocessing import Preprocessor

@@ -7,7 +7,7 @@ What the configuration says must fit. Then the caller is asked, whose `position_
 import math
 
 from keras_vit.callers import warn
-from keras_vit.checkpoints.files import CheckpointError
+from keras_vit.checkpoints.errors import CheckpointError
 from keras_vit.layers.validation import as_pair
 
 

@@ -14,11 +14,12 @@ from keras_vit.checkpoints.adapt import Adapter, preprocessor_for_channels
 from keras_vit.checkpoints.arguments import keras_arguments
 from keras_vit.checkpoints.building import build
 from keras_vit.checkpoints.checks import check_arguments, check_blocks
+from keras_vit.checkpoints.errors import CheckpointError, named, readable
 from keras_vit.checkpoints.families import FAMILIES, MODELS, family_of, names_of
-from keras_vit.checkpoints.files import CheckpointError, named, open_file, readable
 from keras_vit.checkpoints.fill import fill
 from keras_vit.checkpoints.like import borrowed, entry_like, without_preprocessing
 from keras_vit.checkpoints.matching import Unstacked, match
+from keras_vit.checkpoints.readers.open import open_file
 from keras_vit.checkpoints.sources import locate
 from keras_vit.layers.validation import as_pair
 from keras_vit.models.resize import learned_positions

@@ -4,8 +4,9 @@ import functools
 import re
 from typing import NamedTuple
 
-from keras_vit.checkpoints.files import MAX_TENSORS, CheckpointError, Tensor
+from keras_vit.checkpoints.errors import CheckpointError
 from keras_vit.checkpoints.names import Names, as_tuple, cait, deit, hybrid, pvt, swin, vit
+from keras_vit.checkpoints.readers.base import MAX_TENSORS, Tensor
 from keras_vit.checkpoints.untrusted import brief
 from keras_vit.models.vit import VARIANTS
 

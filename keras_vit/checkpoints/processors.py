@@ -4,7 +4,7 @@ What their own library would do with a file is done here too, or refused by name
 has the value that its class gives it; null means false for a flag, and no value otherwise.
 """
 
-from keras_vit.checkpoints.files import CheckpointError
+from keras_vit.checkpoints.errors import CheckpointError
 from keras_vit.preprocessing import (
     IMAGENET_MEAN,
     IMAGENET_STD,

@@ -13,7 +13,7 @@ from keras_vit.checkpoints.configs import (
     refuse,
     timm_class_names,
 )
-from keras_vit.checkpoints.files import CheckpointError
+from keras_vit.checkpoints.errors import CheckpointError
 from keras_vit.checkpoints.grids import source_grid
 from keras_vit.checkpoints.names import as_tuple
 from keras_vit.checkpoints.processors import add_timm, add_transformers

@@ -7,8 +7,8 @@ import numpy as np
 from keras import ops
 
 from keras_vit.checkpoints import layouts, save_cait, save_hybrid, save_pyramids, save_swin
+from keras_vit.checkpoints.errors import CheckpointError
 from keras_vit.checkpoints.families import names_of
-from keras_vit.checkpoints.files import CheckpointError
 from keras_vit.checkpoints.names import deit
 from keras_vit.checkpoints.names import vit as tables
 from keras_vit.checkpoints.writing import (

@@ -1,6 +1,6 @@
 """A Pyramid Vision Transformer as transformers or timm open it."""
 
-from keras_vit.checkpoints.files import CheckpointError
+from keras_vit.checkpoints.errors import CheckpointError
 from keras_vit.checkpoints.names import pvt as tables
 from keras_vit.checkpoints.pyramids import facts
 from keras_vit.checkpoints.writing import (

@@ -4,7 +4,7 @@ import numpy as np
 from keras import ops
 
 from keras_vit.checkpoints import layouts
-from keras_vit.checkpoints.files import CheckpointError
+from keras_vit.checkpoints.errors import CheckpointError
 from keras_vit.checkpoints.names import as_tuple
 from keras_vit.checkpoints.names import swin as tables
 from keras_vit.checkpoints.writing import (

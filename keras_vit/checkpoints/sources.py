@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from keras_vit.checkpoints import untrusted
 from keras_vit.checkpoints.catalog import catalog, nearest, original_hashes
-from keras_vit.checkpoints.files import CheckpointError, readable, shards_of
+from keras_vit.checkpoints.errors import CheckpointError, readable
+from keras_vit.checkpoints.readers.open import shards_of
 
 # In a folder or on the hub, best first.
 WEIGHTS = (

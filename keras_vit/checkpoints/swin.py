@@ -7,7 +7,7 @@ import re
 from keras_vit.checkpoints import configs
 from keras_vit.checkpoints.checks import add_num_labels, refuse_unknown, said_by_timm
 from keras_vit.checkpoints.configs import ACTIVATIONS, WITHOUT_EFFECT, Description
-from keras_vit.checkpoints.files import ArgumentError, CheckpointError
+from keras_vit.checkpoints.errors import ArgumentError, CheckpointError
 from keras_vit.checkpoints.layouts import Facts
 from keras_vit.checkpoints.names import as_tuple
 from keras_vit.checkpoints.processors import add_timm, add_transformers

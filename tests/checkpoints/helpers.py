@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from keras_vit.checkpoints.files import open_file
+from keras_vit.checkpoints.readers.open import open_file
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "checkpoints"
 CASES = sorted(path.parent.name for path in GOLDEN.glob("*/expected.npz"))

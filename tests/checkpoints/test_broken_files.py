@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import keras_vit
-from keras_vit.checkpoints.files import CheckpointError
+from keras_vit.checkpoints.errors import CheckpointError
 from tests.checkpoints import fuzz
 from tests.checkpoints.helpers import GOLDEN
 from tests.helpers import once, to_numpy

@@ -7,7 +7,7 @@ import pytest
 
 import keras_vit
 from keras_vit.checkpoints.adapt import adapt_channels
-from keras_vit.checkpoints.files import CheckpointError
+from keras_vit.checkpoints.errors import CheckpointError
 from tests.checkpoints.helpers import SOURCES
 from tests.helpers import once, once_but, randomize, run, tiny_hybrid, tiny_vit, to_numpy
 

@@ -5,9 +5,9 @@ import contextlib
 import numpy as np
 import pytest
 
-from keras_vit.checkpoints.files import open_file
 from keras_vit.checkpoints.matching import TABLES, Unstacked, match
 from keras_vit.checkpoints.names import as_tuple
+from keras_vit.checkpoints.readers.open import open_file
 from keras_vit.checkpoints.sources import locate
 from tests.checkpoints import everywhere
 from tests.checkpoints.helpers import GOLDEN, source

@@ -4,8 +4,8 @@ import h5py
 import keras
 import numpy as np
 
-from keras_vit.checkpoints.files import open_file
 from keras_vit.checkpoints.readers.hdf5 import Hdf5File
+from keras_vit.checkpoints.readers.open import open_file
 from tests.helpers import once, tiny_vit
 
 

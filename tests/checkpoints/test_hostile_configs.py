@@ -11,8 +11,8 @@ import pytest
 
 import keras_vit
 from keras_vit.checkpoints.checks import check_arguments
+from keras_vit.checkpoints.errors import CheckpointError
 from keras_vit.checkpoints.families import MODELS as FAMILY_MODELS
-from keras_vit.checkpoints.files import CheckpointError
 from keras_vit.layers.initializers import Initial, no_initialization
 from tests.checkpoints.fuzz import peak_memory
 from tests.checkpoints.helpers import GOLDEN

@@ -17,8 +17,9 @@ import h5py
 import numpy as np
 import pytest
 
-from keras_vit.checkpoints.files import CheckpointError, open_file
+from keras_vit.checkpoints.errors import CheckpointError
 from keras_vit.checkpoints.readers import pickles
+from keras_vit.checkpoints.readers.open import open_file
 from keras_vit.checkpoints.readers.pickles import Storage, TorchTensor, interpret
 from keras_vit.checkpoints.readers.torch import LEGACY_MAGIC, view
 from keras_vit.checkpoints.untrusted import brief, read_json

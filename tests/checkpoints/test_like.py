@@ -8,7 +8,7 @@ import pytest
 
 import keras_vit
 from keras_vit.checkpoints.catalog import catalog
-from keras_vit.checkpoints.files import CheckpointError
+from keras_vit.checkpoints.errors import CheckpointError
 from tests.checkpoints.helpers import GOLDEN
 from tests.helpers import images, once, randomize, run, tiny_vit
 

@@ -12,7 +12,7 @@ import keras_vit
 LOAD = """
 import re, sys
 import keras, keras_vit
-from keras_vit.checkpoints import files, load  # imported before the count begins
+from keras_vit.checkpoints import load  # imported before the count begins
 
 def resident(kind):
     return int(re.search(rf"{kind}:\\s*(\\d+) kB", open("/proc/self/status").read())[1]) * 1024

@@ -11,7 +11,7 @@ from PIL import Image
 
 import keras_vit
 from keras_vit.checkpoints.configs import Description
-from keras_vit.checkpoints.files import CheckpointError
+from keras_vit.checkpoints.errors import CheckpointError
 from keras_vit.checkpoints.processors import CLASSES, add_timm, add_transformers
 from keras_vit.checkpoints.writing import preprocessor_to_timm, processor_for_transformers
 from keras_vit.preprocessing import load_image

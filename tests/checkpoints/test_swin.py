@@ -10,7 +10,8 @@ import pytest
 
 import keras_vit
 from keras_vit.checkpoints import swin
-from keras_vit.checkpoints.files import CheckpointError, open_file
+from keras_vit.checkpoints.errors import CheckpointError
+from keras_vit.checkpoints.readers.open import open_file
 from keras_vit.checkpoints.save import write_safetensors
 from tests.checkpoints import everywhere
 from tests.checkpoints.helpers import tensors

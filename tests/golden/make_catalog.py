@@ -25,9 +25,10 @@ from keras_vit.checkpoints import hybrid as hybrid_checkpoints
 from keras_vit.checkpoints import pyramids
 from keras_vit.checkpoints import swin as swin_checkpoints
 from keras_vit.checkpoints.configs import TIMM_KINDS
+from keras_vit.checkpoints.errors import CheckpointError
 from keras_vit.checkpoints.families import FAMILIES
-from keras_vit.checkpoints.files import CheckpointError, Tensor
 from keras_vit.checkpoints.matching import match
+from keras_vit.checkpoints.readers.base import Tensor
 from keras_vit.models import cait, deit, hybrid, swin
 from keras_vit.models.vit import VARIANTS
 

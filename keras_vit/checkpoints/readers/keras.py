@@ -5,7 +5,8 @@ import struct
 import tempfile
 import zipfile
 
-from keras_vit.checkpoints.files import Reader, Tensor, open_zip, read_array, readable
+from keras_vit.checkpoints.errors import readable
+from keras_vit.checkpoints.readers.base import Reader, Tensor, open_zip, read_array
 from keras_vit.checkpoints.readers.hdf5 import Group, Hdf5File
 from keras_vit.checkpoints.untrusted import brief, read_json
 

@@ -3,7 +3,8 @@
 import ml_dtypes
 import numpy as np
 
-from keras_vit.checkpoints.files import Reader, Tensor, checked_shape, open_zip, readable
+from keras_vit.checkpoints.errors import readable
+from keras_vit.checkpoints.readers.base import Reader, Tensor, checked_shape, open_zip
 from keras_vit.checkpoints.untrusted import brief
 
 

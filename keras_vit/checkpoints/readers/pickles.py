@@ -14,7 +14,7 @@ Source: the instructions are documented in CPython's `pickletools`.
 import pickletools
 from typing import NamedTuple
 
-from keras_vit.checkpoints.files import CheckpointError
+from keras_vit.checkpoints.errors import CheckpointError
 from keras_vit.checkpoints.untrusted import MAX_AXES, MAX_NUMBER, brief, is_count
 
 MAX_OPERATIONS = 1_000_000  # a model needs some 20 a tensor; a million take a second

@@ -7,7 +7,8 @@ import sys
 import ml_dtypes
 import numpy as np
 
-from keras_vit.checkpoints.files import CheckpointError, Reader, Tensor, open_zip, readable
+from keras_vit.checkpoints.errors import CheckpointError, readable
+from keras_vit.checkpoints.readers.base import Reader, Tensor, open_zip
 from keras_vit.checkpoints.readers.pickles import TorchTensor, interpret, text
 from keras_vit.checkpoints.untrusted import brief
 
