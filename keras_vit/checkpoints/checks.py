@@ -6,7 +6,7 @@ The model's own checks come with its layers, the first of which may be too large
 import math
 
 from keras_vit.checkpoints.errors import CheckpointError
-from keras_vit.checkpoints.names import as_tuple
+from keras_vit.checkpoints.tables import as_tuple
 from keras_vit.checkpoints.untrusted import brief, is_count, is_finite
 
 MAX_BLOCKS = 1000

@@ -3,8 +3,12 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from keras_vit.checkpoints import cait, configs, hybrid, layouts, matching, pyramids, swin
+from keras_vit.checkpoints import configs, layouts, matching
 from keras_vit.checkpoints.arguments import complete_arguments, num_prefix_tokens
+from keras_vit.checkpoints.cait import read as cait
+from keras_vit.checkpoints.hybrid import read as hybrid
+from keras_vit.checkpoints.pvt import read as pyramids
+from keras_vit.checkpoints.swin import read as swin
 from keras_vit.models.cait import CaiT
 from keras_vit.models.hybrid import HybridVisionTransformer
 from keras_vit.models.pvt import PyramidVisionTransformer

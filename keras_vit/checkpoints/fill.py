@@ -11,8 +11,8 @@ from keras import ops
 from keras_vit.checkpoints import layouts
 from keras_vit.checkpoints.adapt import CHANNELS, RESAMPLED
 from keras_vit.checkpoints.errors import CheckpointError
-from keras_vit.checkpoints.names import Row, as_tuple
 from keras_vit.checkpoints.report import LoadReport
+from keras_vit.checkpoints.tables import Row, as_tuple
 from keras_vit.terminal import printable
 
 MAX_NEAR = 200  # names, and characters of one

@@ -4,10 +4,16 @@ import functools
 import re
 from typing import NamedTuple
 
+from keras_vit.checkpoints.cait import names as cait
 from keras_vit.checkpoints.errors import CheckpointError
-from keras_vit.checkpoints.names import Names, as_tuple, cait, deit, hybrid, pvt, swin, vit
+from keras_vit.checkpoints.hybrid import names as hybrid
+from keras_vit.checkpoints.pvt import names as pvt
 from keras_vit.checkpoints.readers.base import MAX_TENSORS, Tensor
+from keras_vit.checkpoints.swin import names as swin
+from keras_vit.checkpoints.tables import Names, as_tuple
 from keras_vit.checkpoints.untrusted import brief
+from keras_vit.checkpoints.vit import deit_names as deit
+from keras_vit.checkpoints.vit import names as vit
 from keras_vit.models.vit import VARIANTS
 
 # What training tools put before the names of the model within them, the copy to take first.

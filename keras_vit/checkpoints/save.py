@@ -6,11 +6,15 @@ from pathlib import Path
 import numpy as np
 from keras import ops
 
-from keras_vit.checkpoints import layouts, save_cait, save_hybrid, save_pyramids, save_swin
+from keras_vit.checkpoints import layouts
+from keras_vit.checkpoints.cait import write as save_cait
 from keras_vit.checkpoints.errors import CheckpointError
 from keras_vit.checkpoints.families import names_of
-from keras_vit.checkpoints.names import deit
-from keras_vit.checkpoints.names import vit as tables
+from keras_vit.checkpoints.hybrid import write as save_hybrid
+from keras_vit.checkpoints.pvt import write as save_pyramids
+from keras_vit.checkpoints.swin import write as save_swin
+from keras_vit.checkpoints.vit import deit_names as deit
+from keras_vit.checkpoints.vit import names as tables
 from keras_vit.checkpoints.writing import (
     arrays_of,
     labels_for_transformers,

@@ -10,9 +10,9 @@ from keras import ops
 from keras_vit.callers import warn
 from keras_vit.checkpoints import layouts
 from keras_vit.checkpoints.errors import CheckpointError
-from keras_vit.checkpoints.names import as_tuple
 from keras_vit.checkpoints.processors import RESAMPLING
 from keras_vit.checkpoints.readers.safetensors import SAFETENSORS_DTYPES
+from keras_vit.checkpoints.tables import as_tuple
 from keras_vit.models.adapted import has_lora
 from keras_vit.models.frozen import named_layers
 

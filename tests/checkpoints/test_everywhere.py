@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from keras_vit.checkpoints.matching import TABLES, Unstacked, match
-from keras_vit.checkpoints.names import as_tuple
 from keras_vit.checkpoints.readers.open import open_file
 from keras_vit.checkpoints.sources import locate
+from keras_vit.checkpoints.tables import as_tuple
 from tests.checkpoints import everywhere
 from tests.checkpoints.helpers import GOLDEN, source
 from tests.helpers import once

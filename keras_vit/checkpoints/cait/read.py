@@ -6,7 +6,7 @@ import re
 from keras_vit.checkpoints import configs, layouts, matching
 from keras_vit.checkpoints.arguments import complete_arguments
 from keras_vit.checkpoints.errors import CheckpointError
-from keras_vit.checkpoints.names import as_tuple
+from keras_vit.checkpoints.tables import as_tuple
 from keras_vit.checkpoints.untrusted import brief
 from keras_vit.models.cait import CaiT
 

@@ -9,8 +9,8 @@ from keras_vit.checkpoints.checks import add_num_labels, refuse_unknown, said_by
 from keras_vit.checkpoints.configs import ACTIVATIONS, WITHOUT_EFFECT, Description
 from keras_vit.checkpoints.errors import ArgumentError, CheckpointError
 from keras_vit.checkpoints.layouts import Facts
-from keras_vit.checkpoints.names import as_tuple
 from keras_vit.checkpoints.processors import add_timm, add_transformers
+from keras_vit.checkpoints.tables import as_tuple
 from keras_vit.checkpoints.untrusted import brief
 from keras_vit.models.swin import stage_windows
 

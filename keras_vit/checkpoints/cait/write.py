@@ -1,8 +1,8 @@
 """A CaiT as timm opens it."""
 
-from keras_vit.checkpoints.cait import facts
+from keras_vit.checkpoints.cait import names as tables
+from keras_vit.checkpoints.cait.read import facts
 from keras_vit.checkpoints.errors import CheckpointError
-from keras_vit.checkpoints.names import cait as tables
 from keras_vit.checkpoints.writing import (
     arrays_of,
     one_or_two,

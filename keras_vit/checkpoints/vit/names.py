@@ -1,6 +1,6 @@
 """How timm, transformers, big_vision and vision_transformer name a Vision Transformer's tensors."""
 
-from keras_vit.checkpoints.names import Names, Row
+from keras_vit.checkpoints.tables import Names, Row
 
 
 def both(source, target, layout="linear"):

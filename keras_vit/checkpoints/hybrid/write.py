@@ -1,8 +1,8 @@
 """A hybrid of CNN and Vision Transformer as timm opens it."""
 
 from keras_vit.checkpoints.errors import CheckpointError
-from keras_vit.checkpoints.hybrid import BIT_GROUPS, facts
-from keras_vit.checkpoints.names import hybrid as tables
+from keras_vit.checkpoints.hybrid import names as tables
+from keras_vit.checkpoints.hybrid.read import BIT_GROUPS, facts
 from keras_vit.checkpoints.writing import (
     arrays_of,
     one_or_two,

@@ -1,7 +1,7 @@
 """How timm, transformers and the authors name a Swin Transformer's tensors, of both versions."""
 
-from keras_vit.checkpoints.names import Names, Row
-from keras_vit.checkpoints.names.vit import both, fused, norm, numbered
+from keras_vit.checkpoints.tables import Names, Row
+from keras_vit.checkpoints.vit.names import both, fused, norm, numbered
 
 STAGES = range(4)
 _BUFFERS = {

@@ -1,8 +1,8 @@
 """A Pyramid Vision Transformer as transformers or timm open it."""
 
 from keras_vit.checkpoints.errors import CheckpointError
-from keras_vit.checkpoints.names import pvt as tables
-from keras_vit.checkpoints.pyramids import facts
+from keras_vit.checkpoints.pvt import names as tables
+from keras_vit.checkpoints.pvt.read import facts
 from keras_vit.checkpoints.writing import (
     arrays_of,
     labels_for_transformers,

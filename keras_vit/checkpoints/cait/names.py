@@ -1,7 +1,7 @@
 """How the authors and timm, alike, name the tensors of CaiT."""
 
-from keras_vit.checkpoints.names import Names, Row
-from keras_vit.checkpoints.names.vit import both, fused, norm, numbered
+from keras_vit.checkpoints.tables import Names, Row
+from keras_vit.checkpoints.vit.names import both, fused, norm, numbered
 
 _CAIT = {
     "family": "cait",

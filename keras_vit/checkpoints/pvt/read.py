@@ -15,8 +15,8 @@ from keras_vit.checkpoints.configs import (
 )
 from keras_vit.checkpoints.errors import CheckpointError
 from keras_vit.checkpoints.grids import source_grid
-from keras_vit.checkpoints.names import as_tuple
 from keras_vit.checkpoints.processors import add_timm, add_transformers
+from keras_vit.checkpoints.tables import as_tuple
 from keras_vit.checkpoints.untrusted import brief
 from keras_vit.layers.validation import as_pair
 from keras_vit.models import pvt_v2

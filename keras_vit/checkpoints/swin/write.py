@@ -5,8 +5,8 @@ from keras import ops
 
 from keras_vit.checkpoints import layouts
 from keras_vit.checkpoints.errors import CheckpointError
-from keras_vit.checkpoints.names import as_tuple
-from keras_vit.checkpoints.names import swin as tables
+from keras_vit.checkpoints.swin import names as tables
+from keras_vit.checkpoints.tables import as_tuple
 from keras_vit.checkpoints.writing import (
     one_or_two,
     preprocessor_to_timm,

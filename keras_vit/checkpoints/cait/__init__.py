@@ -1,0 +1,1 @@
+"""CaiT as other libraries name, configure and open it."""

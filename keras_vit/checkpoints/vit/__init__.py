@@ -1,0 +1,1 @@
+"""Vision Transformers, DeiT among them, as other libraries name them."""
