@@ -1,4 +1,4 @@
-"""The constructor's arguments that a checkpoint asks for."""
+"""The constructor's arguments that a `.keras` file holds, and preprocessing for any family's."""
 
 import inspect
 
@@ -6,116 +6,12 @@ import keras
 
 from keras_vit.callers import warn
 from keras_vit.checkpoints.checks import check_arguments
-from keras_vit.checkpoints.configs import TIMM_HEADS
 from keras_vit.checkpoints.errors import CheckpointError
-from keras_vit.checkpoints.grids import source_grid
-from keras_vit.checkpoints.matching import heads_of
 from keras_vit.checkpoints.untrusted import brief
-from keras_vit.layers.validation import as_pair
 from keras_vit.models.base import as_preprocessor
 from keras_vit.preprocessing import Preprocessor
 
 LORA = ("lora_kernel_a", "lora_kernel_b")  # Keras's names of the weights of an update
-# What tensors and configuration both say; they must agree.
-SAID_TWICE = (
-    "width",
-    "depth",
-    "mlp_dim",
-    "num_channels",
-    "patch_size",
-    "num_registers",
-    "num_classes",
-    "qkv_bias",
-)
-
-
-def complete_arguments(inferred, description, overrides, name):
-    """Arguments of `VisionTransformer` from what tensors, configuration and caller say.
-
-    Args:
-        inferred: dict, what the tensors say (`matching.infer`).
-        description: `Description` of the source's configuration, or None.
-        overrides: dict of the caller's arguments, read where the source is silent.
-        name: str, the source, for errors.
-
-    Returns:
-        dict with every argument that concerns the architecture, as the source has it.
-
-    Raises:
-        CheckpointError: where tensors and configuration contradict each other, or both are silent.
-    """
-    found = dict(inferred)
-    positions = found.pop("positions", None)
-    said = description.arguments if description else {}
-    for key in SAID_TWICE:
-        value = said.get(key, found[key])
-        value = (value, value) if key == "patch_size" and isinstance(value, int) else value
-        if value != found[key]:
-            raise CheckpointError(
-                f"The configuration and the tensors of {name} contradict each other. Expected: "
-                f"{key}={found[key]!r}, as the tensors have it. Received: {key}={brief(value)}"
-            )
-    if found.get("mlp") == "swiglu" and said.get("mlp") not in (None, "swiglu"):
-        raise CheckpointError(f"{name} has tensors of SwiGLU. Received: mlp={said['mlp']!r}")
-    extra = {k: v for k, v in said.items() if k not in SAID_TWICE and v is not None}
-    heads = found.get("num_heads")  # flax's tensors know
-    for value in (said.get("num_heads"), overrides.get("num_heads")):
-        if None not in (heads, value) and value != heads:
-            raise CheckpointError(
-                f"The tensors of {name} contradict what is said of its heads. Expected: "
-                f"num_heads={heads}, as the tensors have it. Received: num_heads={value!r}"
-            )
-    found.update(extra)
-    found.setdefault("pooling", "token")
-    if "num_heads" not in found:
-        heads = overrides.get("num_heads") or heads_of(
-            found["width"], found["depth"], found["mlp_dim"]
-        )
-        if heads is None and description is not None and description.architecture:
-            heads = TIMM_HEADS.get(found["width"], found["width"] // 64) or None
-        if heads is None:
-            raise CheckpointError(
-                f"{name} does not say how many heads its attention has: pass num_heads=. Received: "
-                f"a width of {found['width']}, which is that of no published variant here"
-            )
-        found["num_heads"] = heads
-    _positions(found, positions, overrides, name)
-    if description is not None and description.architecture:
-        # timm resamples its own way, also the weights of DINOv2's authors.
-        found["position_resample"] = "timm"
-    if description is not None:
-        add_preprocessing(found, description, found["patch_size"], overrides)
-    sides = zip(found["image_size"], found["patch_size"], strict=True)
-    if any(side % patch for side, patch in sides):
-        found["drop_remainder"] = True  # as the convolution of the source does
-    return found
-
-
-def num_prefix_tokens(arguments):
-    """How many tokens of a model with these arguments are no patches."""
-    learned = (arguments["class_token"], arguments["distillation_token"])
-    return sum(map(bool, learned)) + arguments["num_registers"]
-
-
-def _positions(found, positions, overrides, name):
-    """Grid, image size and kind of the position embeddings from how many there are."""
-    p, q = found["patch_size"]
-    size, prefix = found.get("image_size"), num_prefix_tokens(found)
-    if positions is None:
-        found.setdefault("position_embedding", None)
-        size = (224 // p * p, 224 // q * q) if size is None else as_pair(size, "image_size")
-        found.update(image_size=size, position_grid=None)
-        return
-    kind, prefixed = found.get("position_embedding"), positions.of_prefix
-    if prefixed is None and prefix and kind in ("learned", "learned_patches"):
-        prefixed = kind == "learned"
-    extras = (prefix, 0) if prefix and prefixed is None else (prefix if prefixed else 0,)
-    # Models with registers are published both ways; a class token has its position nearly always.
-    usual = extras if found["num_registers"] else extras[:1]
-    asked = {} if positions.square else overrides
-    grid, size, extra = source_grid(positions.count, extras, usual, (p, q), size, asked, name)
-    kind = "learned" if extra == prefix else "learned_patches"
-    found.update(image_size=size, position_grid=grid, position_embedding=kind)
 
 
 def add_preprocessing(found, description, patch_size, overrides):

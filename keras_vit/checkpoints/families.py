@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from keras_vit.checkpoints import configs, layouts, matching
-from keras_vit.checkpoints.arguments import complete_arguments, num_prefix_tokens
 from keras_vit.checkpoints.cait import read as cait
 from keras_vit.checkpoints.hybrid import read as hybrid
-from keras_vit.checkpoints.pvt import read as pyramids
+from keras_vit.checkpoints.pvt import read as pvt
 from keras_vit.checkpoints.swin import read as swin
+from keras_vit.checkpoints.vit import configs as vit_configs
+from keras_vit.checkpoints.vit import read as vit
 from keras_vit.models.cait import CaiT
 from keras_vit.models.hybrid import HybridVisionTransformer
 from keras_vit.models.pvt import PyramidVisionTransformer
@@ -53,40 +53,14 @@ def _by_arguments(facts):
     return lambda matched, tensors, arguments: facts(arguments)
 
 
-def _vit_facts(arguments):
-    return layouts.Facts(
-        arguments["patch_size"],
-        arguments["num_channels"],
-        arguments["num_heads"],
-        num_prefix_tokens(arguments) if arguments["position_embedding"] == "learned" else 0,
-        arguments["position_grid"],
-    )
-
-
 FAMILIES = {
     "vit": Family(
         model=VisionTransformer,
-        infer=matching.infer,
-        describe=configs.describe,
-        complete=complete_arguments,
-        facts=_by_arguments(_vit_facts),
-        effects={
-            "num_classes": r"(distillation_)?head/.*|pre_logits/.*",
-            "representation_size": r"pre_logits/.*",
-            "pooling": r"(pool|norm|fc_norm|class_token)/.*|position_embedding/prefix",
-            "class_token": r"class_token/.*|position_embedding/prefix",
-            "distillation_token": r"distillation_(token|head)/.*|position_embedding/prefix",
-            "distillation_head": r"distillation_head/.*",
-            "num_registers": r"registers/.*|position_embedding/prefix",
-            "position_embedding": r"position_embedding/.*",
-            "pre_norm": r"pre_norm/.*",
-            "fc_norm": r"(fc_)?norm/.*",
-            "depth": r"block\d+/.*",
-            "layer_scale": r"block\d+/layer_scale[12]/.*",
-            "qk_norm": r"block\d+/attention/(query|key)_norm/.*",
-            "qkv_bias": r"block\d+/attention/qkv/bias",
-            "patch_bias": r"patch_embedding/projection/bias",
-        },
+        infer=vit.infer,
+        describe=vit_configs.describe,
+        complete=vit.complete_arguments,
+        facts=_by_arguments(vit.facts),
+        effects=vit.EFFECTS,
         said_twice=("width", "depth", "mlp_dim", "num_registers", "num_classes"),
         arithmetic=frozenset({"num_heads", "qk_norm"}),
         described=frozenset({"mlp", "norm_epsilon"}),
@@ -106,11 +80,11 @@ FAMILIES = {
     ),
     "pvt": Family(
         model=PyramidVisionTransformer,
-        infer=pyramids.infer,
-        describe=pyramids.describe_pvt,
-        complete=pyramids.complete,
-        facts=_by_arguments(pyramids.facts),
-        effects=pyramids.EFFECTS,
+        infer=pvt.infer,
+        describe=pvt.describe_pvt,
+        complete=pvt.complete,
+        facts=_by_arguments(pvt.facts),
+        effects=pvt.EFFECTS,
         said_twice=("widths", "depths", "num_classes"),
         arithmetic=frozenset({"num_heads"}),
         described=frozenset({"norm_epsilon", "conv_norm_epsilon"}),
@@ -144,7 +118,7 @@ FAMILIES = {
     ),
 }
 FAMILIES["pvt_v2"] = FAMILIES["pvt"]._replace(
-    model=PyramidVisionTransformerV2, describe=pyramids.describe_pvt_v2
+    model=PyramidVisionTransformerV2, describe=pvt.describe_pvt_v2
 )
 MODELS = tuple(family.model for family in FAMILIES.values())
 

@@ -1,4 +1,4 @@
-"""Which library's names a file has, and what its tensors say about the model they belong to."""
+"""Which library's names a file has, and which tensor is which."""
 
 import functools
 import re
@@ -14,7 +14,6 @@ from keras_vit.checkpoints.tables import Names, as_tuple
 from keras_vit.checkpoints.untrusted import brief
 from keras_vit.checkpoints.vit import deit_names as deit
 from keras_vit.checkpoints.vit import names as vit
-from keras_vit.models.vit import VARIANTS
 
 # What training tools put before the names of the model within them, the copy to take first.
 _WRAPPERS = """
@@ -24,22 +23,7 @@ _WRAPPERS = """
 WRAPPERS = _WRAPPERS.split()
 _WRAPPED = re.compile(rf"((?:{'|'.join(WRAPPERS)})\.)*")
 _CHUNK = re.compile(r"(^|\.)blocks\.\d+\.(?=\d+\.)")  # blocks in groups: blocks.0.3. for blocks.3.
-
 TABLES = tuple(t for family in (vit, deit, swin, pvt, hybrid, cait) for t in family.TABLES)
-
-
-class Positions(NamedTuple):
-    """The position embeddings of a source.
-
-    Attributes:
-        count: int, how many there are.
-        of_prefix: whether tokens before the patches have some, or None where it is not known.
-        square: whether those of the patches always make a square.
-    """
-
-    count: int
-    of_prefix: bool | None
-    square: bool
 
 
 class Match(NamedTuple):
@@ -156,113 +140,6 @@ def _reason_to_drop(name, table, prefix):
     for pattern, reason in table.dropped.items():
         if any(re.fullmatch(pattern, name) for name in names):
             return reason
-    return None
-
-
-def infer(matched, tensors):
-    """What the tensors say of the model: constructor arguments of `VisionTransformer`.
-
-    What they cannot say is left out: the number of heads (but for flax's, which keep them apart),
-    the kind of GELU, epsilon, which tokens are pooled, and a grid that is not square.
-
-    Args:
-        matched: `Match`.
-        tensors: dict of name to `Tensor`.
-
-    Returns:
-        dict; besides the arguments `positions`, the `Positions`.
-
-    Raises:
-        CheckpointError: for shapes that are none of a Vision Transformer.
-    """
-    shapes = {}  # of the first source of each target, {i} in the path; the largest block number
-    depth = 0
-    for (row, number), sources in matched.found.items():
-        shape = tensors[next(iter(sources.values()))].shape
-        for target in as_tuple(row.targets):
-            shapes.setdefault(target, (row, shape, len(as_tuple(row.sources))))
-        depth = max(depth, int(number) + 1) if number is not None else depth
-    try:
-        return _infer(shapes, depth, matched.table)
-    except KeyError as error:
-        raise CheckpointError(
-            f"Tensors are missing of a Vision Transformer by {matched.table.name}. "
-            f"Expected: {error.args[0]}"
-        ) from error
-    except (IndexError, ValueError, ZeroDivisionError) as error:
-        if isinstance(error, CheckpointError):
-            raise
-        raise CheckpointError(
-            f"The shapes are none of a Vision Transformer by {matched.table.name}. "
-            f"Received: {error}"
-        ) from error
-
-
-def _infer(shapes, depth, table):
-    row, kernel, _ = shapes["patch_embedding/projection/kernel"]
-    found = {"depth": depth, **table.arguments, "position_resample": table.position_resample}
-    if row.layout == "convolution":
-        found["width"], found["num_channels"], p, q = kernel
-        found["patch_size"] = (p, q)
-    elif row.layout == "patches":
-        p, q, found["num_channels"], found["width"] = kernel
-        found["patch_size"] = (p, q)
-    else:  # our own files hold a matrix: their configuration says what it was made of
-        found["width"] = kernel[-1]
-    width = found["width"]
-    attention = shapes["block{i}/attention/qkv/kernel"]
-    if attention[0].layout == "heads_out":
-        found["num_heads"] = attention[1][1]
-    fc1, fc2 = (_outputs(shapes, f"block{{i}}/mlp/fc{n}/kernel") for n in (1, 2))
-    inputs = _inputs(shapes, "block{i}/mlp/fc2/kernel")
-    if fc2 != width or fc1 not in (inputs, 2 * inputs):
-        raise ValueError(f"an MLP of {width} -> {fc1}, {inputs} -> {fc2}")
-    found["mlp_dim"] = inputs
-    if fc1 == 2 * inputs:
-        found["mlp"] = "swiglu"
-    registers = shapes.get("registers/tokens")
-    found.update(
-        patch_bias="patch_embedding/projection/bias" in shapes,
-        qkv_bias="block{i}/attention/qkv/bias" in shapes,
-        qk_norm="block{i}/attention/query_norm/gamma" in shapes,
-        layer_scale=1e-5 if "block{i}/layer_scale1/gamma" in shapes else None,
-        pre_norm="pre_norm/gamma" in shapes,
-        fc_norm="fc_norm/gamma" in shapes and "norm/gamma" not in shapes,
-        class_token="class_token/tokens" in shapes,
-        distillation_token="distillation_token/tokens" in shapes,
-        num_registers=registers[1][-2] if registers else 0,
-        representation_size=_outputs(shapes, "pre_logits/kernel"),
-        num_classes=_outputs(shapes, "head/dense/kernel"),
-    )
-    if "pool/probe" in shapes:
-        found["pooling"] = "map"
-    elif not found["class_token"] or found["fc_norm"]:
-        found["pooling"] = "gap"
-    positions = shapes.get("position_embedding/grid")
-    if positions:
-        row, shape, _ = positions
-        after = row.layout == "positions_after_class_token"  # whose own position is not counted
-        found["positions"] = Positions(shape[-2] - after, table.prefix_positions, table.square)
-    return found
-
-
-def _outputs(shapes, target):
-    if target not in shapes:
-        return None
-    row, shape, parts = shapes[target]
-    return shape[0] if row.layout == "linear" else shape[-1] * (parts if parts > 1 else 1)
-
-
-def _inputs(shapes, target):
-    row, shape, _ = shapes[target]
-    return shape[1] if row.layout == "linear" else shape[0]
-
-
-def heads_of(width, depth, mlp_dim):
-    """The number of heads of the published variant of this size, or None."""
-    for row in VARIANTS.values():
-        if (row["width"], row["depth"], row["mlp_dim"]) == (width, depth, mlp_dim):
-            return row["num_heads"]
     return None
 
 

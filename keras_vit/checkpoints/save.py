@@ -3,30 +3,15 @@
 import os
 from pathlib import Path
 
-import numpy as np
-from keras import ops
-
-from keras_vit.checkpoints import layouts
-from keras_vit.checkpoints.cait import write as save_cait
-from keras_vit.checkpoints.errors import CheckpointError
+from keras_vit.checkpoints.cait import write as cait
 from keras_vit.checkpoints.families import names_of
-from keras_vit.checkpoints.hybrid import write as save_hybrid
-from keras_vit.checkpoints.pvt import write as save_pyramids
-from keras_vit.checkpoints.swin import write as save_swin
-from keras_vit.checkpoints.vit import deit_names as deit
-from keras_vit.checkpoints.vit import names as tables
+from keras_vit.checkpoints.hybrid import write as hybrid
+from keras_vit.checkpoints.pvt import write as pvt
+from keras_vit.checkpoints.swin import write as swin
+from keras_vit.checkpoints.vit import write as vit
 from keras_vit.checkpoints.writing import (
-    arrays_of,
-    labels_for_transformers,
-    one_or_two,
-    processor_for_transformers,
-    timm_fields,
-    values_of,
     warn_of_crops,
-    write_json,
-    write_safetensors,
 )
-from keras_vit.layers import sincos_grid
 from keras_vit.layers.validation import check_choice
 from keras_vit.models.cait import CaiT
 from keras_vit.models.hybrid import HybridVisionTransformer
@@ -36,7 +21,6 @@ from keras_vit.models.swin import SwinTransformer
 from keras_vit.models.vit import VisionTransformer
 from keras_vit.scratch import scratch_beside
 
-GRID = "position_embedding/grid"
 CONVENTIONS = {"hf": "transformers", "timm": "timm"}  # how each library crops (`Preprocessor`)
 
 
@@ -86,258 +70,11 @@ def save_pretrained(model, folder, format="hf"):
     return folder
 
 
-def _write_transformers(model, folder):
-    config = model.get_config()
-    kind, table, names = _transformers_class(config)
-    fields = {
-        "model_type": kind,
-        "architectures": [names],
-        "hidden_size": config["width"],
-        "num_hidden_layers": config["depth"],
-        "num_attention_heads": config["num_heads"],
-        "intermediate_size": config["mlp_dim"],
-        "image_size": one_or_two(_image_size(model)),
-        "patch_size": one_or_two(model.patch_size),
-        "num_channels": config["num_channels"],
-        "qkv_bias": config["qkv_bias"],
-        "layer_norm_eps": config["norm_epsilon"],
-        "hidden_act": {"gelu_tanh": "gelu_pytorch_tanh", "swiglu": "gelu"}.get(
-            config["mlp"], config["mlp"]
-        ),
-        "dtype": "float32",
-    }
-    if kind.startswith("dinov2"):
-        fields["mlp_ratio"] = _dinov2_ratio(config)
-        fields["use_swiglu_ffn"] = config["mlp"] == "swiglu"
-        fields["drop_path_rate"] = config["drop_path_rate"]
-        fields["num_register_tokens"] = config["num_registers"]
-    if kind in ("clip_vision_model", "siglip_vision_model"):
-        fields["attention_dropout"] = config["attention_dropout_rate"]
-    else:
-        fields["hidden_dropout_prob"] = config["dropout_rate"]
-        fields["attention_probs_dropout_prob"] = config["attention_dropout_rate"]
-    fields.update(labels_for_transformers(config))
-    if config["representation_size"] is not None:
-        fields["pooler_output_size"] = config["representation_size"]
-        fields["pooler_act"] = "tanh"
-    prefix = "" if config["num_classes"] is None else f"{kind}."
-    other = r"mlp.fc" if config["mlp"] == "swiglu" and kind.startswith("dinov2") else r"mlp.weights"
-    arrays = {
-        (name if "classifier" in name else prefix + name): value
-        for name, value in _arrays(model, table).items()
-        if other not in name
-    }
-    if kind.startswith("dinov2"):
-        arrays[f"{prefix}embeddings.mask_token"] = np.zeros((1, config["width"]), "float32")
-    write_json(folder / "config.json", fields)
-    if model.preprocessor is not None:
-        write_json(
-            folder / "preprocessor_config.json", processor_for_transformers(model.preprocessor)
-        )
-    write_safetensors(folder / "model.safetensors", arrays, {"format": "pt"})
-
-
-def _transformers_class(config):
-    """(model_type, table, class) of transformers that computes what the model does."""
-    plain = {
-        "qk_norm": False,
-        "fc_norm": False,
-        "include_preprocessing": False,
-        "pre_norm": False,
-        "patch_bias": True,
-        "class_token": True,
-        "num_registers": 0,
-        "layer_scale": None,
-        "representation_size": None,
-        "position": "with prefix",
-        "pooling": "token",
-        "distillation_token": False,
-        "distillation_head": False,
-    }
-    found = {key: config.get(key) for key in plain}
-    found["distillation_head"] = _has_distillation_head(config)
-    found["class_token"] = _has_class_token(config)
-    kind = config["position_embedding"]
-    bare = not found["class_token"] and not config["num_registers"]
-    found["position"] = "with prefix" if kind == "learned" or (kind and bare) else kind
-    if config["layer_scale"] is not None:
-        found["layer_scale"] = "some"
-        wanted = {**plain, "layer_scale": "some"}
-        model_type, table, names = "dinov2", tables.HF_DINOV2, "Dinov2"
-        if config["num_registers"]:
-            wanted.update(num_registers=config["num_registers"], position="learned_patches")
-            model_type, table = "dinov2_with_registers", tables.HF_DINOV2_REGISTERS
-            names = "Dinov2WithRegisters"
-        if config["num_classes"] is not None:
-            wanted["pooling"] = "token_gap"
-        names += "Model" if config["num_classes"] is None else "ForImageClassification"
-    elif config["pooling"] == "map":
-        wanted = {**plain, "class_token": False, "pooling": "map"}
-        model_type, table, names = "siglip_vision_model", tables.HF_SIGLIP, "SiglipVisionModel"
-        _refuse(config, "num_classes", (None,), names)
-    elif config["pre_norm"]:
-        wanted = {**plain, "pre_norm": True, "patch_bias": False}
-        model_type, table, names = "clip_vision_model", tables.HF_CLIP, "CLIPVisionModel"
-        _refuse(config, "num_classes", (None,), names)
-    else:
-        wanted = dict(plain)
-        model_type, table, names = "vit", tables.HF_VIT, "ViT"
-        if config["distillation_token"]:
-            wanted["distillation_token"] = True
-            model_type, table, names = "deit", deit.HF_DEIT, "DeiT"
-        if config["num_classes"] is None:
-            wanted["representation_size"] = config["representation_size"]
-            names += "Model"
-        elif found["distillation_head"]:
-            wanted["distillation_head"] = True
-            table, names = deit.HF_DEIT_DISTILLED, f"{names}ForImageClassificationWithTeacher"
-        else:
-            names += "ForImageClassification"
-    for key, value in wanted.items():
-        _refuse(found, key, (value,), names)
-    if model_type != "dinov2" and model_type != "dinov2_with_registers":
-        _refuse(config, "mlp", ("gelu", "gelu_tanh", "quick_gelu"), names)
-    return model_type, table, names
-
-
-def _refuse(found, key, accepted, names):
-    if found[key] not in accepted:
-        raise CheckpointError(
-            f"transformers' {names} cannot be what this model is; try format='timm'. "
-            f"Expected: {key}={accepted[0]!r}. Received: {key}={found[key]!r}"
-        )
-
-
-def _has_class_token(config):
-    if config["class_token"] is None:
-        return config["pooling"] in ("token", "token_gap")
-    return config["class_token"]
-
-
-def _has_distillation_head(config):
-    if config["distillation_head"] is None:
-        return config["distillation_token"]
-    return config["distillation_head"]
-
-
-def _write_timm(model, folder):
-    config = model.get_config()
-    epsilon, mlp = config["norm_epsilon"], config["mlp"]
-    if config["pooling"] == "token_gap" or config["representation_size"] is not None:
-        raise CheckpointError(
-            "timm's VisionTransformer has neither 'token_gap' pooling nor pre-logits. Received: "
-            f"pooling={config['pooling']!r}, representation_size={config['representation_size']}"
-        )
-    if config["include_preprocessing"] or config["position_embedding"] is None:
-        raise CheckpointError(
-            "timm's VisionTransformer normalises outside and has positions. Received: "
-            f"include_preprocessing={config['include_preprocessing']}, "
-            f"position_embedding={config['position_embedding']!r}"
-        )
-    if config["patch_bias"] == config["pre_norm"]:
-        raise CheckpointError(
-            "timm's VisionTransformer has a bias of the patches exactly where it has no pre_norm. "
-            f"Received: patch_bias={config['patch_bias']}, pre_norm={config['pre_norm']}"
-        )
-    if epsilon not in (1e-6, 1e-5) or (epsilon == 1e-5 and mlp == "swiglu"):
-        raise CheckpointError(
-            "timm's configurations know norm_epsilon=1e-6, and 1e-5 without SwiGLU; use "
-            f"format='hf'. Received: norm_epsilon={epsilon}, mlp={mlp!r}"
-        )
-    architecture = "vit_base_patch16_224" if epsilon == 1e-6 else "vit_base_patch16_clip_224"
-    architecture = "vit_giant_patch14_dinov2" if mlp == "swiglu" else architecture
-    if config["distillation_token"]:
-        architecture = "deit_base_distilled_patch16_224"
-        _check_timm_distilled(config)
-    pool = {"token": "token", "gap": "avg", "map": "map"}[config["pooling"]]
-    class_token = _has_class_token(config)
-    size = list(_image_size(model))
-    arguments = {
-        "img_size": size,
-        "patch_size": one_or_two(model.patch_size),
-        "in_chans": config["num_channels"],
-        "embed_dim": config["width"],
-        "depth": config["depth"],
-        "num_heads": config["num_heads"],
-        "mlp_ratio": _ratio(config) * (2 if mlp == "swiglu" else 1),
-        "qkv_bias": config["qkv_bias"],
-        "qk_norm": config["qk_norm"],
-        "init_values": config["layer_scale"],
-        "class_token": class_token,
-        "reg_tokens": config["num_registers"],
-        "no_embed_class": config["position_embedding"] != "learned",
-        "pre_norm": config["pre_norm"],
-        "fc_norm": config["fc_norm"],
-        "global_pool": pool,
-        "dynamic_img_size": config["image_size"] is None,
-    }
-    if mlp in ("gelu_tanh", "quick_gelu"):
-        arguments["act_layer"] = mlp
-    fields = timm_fields(
-        config, model.preprocessor, architecture, pool, config["width"], size, arguments
-    )
-    write_json(folder / "config.json", fields)
-    write_safetensors(folder / "model.safetensors", _arrays(model, tables.TIMM), {"format": "pt"})
-
-
-def _check_timm_distilled(config):
-    found = {**config, "distillation_head": _has_distillation_head(config)}
-    wanted = {"distillation_head": True, "position_embedding": "learned", "num_registers": 0}
-    for key, value in {**wanted, "norm_epsilon": 1e-6}.items():
-        if found[key] != value:
-            raise CheckpointError(
-                "timm's VisionTransformerDistilled cannot be what this model is. "
-                f"Expected: {key}={value!r}. Received: {key}={found[key]!r}"
-            )
-
-
-def _arrays(model, table):
-    """The model's weights under the names and in the layouts of a table: {name: array}."""
-    config = model.get_config()
-    h, w = (side // patch for side, patch in zip(_image_size(model), model.patch_size, strict=True))
-    values = values_of(model)
-    if config["position_embedding"] == "sincos":
-        values[GRID] = ops.convert_to_numpy(sincos_grid((h, w), config["width"]))
-    facts = layouts.Facts(model.patch_size, config["num_channels"], config["num_heads"], 0, (h, w))
-    return arrays_of(values, table, facts)
-
-
-def _image_size(model):
-    """(H, W) in pixels: of the model, or of its position embeddings where it takes any size."""
-    height, width = model.input.shape[1:3]
-    if height is not None:
-        return height, width
-    grid = next(
-        (x.grid_size for x in model.layers if getattr(x, "grid_size", None) is not None),
-        (14, 14),
-    )
-    return tuple(side * patch for side, patch in zip(grid, model.patch_size, strict=True))
-
-
-def _ratio(config):
-    ratio = config["mlp_dim"] / config["width"]
-    return int(ratio) if ratio == int(ratio) else ratio
-
-
-def _dinov2_ratio(config):
-    """The ratio from which transformers' Dinov2 makes the MLP's width."""
-    if config["mlp"] != "swiglu":
-        return _ratio(config)
-    width, mlp_dim = config["width"], config["mlp_dim"]
-    for ratio in (4, 2, 3, 1, 6, 8, 1.5 * mlp_dim / width):
-        if (int(int(width * ratio) * 2 / 3) + 7) // 8 * 8 == mlp_dim:
-            return ratio
-    raise CheckpointError(
-        "transformers' Dinov2 has SwiGLU widths that are multiples of 8. "
-        f"Received: mlp_dim={mlp_dim}"
-    )
-
-
 WRITERS = {
-    VisionTransformer: {"hf": _write_transformers, "timm": _write_timm},
-    SwinTransformer: save_swin.WRITERS,
-    PyramidVisionTransformer: save_pyramids.WRITERS,
-    PyramidVisionTransformerV2: save_pyramids.WRITERS,
-    HybridVisionTransformer: save_hybrid.WRITERS,
-    CaiT: save_cait.WRITERS,
+    VisionTransformer: vit.WRITERS,
+    SwinTransformer: swin.WRITERS,
+    PyramidVisionTransformer: pvt.WRITERS,
+    PyramidVisionTransformerV2: pvt.WRITERS,
+    HybridVisionTransformer: hybrid.WRITERS,
+    CaiT: cait.WRITERS,
 }

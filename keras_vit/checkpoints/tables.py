@@ -1,4 +1,4 @@
-"""Renaming tables: a family a file, one row a tensor kind, read in both directions."""
+"""What renaming tables are made of: one row a tensor kind, read in both directions."""
 
 from typing import NamedTuple
 
@@ -62,3 +62,33 @@ class Names(NamedTuple):
 
 def as_tuple(names):
     return (names,) if isinstance(names, str) else names
+
+
+def both(source, target, layout="linear"):
+    """Rows of a linear layer: its weight and its bias."""
+    return (
+        Row(f"{source}.weight", f"{target}/kernel", layout),
+        Row(f"{source}.bias", f"{target}/bias"),
+    )
+
+
+def norm(source, target):
+    """Rows of a layer normalisation: its scale and its shift."""
+    return Row(f"{source}.weight", f"{target}/gamma"), Row(f"{source}.bias", f"{target}/beta")
+
+
+def fused(sources, target):
+    """Rows of linear layers that are one fused projection here."""
+    return (
+        Row(tuple(f"{name}.weight" for name in sources), f"{target}/kernel", "linear"),
+        Row(tuple(f"{name}.bias" for name in sources), f"{target}/bias"),
+    )
+
+
+def numbered(layers, *weights):
+    """Rows of our own files, which number the weights of a layer."""
+    return tuple(
+        Row(f"{layer}/{number}", f"{layer}/{weight}", "plain")
+        for layer in layers.split()
+        for number, weight in enumerate(weights)
+    )

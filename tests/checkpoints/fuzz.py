@@ -24,8 +24,9 @@ import numpy as np
 
 import keras_vit
 from keras_vit.checkpoints.errors import CheckpointError
-from keras_vit.checkpoints.matching import infer, match
+from keras_vit.checkpoints.matching import match
 from keras_vit.checkpoints.readers.open import open_file
+from keras_vit.checkpoints.vit.read import infer
 from tests.checkpoints.helpers import GOLDEN
 from tests.helpers import tiny_cait, tiny_hybrid, tiny_swin, tiny_vit
 

@@ -8,7 +8,7 @@ import pytest
 
 import keras_vit
 from keras_vit.checkpoints.errors import CheckpointError
-from keras_vit.checkpoints.save import write_safetensors
+from keras_vit.checkpoints.writing import write_safetensors
 from tests.checkpoints.helpers import SOURCES, tensors
 from tests.helpers import once_but, randomize, to_numpy
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import keras_vit
-from keras_vit.checkpoints.arguments import complete_arguments
 from keras_vit.checkpoints.errors import CheckpointError
-from keras_vit.checkpoints.matching import infer, match
+from keras_vit.checkpoints.matching import match
 from keras_vit.checkpoints.readers.open import open_file
-from keras_vit.checkpoints.save import write_safetensors
+from keras_vit.checkpoints.vit.read import complete_arguments, infer
+from keras_vit.checkpoints.writing import write_safetensors
 from tests.checkpoints.helpers import GOLDEN, tensors
 from tests.helpers import images, once, randomize, run, tiny_cait, tiny_swin, tiny_vit, to_numpy
 

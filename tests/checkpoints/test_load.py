@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 import keras_vit
-from keras_vit.checkpoints import configs, sources
+from keras_vit.checkpoints import sources
 from keras_vit.checkpoints.errors import CheckpointError
 from keras_vit.checkpoints.patches import resample_patches
 from keras_vit.checkpoints.readers.open import open_file
-from keras_vit.checkpoints.save import write_safetensors
+from keras_vit.checkpoints.vit import configs
+from keras_vit.checkpoints.writing import write_safetensors
 from tests.checkpoints.helpers import GOLDEN
 from tests.helpers import images, once, randomize, run, tiny_vit, to_numpy
 

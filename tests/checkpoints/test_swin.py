@@ -11,8 +11,8 @@ import pytest
 import keras_vit
 from keras_vit.checkpoints.errors import CheckpointError
 from keras_vit.checkpoints.readers.open import open_file
-from keras_vit.checkpoints.save import write_safetensors
 from keras_vit.checkpoints.swin import read as swin
+from keras_vit.checkpoints.writing import write_safetensors
 from tests.checkpoints import everywhere
 from tests.checkpoints.helpers import tensors
 from tests.helpers import images, once, once_but, randomize, run, tiny_swin, tiny_vit, to_numpy

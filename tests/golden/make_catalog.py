@@ -21,7 +21,6 @@ from timm.models import get_pretrained_cfg
 
 import keras_vit
 from keras_vit.checkpoints.cait import read as cait_checkpoints
-from keras_vit.checkpoints.configs import TIMM_KINDS
 from keras_vit.checkpoints.errors import CheckpointError
 from keras_vit.checkpoints.families import FAMILIES
 from keras_vit.checkpoints.hybrid import read as hybrid_checkpoints
@@ -29,6 +28,7 @@ from keras_vit.checkpoints.matching import match
 from keras_vit.checkpoints.pvt import read as pyramids
 from keras_vit.checkpoints.readers.base import Tensor
 from keras_vit.checkpoints.swin import read as swin_checkpoints
+from keras_vit.checkpoints.vit.configs import TIMM_KINDS
 from keras_vit.models import cait, deit, hybrid, swin
 from keras_vit.models.vit import VARIANTS
 

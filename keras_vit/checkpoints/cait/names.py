@@ -1,7 +1,6 @@
 """How the authors and timm, alike, name the tensors of CaiT."""
 
-from keras_vit.checkpoints.tables import Names, Row
-from keras_vit.checkpoints.vit.names import both, fused, norm, numbered
+from keras_vit.checkpoints.tables import Names, Row, both, fused, norm, numbered
 
 _CAIT = {
     "family": "cait",

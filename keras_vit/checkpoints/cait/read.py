@@ -3,11 +3,11 @@
 import inspect
 import re
 
-from keras_vit.checkpoints import configs, layouts, matching
-from keras_vit.checkpoints.arguments import complete_arguments
+from keras_vit.checkpoints import configs, layouts
 from keras_vit.checkpoints.errors import CheckpointError
 from keras_vit.checkpoints.tables import as_tuple
 from keras_vit.checkpoints.untrusted import brief
+from keras_vit.checkpoints.vit import read as vit
 from keras_vit.models.cait import CaiT
 
 # Which weights an argument that the caller changed may leave out or begin anew.
@@ -24,10 +24,10 @@ _SEEN_IN_TENSORS = ("depth_token_only", "mlp_ratio_token_only")
 def infer(matched, tensors):
     """What the tensors say of the model: constructor arguments of `CaiT`.
 
-    What they cannot say is left out, as in `matching.infer`, which reads all but the class token's
+    What they cannot say is left out, as in `vit.read.infer`, which reads all but the class token's
     blocks.
 
-    Args, Returns, Raises: as `matching.infer`.
+    Args, Returns, Raises: as `vit.read.infer`.
     """
     class_depth, patches, heads = 0, {}, None
     for (row, number), sources in matched.found.items():
@@ -38,12 +38,12 @@ def infer(matched, tensors):
         patches[row, number] = sources
         if target.endswith("logits_projection/kernel"):
             heads = tensors[next(iter(sources.values()))].shape[0]
-    found = matching.infer(matched._replace(found=patches), tensors)
+    found = vit.infer(matched._replace(found=patches), tensors)
     return {**found, "class_depth": class_depth, "num_heads": heads}
 
 
 def describe(config, processor=None, name=""):
-    """Reads timm's configuration of a CaiT, as `configs.describe` does those of others."""
+    """Reads timm's configuration of a CaiT, as `vit.configs.describe` does those of others."""
     architecture = config.get("architecture") if isinstance(config, dict) else None
     if not re.fullmatch(r"cait_[a-z]+\d+_\d+", str(architecture)):
         raise CheckpointError(
@@ -62,9 +62,9 @@ def describe(config, processor=None, name=""):
 def complete(inferred, description, overrides, name):
     """Arguments of `CaiT` from what tensors, configuration and caller say.
 
-    Args, Returns, Raises: as `arguments.complete_arguments`.
+    Args, Returns, Raises: as `vit.read.complete_arguments`.
     """
-    found = complete_arguments(inferred, description, overrides, name)
+    found = vit.complete_arguments(inferred, description, overrides, name)
     if found["position_embedding"] != "learned_patches":
         raise CheckpointError(
             f"{name} must have a position embedding for every patch, and none for the class token. "

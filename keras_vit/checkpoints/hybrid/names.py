@@ -3,9 +3,8 @@
 The transformer's names are those of the Vision Transformer; here are those of the CNN before it.
 """
 
-from keras_vit.checkpoints.tables import Row
+from keras_vit.checkpoints.tables import Row, norm, numbered
 from keras_vit.checkpoints.vit import names as tables
-from keras_vit.checkpoints.vit.names import norm, numbered
 
 STAGES = range(4)
 UNITS = range(36)  # of a stage, as many as ResNet-152 has in its longest

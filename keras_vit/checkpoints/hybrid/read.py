@@ -3,11 +3,11 @@
 import inspect
 import re
 
-from keras_vit.checkpoints import configs, layouts, matching
-from keras_vit.checkpoints.arguments import complete_arguments
+from keras_vit.checkpoints import configs, layouts
 from keras_vit.checkpoints.errors import CheckpointError
 from keras_vit.checkpoints.tables import as_tuple
 from keras_vit.checkpoints.untrusted import brief
+from keras_vit.checkpoints.vit import read as vit
 from keras_vit.models.hybrid import HybridVisionTransformer
 
 # Which weights an argument that the caller changed may leave out or begin anew.
@@ -23,9 +23,9 @@ _STAGE = re.compile(r"stage(\d+)_block(\{i\}|\d+)/")
 def infer(matched, tensors):
     """What the tensors say of the model: constructor arguments of `HybridVisionTransformer`.
 
-    What they cannot say is left out, as in `matching.infer`, which reads those of the transformer.
+    What they cannot say is left out, as in `vit.read.infer`, which reads those of the transformer.
 
-    Args, Returns, Raises: as `matching.infer`.
+    Args, Returns, Raises: as `vit.read.infer`.
     """
     depths, root, transformer = {}, None, {}
     for (row, number), sources in matched.found.items():
@@ -38,7 +38,7 @@ def infer(matched, tensors):
             root = row.layout, tensors[next(iter(sources.values()))].shape
         elif not target.startswith("stem_"):
             transformer[row, number] = sources
-    found = matching.infer(matched._replace(found=transformer), tensors)
+    found = vit.infer(matched._replace(found=transformer), tensors)
     layout, shape = root
     if len(shape) != 4 or sorted(depths) != list(range(len(depths))):
         raise CheckpointError(
@@ -51,7 +51,7 @@ def infer(matched, tensors):
 
 
 def describe(config, processor=None, name=""):
-    """Reads timm's configuration of a hybrid, as `configs.describe` does those of others."""
+    """Reads timm's configuration of a hybrid, as `vit.configs.describe` does those of others."""
     architecture = config.get("architecture") if isinstance(config, dict) else None
     if not re.fullmatch(r"vit_[a-z]+_r\d*_s\d+(_p\d+)?_\d+", str(architecture)):
         raise CheckpointError(
@@ -68,12 +68,12 @@ def describe(config, processor=None, name=""):
 def complete(inferred, description, overrides, name):
     """Arguments of `HybridVisionTransformer` from what tensors, configuration and caller say.
 
-    Args, Returns, Raises: as `arguments.complete_arguments`.
+    Args, Returns, Raises: as `vit.read.complete_arguments`.
     """
     p, q = inferred["patch_size"]
     stride = 2 ** (1 + max(len(inferred["stem_depths"]), 1))
     pixels = {**inferred, "patch_size": (p * stride, q * stride)}
-    found = complete_arguments(pixels, description, overrides, name)
+    found = vit.complete_arguments(pixels, description, overrides, name)
     if found["position_embedding"] != "learned":
         raise CheckpointError(
             f"{name} must have a position embedding for the class token and every patch. "

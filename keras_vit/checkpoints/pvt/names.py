@@ -4,8 +4,7 @@ Every table is the same few rows for each of four stages. The last stage of the 
 class token and plain attention, whose projection is one here and several there.
 """
 
-from keras_vit.checkpoints.tables import Names, Row
-from keras_vit.checkpoints.vit.names import both, fused, norm, numbered
+from keras_vit.checkpoints.tables import Names, Row, both, fused, norm, numbered
 
 STAGES = range(4)
 LAST = STAGES[-1]

@@ -1,7 +1,6 @@
 """How timm, transformers and the authors name a Swin Transformer's tensors, of both versions."""
 
-from keras_vit.checkpoints.tables import Names, Row
-from keras_vit.checkpoints.vit.names import both, fused, norm, numbered
+from keras_vit.checkpoints.tables import Names, Row, both, fused, norm, numbered
 
 STAGES = range(4)
 _BUFFERS = {

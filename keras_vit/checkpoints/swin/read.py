@@ -122,7 +122,7 @@ def _offsets(shapes, stages, tensors):
 def complete_arguments(inferred, description, overrides, name):
     """Arguments of `SwinTransformer` from what tensors, configuration and caller say.
 
-    Args, Returns, Raises: as `arguments.complete_arguments`.
+    Args, Returns, Raises: as `vit.read.complete_arguments`.
     """
     found = dict(inferred)
     offsets, stages = found.pop("offsets"), len(found["depths"])
@@ -274,7 +274,7 @@ _TIMM_WITHOUT_EFFECT = """
 
 
 def describe(config, processor=None, name=""):
-    """Reads a configuration, as `configs.describe` does for Vision Transformers."""
+    """Reads a configuration, as `vit.configs.describe` does for Vision Transformers."""
     if not isinstance(config, dict):
         raise CheckpointError(f"config.json must hold an object. Received: {type(config).__name__}")
     try:

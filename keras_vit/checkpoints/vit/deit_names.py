@@ -3,8 +3,8 @@
 What its authors and timm call the distillation token and its head is in timm's own table.
 """
 
-from keras_vit.checkpoints.tables import Row
-from keras_vit.checkpoints.vit.names import HF_HEAD, HF_VIT, HF_VIT_BODY, TIMM, both
+from keras_vit.checkpoints.tables import Row, both
+from keras_vit.checkpoints.vit.names import HF_HEAD, HF_VIT, HF_VIT_BODY, TIMM
 
 # The authors' own files of DeiT III have other names for LayerScale.
 DEIT3 = TIMM._replace(

@@ -1,31 +1,8 @@
 """How timm, transformers, big_vision and vision_transformer name a Vision Transformer's tensors."""
 
-from keras_vit.checkpoints.tables import Names, Row
-
-
-def both(source, target, layout="linear"):
-    """Rows of a linear layer: its weight and its bias."""
-    return (
-        Row(f"{source}.weight", f"{target}/kernel", layout),
-        Row(f"{source}.bias", f"{target}/bias"),
-    )
-
-
-def norm(source, target):
-    """Rows of a layer normalisation: its scale and its shift."""
-    return Row(f"{source}.weight", f"{target}/gamma"), Row(f"{source}.bias", f"{target}/beta")
-
-
-def fused(sources, target):
-    """Rows of linear layers that are one fused projection here."""
-    return (
-        Row(tuple(f"{name}.weight" for name in sources), f"{target}/kernel", "linear"),
-        Row(tuple(f"{name}.bias" for name in sources), f"{target}/bias"),
-    )
-
+from keras_vit.checkpoints.tables import Names, Row, both, fused, norm, numbered
 
 POSITIONS = ("position_embedding/prefix", "position_embedding/grid")
-
 TIMM = Names(
     name="timm",
     prefixes=("", "timm_model."),
@@ -66,7 +43,6 @@ TIMM = Names(
     position_resample="timm",
     prefix_positions=None,
 )
-
 # The authors' own files of DINOv2, whose mask token and LayerScale no file of timm has together.
 _DINOV2_SWIGLU = (
     *both("blocks.{i}.mlp.w12", "block{i}/mlp/fc1"),
@@ -94,7 +70,6 @@ DINOV2_REGISTERS = DINOV2._replace(
     prefix_positions=False,
     needed=(*DINOV2.needed, "registers/tokens"),
 )
-
 # transformers: vit, vit_mae and dinov2 share the names outside the blocks and of the attention.
 _HF_ENDS = (
     *both("embeddings.patch_embeddings.projection", "patch_embedding/projection", "convolution"),
@@ -124,7 +99,6 @@ _DINOV2_BLOCK = (
     Row("encoder.layer.{i}.layer_scale2.lambda1", "block{i}/layer_scale2/gamma"),
 )
 _MASK_TOKEN = {r"embeddings\.mask_token": "stands for masked patches in pre-training"}
-
 HF_VIT_BODY = (
     *_HF_TOKENS,
     *norm("encoder.layer.{i}.layernorm_before", "block{i}/norm1"),
@@ -134,7 +108,6 @@ HF_VIT_BODY = (
     *both("encoder.layer.{i}.output.dense", "block{i}/mlp/fc2"),
     *_HF_ENDS,
 )
-
 HF_VIT = Names(
     name="transformers vit",
     prefixes=("", "vit."),
@@ -147,7 +120,6 @@ HF_VIT = Names(
     position_resample="hf",
     arguments={"norm_epsilon": 1e-12},
 )
-
 HF_DINOV2 = Names(
     name="transformers dinov2",
     prefixes=("", "dinov2."),
@@ -155,7 +127,6 @@ HF_DINOV2 = Names(
     dropped=_MASK_TOKEN,
     position_resample="hf",
 )
-
 HF_DINOV2_REGISTERS = Names(
     name="transformers dinov2_with_registers",
     prefixes=("", "dinov2_with_registers."),
@@ -181,7 +152,6 @@ HF_DINOV2_REGISTERS = Names(
     position_resample="timm",  # transformers: antialias=True, in this class alone
     prefix_positions=False,
 )
-
 # transformers: CLIP, SigLIP and SigLIP 2 share the blocks.
 _CLIP_BLOCK = (
     *norm("encoder.layers.{i}.layer_norm1", "block{i}/norm1"),
@@ -199,7 +169,6 @@ _TEXT = {
     r"logit_scale|logit_bias": "scales the similarity of image and text",
     r"(vision_model\.)?embeddings\.position_ids": "counts from 0; not a weight",
 }
-
 HF_CLIP = Names(
     name="transformers clip",
     prefixes=("", "vision_model."),
@@ -218,7 +187,6 @@ HF_CLIP = Names(
     },
     position_resample="hf",
 )
-
 HF_SIGLIP = Names(
     name="transformers siglip",
     prefixes=("", "vision_model."),
@@ -289,7 +257,6 @@ _FLAX_ENDS = (
 )
 # flax's GELU is the tanh approximation unless told otherwise, and nobody told it.
 _FLAX = {"mlp": "gelu_tanh", "norm_epsilon": 1e-6}
-
 VISION_TRANSFORMER = Names(
     name="vision_transformer",
     rows=(
@@ -320,7 +287,6 @@ VISION_TRANSFORMER_PUBLISHED = VISION_TRANSFORMER._replace(
         *_FLAX_ENDS,
     )
 )
-
 BIG_VISION = Names(
     name="big_vision",
     prefixes=("params/", "params/img/", "", "img/"),
@@ -354,17 +320,6 @@ BIG_VISION = Names(
     prefix_positions=False,
     arguments={**_FLAX, "position_embedding": "sincos"},  # where none are learned
 )
-
-
-def numbered(layers, *weights):
-    """Rows of our own files, which number the weights of a layer."""
-    return tuple(
-        Row(f"{layer}/{number}", f"{layer}/{weight}", "plain")
-        for layer in layers.split()
-        for number, weight in enumerate(weights)
-    )
-
-
 KERAS = Names(
     name="keras",
     rows=(
@@ -382,7 +337,6 @@ KERAS = Names(
     ),
     dropped={r".*/seed_generator/\d+": "the state of a dropout layer's random numbers"},
 )
-
 TABLES = (
     KERAS,
     DINOV2,
