@@ -1,6 +1,7 @@
 """The rules of the house: which way imports point, and what an import costs."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,36 @@ def test_imports_point_one_way(file):
             assert LEVELS.index(rest[0]) <= LEVELS.index(here), f"{file} imports {name}"
     assert not BACKENDS & {name.split(".")[0] for name in imports(file, top_level_only=True)}
     assert len(file.read_text().splitlines()) <= 400
+
+
+def files_behind(file, modules):
+    """The files that a file imports, wherever in it; for `TYPE_CHECKING` alone does not count."""
+    tree = ast.parse(file.read_text())
+    unreal = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            unreal.update(id(x) for x in ast.walk(node))
+    for node in ast.walk(tree):
+        if id(node) in unreal:
+            continue
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):  # of a package: its modules, or what it hands on
+            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [name if name in modules else node.module for name in inner]
+        yield from (modules[name] for name in names if name in modules)
+
+
+def test_no_files_import_each_other_in_a_circle():
+    modules = {}
+    for folder in (ROOT, ROOT.parent / "training"):
+        for file in folder.rglob("*.py"):
+            parts = file.relative_to(ROOT.parent).with_suffix("").parts
+            modules[".".join(parts).removesuffix(".__init__")] = file
+    graph = {file: set(files_behind(file, modules)) for file in modules.values()}
+    assert sum(map(len, graph.values())) > 500  # arrows were found
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which has the circle
 
 
 def test_import_brings_nothing_that_keras_has_not_brought():
