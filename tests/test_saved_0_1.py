@@ -20,7 +20,7 @@ from tests.helpers import backends, once, once_but, to_numpy
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests/golden/saved_0_1"
 BACKEND = keras.backend.backend()
-WRITERS = sorted(path.stem for path in GOLDEN.glob("*.zip"))  # backends
+WRITERS = ["tensorflow", "jax", "torch"]
 with zipfile.ZipFile(GOLDEN / "torch.zip") as archive:
     EXPECTED = json.loads(archive.read("expected.json"))
 

@@ -16,18 +16,17 @@ from training import evaluate, run
 
 GOLDEN = Path(__file__).parent / "golden/saved_0_1"
 BACKEND = keras.backend.backend()
-WRITERS = sorted(path.stem for path in GOLDEN.glob("*.zip"))  # backends
+WRITERS = ["tensorflow", "jax", "torch"]
 RUNS = ["plain", "average", "float16"]
 # A run in float32 ends with the weights of the version that began it, to the bit on the processor
-# that it ran on. Another one may add in another order, and 16 bits round a thousand times coarser.
-TOLERANCE = {"plain": 1e-5, "average": 1e-5, "float16": 1e-3}
+# that it ran on. Another one may add in another order. In 16 bits Adam then moves what has next to
+# no gradient, such as a key's bias, by noise: 1.2e-3 where no vector instructions were allowed.
+TOLERANCE = {"plain": 1e-5, "average": 1e-5, "float16": 5e-3}
 
 
 @pytest.fixture
 def files(tmp_path, monkeypatch):
     """What this backend wrote; the test runs in that folder, as the runs did."""
-    if BACKEND not in WRITERS:
-        pytest.skip(f"version 0.1 wrote nothing on {BACKEND}")
     monkeypatch.chdir(tmp_path)
     return saved.Saved(GOLDEN / f"{BACKEND}.zip", tmp_path)
 
@@ -89,6 +88,7 @@ def other_draws(content):
     [
         ("average", {"own_weights.npz": None}),
         ("plain", {"within_epoch.npz": other_draws}),
+        ("float16", {"within_epoch.npz": other_draws}),
     ],
 )
 def test_a_lost_state_is_noticed(files, name, changes):
