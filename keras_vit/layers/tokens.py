@@ -94,8 +94,8 @@ class TokensToGrid(keras.layers.Layer):
         self.patch_size = as_pair(patch_size, "patch_size")
         self.num_prefix_tokens = num_prefix_tokens
 
-    def build(self, tokens_shape, images_shape):
-        """By the shapes of both; there is no weight to make."""
+    def build(self, tokens_shape, images_shape=None):
+        """By the shapes of both; there is no weight to make. Files of version 0.1 say the first."""
 
     def call(self, tokens, images):
         _, height, width, _ = ops.shape(images)
