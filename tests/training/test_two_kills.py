@@ -18,8 +18,8 @@ import pytest
 
 import keras_vit
 from tests.helpers import backends, randomize, tiny_vit
+from tests.training.kills import killing, prepare
 from training import run
-from training.checkpoint import Checkpoint
 from training.folder import RunFolder
 
 ROOT = Path(__file__).parents[2]
@@ -53,32 +53,6 @@ class Killed(BaseException):
     """What nothing catches; in a process of its own SIGKILL takes its place."""
 
 
-def killing(epoch, step, kill):
-    """A `Checkpoint` that calls `kill` after that step, whose checkpoint is there."""
-
-    class Killing(Checkpoint):
-        def on_epoch_begin(self, number, logs=None):
-            super().on_epoch_begin(number, logs)
-            if (number, self.first_step) == (epoch, step):
-                kill()
-
-        def on_train_batch_end(self, batch, logs=None):
-            super().on_train_batch_end(batch, logs)
-            if (self.epoch, self.first_step + batch + 1) == (epoch, step):
-                kill()
-
-    return Killing
-
-
-def prepare(run_dir, overrides=()):
-    """The run as the command makes it, but that its loss scale grows within so few steps."""
-    resume = RunFolder(run_dir).state != "free"
-    job = run.prepare("small.toml", () if resume else overrides, run_dir, resume=resume)
-    if hasattr(job.model.optimizer, "dynamic_growth_steps"):
-        job.model.optimizer.dynamic_growth_steps = 3
-    return job
-
-
 def state(job):
     """All that a run ends with."""
     variables = [*job.model.weights, *job.model.optimizer.variables]
@@ -101,7 +75,7 @@ def killed(overrides, epoch, step):
 
 def die(overrides, epoch, step):
     """The same in a process of its own, by SIGKILL."""
-    program = "import sys; from tests.training import test_two_kills as t; t.die_here(sys.argv[1])"
+    program = "import sys; from tests.training import kills; kills.die_here(sys.argv[1])"
     done = subprocess.run(
         [sys.executable, "-c", program, json.dumps([overrides, epoch, step])],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -110,12 +84,6 @@ def die(overrides, epoch, step):
         timeout=600,
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
-
-
-def die_here(arguments):
-    overrides, epoch, step = json.loads(arguments)
-    run.Checkpoint = killing(epoch, step, lambda: os.kill(os.getpid(), signal.SIGKILL))
-    run.fit(prepare("killed", overrides))
 
 
 def save_source():
