@@ -32,9 +32,8 @@ def test_kernels_become_those_of_timm(channels):
 
 
 # Kernels are adapted by NumPy: elsewhere one family, whose images have one channel.
-@pytest.mark.parametrize("chosen", once_but(RUNS, "vit-1"))
-def test_every_family_gives_timm_s_numbers(chosen):
-    family, channels = chosen
+@pytest.mark.parametrize(("family", "channels"), once_but(RUNS, "vit-1"))
+def test_every_family_gives_timm_s_numbers(family, channels):
     folder = ROOT / SOURCES[family]
     model = keras_vit.from_pretrained(folder, num_channels=channels)
     (path,) = model.load_report.adapted

@@ -33,9 +33,8 @@ def cases():
 RUNS = {f"{x[0]}-{x[1][0]}x{x[1][1]}": x for x in cases()}
 
 
-@pytest.mark.parametrize("chosen", once_but(RUNS, *everywhere.DINOV2))
-def test_equals_the_authors_code(chosen):
-    case, size, images, expected = chosen
+@pytest.mark.parametrize(("case", "size", "images", "expected"), once_but(RUNS, *everywhere.DINOV2))
+def test_equals_the_authors_code(case, size, images, expected):
     model = load(case, image_size=size)
     mode = "timm" if case == "registers" else "dinov2"  # with registers they antialias
     assert model.get_config()["position_resample"] == mode

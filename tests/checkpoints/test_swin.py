@@ -42,10 +42,9 @@ def assert_same_weights(model, other):
             np.testing.assert_array_equal(found, expected, err_msg=weight.path)
 
 
-@pytest.mark.parametrize("chosen", once_but(RUNS, *map("".join, everywhere.SWIN)))
-def test_every_stage_equals_the_library_s(chosen):
+@pytest.mark.parametrize(("case", "suffix"), once_but(RUNS, *map("".join, everywhere.SWIN)))
+def test_every_stage_equals_the_library_s(case, suffix):
     """At its own size; at one that windows do not divide; with windows that had to change."""
-    case, suffix = chosen
     expected = dict(np.load(GOLDEN / case / "expected.npz"))
     pixels = expected[f"images{suffix}"].astype("float32")
     arguments = {"image_size": pixels.shape[1:3]} if suffix else {}
