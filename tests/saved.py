@@ -31,8 +31,9 @@ def batch():
 
 def next_losses(model, steps=3):
     """The losses of the next steps of training, each before its update."""
-    if keras.backend.backend() == "tensorflow":
-        model.run_eagerly = True  # a graph takes longer to trace than these steps take
+    # To compile takes longer than these steps do. A file from JAX asks for it on PyTorch too.
+    model.jit_compile = keras.backend.backend() == "jax"
+    model.run_eagerly = keras.backend.backend() == "tensorflow"
     images, labels = batch()
     losses = []
     for _ in range(steps):
