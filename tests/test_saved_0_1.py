@@ -102,7 +102,6 @@ print("loaded", len(files))
 
 
 def check_next_losses(model, expected, writer):
-    model.jit_compile = BACKEND == "jax"  # what JAX saved asks for a compiler, which takes minutes
     losses = saved.next_losses(model)
     half = model.dtype_policy.name != "float32"
     tolerance = 1e-2 if half else 1e-5 if writer == BACKEND else 1e-4
