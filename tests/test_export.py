@@ -118,6 +118,7 @@ def test_openvino_is_right_the_first_time(tmp_path):
         mlp_dim=512,
         pooling="gap",
         preprocessor=keras_vit.Preprocessor(32),
+        num_classes=len(NAMES),
         class_names=NAMES,
     )
     report = keras_vit.export(model, tmp_path / "vit.xml", "openvino", inputs="pixels")
