@@ -23,6 +23,7 @@ _WRAPPERS = """
 WRAPPERS = _WRAPPERS.split()
 _WRAPPED = re.compile(rf"((?:{'|'.join(WRAPPERS)})\.)*")
 _CHUNK = re.compile(r"(^|\.)blocks\.\d+\.(?=\d+\.)")  # blocks in groups: blocks.0.3. for blocks.3.
+
 TABLES = tuple(t for family in (vit, deit, swin, pvt, hybrid, cait) for t in family.TABLES)
 
 

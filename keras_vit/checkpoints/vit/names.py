@@ -3,6 +3,7 @@
 from keras_vit.checkpoints.tables import Names, Row, both, fused, norm, numbered
 
 POSITIONS = ("position_embedding/prefix", "position_embedding/grid")
+
 TIMM = Names(
     name="timm",
     prefixes=("", "timm_model."),
@@ -43,6 +44,7 @@ TIMM = Names(
     position_resample="timm",
     prefix_positions=None,
 )
+
 # The authors' own files of DINOv2, whose mask token and LayerScale no file of timm has together.
 _DINOV2_SWIGLU = (
     *both("blocks.{i}.mlp.w12", "block{i}/mlp/fc1"),
@@ -70,6 +72,7 @@ DINOV2_REGISTERS = DINOV2._replace(
     prefix_positions=False,
     needed=(*DINOV2.needed, "registers/tokens"),
 )
+
 # transformers: vit, vit_mae and dinov2 share the names outside the blocks and of the attention.
 _HF_ENDS = (
     *both("embeddings.patch_embeddings.projection", "patch_embedding/projection", "convolution"),
@@ -99,6 +102,7 @@ _DINOV2_BLOCK = (
     Row("encoder.layer.{i}.layer_scale2.lambda1", "block{i}/layer_scale2/gamma"),
 )
 _MASK_TOKEN = {r"embeddings\.mask_token": "stands for masked patches in pre-training"}
+
 HF_VIT_BODY = (
     *_HF_TOKENS,
     *norm("encoder.layer.{i}.layernorm_before", "block{i}/norm1"),
@@ -108,6 +112,7 @@ HF_VIT_BODY = (
     *both("encoder.layer.{i}.output.dense", "block{i}/mlp/fc2"),
     *_HF_ENDS,
 )
+
 HF_VIT = Names(
     name="transformers vit",
     prefixes=("", "vit."),
@@ -120,6 +125,7 @@ HF_VIT = Names(
     position_resample="hf",
     arguments={"norm_epsilon": 1e-12},
 )
+
 HF_DINOV2 = Names(
     name="transformers dinov2",
     prefixes=("", "dinov2."),
@@ -127,6 +133,7 @@ HF_DINOV2 = Names(
     dropped=_MASK_TOKEN,
     position_resample="hf",
 )
+
 HF_DINOV2_REGISTERS = Names(
     name="transformers dinov2_with_registers",
     prefixes=("", "dinov2_with_registers."),
@@ -152,6 +159,7 @@ HF_DINOV2_REGISTERS = Names(
     position_resample="timm",  # transformers: antialias=True, in this class alone
     prefix_positions=False,
 )
+
 # transformers: CLIP, SigLIP and SigLIP 2 share the blocks.
 _CLIP_BLOCK = (
     *norm("encoder.layers.{i}.layer_norm1", "block{i}/norm1"),
@@ -169,6 +177,7 @@ _TEXT = {
     r"logit_scale|logit_bias": "scales the similarity of image and text",
     r"(vision_model\.)?embeddings\.position_ids": "counts from 0; not a weight",
 }
+
 HF_CLIP = Names(
     name="transformers clip",
     prefixes=("", "vision_model."),
@@ -187,6 +196,7 @@ HF_CLIP = Names(
     },
     position_resample="hf",
 )
+
 HF_SIGLIP = Names(
     name="transformers siglip",
     prefixes=("", "vision_model."),
@@ -257,6 +267,7 @@ _FLAX_ENDS = (
 )
 # flax's GELU is the tanh approximation unless told otherwise, and nobody told it.
 _FLAX = {"mlp": "gelu_tanh", "norm_epsilon": 1e-6}
+
 VISION_TRANSFORMER = Names(
     name="vision_transformer",
     rows=(
@@ -287,6 +298,7 @@ VISION_TRANSFORMER_PUBLISHED = VISION_TRANSFORMER._replace(
         *_FLAX_ENDS,
     )
 )
+
 BIG_VISION = Names(
     name="big_vision",
     prefixes=("params/", "params/img/", "", "img/"),
@@ -320,6 +332,7 @@ BIG_VISION = Names(
     prefix_positions=False,
     arguments={**_FLAX, "position_embedding": "sincos"},  # where none are learned
 )
+
 KERAS = Names(
     name="keras",
     rows=(
@@ -337,6 +350,7 @@ KERAS = Names(
     ),
     dropped={r".*/seed_generator/\d+": "the state of a dropout layer's random numbers"},
 )
+
 TABLES = (
     KERAS,
     DINOV2,
