@@ -66,7 +66,7 @@ def in_this_process(monkeypatch):
     """Runs exports without a process of its own for each, seconds that change no number.
 
     What it cannot show, that Keras is not needed, test_export.py does in the real process: for
-    every format, on images and on pictures.
+    every format on images, and on pictures or the bytes of their files.
     """
     monkeypatch.setattr(exports.EXPORT, "python", lambda *x, doing: runtimes.main(*map(str, x[2:])))
 
