@@ -21,6 +21,10 @@ once = backends("torch")  # on the one that starts and compiles quickest
 NEXT = {"tensorflow": "jax", "jax": "torch", "torch": "tensorflow"}
 
 
+# Of a step of training: what is added to every key alike cancels in the softmax.
+WITHOUT_EFFECT = ("key_norm/beta", "logits_projection/bias")
+
+
 def once_but(cases, *everywhere):
     """Parameters: on every backend those that are named, all of them on the quickest.
 

@@ -9,13 +9,11 @@ from keras import ops
 from keras.src.backend import compute_output_spec
 
 from keras_vit import layers
-from tests.helpers import compile_model, once, randomize, run, to_numpy
+from tests.helpers import WITHOUT_EFFECT, compile_model, once, randomize, run, to_numpy
 from tests.layers.cases import CASES, FEATURES, GRID, IMAGES, MAP, TOKENS, WINDOWS
 
 CLASSES = sorted({case.values[0] for case in CASES}, key=lambda c: c.__name__)
 POLICIES = {"float32": "float32", "mixed_bfloat16": "bfloat16", "mixed_float16": "float16"}
-# What is added to every key alike cancels in the softmax.
-WITHOUT_EFFECT = ("key_norm/beta", "logits_projection/bias")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import keras_vit
 from keras_vit import listing
 from keras_vit.models.base import BLOCKS, ImageModel
 from tests.helpers import (
+    WITHOUT_EFFECT,
     compile_model,
     images,
     once,
@@ -178,8 +179,6 @@ CASES = {
         },
     ),
 }
-# What is added to every key alike cancels in the softmax.
-WITHOUT_EFFECT = ("key_norm/beta", "logits_projection/bias")
 
 
 def size_of(make):
