@@ -62,6 +62,7 @@ CALLS = (
     "python -m training",
     "python -m training digit",
     "python -m training digits --resume --new",
+    "WORLD_SIZE=2 python -m training digits",
     "python -m training.evaluate --help",
     "python -m training.evaluate model.keras --source digits --json",
     "python -m training.evaluate model.keras",
@@ -159,13 +160,15 @@ def fill(folder):
 
 def called(call):
     """(exit code, what it prints) of a call, made in this process."""
-    program, *arguments = call.removeprefix("python -m ").split()
+    setting, _, command = call.rpartition("python -m ")
+    program, *arguments = command.split()
     if program == "keras-vit":
         found = run(*arguments)
         return found.exit_code, found.stdout
     main = MODULES[f"python -m {program}"].main
     with (
         mock.patch("sys.argv", [program, *arguments]),
+        mock.patch.dict("os.environ", [x.split("=") for x in setting.split()]),
         contextlib.redirect_stdout(io.StringIO()) as printed,
         contextlib.redirect_stderr(io.StringIO()),
     ):
