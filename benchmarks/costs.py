@@ -8,26 +8,17 @@ PATH = ROOT / "keras_vit" / "costs.csv"
 
 
 def main():
-    from keras_vit import listing
+    import keras
+
+    from keras_vit.listing import count
+    from keras_vit.models.registry import variants
 
     with open(PATH, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("variant", "pixels", "parameters", "macs"))
-        writer.writerows((name, *cost(name)) for name in listing.variants())
-
-
-def cost(name):
-    """(pixels, parameters, MACs) of a variant at the size of its defaults."""
-    import keras
-
-    import keras_vit
-    from keras_vit.layers.initializers import no_initialization
-
-    with no_initialization():
-        model = getattr(keras_vit, name)(dtype="bfloat16")
-    found = keras_vit.complexity(model)
-    keras.backend.clear_session()
-    return found.image_size[0], found.parameters, found.macs
+        for name, family in variants().items():
+            writer.writerow((name, *count(family.variants[name])))
+            keras.backend.clear_session()
 
 
 if __name__ == "__main__":

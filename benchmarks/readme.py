@@ -66,12 +66,12 @@ def models():
 def variants():
     """What the published configurations cost, counted from the models themselves."""
     import keras_vit
-    from keras_vit.models.vit import VARIANTS
+    from keras_vit.models.vit import VIT
 
     rows = []
     for name, arguments in CONFIGURATIONS:
         model = getattr(keras_vit, name)(**arguments)
-        row, cost = VARIANTS[name] | arguments, keras_vit.complexity(model)
+        row, cost = VIT.rows[name] | arguments, keras_vit.complexity(model)
         rows.append(
             (
                 f"`{name}({', '.join(f'{k}={v}' for k, v in arguments.items())})`",

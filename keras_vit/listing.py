@@ -7,38 +7,33 @@ import inspect
 from importlib import resources
 
 from keras_vit.checkpoints.catalog import catalog
-from keras_vit.models import cait, deit, hybrid, pvt, pvt_v2, swin, vit
+from keras_vit.complexity import complexity
+from keras_vit.layers.initializers import no_initialization
+from keras_vit.models.registry import variants
 from keras_vit.table import Table
-
-FAMILIES = {
-    "ViT": vit,
-    "DeiT": deit,
-    "Swin": swin,
-    "PVT": pvt,
-    "PVTv2": pvt_v2,
-    "Hybrid": hybrid,
-    "CaiT": cait,
-}
-# Wang et al. 2021, table 2: of variants whose weights are at no hub that the catalogue knows.
-PAPERS = {"PVTTiny": "75.1", "PVTSmall": "79.8", "PVTMedium": "81.2", "PVTLarge": "81.7"}
-
-
-def variants():
-    """dict of every variant's name to its family's, as `list_models` has them."""
-    return {name: family for family, module in FAMILIES.items() for name in module.VARIANTS}
 
 
 @functools.cache
 def costs():
     """dict of variant to (pixels, parameters, MACs), as in `costs.csv`.
 
-    They are kept, because to count them all models must be built (`python -m benchmarks.costs`).
+    They are kept because counting builds every model (`python -m benchmarks.costs`); `list_models`
+    counts a variant that has no row.
     """
     text = (resources.files(__package__) / "costs.csv").read_text("utf-8")
     rows = csv.DictReader(text.splitlines())
     return {
         row["variant"]: tuple(int(row[x]) for x in ("pixels", "parameters", "macs")) for row in rows
     }
+
+
+@functools.cache
+def count(variant):
+    """(pixels, parameters, MACs) of a variant, a function, at the size of its defaults."""
+    with no_initialization():
+        model = variant(dtype="bfloat16")
+    found = complexity(model)
+    return found.image_size[0], found.parameters, found.macs
 
 
 def list_models(pattern="*"):
@@ -62,30 +57,30 @@ def list_models(pattern="*"):
     pattern = pattern.lower()
     rows = []
     for name, family in variants().items():
-        if not any(fnmatch.fnmatchcase(x.lower(), pattern) for x in (name, family)):
+        if not any(fnmatch.fnmatchcase(x.lower(), pattern) for x in (name, family.title)):
             continue
-        pixels, parameters, macs = costs()[name]
+        pixels, parameters, macs = costs().get(name) or count(family.variants[name])
         checkpoint, accuracy = _best_checkpoint(name, pixels)
         gmacs = f"{macs / 1e9:.2f}"
-        rows.append((name, family, str(pixels), parameters, gmacs, accuracy, checkpoint))
+        rows.append((name, family.title, str(pixels), parameters, gmacs, accuracy, checkpoint))
     header = ("variant", "family", "pixels", "parameters", "GMACs", "top-1 %", "checkpoint")
     return Table(header, rows)
 
 
 def _best_checkpoint(variant, pixels):
     """(name, accuracy) of the best known checkpoint of a variant, or ("", "")."""
-    module = FAMILIES[variants()[variant]]
-    own = inspect.signature(getattr(module, variant)).parameters
+    family = variants()[variant]
+    own = inspect.signature(family.variants[variant]).parameters
     found = {}
     for name, entry in catalog().items():
         if entry.variant != variant or entry.accuracy is None:
             continue
         if "window_size" in own and f"window{own['window_size'].default}_" not in name:
             continue  # only its name tells
-        if module in (vit, deit) and entry.patch_size != own["patch_size"].default:
+        if family.checkpoints == "vit" and entry.patch_size != own["patch_size"].default:
             continue
         found[name] = (entry.image_size == pixels, entry.accuracy)
     if not found:
-        return "", PAPERS.get(variant, "")
+        return "", str(family.paper_top1.get(variant, ""))
     best = max(found, key=found.get)
     return best, f"{found[best][1]:.1f}"

@@ -1,6 +1,5 @@
 """What tests of exports share: the formats' cases, models, and how numbers are judged."""
 
-import functools
 import importlib
 from pathlib import Path
 
@@ -12,22 +11,15 @@ import keras_vit
 from keras_vit.export import runtimes
 from keras_vit.export.compare import compare, limits_of
 from keras_vit.export.formats import FORMATS
-from tests.helpers import backends, randomize, tiny_cait, tiny_hybrid, tiny_pvt, tiny_swin, tiny_vit
+from tests.helpers import backends, randomize, tiny, tiny_vit
 
 EXPORT = importlib.import_module("keras_vit.export.export")  # the name is the function's
 WRITTEN_HERE = [name for name, x in FORMATS.items() if x.backend == keras.backend.backend()]
 
 NAMES = ["ant", "bee", "cat", "dog", "eel", "fox"]
 DATA = Path(__file__).parents[2] / "shared" / "data" / "vit_tiny_imagenet"
-FAMILIES = {
-    "vit": tiny_vit,
-    "deit": functools.partial(tiny_vit, distillation_token=True),
-    "cait": tiny_cait,
-    "hybrid": tiny_hybrid,
-    "swin": functools.partial(tiny_swin, image_size=(24, 16), window_size=2),
-    "pvt": functools.partial(tiny_pvt, 1),
-    "pvt_v2": functools.partial(tiny_pvt, 2),
-}
+# Swin's on the pixels of the others.
+CHANGED = {"swin": {"image_size": (24, 16), "window_size": 2}}
 
 
 def where_written(cases, *default):
@@ -69,7 +61,8 @@ def build(name):
         return keras_vit.from_pretrained(DATA / "model.safetensors", preprocessor=preprocessor)
     family, seed = name.split()
     keras.utils.set_random_seed(int(seed))
-    model = FAMILIES[family](preprocessor=keras_vit.Preprocessor((24, 16)))
+    preprocessor = keras_vit.Preprocessor((24, 16))
+    model = tiny(family, preprocessor=preprocessor, **CHANGED.get(family, {}))
     randomize(model, int(seed))
     return model
 

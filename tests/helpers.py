@@ -1,5 +1,6 @@
 """Checks that hold for every layer and every model."""
 
+import functools
 from pathlib import Path
 
 import keras
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-import keras_vit
+from keras_vit.models.registry import FAMILIES
 
 # Photos, where this machine has them.
 PHOTOS = Path(__file__).parents[2] / "shared" / "data" / "tiny_coco" / "val2017"
@@ -58,81 +59,21 @@ def randomize(model_or_layer, seed=0, scale=0.2):
             weight.assign(to_numpy(weight) + rng.normal(0, scale, weight.shape))
 
 
-def tiny_vit(**arguments):
-    """A Vision Transformer of a few thousand parameters on 24 x 16 pixels."""
-    small = dict(
-        image_size=(24, 16),
-        patch_size=8,
-        width=16,
-        depth=2,
-        num_heads=2,
-        mlp_dim=32,
-        num_classes=4,
-    )
-    return keras_vit.VisionTransformer(**{**small, **arguments})
+def tiny(family, **arguments):
+    """A registered family's model of a few thousand parameters, with 4 classes."""
+    found = FAMILIES[family]
+    return found.model(**{**found.tiny, "num_classes": 4, **arguments})
 
 
-def tiny_swin(**arguments):
-    """A Swin Transformer of two stages on 32 x 32 pixels: maps 8 x 8 and 4 x 4, windows of 4."""
-    small = dict(
-        image_size=32,
-        width=8,
-        depths=(2, 2),
-        num_heads=(2, 4),
-        window_size=4,
-        mlp_ratio=2.0,
-        num_classes=4,
-    )
-    return keras_vit.SwinTransformer(**{**small, **arguments})
-
-
-def tiny_hybrid(**arguments):
-    """A hybrid with a ResNet of two stages on 24 x 16 pixels: maps 6 x 4 and 3 x 2."""
-    small = dict(
-        image_size=(24, 16),
-        stem_depths=(1, 1),
-        stem_width=8,
-        stem_groups=4,
-        width=16,
-        depth=1,
-        num_heads=2,
-        mlp_dim=32,
-        num_classes=4,
-    )
-    return keras_vit.HybridVisionTransformer(**{**small, **arguments})
-
-
-def tiny_cait(**arguments):
-    """A CaiT of a few thousand parameters on 24 x 16 pixels: 3 x 2 patches."""
-    small = dict(
-        image_size=(24, 16),
-        patch_size=8,
-        width=16,
-        depth=1,
-        class_depth=1,
-        num_heads=2,
-        mlp_dim=32,
-        num_classes=4,
-    )
-    return keras_vit.CaiT(**{**small, **arguments})
+tiny_vit = functools.partial(tiny, "vit")  # on 24 x 16 pixels, as all but Swin's
+tiny_swin = functools.partial(tiny, "swin")  # on 32 x 32: maps 8 x 8 and 4 x 4, windows of 4
+tiny_hybrid = functools.partial(tiny, "hybrid")  # a ResNet of two stages: maps 6 x 4 and 3 x 2
+tiny_cait = functools.partial(tiny, "cait")
 
 
 def tiny_pvt(version, **arguments):
-    """A pyramid of two stages, a few thousand parameters, on 24 x 16 pixels: maps 6 x 4, 3 x 2."""
-    small = dict(
-        image_size=(24, 16),
-        depths=(1, 2),
-        widths=(8, 16),
-        num_heads=(1, 2),
-        mlp_ratios=(2, 2),
-        reductions=(2, 1),
-        num_classes=4,
-    )
-    if version == 1:
-        small["patch_sizes"] = (4, 2)
-        return keras_vit.PyramidVisionTransformer(**{**small, **arguments})
-    small.update(patch_sizes=(7, 3), strides=(4, 2))
-    return keras_vit.PyramidVisionTransformerV2(**{**small, **arguments})
+    """A pyramid of two stages: maps 6 x 4, 3 x 2."""
+    return tiny("pvt" if version == 1 else "pvt_v2", **arguments)
 
 
 def images(size=(24, 16), batch=3, channels=3, seed=0):

@@ -15,7 +15,8 @@ import pytest
 import keras_vit
 from keras_vit.export.formats import FORMATS, INPUTS, PRECISIONS
 from keras_vit.export.samples import noise_pictures
-from tests.exports import EXPORT, FAMILIES, build
+from keras_vit.models.registry import FAMILIES
+from tests.exports import EXPORT, build
 
 SEEDS = range(5)
 CASES = [

@@ -18,7 +18,8 @@ from keras_vit.export.compare import COARSE
 from keras_vit.export.formats import FORMATS, PRECISIONS
 from keras_vit.export.samples import SAMPLES
 from keras_vit.export.serving import with_precision
-from tests.exports import EXPORT, FAMILIES, build, judge, where_written
+from keras_vit.models.registry import FAMILIES
+from tests.exports import EXPORT, build, judge, where_written
 from tests.helpers import once, randomize, tiny_vit, to_numpy
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import keras_vit
 from keras_vit.distillation import KINDS
-from keras_vit.models.base import ImageModel
+from keras_vit.models import registry
 from training.cnn import SmallCNN
 from training.lora import HEADS, enable_lora
 
@@ -28,8 +28,9 @@ class ModelTable:
     @staticmethod
     def variants():
         """dict of name to the models that a recipe can train, classes and variants of them."""
-        public = {k: v for k, v in vars(keras_vit).items() if _family(v) is not None}
-        return {**public, "SmallCNN": SmallCNN}
+        classes = {x.model.__name__: x.model for x in registry.FAMILIES.values()}
+        variants = {name: x.variants[name] for name, x in registry.variants().items()}
+        return {**classes, **variants, "SmallCNN": SmallCNN}
 
     @property
     def factory(self):
@@ -39,7 +40,8 @@ class ModelTable:
     @property
     def family(self):
         """The class of the models that it builds."""
-        return _family(self.factory)
+        variants = registry.variants()
+        return variants[self.variant].model if self.variant in variants else self.factory
 
     def valid_arguments(self):
         """Names and defaults of the arguments; the rest is for [train] and the data to say."""
@@ -135,14 +137,6 @@ class DistillTable:
 def require(condition, name, expected, value):
     if not condition:
         raise ValueError(f"{name} must be {expected}. Received: {name}={value!r}")
-
-
-def _family(factory):
-    """The class of models that a class or a variant makes; None for what makes none."""
-    if not callable(factory) or not hasattr(factory, "__name__"):
-        return None
-    made = factory if inspect.isclass(factory) else inspect.signature(factory).return_annotation
-    return made if inspect.isclass(made) and issubclass(made, ImageModel) else None
 
 
 def _tuple(value):

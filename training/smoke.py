@@ -2,25 +2,12 @@
 
 import keras
 
-import keras_vit
+from keras_vit.models import registry
 from training import recipe
 from training.cnn import SmallCNN
 
 IMAGE_SIZE, NUM_CLASSES, NUM_CHANNELS = 8, 10, 1  # of scikit-learn's digits
-STAGES = dict(depths=[1, 1], num_heads=[1, 2])
-PYRAMID = dict(**STAGES, widths=[16, 32], mlp_ratios=[2, 2], reductions=[2, 1])
-BLOCKS = dict(width=32, depth=2, num_heads=2, mlp_dim=64)
-SHAPES = {
-    keras_vit.VisionTransformer: dict(**BLOCKS, patch_size=2),
-    keras_vit.CaiT: dict(**BLOCKS, patch_size=2),
-    keras_vit.HybridVisionTransformer: dict(
-        **BLOCKS, stem_depths=[1], stem_width=8, stem_groups=4, patch_size=1
-    ),
-    keras_vit.SwinTransformer: dict(**STAGES, width=16, patch_size=2, window_size=2),
-    keras_vit.PyramidVisionTransformer: dict(**PYRAMID, patch_sizes=[2, 2]),
-    keras_vit.PyramidVisionTransformerV2: dict(**PYRAMID, patch_sizes=[3, 3], strides=[2, 2]),
-    SmallCNN: dict(widths=[8, 16]),
-}
+CNN = dict(widths=[8, 16])
 
 
 def overrides(path, folder):
@@ -39,10 +26,8 @@ def overrides(path, folder):
     """
     plan = recipe.read(path)
     family = plan.model.family
-    if family not in SHAPES:
-        known = ", ".join(x.__name__ for x in SHAPES)
-        raise ValueError(f"A smoke run is of one of {known}. Received: {family.__name__}")
-    shape = {**SHAPES[family], "num_channels": NUM_CHANNELS}
+    shape = CNN if family is SmallCNN else _as_toml(registry.family_of(family).smoke)
+    shape = {**shape, "num_channels": NUM_CHANNELS}
     model = {**shape, "image_size": IMAGE_SIZE, "num_classes": NUM_CLASSES}
     found = [f"model.{key}={value}" for key, value in model.items()]
     found += ["data.source=digits", "data.validation=0.1"]
@@ -62,10 +47,15 @@ def overrides(path, folder):
         folder.mkdir(parents=True, exist_ok=True)
         keras.utils.set_random_seed(0)
         SmallCNN(
-            **SHAPES[SmallCNN],
+            **CNN,
             image_size=IMAGE_SIZE,
             num_channels=NUM_CHANNELS,
             include_preprocessing=True,
         ).save(teacher)
         found.append(f"distill.teacher={teacher}")
     return found
+
+
+def _as_toml(arguments):
+    """The arguments with lists for tuples, which TOML does not have."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in arguments.items()}

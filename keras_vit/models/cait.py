@@ -29,18 +29,7 @@ from keras_vit.models.base import (
     pixels_to_input,
 )
 from keras_vit.models.grids import patch_grids
-from keras_vit.models.variants import variant
-
-# The paper, table 3; M48 and where LayerScale starts as timm has them.
-VARIANTS = {
-    "CaiTXXSmall24": dict(width=192, depth=24, num_heads=4, mlp_dim=768, layer_scale=1e-5),
-    "CaiTXXSmall36": dict(width=192, depth=36, num_heads=4, mlp_dim=768, layer_scale=1e-5),
-    "CaiTXSmall24": dict(width=288, depth=24, num_heads=6, mlp_dim=1152, layer_scale=1e-5),
-    "CaiTSmall24": dict(width=384, depth=24, num_heads=8, mlp_dim=1536, layer_scale=1e-5),
-    "CaiTSmall36": dict(width=384, depth=36, num_heads=8, mlp_dim=1536, layer_scale=1e-6),
-    "CaiTMedium36": dict(width=768, depth=36, num_heads=16, mlp_dim=3072, layer_scale=1e-6),
-    "CaiTMedium48": dict(width=768, depth=48, num_heads=16, mlp_dim=3072, layer_scale=1e-6),
-}
+from keras_vit.models.registry import register_family
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
@@ -199,10 +188,110 @@ def _check(arguments):
     check_class_names(arguments["class_names"], arguments["num_classes"])
 
 
-CaiTXXSmall24 = variant(CaiT, "CaiTXXSmall24", VARIANTS["CaiTXXSmall24"])
-CaiTXXSmall36 = variant(CaiT, "CaiTXXSmall36", VARIANTS["CaiTXXSmall36"])
-CaiTXSmall24 = variant(CaiT, "CaiTXSmall24", VARIANTS["CaiTXSmall24"])
-CaiTSmall24 = variant(CaiT, "CaiTSmall24", VARIANTS["CaiTSmall24"])
-CaiTSmall36 = variant(CaiT, "CaiTSmall36", VARIANTS["CaiTSmall36"])
-CaiTMedium36 = variant(CaiT, "CaiTMedium36", VARIANTS["CaiTMedium36"])
-CaiTMedium48 = variant(CaiT, "CaiTMedium48", VARIANTS["CaiTMedium48"])
+CAIT = register_family(
+    "cait",
+    "CaiT",
+    CaiT,
+    tiny=dict(
+        image_size=(24, 16), patch_size=8, width=16, depth=1, class_depth=1, num_heads=2, mlp_dim=32
+    ),
+    smoke=dict(patch_size=2, width=32, depth=2, num_heads=2, mlp_dim=64),
+)
+
+
+@CAIT.variant
+def CaiTXXSmall24(
+    *,
+    width=192,
+    depth=24,
+    num_heads=4,
+    mlp_dim=768,
+    layer_scale=1e-5,
+    name="cait_xxsmall24",
+    **kwargs,
+):
+    """CaiT-XXS24 (Touvron et al. 2021, arXiv:2103.17239)."""
+
+
+@CAIT.variant
+def CaiTXXSmall36(
+    *,
+    width=192,
+    depth=36,
+    num_heads=4,
+    mlp_dim=768,
+    layer_scale=1e-5,
+    name="cait_xxsmall36",
+    **kwargs,
+):
+    """CaiT-XXS36 (Touvron et al. 2021, arXiv:2103.17239)."""
+
+
+@CAIT.variant
+def CaiTXSmall24(
+    *,
+    width=288,
+    depth=24,
+    num_heads=6,
+    mlp_dim=1152,
+    layer_scale=1e-5,
+    name="cait_xsmall24",
+    **kwargs,
+):
+    """CaiT-XS24 (Touvron et al. 2021, arXiv:2103.17239)."""
+
+
+@CAIT.variant
+def CaiTSmall24(
+    *,
+    width=384,
+    depth=24,
+    num_heads=8,
+    mlp_dim=1536,
+    layer_scale=1e-5,
+    name="cait_small24",
+    **kwargs,
+):
+    """CaiT-S24 (Touvron et al. 2021, arXiv:2103.17239)."""
+
+
+@CAIT.variant
+def CaiTSmall36(
+    *,
+    width=384,
+    depth=36,
+    num_heads=8,
+    mlp_dim=1536,
+    layer_scale=1e-6,
+    name="cait_small36",
+    **kwargs,
+):
+    """CaiT-S36 (Touvron et al. 2021, arXiv:2103.17239)."""
+
+
+@CAIT.variant
+def CaiTMedium36(
+    *,
+    width=768,
+    depth=36,
+    num_heads=16,
+    mlp_dim=3072,
+    layer_scale=1e-6,
+    name="cait_medium36",
+    **kwargs,
+):
+    """CaiT-M36 (Touvron et al. 2021, arXiv:2103.17239)."""
+
+
+@CAIT.variant
+def CaiTMedium48(
+    *,
+    width=768,
+    depth=48,
+    num_heads=16,
+    mlp_dim=3072,
+    layer_scale=1e-6,
+    name="cait_medium48",
+    **kwargs,
+):
+    """CaiT-M48 (Touvron et al. 2021, arXiv:2103.17239)."""

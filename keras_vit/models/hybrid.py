@@ -33,23 +33,8 @@ from keras_vit.models.base import (
     check_class_names,
     pixels_to_input,
 )
+from keras_vit.models.registry import register_family
 from keras_vit.models.stems import bit_resnet, check_stem_names, stem_strides
-from keras_vit.models.variants import variant
-
-# Sources. R50 + B: Dosovitskiy et al. 2021, section 4.1. Others: Steiner et al. 2021, section 3.
-# R + Ti/16 has its name from patches of 8 on a stem that halves; but that stem quarters.
-VARIANTS = {
-    "RViTTiny16": dict(stem_depths=(), patch_size=8, width=192, depth=12, num_heads=3, mlp_dim=768),
-    "R26ViTSmall32": dict(
-        stem_depths=(2, 2, 2, 2), patch_size=1, width=384, depth=12, num_heads=6, mlp_dim=1536
-    ),
-    "R50ViTBase16": dict(
-        stem_depths=(3, 4, 9), patch_size=1, width=768, depth=12, num_heads=12, mlp_dim=3072
-    ),
-    "R50ViTLarge32": dict(
-        stem_depths=(3, 4, 6, 3), patch_size=1, width=1024, depth=24, num_heads=16, mlp_dim=4096
-    ),
-}
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
@@ -271,7 +256,91 @@ def _check(arguments):
     check_class_names(arguments["class_names"], arguments["num_classes"])
 
 
-RViTTiny16 = variant(HybridVisionTransformer, "RViTTiny16", VARIANTS["RViTTiny16"])
-R26ViTSmall32 = variant(HybridVisionTransformer, "R26ViTSmall32", VARIANTS["R26ViTSmall32"])
-R50ViTBase16 = variant(HybridVisionTransformer, "R50ViTBase16", VARIANTS["R50ViTBase16"])
-R50ViTLarge32 = variant(HybridVisionTransformer, "R50ViTLarge32", VARIANTS["R50ViTLarge32"])
+HYBRID = register_family(
+    "hybrid",
+    "Hybrid",
+    HybridVisionTransformer,
+    tiny=dict(
+        image_size=(24, 16),
+        stem_depths=(1, 1),
+        stem_width=8,
+        stem_groups=4,
+        width=16,
+        depth=1,
+        num_heads=2,
+        mlp_dim=32,
+    ),
+    smoke=dict(
+        stem_depths=(1,),
+        stem_width=8,
+        stem_groups=4,
+        patch_size=1,
+        width=32,
+        depth=2,
+        num_heads=2,
+        mlp_dim=64,
+    ),
+)
+
+
+@HYBRID.variant
+def RViTTiny16(
+    *,
+    stem_depths=(),
+    patch_size=8,
+    width=192,
+    depth=12,
+    num_heads=3,
+    mlp_dim=768,
+    name="r_vit_tiny16",
+    **kwargs,
+):
+    """R + ViT-Ti/16 (Steiner et al. 2021, section 3).
+
+    Its name counts a stem that halves the image and patches of 8; the stem in fact quarters it.
+    """
+
+
+@HYBRID.variant
+def R26ViTSmall32(
+    *,
+    stem_depths=(2, 2, 2, 2),
+    patch_size=1,
+    width=384,
+    depth=12,
+    num_heads=6,
+    mlp_dim=1536,
+    name="r26_vit_small32",
+    **kwargs,
+):
+    """R26 + ViT-S/32 (Steiner et al. 2021, section 3)."""
+
+
+@HYBRID.variant
+def R50ViTBase16(
+    *,
+    stem_depths=(3, 4, 9),
+    patch_size=1,
+    width=768,
+    depth=12,
+    num_heads=12,
+    mlp_dim=3072,
+    name="r50_vit_base16",
+    **kwargs,
+):
+    """R50 + ViT-B/16 (Dosovitskiy et al. 2021, section 4.1)."""
+
+
+@HYBRID.variant
+def R50ViTLarge32(
+    *,
+    stem_depths=(3, 4, 6, 3),
+    patch_size=1,
+    width=1024,
+    depth=24,
+    num_heads=16,
+    mlp_dim=4096,
+    name="r50_vit_large32",
+    **kwargs,
+):
+    """R50 + ViT-L/32 (Steiner et al. 2021, section 3)."""

@@ -30,16 +30,8 @@ from keras_vit.models.base import (
     check_class_names,
     pixels_to_input,
 )
+from keras_vit.models.registry import register_family
 from keras_vit.models.stages import as_stages, stage_rates
-from keras_vit.models.variants import variant
-
-# The paper, table 1: widths C, heads N, ratios E and reductions R are those of every variant.
-VARIANTS = {
-    "PVTTiny": dict(depths=(2, 2, 2, 2)),
-    "PVTSmall": dict(depths=(3, 4, 6, 3)),
-    "PVTMedium": dict(depths=(3, 4, 18, 3)),
-    "PVTLarge": dict(depths=(3, 8, 27, 3)),
-}
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
@@ -249,7 +241,47 @@ def _check(arguments):
     check_class_names(arguments["class_names"], arguments["num_classes"])
 
 
-PVTTiny = variant(PyramidVisionTransformer, "PVTTiny", VARIANTS["PVTTiny"])
-PVTSmall = variant(PyramidVisionTransformer, "PVTSmall", VARIANTS["PVTSmall"])
-PVTMedium = variant(PyramidVisionTransformer, "PVTMedium", VARIANTS["PVTMedium"])
-PVTLarge = variant(PyramidVisionTransformer, "PVTLarge", VARIANTS["PVTLarge"])
+PVT = register_family(
+    "pvt",
+    "PVT",
+    PyramidVisionTransformer,
+    tiny=dict(
+        image_size=(24, 16),
+        patch_sizes=(4, 2),
+        depths=(1, 2),
+        widths=(8, 16),
+        num_heads=(1, 2),
+        mlp_ratios=(2, 2),
+        reductions=(2, 1),
+    ),
+    smoke=dict(
+        patch_sizes=(2, 2),
+        depths=(1, 1),
+        widths=(16, 32),
+        num_heads=(1, 2),
+        mlp_ratios=(2, 2),
+        reductions=(2, 1),
+    ),
+    # Wang et al. 2021, table 2: no hub that the catalogue knows has these weights.
+    paper_top1={"PVTTiny": 75.1, "PVTSmall": 79.8, "PVTMedium": 81.2, "PVTLarge": 81.7},
+)
+
+
+@PVT.variant
+def PVTTiny(*, depths=(2, 2, 2, 2), name="pvt_tiny", **kwargs):
+    """PVT-Tiny (Wang et al. 2021, table 1)."""
+
+
+@PVT.variant
+def PVTSmall(*, depths=(3, 4, 6, 3), name="pvt_small", **kwargs):
+    """PVT-Small (Wang et al. 2021, table 1)."""
+
+
+@PVT.variant
+def PVTMedium(*, depths=(3, 4, 18, 3), name="pvt_medium", **kwargs):
+    """PVT-Medium (Wang et al. 2021, table 1)."""
+
+
+@PVT.variant
+def PVTLarge(*, depths=(3, 8, 27, 3), name="pvt_large", **kwargs):
+    """PVT-Large (Wang et al. 2021, table 1)."""

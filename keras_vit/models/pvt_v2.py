@@ -23,21 +23,8 @@ from keras_vit.models.base import (
     check_class_names,
     pixels_to_input,
 )
+from keras_vit.models.registry import register_family
 from keras_vit.models.stages import as_stages, stage_rates
-from keras_vit.models.variants import variant
-
-# The paper, table 1 (B2Linear: section 3.2). Ratios of B5 are its own; heads are those of all.
-VARIANTS = {
-    "PVTv2B0": dict(widths=(32, 64, 160, 256), depths=(2, 2, 2, 2), mlp_ratios=(8, 8, 4, 4)),
-    "PVTv2B1": dict(widths=(64, 128, 320, 512), depths=(2, 2, 2, 2), mlp_ratios=(8, 8, 4, 4)),
-    "PVTv2B2": dict(widths=(64, 128, 320, 512), depths=(3, 4, 6, 3), mlp_ratios=(8, 8, 4, 4)),
-    "PVTv2B3": dict(widths=(64, 128, 320, 512), depths=(3, 4, 18, 3), mlp_ratios=(8, 8, 4, 4)),
-    "PVTv2B4": dict(widths=(64, 128, 320, 512), depths=(3, 8, 27, 3), mlp_ratios=(8, 8, 4, 4)),
-    "PVTv2B5": dict(widths=(64, 128, 320, 512), depths=(3, 6, 40, 3), mlp_ratios=(4, 4, 4, 4)),
-    "PVTv2B2Linear": dict(
-        widths=(64, 128, 320, 512), depths=(3, 4, 6, 3), reductions=(1, 1, 1, 1), pool_size=7
-    ),
-}
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
@@ -217,10 +204,112 @@ def _check_least(size, least):
         )
 
 
-PVTv2B0 = variant(PyramidVisionTransformerV2, "PVTv2B0", VARIANTS["PVTv2B0"])
-PVTv2B1 = variant(PyramidVisionTransformerV2, "PVTv2B1", VARIANTS["PVTv2B1"])
-PVTv2B2 = variant(PyramidVisionTransformerV2, "PVTv2B2", VARIANTS["PVTv2B2"])
-PVTv2B3 = variant(PyramidVisionTransformerV2, "PVTv2B3", VARIANTS["PVTv2B3"])
-PVTv2B4 = variant(PyramidVisionTransformerV2, "PVTv2B4", VARIANTS["PVTv2B4"])
-PVTv2B5 = variant(PyramidVisionTransformerV2, "PVTv2B5", VARIANTS["PVTv2B5"])
-PVTv2B2Linear = variant(PyramidVisionTransformerV2, "PVTv2B2Linear", VARIANTS["PVTv2B2Linear"])
+PVT_V2 = register_family(
+    "pvt_v2",
+    "PVTv2",
+    PyramidVisionTransformerV2,
+    tiny=dict(
+        image_size=(24, 16),
+        patch_sizes=(7, 3),
+        strides=(4, 2),
+        depths=(1, 2),
+        widths=(8, 16),
+        num_heads=(1, 2),
+        mlp_ratios=(2, 2),
+        reductions=(2, 1),
+    ),
+    smoke=dict(
+        patch_sizes=(3, 3),
+        strides=(2, 2),
+        depths=(1, 1),
+        widths=(16, 32),
+        num_heads=(1, 2),
+        mlp_ratios=(2, 2),
+        reductions=(2, 1),
+    ),
+)
+
+
+@PVT_V2.variant
+def PVTv2B0(
+    *,
+    widths=(32, 64, 160, 256),
+    depths=(2, 2, 2, 2),
+    mlp_ratios=(8, 8, 4, 4),
+    name="pvt_v2_b0",
+    **kwargs,
+):
+    """PVTv2-B0 (Wang et al. 2022, table 1)."""
+
+
+@PVT_V2.variant
+def PVTv2B1(
+    *,
+    widths=(64, 128, 320, 512),
+    depths=(2, 2, 2, 2),
+    mlp_ratios=(8, 8, 4, 4),
+    name="pvt_v2_b1",
+    **kwargs,
+):
+    """PVTv2-B1 (Wang et al. 2022, table 1)."""
+
+
+@PVT_V2.variant
+def PVTv2B2(
+    *,
+    widths=(64, 128, 320, 512),
+    depths=(3, 4, 6, 3),
+    mlp_ratios=(8, 8, 4, 4),
+    name="pvt_v2_b2",
+    **kwargs,
+):
+    """PVTv2-B2 (Wang et al. 2022, table 1)."""
+
+
+@PVT_V2.variant
+def PVTv2B3(
+    *,
+    widths=(64, 128, 320, 512),
+    depths=(3, 4, 18, 3),
+    mlp_ratios=(8, 8, 4, 4),
+    name="pvt_v2_b3",
+    **kwargs,
+):
+    """PVTv2-B3 (Wang et al. 2022, table 1)."""
+
+
+@PVT_V2.variant
+def PVTv2B4(
+    *,
+    widths=(64, 128, 320, 512),
+    depths=(3, 8, 27, 3),
+    mlp_ratios=(8, 8, 4, 4),
+    name="pvt_v2_b4",
+    **kwargs,
+):
+    """PVTv2-B4 (Wang et al. 2022, table 1)."""
+
+
+@PVT_V2.variant
+def PVTv2B5(
+    *,
+    widths=(64, 128, 320, 512),
+    depths=(3, 6, 40, 3),
+    mlp_ratios=(4, 4, 4, 4),
+    name="pvt_v2_b5",
+    **kwargs,
+):
+    """PVTv2-B5 (Wang et al. 2022, table 1)."""
+
+
+@PVT_V2.variant
+def PVTv2B2Linear(
+    *,
+    widths=(64, 128, 320, 512),
+    depths=(3, 4, 6, 3),
+    reductions=(1, 1, 1, 1),
+    pool_size=7,
+    name="pvt_v2_b2_linear",
+    **kwargs,
+):
+    """PVTv2-B2-Li: linear attention (Wang et al. 2022, table 1)."""

@@ -35,27 +35,7 @@ from keras_vit.models.base import (
     check_class_names,
     pixels_to_input,
 )
-from keras_vit.models.variants import variant
-
-# Sources. Version 1: Liu et al. 2021, section 3.3. Version 2: Liu et al. 2022, section 4.1.
-VARIANTS = {
-    "SwinTiny": dict(width=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24)),
-    "SwinSmall": dict(width=96, depths=(2, 2, 18, 2), num_heads=(3, 6, 12, 24)),
-    "SwinBase": dict(width=128, depths=(2, 2, 18, 2), num_heads=(4, 8, 16, 32)),
-    "SwinLarge": dict(width=192, depths=(2, 2, 18, 2), num_heads=(6, 12, 24, 48)),
-    "SwinV2Tiny": dict(
-        version=2, image_size=256, window_size=8, width=96, depths=(2, 2, 6, 2),
-        num_heads=(3, 6, 12, 24),
-    ),
-    "SwinV2Small": dict(
-        version=2, image_size=256, window_size=8, width=96, depths=(2, 2, 18, 2),
-        num_heads=(3, 6, 12, 24),
-    ),
-    "SwinV2Base": dict(
-        version=2, image_size=256, window_size=8, width=128, depths=(2, 2, 18, 2),
-        num_heads=(4, 8, 16, 32),
-    ),
-}  # fmt: skip
+from keras_vit.models.registry import register_family
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
@@ -281,10 +261,85 @@ def _check(arguments):
         )
 
 
-SwinTiny = variant(SwinTransformer, "SwinTiny", VARIANTS["SwinTiny"])
-SwinSmall = variant(SwinTransformer, "SwinSmall", VARIANTS["SwinSmall"])
-SwinBase = variant(SwinTransformer, "SwinBase", VARIANTS["SwinBase"])
-SwinLarge = variant(SwinTransformer, "SwinLarge", VARIANTS["SwinLarge"])
-SwinV2Tiny = variant(SwinTransformer, "SwinV2Tiny", VARIANTS["SwinV2Tiny"])
-SwinV2Small = variant(SwinTransformer, "SwinV2Small", VARIANTS["SwinV2Small"])
-SwinV2Base = variant(SwinTransformer, "SwinV2Base", VARIANTS["SwinV2Base"])
+SWIN = register_family(
+    "swin",
+    "Swin",
+    SwinTransformer,
+    tiny=dict(
+        image_size=32, width=8, depths=(2, 2), num_heads=(2, 4), window_size=4, mlp_ratio=2.0
+    ),
+    smoke=dict(width=16, depths=(1, 1), num_heads=(1, 2), patch_size=2, window_size=2),
+)
+
+
+@SWIN.variant
+def SwinTiny(
+    *, width=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24), name="swin_tiny", **kwargs
+):
+    """Swin-T (Liu et al. 2021, section 3.3)."""
+
+
+@SWIN.variant
+def SwinSmall(
+    *, width=96, depths=(2, 2, 18, 2), num_heads=(3, 6, 12, 24), name="swin_small", **kwargs
+):
+    """Swin-S (Liu et al. 2021, section 3.3)."""
+
+
+@SWIN.variant
+def SwinBase(
+    *, width=128, depths=(2, 2, 18, 2), num_heads=(4, 8, 16, 32), name="swin_base", **kwargs
+):
+    """Swin-B (Liu et al. 2021, section 3.3)."""
+
+
+@SWIN.variant
+def SwinLarge(
+    *, width=192, depths=(2, 2, 18, 2), num_heads=(6, 12, 24, 48), name="swin_large", **kwargs
+):
+    """Swin-L (Liu et al. 2021, section 3.3)."""
+
+
+@SWIN.variant
+def SwinV2Tiny(
+    *,
+    version=2,
+    image_size=256,
+    window_size=8,
+    width=96,
+    depths=(2, 2, 6, 2),
+    num_heads=(3, 6, 12, 24),
+    name="swin_v2_tiny",
+    **kwargs,
+):
+    """SwinV2-T (Liu et al. 2022, section 4.1)."""
+
+
+@SWIN.variant
+def SwinV2Small(
+    *,
+    version=2,
+    image_size=256,
+    window_size=8,
+    width=96,
+    depths=(2, 2, 18, 2),
+    num_heads=(3, 6, 12, 24),
+    name="swin_v2_small",
+    **kwargs,
+):
+    """SwinV2-S (Liu et al. 2022, section 4.1)."""
+
+
+@SWIN.variant
+def SwinV2Base(
+    *,
+    version=2,
+    image_size=256,
+    window_size=8,
+    width=128,
+    depths=(2, 2, 18, 2),
+    num_heads=(4, 8, 16, 32),
+    name="swin_v2_base",
+    **kwargs,
+):
+    """SwinV2-B (Liu et al. 2022, section 4.1)."""

@@ -35,22 +35,7 @@ from keras_vit.models.base import (
     pixels_to_input,
 )
 from keras_vit.models.grids import patch_grids
-from keras_vit.models.variants import variant
-
-# Sources. Tiny, Small: Touvron et al. 2021 (DeiT), table 1. Base, Large, Huge: the paper, table 1.
-# Giant, Gigantic: Zhai et al. 2022, table 2. So400m: Alabdulmohsin et al. 2023, section 5.
-VARIANTS = {
-    "ViTTiny": dict(patch_size=16, width=192, depth=12, num_heads=3, mlp_dim=768),
-    "ViTSmall": dict(patch_size=16, width=384, depth=12, num_heads=6, mlp_dim=1536),
-    "ViTBase": dict(patch_size=16, width=768, depth=12, num_heads=12, mlp_dim=3072),
-    "ViTLarge": dict(patch_size=16, width=1024, depth=24, num_heads=16, mlp_dim=4096),
-    "ViTHuge": dict(patch_size=14, width=1280, depth=32, num_heads=16, mlp_dim=5120),
-    "ViTGiant": dict(patch_size=14, width=1408, depth=40, num_heads=16, mlp_dim=6144),
-    "ViTGigantic": dict(patch_size=14, width=1664, depth=48, num_heads=16, mlp_dim=8192),
-    "ViTSo400m": dict(
-        patch_size=14, width=1152, depth=27, num_heads=16, mlp_dim=4304, pooling="map"
-    ),
-}
+from keras_vit.models.registry import register_family
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
@@ -328,11 +313,81 @@ def _check(arguments, class_token, distillation_head):
         )
 
 
-ViTTiny = variant(VisionTransformer, "ViTTiny", VARIANTS["ViTTiny"])
-ViTSmall = variant(VisionTransformer, "ViTSmall", VARIANTS["ViTSmall"])
-ViTBase = variant(VisionTransformer, "ViTBase", VARIANTS["ViTBase"])
-ViTLarge = variant(VisionTransformer, "ViTLarge", VARIANTS["ViTLarge"])
-ViTHuge = variant(VisionTransformer, "ViTHuge", VARIANTS["ViTHuge"])
-ViTGiant = variant(VisionTransformer, "ViTGiant", VARIANTS["ViTGiant"])
-ViTGigantic = variant(VisionTransformer, "ViTGigantic", VARIANTS["ViTGigantic"])
-ViTSo400m = variant(VisionTransformer, "ViTSo400m", VARIANTS["ViTSo400m"])
+VIT = register_family(
+    "vit",
+    "ViT",
+    VisionTransformer,
+    tiny=dict(image_size=(24, 16), patch_size=8, width=16, depth=2, num_heads=2, mlp_dim=32),
+    smoke=dict(patch_size=2, width=32, depth=2, num_heads=2, mlp_dim=64),
+)
+
+
+@VIT.variant
+def ViTTiny(
+    *, patch_size=16, width=192, depth=12, num_heads=3, mlp_dim=768, name="vit_tiny", **kwargs
+):
+    """ViT-Ti/16 (Touvron et al. 2021, table 1)."""
+
+
+@VIT.variant
+def ViTSmall(
+    *, patch_size=16, width=384, depth=12, num_heads=6, mlp_dim=1536, name="vit_small", **kwargs
+):
+    """ViT-S/16 (Touvron et al. 2021, table 1)."""
+
+
+@VIT.variant
+def ViTBase(
+    *, patch_size=16, width=768, depth=12, num_heads=12, mlp_dim=3072, name="vit_base", **kwargs
+):
+    """ViT-B/16 (Dosovitskiy et al. 2021, table 1)."""
+
+
+@VIT.variant
+def ViTLarge(
+    *, patch_size=16, width=1024, depth=24, num_heads=16, mlp_dim=4096, name="vit_large", **kwargs
+):
+    """ViT-L/16 (Dosovitskiy et al. 2021, table 1)."""
+
+
+@VIT.variant
+def ViTHuge(
+    *, patch_size=14, width=1280, depth=32, num_heads=16, mlp_dim=5120, name="vit_huge", **kwargs
+):
+    """ViT-H/14 (Dosovitskiy et al. 2021, table 1)."""
+
+
+@VIT.variant
+def ViTGiant(
+    *, patch_size=14, width=1408, depth=40, num_heads=16, mlp_dim=6144, name="vit_giant", **kwargs
+):
+    """ViT-g/14 (Zhai et al. 2022, table 2)."""
+
+
+@VIT.variant
+def ViTGigantic(
+    *,
+    patch_size=14,
+    width=1664,
+    depth=48,
+    num_heads=16,
+    mlp_dim=8192,
+    name="vit_gigantic",
+    **kwargs,
+):
+    """ViT-G/14 (Zhai et al. 2022, table 2)."""
+
+
+@VIT.variant
+def ViTSo400m(
+    *,
+    patch_size=14,
+    width=1152,
+    depth=27,
+    num_heads=16,
+    mlp_dim=4304,
+    pooling="map",
+    name="vit_so400m",
+    **kwargs,
+):
+    """SoViT-400m/14 (Alabdulmohsin et al. 2023, section 5), with attention pooling."""

@@ -29,8 +29,11 @@ from keras_vit.checkpoints.pvt import read as pyramids
 from keras_vit.checkpoints.readers.base import Tensor
 from keras_vit.checkpoints.swin import read as swin_checkpoints
 from keras_vit.checkpoints.vit.configs import TIMM_KINDS
-from keras_vit.models import cait, deit, hybrid, swin
-from keras_vit.models.vit import VARIANTS
+from keras_vit.models.cait import CAIT
+from keras_vit.models.deit import DEIT
+from keras_vit.models.hybrid import HYBRID
+from keras_vit.models.swin import SWIN as SWIN_FAMILY
+from keras_vit.models.vit import VIT
 
 HERE = Path(keras_vit.__file__).parent / "checkpoints"
 HEADER = f"""\
@@ -69,25 +72,27 @@ def variant(model, architecture):
     if type(model).__name__ in SWIN:
         depths = tuple(len(stage.blocks) for stage in model.layers)
         sizes = (SWIN[type(model).__name__], model.embed_dim, depths)
-        for name, row in swin.VARIANTS.items():
+        for name, row in SWIN_FAMILY.rows.items():
             if (row.get("version", 1), row["width"], row["depths"]) == sizes:
                 return name
         return "SwinTransformer"
     if type(model).__name__ == "Cait":
         sizes = (model.embed_dim, len(model.blocks))
-        return next(k for k, row in cait.VARIANTS.items() if (row["width"], row["depth"]) == sizes)
+        return next(k for k, row in CAIT.rows.items() if (row["width"], row["depth"]) == sizes)
     if is_hybrid(model):
         stages = getattr(model.patch_embed.backbone, "stages", ())
         sizes = (tuple(len(stage.blocks) for stage in stages), model.embed_dim)
-        for name, row in hybrid.VARIANTS.items():
+        for name, row in HYBRID.rows.items():
             if (row["stem_depths"], row["width"]) == sizes:
                 return name
         return "HybridVisionTransformer"
     mlp = model.blocks[0].mlp.fc2.in_features
     sizes = (model.embed_dim, len(model.blocks), mlp)
-    rows = {"deit3": deit.DEIT3}.get(architecture.partition("_")[0], VARIANTS)
-    rows = deit.DISTILLED if "distilled" in architecture else rows
+    third, distilled = architecture.startswith("deit3_"), "distilled" in architecture
+    rows = DEIT.rows if third or distilled else VIT.rows
     for name, row in rows.items():
+        if name.startswith("DeiT") and ("distillation_token" in row) != distilled:
+            continue
         if (row["width"], row["depth"], row["mlp_dim"]) == sizes:
             return name
     return "VisionTransformer"

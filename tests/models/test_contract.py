@@ -10,7 +10,7 @@ import pytest
 from keras import layers, ops
 
 import keras_vit
-from keras_vit import listing
+from keras_vit.models import registry
 from keras_vit.models.base import BLOCKS, ImageModel
 from tests.helpers import (
     WITHOUT_EFFECT,
@@ -20,24 +20,17 @@ from tests.helpers import (
     once_but,
     randomize,
     run,
+    tiny,
     tiny_cait,
     tiny_hybrid,
-    tiny_pvt,
     tiny_swin,
     tiny_vit,
     to_numpy,
 )
 
 NAMES = ["cat", "dog", "car", "tree"]
-pvt, pvt_v2 = functools.partial(tiny_pvt, 1), functools.partial(tiny_pvt, 2)
-FAMILIES = {
-    "vit": tiny_vit,
-    "swin": tiny_swin,
-    "pvt": pvt,
-    "pvt v2": pvt_v2,
-    "hybrid": tiny_hybrid,
-    "cait": tiny_cait,
-}
+pvt, pvt_v2 = functools.partial(tiny, "pvt"), functools.partial(tiny, "pvt_v2")
+FAMILIES = {name: functools.partial(tiny, name) for name in registry.FAMILIES}
 ONE_STAGE = {"depths": (2,), "num_heads": (2,)}  # graphs of more take long to make
 
 
@@ -181,8 +174,9 @@ CASES = {
 }
 
 
-def size_of(make):
-    return (32, 32) if make is tiny_swin else (24, 16)
+def size_of(model):
+    """Pixels of its images; of a model of any size as many as its family's tiny one takes."""
+    return (32, 32) if isinstance(model, keras_vit.SwinTransformer) else (24, 16)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +197,7 @@ def size_of(make):
 def test_contract(make, arguments, tmp_path):
     model = make(**arguments)
     randomize(model)
-    pixels = images(size_of(make), channels=model.input.shape[-1])
+    pixels = images(size_of(model), channels=model.input.shape[-1])
 
     # layers can be taken out of it; shapes are those that were promised, for any batch
     block = [x for x in model.layers if isinstance(x, BLOCKS)][-1]
@@ -268,11 +262,8 @@ def same_weights(model, values):
 def test_every_family_has_a_case():
     classes = {x for x in vars(keras_vit).values() if inspect.isclass(x)}
     families = {x for x in classes if issubclass(x, ImageModel)}
-    variants = [inspect.signature(getattr(keras_vit, name)) for name in listing.variants()]
-    assert families == {signature.return_annotation for signature in variants}
-    assert families == {type(make()) for make in FAMILIES.values()}
-    makers = {make for make, _ in CASES.values()}
-    assert makers == {*FAMILIES.values(), with_cnn}
+    assert families == {x.model for x in registry.FAMILIES.values()}
+    assert families == {type(make()) for make in {make for make, _ in CASES.values()}}
 
 
 POLICIES = {
@@ -299,7 +290,7 @@ def test_a_dtype_policy_reaches_every_layer(make, arguments, policy):
     randomize(full)
     for ours, theirs in zip(full.weights, model.weights, strict=True):
         theirs.assign(ops.copy(ours))
-    pixels = images(size_of(make))
+    pixels = images(size_of(model))
     found = model(pixels)
     assert keras.backend.standardize_dtype(found.dtype) == "float32"
     if policy == "mixed_float16":  # bfloat16 has an eighth of its digits
@@ -309,13 +300,13 @@ def test_a_dtype_policy_reaches_every_layer(make, arguments, policy):
 # Blocks of windows; those of tokens are in tests/test_remat.py. The wrapper is the same for all.
 @pytest.mark.parametrize("make", once_but(FAMILIES, "swin"))
 def test_remat_takes_equal_steps(make):
-    arguments = {"depths": (1,), "num_heads": (2,)} if make is tiny_swin else {}
+    arguments = {"depths": (1,), "num_heads": (2,)} if make is FAMILIES["swin"] else {}
     trained = []
     for remat in (False, True):
         keras.utils.set_random_seed(7)
         model = make(remat=remat, dropout_rate=0.3, **arguments)
         compile_model(model, keras.optimizers.SGD(0.5))
-        model.fit(images(size_of(make)), np.ones((3, 4)), verbose=0, shuffle=False)
+        model.fit(images(size_of(model)), np.ones((3, 4)), verbose=0, shuffle=False)
         trained.append([to_numpy(weight) for weight in model.weights])
     for plain, remat in zip(*trained, strict=True):
         np.testing.assert_allclose(remat, plain, atol=1e-5)
@@ -327,7 +318,7 @@ def test_remat_takes_equal_steps(make):
 )
 def test_a_model_of_any_size_equals_the_fixed_one(make):
     # positions of the first size are kept, or many more
-    model = make(image_size=None, **({"position_grid": (3, 2)} if make is tiny_vit else {}))
+    model = make(image_size=None, **({"position_grid": (3, 2)} if make is FAMILIES["vit"] else {}))
     randomize(model)
     for size in [(24, 16), (16, 40), (8, 8)]:
         fixed = keras_vit.resize(model, size)

@@ -11,10 +11,9 @@ import pytest
 
 import keras_vit
 from keras_vit import listing
-from keras_vit.models.variants import variant
+from keras_vit.models.registry import FAMILIES, variants
 from tests.helpers import once
 
-FAMILIES = listing.FAMILIES.values()
 ROWS = json.loads((Path(__file__).parent.parent / "golden" / "parameter_counts.json").read_text())
 # The arguments that say how many blocks there are, and what those are named.
 BLOCKS = {
@@ -63,13 +62,13 @@ def label(row):
 
 
 def smallest(family):
-    rows = [row for row in ROWS if row["variant"] in family.VARIANTS]
+    rows = [row for row in ROWS if row["variant"] in family.variants]
     return label(min(rows, key=lambda row: row["parameters"]))
 
 
 # Whole models keep the counts from two blocks honest: the smallest of a family, and the smallest
 # with more than two blocks of a kind where that has them not.
-WHOLE = [*map(smallest, FAMILIES), "PVTSmall {}", "PVTv2B2 {}", "R50ViTBase16 {}"]
+WHOLE = [*map(smallest, FAMILIES.values()), "PVTSmall {}", "PVTv2B2 {}", "R50ViTBase16 {}"]
 
 
 @pytest.mark.parametrize(
@@ -97,15 +96,14 @@ def test_parameters_and_macs(row, count, no_initialization):
 
 
 def test_every_variant_has_a_row_and_a_public_name():
-    assert {row["variant"] for row in ROWS} == {x for f in FAMILIES for x in f.VARIANTS}
-    for family in FAMILIES:
-        for name in family.VARIANTS:
-            assert getattr(keras_vit, name) is getattr(family, name)
+    assert {row["variant"] for row in ROWS} == set(variants())
+    for name, family in variants().items():
+        assert getattr(keras_vit, name) is family.variants[name]
 
 
 def test_list_models_says_what_a_variant_costs_and_how_good_it_is():
     rows = {row[0]: row for row in keras_vit.list_models()}
-    assert list(rows) == list(listing.costs()) == [x for f in FAMILIES for x in f.VARIANTS]
+    assert list(rows) == list(listing.costs()) == list(variants())
     swin = ("SwinTiny", "Swin", "224", 28288354, "4.49", "81.4")
     assert rows["SwinTiny"] == (*swin, "swin_tiny_patch4_window7_224.ms_in1k")
     assert [row[0] for row in keras_vit.list_models("swin*base")] == ["SwinBase", "SwinV2Base"]
@@ -120,6 +118,7 @@ def test_help_shows_the_real_arguments_and_defaults():
     assert parameters["name"].default == "vit_small"
     assert keras_vit.ViTSmall.__name__ == "ViTSmall"
     assert "image_size: int, (H, W), or None" in keras_vit.ViTSmall.__doc__
+    assert "width=384" in inspect.getsource(keras_vit.ViTSmall)  # its own row, not the family's
 
 
 @pytest.mark.parametrize(
@@ -148,7 +147,10 @@ def test_a_default_can_be_overridden():
 
 
 def test_a_row_with_an_unknown_argument_is_refused():
+    def ViTWrong(*, witdh=3, **kwargs):
+        pass
+
     with pytest.raises(TypeError, match="no argument \\['witdh'\\]"):
-        variant(keras_vit.VisionTransformer, "ViTWrong", {"witdh": 3})
+        FAMILIES["vit"].variant(ViTWrong)
     with pytest.raises(TypeError, match="witdh"):
         keras_vit.ViTTiny(witdh=3)

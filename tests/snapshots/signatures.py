@@ -5,8 +5,6 @@ import inspect
 
 import keras
 
-import keras_vit
-
 # Where public names are: what `keras_vit/__init__.py` imports as a module, and what the README
 # takes a name from.
 MODULES = ("keras_vit", "keras_vit.layers", "keras_vit.optimizers", "keras_vit.preprocessing")
@@ -49,14 +47,11 @@ def lines():
 
 
 def names(module):
-    """The public names of a module: its `__all__`, or what it holds of its own.
-
-    Of `keras_vit` that is what its `__init__.py` imports from the rooms of the package.
-    """
+    """The public names of a module: its `__all__`, or what it holds of its own."""
     if hasattr(module, "__all__"):
-        return sorted(module.__all__)
+        return sorted(x for x in module.__all__ if not inspect.ismodule(getattr(module, x)))
     found = {name: value for name, value in vars(module).items() if not name.startswith("_")}
-    home = "keras_vit" if module is keras_vit else module.__name__
+    home = module.__name__
     return sorted(
         name for name, x in found.items() if getattr(x, "__module__", "").startswith(home)
     )

@@ -264,7 +264,7 @@ def complete(inferred, description, overrides, name):
 
 
 def _published_heads(widths):
-    rows = [row.get("widths", widths) for row in pvt_v2.VARIANTS.values()]
+    rows = [row.get("widths", widths) for row in pvt_v2.PVT_V2.rows.values()]
     return DEFAULTS["num_attention_heads"] if widths in (rows[0], rows[1]) else None
 
 

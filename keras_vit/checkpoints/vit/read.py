@@ -10,7 +10,7 @@ from keras_vit.checkpoints.tables import as_tuple
 from keras_vit.checkpoints.untrusted import brief
 from keras_vit.checkpoints.vit.configs import TIMM_HEADS
 from keras_vit.layers.validation import as_pair
-from keras_vit.models.vit import VARIANTS
+from keras_vit.models.vit import VIT
 
 # Which weights an argument that the caller changed may leave out or begin anew.
 EFFECTS = {
@@ -147,7 +147,7 @@ def _inputs(shapes, target):
 
 def heads_of(width, depth, mlp_dim):
     """The number of heads of the published variant of this size, or None."""
-    for row in VARIANTS.values():
+    for row in VIT.rows.values():
         if (row["width"], row["depth"], row["mlp_dim"]) == (width, depth, mlp_dim):
             return row["num_heads"]
     return None
