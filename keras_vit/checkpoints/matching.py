@@ -12,7 +12,6 @@ from keras_vit.checkpoints.readers.base import MAX_TENSORS, Tensor
 from keras_vit.checkpoints.swin import names as swin
 from keras_vit.checkpoints.tables import Names, as_tuple
 from keras_vit.checkpoints.untrusted import brief
-from keras_vit.checkpoints.vit import deit_names as deit
 from keras_vit.checkpoints.vit import names as vit
 
 # What training tools put before the names of the model within them, the copy to take first.
@@ -24,7 +23,7 @@ WRAPPERS = _WRAPPERS.split()
 _WRAPPED = re.compile(rf"((?:{'|'.join(WRAPPERS)})\.)*")
 _CHUNK = re.compile(r"(^|\.)blocks\.\d+\.(?=\d+\.)")  # blocks in groups: blocks.0.3. for blocks.3.
 
-TABLES = tuple(t for family in (vit, deit, swin, pvt, hybrid, cait) for t in family.TABLES)
+TABLES = tuple(t for family in (vit, swin, pvt, hybrid, cait) for t in family.TABLES)
 
 
 class Match(NamedTuple):

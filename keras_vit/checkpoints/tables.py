@@ -8,6 +8,7 @@ BLOCK = (
     r"(?<=blocks\.)\d+(?=\.)|(?<=layer\.)\d+(?=\.)|(?<=layers\.)\d+(?=\.(?!blocks|downsample))"
     r"|(?<=encoderblock_)\d+(?=/)|(?<=^block)\d+(?=/)|(?<=^stage\d_block)\d+(?=/)"
 )
+POSITIONS = ("position_embedding/prefix", "position_embedding/grid")
 
 
 class Row(NamedTuple):

@@ -89,11 +89,10 @@ def test_patches_alone_have_positions_where_it_is_said(tmp_path):
 def test_names_that_tell_are_enough():
     """DeiT III's authors and CaiT never have a position for the class token."""
     from keras_vit.checkpoints.cait import names as cait
-    from keras_vit.checkpoints.vit import deit_names as deit
     from keras_vit.checkpoints.vit import names as vit
 
     assert vit.TIMM.prefix_positions is None
-    assert deit.DEIT3.prefix_positions is cait.TIMM_CAIT.prefix_positions is False
+    assert vit.DEIT3.prefix_positions is cait.TIMM_CAIT.prefix_positions is False
     assert vit.BIG_VISION.prefix_positions is False and vit.HF_VIT.prefix_positions is True
 
 

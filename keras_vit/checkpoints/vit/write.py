@@ -5,7 +5,6 @@ from keras import ops
 
 from keras_vit.checkpoints import layouts
 from keras_vit.checkpoints.errors import CheckpointError
-from keras_vit.checkpoints.vit import deit_names as deit
 from keras_vit.checkpoints.vit import names as tables
 from keras_vit.checkpoints.writing import (
     arrays_of,
@@ -120,13 +119,13 @@ def _transformers_class(config):
         model_type, table, names = "vit", tables.HF_VIT, "ViT"
         if config["distillation_token"]:
             wanted["distillation_token"] = True
-            model_type, table, names = "deit", deit.HF_DEIT, "DeiT"
+            model_type, table, names = "deit", tables.HF_DEIT, "DeiT"
         if config["num_classes"] is None:
             wanted["representation_size"] = config["representation_size"]
             names += "Model"
         elif found["distillation_head"]:
             wanted["distillation_head"] = True
-            table, names = deit.HF_DEIT_DISTILLED, f"{names}ForImageClassificationWithTeacher"
+            table, names = tables.HF_DEIT_DISTILLED, f"{names}ForImageClassificationWithTeacher"
         else:
             names += "ForImageClassification"
     for key, value in wanted.items():
