@@ -1,14 +1,35 @@
-"""The families whose checkpoints are known: what reads their tensors and configurations."""
+"""The families whose checkpoints are known, and the modules that read and write them.
 
-from collections.abc import Callable
+Every family has a folder of three modules. `names` has its `TABLES`. `write` has `WRITERS`: dict of
+"hf" and "timm" to (model, folder) -> None. `read` has
+
+    infer: (`Match`, tensors) -> dict of arguments, what the tensors say.
+    describe: (config, processor, name) -> `Description`, what a configuration says.
+    complete: (inferred, description, overrides, name) -> arguments of the model.
+    facts: (arguments) -> `layouts.Facts` or `StageFacts` of a source, or of a model.
+    EFFECTS: dict of argument to the pattern of weights that the caller's value may leave out.
+    SAID_TWICE: arguments that a `.keras` file's configuration and weights both say.
+    ARITHMETIC: arguments that must be equal for the same tensors to compute the same.
+    DESCRIBED: more of them, which count only where a configuration says them.
+    ASKED: arguments of a standing model that fill in where the source is silent.
+    FIRST_CONVOLUTION: path of the kernel that reads the pixels.
+"""
+
+from types import ModuleType
 from typing import NamedTuple
 
 from keras_vit.checkpoints.cait import read as cait
+from keras_vit.checkpoints.cait import write as cait_write
 from keras_vit.checkpoints.hybrid import read as hybrid
+from keras_vit.checkpoints.hybrid import write as hybrid_write
 from keras_vit.checkpoints.pvt import read as pvt
+from keras_vit.checkpoints.pvt import write as pvt_write
+from keras_vit.checkpoints.pvt_v2 import read as pvt_v2
+from keras_vit.checkpoints.pvt_v2 import write as pvt_v2_write
 from keras_vit.checkpoints.swin import read as swin
-from keras_vit.checkpoints.vit import configs as vit_configs
+from keras_vit.checkpoints.swin import write as swin_write
 from keras_vit.checkpoints.vit import read as vit
+from keras_vit.checkpoints.vit import write as vit_write
 from keras_vit.models.cait import CaiT
 from keras_vit.models.hybrid import HybridVisionTransformer
 from keras_vit.models.pvt import PyramidVisionTransformer
@@ -18,108 +39,21 @@ from keras_vit.models.vit import VisionTransformer
 
 
 class Family(NamedTuple):
-    """How checkpoints of one family are read.
-
-    Attributes:
-        model: its class.
-        infer: (`Match`, tensors) -> dict, what the tensors say.
-        describe: (config, processor, name) -> `Description`, what a configuration says.
-        complete: (inferred, description, overrides, name) -> arguments of the model.
-        facts: (`Match`, tensors, arguments) -> `layouts.Facts` of the source.
-        effects: dict of argument to the pattern of weights that the caller's value may leave out.
-        said_twice: arguments that a `.keras` file's configuration and weights both say.
-        arithmetic: arguments that must be equal for the same tensors to compute the same; those in
-            `described` only where a configuration says them.
-        described: see `arithmetic`.
-        asked: arguments of a standing model that fill in where the source is silent.
-        first_convolution: path of the kernel that reads the pixels.
-    """
+    """A family: its class, and the modules of its folder."""
 
     model: type
-    infer: Callable
-    describe: Callable
-    complete: Callable
-    facts: Callable
-    effects: dict
-    said_twice: tuple
-    arithmetic: frozenset
-    described: frozenset
-    asked: tuple
-    first_convolution: str = "patch_embedding/projection/kernel"
-
-
-def _by_arguments(facts):
-    """Facts that the arguments alone tell."""
-    return lambda matched, tensors, arguments: facts(arguments)
+    read: ModuleType
+    write: ModuleType
 
 
 FAMILIES = {
-    "vit": Family(
-        model=VisionTransformer,
-        infer=vit.infer,
-        describe=vit_configs.describe,
-        complete=vit.complete_arguments,
-        facts=_by_arguments(vit.facts),
-        effects=vit.EFFECTS,
-        said_twice=("width", "depth", "mlp_dim", "num_registers", "num_classes"),
-        arithmetic=frozenset({"num_heads", "qk_norm"}),
-        described=frozenset({"mlp", "norm_epsilon"}),
-        asked=("num_heads", "position_embedding"),
-    ),
-    "swin": Family(
-        model=SwinTransformer,
-        infer=swin.infer,
-        describe=swin.describe,
-        complete=swin.complete_arguments,
-        facts=swin.facts,
-        effects=swin.EFFECTS,
-        said_twice=("version", "width", "depths", "num_heads", "num_classes"),
-        arithmetic=frozenset({"version", "num_heads"}),
-        described=frozenset({"mlp", "norm_epsilon", "pretrained_window_size"}),
-        asked=("image_size", "window_size"),
-    ),
-    "pvt": Family(
-        model=PyramidVisionTransformer,
-        infer=pvt.infer,
-        describe=pvt.describe_pvt,
-        complete=pvt.complete,
-        facts=_by_arguments(pvt.facts),
-        effects=pvt.EFFECTS,
-        said_twice=("widths", "depths", "num_classes"),
-        arithmetic=frozenset({"num_heads"}),
-        described=frozenset({"norm_epsilon", "conv_norm_epsilon"}),
-        asked=("num_heads", "image_size"),
-        first_convolution="stage0_patch_embedding/projection/kernel",
-    ),
-    "hybrid": Family(
-        model=HybridVisionTransformer,
-        infer=hybrid.infer,
-        describe=hybrid.describe,
-        complete=hybrid.complete,
-        facts=_by_arguments(hybrid.facts),
-        effects=hybrid.EFFECTS,
-        said_twice=("stem_depths", "stem_width", "width", "depth", "mlp_dim", "num_classes"),
-        arithmetic=frozenset({"num_heads", "stem_groups", "convention"}),
-        described=frozenset({"mlp", "norm_epsilon"}),
-        asked=("num_heads", "stem_groups", "image_size"),
-        first_convolution="stem_conv/kernel",
-    ),
-    "cait": Family(
-        model=CaiT,
-        infer=cait.infer,
-        describe=cait.describe,
-        complete=cait.complete,
-        facts=_by_arguments(cait.facts),
-        effects=cait.EFFECTS,
-        said_twice=("width", "depth", "class_depth", "num_heads", "mlp_dim", "num_classes"),
-        arithmetic=frozenset({"num_heads"}),
-        described=frozenset({"mlp", "norm_epsilon"}),
-        asked=("image_size",),
-    ),
+    "vit": Family(VisionTransformer, vit, vit_write),
+    "swin": Family(SwinTransformer, swin, swin_write),
+    "pvt": Family(PyramidVisionTransformer, pvt, pvt_write),
+    "pvt_v2": Family(PyramidVisionTransformerV2, pvt_v2, pvt_v2_write),
+    "hybrid": Family(HybridVisionTransformer, hybrid, hybrid_write),
+    "cait": Family(CaiT, cait, cait_write),
 }
-FAMILIES["pvt_v2"] = FAMILIES["pvt"]._replace(
-    model=PyramidVisionTransformerV2, describe=pvt.describe_pvt_v2
-)
 MODELS = tuple(family.model for family in FAMILIES.values())
 
 

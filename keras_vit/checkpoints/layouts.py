@@ -3,6 +3,7 @@
 Letters: D width, H heads, K = D / H, p x q patch size, C channels, P prefix tokens, h x w grid.
 """
 
+import math
 import re
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ class Facts(NamedTuple):
         num_heads: int, H.
         num_prefix_tokens: int, P, how many prefix tokens have a position.
         grid: (h, w) of the position embeddings.
-        bias_tables: dict of path to the (2a-1, 2b-1) offsets of a table of position biases.
+        bias_tables: tuple of the sides (2a-1, 2b-1) that a table of position biases may have.
     """
 
     patch_size: tuple
@@ -26,7 +27,7 @@ class Facts(NamedTuple):
     num_heads: int
     num_prefix_tokens: int
     grid: tuple
-    bias_tables: dict = {}
+    bias_tables: tuple = ()
 
     def at(self, path):
         """The facts about the weight at `path`: here the same about all."""
@@ -124,6 +125,14 @@ def _write_positions(arrays, facts):
     return np.concatenate([*prefix, _rows(grid, facts)])
 
 
+def _read_bias_table(table, facts):
+    for sides in facts.bias_tables:
+        if math.prod(sides) == table.shape[0]:
+            return table.reshape(*sides, -1)
+    expected = " or ".join(str(math.prod(sides)) for sides in dict.fromkeys(facts.bias_tables))
+    raise ValueError(f"{expected} offsets expected, {table.shape[0]} found")
+
+
 def read(layout, arrays, targets, facts):
     """Arrays of one row's sources as those of its targets.
 
@@ -144,7 +153,7 @@ def read(layout, arrays, targets, facts):
         prefix, grid = _read_positions(arrays, facts)
         return {path: grid if path.endswith("/grid") else prefix for path in paths}
     if layout == "bias_table":  # (offsets, H)
-        return {paths[0]: arrays[0].reshape(*facts.bias_tables[paths[0]], -1)}
+        return {paths[0]: _read_bias_table(arrays[0], facts)}
     if layout == "positions_after_class_token":
         return {paths[0]: _rows(arrays[0], facts)[1:].reshape(*facts.grid, -1)}
     if layout == "class_token_with_position":

@@ -73,17 +73,17 @@ def from_pretrained(source, *, like=None, **overrides):
             arguments, description, notes = _described(found, reader, matched, given)
             if entry is not None:
                 arguments |= borrowed(entry, arguments)
-            facts = _facts(family, matched, reader, arguments)
+            facts = _facts(family, arguments)
         changed = {k: v for k, v in overrides.items() if arguments.get(k, _MISSING) != v}
         wanted = _with_overrides(arguments, overrides, _constructor_arguments(family.model))
         model = build(family.model, arguments, wanted, reader, found.name)
         arguments = wanted
-        effects = family.effects
+        effects = family.read.EFFECTS
         optional = {effects[k]: f"{k}={v!r}" for k, v in changed.items() if k in effects}
         if description is not None and arguments.get("pooling", "map") != "map":
             optional.setdefault(r"pool/.*", f"pooling={arguments['pooling']!r} does not use it")
         mode = arguments.get("position_resample")
-        adapter = Adapter(model, facts, mode, family.first_convolution)
+        adapter = Adapter(model, facts, mode, family.read.FIRST_CONVOLUTION)
         with named(found.name):
             report = fill(reader, matched, adapter, found.name, optional=optional)
         other = [*report.resampled, *report.adapted]
@@ -155,18 +155,18 @@ def load_weights(model, source, skip=()):
         config = model.get_config()
         facts, arguments = None, config
         if matched.table.name != "keras" or reader.config is not None:
-            given = {name: config[name] for name in family.asked} | {"preprocessor": None}
+            given = {name: config[name] for name in family.read.ASKED} | {"preprocessor": None}
             positions = learned_positions(model)
             if positions:
                 given["position_grid"] = positions[0].grid_size
             with readable(found.name, "checkpoint"):
                 arguments, description, _ = _described(found, reader, matched, given)
-                facts = _facts(family, matched, reader, arguments)
+                facts = _facts(family, arguments)
             said = description is not None or matched.table.name == "keras"
             _same_mathematics(family, config, arguments, said, found.name)
         skipped = {re.escape(name) + "/.*": f"skip={name!r}" for name in skip}
         mode = arguments.get("position_resample")
-        adapter = Adapter(model, facts, mode, family.first_convolution)
+        adapter = Adapter(model, facts, mode, family.read.FIRST_CONVOLUTION)
         with named(found.name):
             return fill(reader, matched, adapter, found.name, skipped=skipped, standing=True)
 
@@ -194,21 +194,21 @@ def _matched(found, reader):
 def _described(found, reader, matched, overrides):
     """(arguments, `Description` or None, notes) of a source, from its tensors and configuration."""
     family = FAMILIES[matched.table.family]
-    inferred = family.infer(matched, reader.tensors)
+    inferred = family.read.infer(matched, reader.tensors)
     if matched.table.name == "keras":
         if reader.config is None:
             raise CheckpointError(
                 f"{found.name} holds weights alone: build the model they belong to and fill it "
                 "with keras_vit.load_weights(model, ...)."
             )
-        return keras_arguments(reader, inferred, family.model, family.said_twice), None, []
+        return keras_arguments(reader, inferred, family.model, family.read.SAID_TWICE), None, []
     description, said = None, {}
     if found.config is not None:
-        description = family.describe(found.config, found.processor, found.name)
+        description = family.read.describe(found.config, found.processor, found.name)
         said = {k: v for k, v in description.arguments.items() if v is not None}
         # What tensors say too is compared with them.
         check_arguments({key: value for key, value in said.items() if key not in inferred})
-    arguments = family.complete(inferred, description, overrides, found.name)
+    arguments = family.read.complete(inferred, description, overrides, found.name)
     check_arguments({key: value for key, value in arguments.items() if key != "preprocessor"})
     guessed = [
         f"{key}={arguments[key]!r}"
@@ -231,13 +231,13 @@ def _without_preprocessing(name, arguments, overrides, own):
     return None if own and normalises else without_preprocessing(name, normalises)
 
 
-def _facts(family, matched, reader, arguments):
+def _facts(family, arguments):
     """What the layouts must know of the source, whose arguments these are."""
     parameters = inspect.signature(family.model).parameters.values()
     described = {p.name: p.default for p in parameters} | arguments  # our own files leave some out
     if "patch_size" in described:
         described["patch_size"] = as_pair(described["patch_size"], "patch_size")
-    return family.facts(matched, reader.tensors, described)
+    return family.read.facts(described)
 
 
 def _constructor_arguments(*models):
@@ -282,7 +282,7 @@ def _same_mathematics(family, config, arguments, said, name):
 
     `said` is whether the source has a configuration, which says what tensors cannot.
     """
-    keys = family.arithmetic | (family.described if said else set())
+    keys = family.read.ARITHMETIC | (family.read.DESCRIBED if said else set())
     wrong = {k: arguments[k] for k in keys if arguments.get(k, config[k]) != config[k]}
     if wrong:
         ours = {key: config[key] for key in wrong}

@@ -8,6 +8,7 @@ from keras_vit.checkpoints.cait import names as cait
 from keras_vit.checkpoints.errors import CheckpointError
 from keras_vit.checkpoints.hybrid import names as hybrid
 from keras_vit.checkpoints.pvt import names as pvt
+from keras_vit.checkpoints.pvt_v2 import names as pvt_v2
 from keras_vit.checkpoints.readers.base import MAX_TENSORS, Tensor
 from keras_vit.checkpoints.swin import names as swin
 from keras_vit.checkpoints.tables import Names, as_tuple
@@ -23,7 +24,7 @@ WRAPPERS = _WRAPPERS.split()
 _WRAPPED = re.compile(rf"((?:{'|'.join(WRAPPERS)})\.)*")
 _CHUNK = re.compile(r"(^|\.)blocks\.\d+\.(?=\d+\.)")  # blocks in groups: blocks.0.3. for blocks.3.
 
-TABLES = tuple(t for family in (vit, swin, pvt, hybrid, cait) for t in family.TABLES)
+TABLES = tuple(t for family in (vit, swin, pvt, pvt_v2, hybrid, cait) for t in family.TABLES)
 
 
 class Match(NamedTuple):

@@ -3,22 +3,9 @@
 import os
 from pathlib import Path
 
-from keras_vit.checkpoints.cait import write as cait
-from keras_vit.checkpoints.families import names_of
-from keras_vit.checkpoints.hybrid import write as hybrid
-from keras_vit.checkpoints.pvt import write as pvt
-from keras_vit.checkpoints.swin import write as swin
-from keras_vit.checkpoints.vit import write as vit
-from keras_vit.checkpoints.writing import (
-    warn_of_crops,
-)
+from keras_vit.checkpoints.families import family_of, names_of
+from keras_vit.checkpoints.writing import warn_of_crops
 from keras_vit.layers.validation import check_choice
-from keras_vit.models.cait import CaiT
-from keras_vit.models.hybrid import HybridVisionTransformer
-from keras_vit.models.pvt import PyramidVisionTransformer
-from keras_vit.models.pvt_v2 import PyramidVisionTransformerV2
-from keras_vit.models.swin import SwinTransformer
-from keras_vit.models.vit import VisionTransformer
 from keras_vit.scratch import scratch_beside
 
 CONVENTIONS = {"hf": "transformers", "timm": "timm"}  # how each library crops (`Preprocessor`)
@@ -46,8 +33,8 @@ def save_pretrained(model, folder, format="hf"):
         >>> keras_vit.save_pretrained(model, "my_vit", format="hf")
     """
     check_choice(format, "format", ("hf", "timm", "keras"))
-    writers = next((found for kind, found in WRITERS.items() if isinstance(model, kind)), None)
-    if writers is None:
+    family = family_of(model)
+    if family is None:
         raise ValueError(
             f"save_pretrained expects a {names_of()}. Received: {type(model).__name__}"
         )
@@ -61,20 +48,10 @@ def save_pretrained(model, folder, format="hf"):
             if format == "keras":
                 model.save(written / "model.keras")
             else:
-                writers[format](model, written)
+                family.write.WRITERS[format](model, written)
             os.rename(written, folder)
         if format in CONVENTIONS:
             warn_of_crops(model.preprocessor, CONVENTIONS[format])
     except OSError as error:
         raise ValueError(f"The folder cannot be written: {error}. Received: {folder}") from error
     return folder
-
-
-WRITERS = {
-    VisionTransformer: vit.WRITERS,
-    SwinTransformer: swin.WRITERS,
-    PyramidVisionTransformer: pvt.WRITERS,
-    PyramidVisionTransformerV2: pvt.WRITERS,
-    HybridVisionTransformer: hybrid.WRITERS,
-    CaiT: cait.WRITERS,
-}

@@ -12,7 +12,7 @@ import keras_vit
 from keras_vit.checkpoints.errors import CheckpointError
 from keras_vit.checkpoints.matching import match
 from keras_vit.checkpoints.readers.open import open_file
-from keras_vit.checkpoints.vit.read import complete_arguments, infer
+from keras_vit.checkpoints.vit.read import complete, infer
 from keras_vit.checkpoints.writing import write_safetensors
 from tests.checkpoints.helpers import GOLDEN, tensors
 from tests.helpers import images, once, randomize, run, tiny_cait, tiny_swin, tiny_vit, to_numpy
@@ -187,7 +187,7 @@ def test_the_caller_s_heads_come_before_those_of_a_published_size():
     inferred.update(width=384, depth=12, mlp_dim=1536)
     for said, heads in (({"num_heads": 12}, 12), ({}, 6)):
         said["image_size"] = (24, 16)
-        assert complete_arguments(inferred, None, said, "")["num_heads"] == heads
+        assert complete(inferred, None, said, "")["num_heads"] == heads
 
 
 def test_what_was_guessed_is_reported(tmp_path):

@@ -25,7 +25,7 @@ from keras_vit.checkpoints.errors import CheckpointError
 from keras_vit.checkpoints.families import FAMILIES
 from keras_vit.checkpoints.hybrid import read as hybrid_checkpoints
 from keras_vit.checkpoints.matching import match
-from keras_vit.checkpoints.pvt import read as pyramids
+from keras_vit.checkpoints.pvt_v2 import read as pyramids
 from keras_vit.checkpoints.readers.base import Tensor
 from keras_vit.checkpoints.swin import read as swin_checkpoints
 from keras_vit.checkpoints.vit.configs import TIMM_KINDS
@@ -51,7 +51,7 @@ def kind(architecture):
     families = {
         "swin": swin_checkpoints.describe,
         "cait": cait_checkpoints.describe,
-        "pvt_v2": pyramids.describe_pvt_v2,
+        "pvt_v2": pyramids.describe,
         r"vit_\w+_r\d*_": hybrid_checkpoints.describe,
     }
     for pattern, describe in families.items():
@@ -116,7 +116,7 @@ def arguments(model, config, name, known):
     than the defaults of the entry's variant and the rest of the entry, `known`, does not say it."""
     tensors = {k: Tensor(tuple(x.shape), None, None) for k, x in model.state_dict().items()}
     matched = match(tensors, name)
-    family = FAMILIES[matched.table.family]
+    family = FAMILIES[matched.table.family].read
     said = {"architecture": config.architecture, "pretrained_cfg": config.to_dict()}
     if getattr(model, "global_pool", None) is not None:
         said["global_pool"] = model.global_pool

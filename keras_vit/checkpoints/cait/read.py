@@ -10,6 +10,15 @@ from keras_vit.checkpoints.untrusted import brief
 from keras_vit.checkpoints.vit import read as vit
 from keras_vit.models.cait import CaiT
 
+# What a `.keras` file's configuration and its weights both say; they must agree.
+SAID_TWICE = ("width", "depth", "class_depth", "num_heads", "mlp_dim", "num_classes")
+# What must be equal for the same tensors to compute the same, and what besides where a
+# configuration says it.
+ARITHMETIC = frozenset({"num_heads"})
+DESCRIBED = frozenset({"mlp", "norm_epsilon"})
+# Arguments of the model to fill that count where the source is silent.
+ASKED = ("image_size",)
+FIRST_CONVOLUTION = "patch_embedding/projection/kernel"  # which reads the pixels
 # Which weights an argument that the caller changed may leave out or begin anew.
 EFFECTS = {
     "num_classes": r"head/.*",
@@ -62,9 +71,9 @@ def describe(config, processor=None, name=""):
 def complete(inferred, description, overrides, name):
     """Arguments of `CaiT` from what tensors, configuration and caller say.
 
-    Args, Returns, Raises: as `vit.read.complete_arguments`.
+    Args, Returns, Raises: as `vit.read.complete`.
     """
-    found = vit.complete_arguments(inferred, description, overrides, name)
+    found = vit.complete(inferred, description, overrides, name)
     if found["position_embedding"] != "learned_patches":
         raise CheckpointError(
             f"{name} must have a position embedding for every patch, and none for the class token. "

@@ -10,6 +10,15 @@ from keras_vit.checkpoints.untrusted import brief
 from keras_vit.checkpoints.vit import read as vit
 from keras_vit.models.hybrid import HybridVisionTransformer
 
+# What a `.keras` file's configuration and its weights both say; they must agree.
+SAID_TWICE = ("stem_depths", "stem_width", "width", "depth", "mlp_dim", "num_classes")
+# What must be equal for the same tensors to compute the same, and what besides where a
+# configuration says it.
+ARITHMETIC = frozenset({"num_heads", "stem_groups", "convention"})
+DESCRIBED = frozenset({"mlp", "norm_epsilon"})
+# Arguments of the model to fill that count where the source is silent.
+ASKED = ("num_heads", "stem_groups", "image_size")
+FIRST_CONVOLUTION = "stem_conv/kernel"  # which reads the pixels
 # Which weights an argument that the caller changed may leave out or begin anew.
 EFFECTS = {
     "num_classes": r"head/.*|pre_logits/.*",
@@ -68,12 +77,12 @@ def describe(config, processor=None, name=""):
 def complete(inferred, description, overrides, name):
     """Arguments of `HybridVisionTransformer` from what tensors, configuration and caller say.
 
-    Args, Returns, Raises: as `vit.read.complete_arguments`.
+    Args, Returns, Raises: as `vit.read.complete`.
     """
     p, q = inferred["patch_size"]
     stride = 2 ** (1 + max(len(inferred["stem_depths"]), 1))
     pixels = {**inferred, "patch_size": (p * stride, q * stride)}
-    found = vit.complete_arguments(pixels, description, overrides, name)
+    found = vit.complete(pixels, description, overrides, name)
     if found["position_embedding"] != "learned":
         raise CheckpointError(
             f"{name} must have a position embedding for the class token and every patch. "

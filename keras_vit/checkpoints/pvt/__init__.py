@@ -1,1 +1,1 @@
-"""Pyramid Vision Transformers of both versions as other libraries name, configure and open them."""
+"""The Pyramid Vision Transformer as other libraries name, configure and open it."""

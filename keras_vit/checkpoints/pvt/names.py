@@ -1,4 +1,4 @@
-"""How the authors, timm and transformers name the tensors of the Pyramid Vision Transformers.
+"""How the authors and transformers name the tensors of the Pyramid Vision Transformer.
 
 Every table is the same few rows for each of four stages. The last stage of the first PVT has a
 class token and plain attention, whose projection is one here and several there.
@@ -10,7 +10,7 @@ STAGES = range(4)
 LAST = STAGES[-1]
 
 
-def _block(source, target, norms, attention, reduction, mlp):
+def block_rows(source, target, norms, attention, reduction, mlp):
     """Rows of a block.
 
     Args:
@@ -48,13 +48,6 @@ def _plain_block(source, target, norms, attention, reduction, mlp):
     )
 
 
-def _depthwise(source, target):
-    return (
-        Row(f"{source}.weight", f"{target}/mlp/depthwise/kernel", "depthwise"),
-        Row(f"{source}.bias", f"{target}/mlp/depthwise/bias"),
-    )
-
-
 def _positions(source, stage):
     grid = f"stage{stage}_position_embedding/grid"
     prefix = f"stage{stage}_position_embedding/prefix"
@@ -62,7 +55,7 @@ def _positions(source, stage):
 
 
 # What both the authors and timm call the parts of a block
-_AUTHORS = {
+AUTHORS_PARTS = {
     "norms": ("norm1", "norm2"),
     "attention": (("attn.q",), ("attn.kv",), "attn.proj"),
     "reduction": ("attn.sr", "attn.norm"),
@@ -78,16 +71,6 @@ _HF_V1 = {
     "reduction": ("attention.self.sequence_reduction", "attention.self.layer_norm"),
     "mlp": ("mlp.dense1", "mlp.dense2"),
 }
-_HF_V2 = {
-    "norms": ("layer_norm_1", "layer_norm_2"),
-    "attention": (
-        ("attention.query",),
-        ("attention.key", "attention.value"),
-        "attention.proj",
-    ),
-    "reduction": ("attention.spatial_reduction", "attention.layer_norm"),
-    "mlp": ("mlp.dense1", "mlp.dense2"),
-}
 _PVT = {
     "family": "pvt",
     "needed": (
@@ -97,16 +80,9 @@ _PVT = {
     ),
     "position_resample": "bilinear",
 }
-_PVT_V2 = {
-    "family": "pvt_v2",
-    "needed": (
-        "stage0_patch_embedding/projection/kernel",
-        "stage0_block{i}/mlp/depthwise/kernel",
-    ),
-}
 # The authors and timm leave PyTorch's epsilon to the normalisations after convolutions.
-_TWO_EPSILONS = {"norm_epsilon": 1e-6, "conv_norm_epsilon": 1e-5}
-_ONE_EPSILON = {"norm_epsilon": 1e-6, "conv_norm_epsilon": 1e-6}
+TWO_EPSILONS = {"norm_epsilon": 1e-6, "conv_norm_epsilon": 1e-5}
+ONE_EPSILON = {"norm_epsilon": 1e-6, "conv_norm_epsilon": 1e-6}
 
 
 def _v1_rows(embedding, projection, embedding_norm, positions, class_token, block, names):
@@ -117,22 +93,7 @@ def _v1_rows(embedding, projection, embedding_norm, positions, class_token, bloc
             *both(f"{patches}.{projection}", f"{target}_patch_embedding/projection", "convolution"),
             *norm(f"{patches}.{embedding_norm}", f"{target}_embedding_norm"),
             _positions(positions(s), s),
-            *(_plain_block if s == LAST else _block)(block(s), f"{target}_block{{i}}", **names),
-        ]
-    return tuple(rows)
-
-
-def _v2_rows(embedding, embedding_norm, block, depthwise, stage_norm, names):
-    rows = []
-    for s in STAGES:
-        patches, target = embedding(s), f"stage{s}"
-        rows += [
-            Row(f"{patches}.proj.weight", f"{target}_patch_embedding/projection/kernel", "kernel"),
-            Row(f"{patches}.proj.bias", f"{target}_patch_embedding/projection/bias"),
-            *norm(f"{patches}.{embedding_norm}", f"{target}_embedding_norm"),
-            *_block(block(s), f"{target}_block{{i}}", **names),
-            *_depthwise(f"{block(s)}.{depthwise}", f"{target}_block{{i}}"),
-            *norm(stage_norm(s), f"{target}_norm"),
+            *(_plain_block if s == LAST else block_rows)(block(s), f"{target}_block{{i}}", **names),
         ]
     return tuple(rows)
 
@@ -147,13 +108,13 @@ AUTHORS_PVT = Names(
             lambda s: f"pos_embed{s + 1}",
             "cls_token",
             lambda s: f"block{s + 1}.{{i}}",
-            _AUTHORS,
+            AUTHORS_PARTS,
         ),
         *norm("norm", "norm"),
         *both("head", "head/dense"),
     ),
     block=r"(?<=block\d\.)\d+(?=\.)",
-    arguments=_TWO_EPSILONS,
+    arguments=TWO_EPSILONS,
     **_PVT,
 )
 HF_PVT = Names(
@@ -173,61 +134,8 @@ HF_PVT = Names(
         *both("classifier", "head/dense"),
     ),
     block=r"(?<=encoder\.block\.\d\.)\d+(?=\.)",
-    arguments=_ONE_EPSILON,
+    arguments=ONE_EPSILON,
     **_PVT,
-)
-AUTHORS_PVT_V2 = Names(
-    name="whai362/PVT v2",
-    rows=(
-        *_v2_rows(
-            lambda s: f"patch_embed{s + 1}",
-            "norm",
-            lambda s: f"block{s + 1}.{{i}}",
-            "mlp.dwconv.dwconv",
-            lambda s: f"norm{s + 1}",
-            _AUTHORS,
-        ),
-        *both("head", "head/dense"),
-    ),
-    block=r"(?<=block\d\.)\d+(?=\.)",
-    arguments=_TWO_EPSILONS,
-    **_PVT_V2,
-)
-TIMM_PVT_V2 = Names(
-    name="timm pvt_v2",
-    prefixes=("", "timm_model."),
-    rows=(
-        *_v2_rows(
-            lambda s: f"stages.{s}.downsample" if s else "patch_embed",
-            "norm",
-            lambda s: f"stages.{s}.blocks.{{i}}",
-            "mlp.dwconv",
-            lambda s: f"stages.{s}.norm",
-            _AUTHORS,
-        ),
-        *both("head", "head/dense"),
-    ),
-    block=r"(?<=blocks\.)\d+(?=\.)",
-    arguments=_TWO_EPSILONS,
-    **_PVT_V2,
-)
-HF_PVT_V2 = Names(
-    name="transformers pvt_v2",
-    prefixes=("", "pvt_v2."),
-    rows=(
-        *_v2_rows(
-            lambda s: f"encoder.layers.{s}.patch_embedding",
-            "layer_norm",
-            lambda s: f"encoder.layers.{s}.blocks.{{i}}",
-            "mlp.dwconv.dwconv",
-            lambda s: f"encoder.layers.{s}.layer_norm",
-            _HF_V2,
-        ),
-        *both("classifier", "head/dense"),
-    ),
-    block=r"(?<=blocks\.)\d+(?=\.)",
-    arguments=_ONE_EPSILON,
-    **_PVT_V2,
 )
 
 
@@ -260,15 +168,4 @@ KERAS_PVT = Names(
     block=r"(?<=^stage\d_block)\d+(?=/)",
     **_PVT,
 )
-KERAS_PVT_V2 = KERAS_PVT._replace(**_PVT_V2)
-
-# The keras tables tell the families apart by what a file must have.
-TABLES = (
-    AUTHORS_PVT,
-    HF_PVT,
-    AUTHORS_PVT_V2,
-    TIMM_PVT_V2,
-    HF_PVT_V2,
-    KERAS_PVT,
-    KERAS_PVT_V2,
-)
+TABLES = (AUTHORS_PVT, HF_PVT, KERAS_PVT)

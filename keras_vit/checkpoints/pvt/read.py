@@ -1,28 +1,30 @@
-"""What tensors and configurations say of a Pyramid Vision Transformer, first or second."""
+"""What tensors and configurations say of a Pyramid Vision Transformer.
+
+The second has the same fields but for a few: `pvt_v2.read` takes most from here.
+"""
 
 import math
 import re
 
 from keras_vit.checkpoints import layouts
 from keras_vit.checkpoints.arguments import add_preprocessing
-from keras_vit.checkpoints.checks import add_num_labels, refuse_unknown, said_by_timm
+from keras_vit.checkpoints.checks import add_num_labels
 from keras_vit.checkpoints.configs import (
     WITHOUT_EFFECT,
     Description,
     label_names,
     refuse,
-    timm_class_names,
 )
 from keras_vit.checkpoints.errors import CheckpointError
 from keras_vit.checkpoints.grids import source_grid
-from keras_vit.checkpoints.processors import add_timm, add_transformers
+from keras_vit.checkpoints.processors import add_transformers
 from keras_vit.checkpoints.tables import as_tuple
 from keras_vit.checkpoints.untrusted import brief
 from keras_vit.layers.validation import as_pair
 from keras_vit.models import pvt_v2
 
-# What tensors and configuration both say; they must agree.
-SAID_TWICE = (
+# What tensors and another library's configuration both say; they must agree.
+MUST_AGREE = (
     "widths",
     "depths",
     "mlp_ratios",
@@ -34,7 +36,15 @@ SAID_TWICE = (
     "qkv_bias",
 )
 
-
+# What a `.keras` file's configuration and its weights both say; they must agree.
+SAID_TWICE = ("widths", "depths", "num_classes")
+# What must be equal for the same tensors to compute the same, and what besides where a
+# configuration says it.
+ARITHMETIC = frozenset({"num_heads"})
+DESCRIBED = frozenset({"norm_epsilon", "conv_norm_epsilon"})
+# Arguments of the model to fill that count where the source is silent.
+ASKED = ("num_heads", "image_size")
+FIRST_CONVOLUTION = "stage0_patch_embedding/projection/kernel"  # which reads the pixels
 # Which weights an argument that the caller changed may leave out or begin anew.
 _REDUCTION = r"stage\d_block\d+/attention/(reduce|norm)/.*"
 EFFECTS = {
@@ -110,9 +120,9 @@ def _ratio(hidden, width):
     return hidden // width if hidden % width == 0 else (hidden + 0.5) / width
 
 
-def describe_pvt(config, processor=None, name=""):
+def describe(config, processor=None, name=""):
     """Reads the configuration of a first PVT: transformers' `PvtConfig`."""
-    found = _describe_transformers(config, processor, "pvt", "PvtForImageClassification")
+    found = describe_transformers(config, processor, "pvt", "PvtForImageClassification")
     strides = found.arguments.pop("strides", None)
     if strides is not None and strides != found.arguments.get("patch_sizes", strides):
         raise CheckpointError(
@@ -122,17 +132,6 @@ def describe_pvt(config, processor=None, name=""):
     return found
 
 
-def describe_pvt_v2(config, processor=None, name=""):
-    """Reads the configuration of a PVT v2: transformers' `PvtV2Config` or timm's."""
-    if "architecture" in config:
-        return _describe_timm(config, name)
-    found = _describe_transformers(config, processor, "pvt_v2", "PvtV2ForImageClassification")
-    if config.get("linear_attention"):
-        found.arguments.update(pool_size=7, reductions=(1,) * len(config.get("depths", STAGES)))
-    return found
-
-
-STAGES = (1, 1, 1, 1)
 # transformers' field: our argument
 FIELDS = {
     "depths": "depths",
@@ -155,7 +154,14 @@ FIELDS = {
 DEFAULTS = {"num_attention_heads": (1, 2, 5, 8), "layer_norm_eps": 1e-6, "hidden_act": "gelu"}
 
 
-def _describe_transformers(config, processor, kind, head):
+def describe_transformers(config, processor, kind, head):
+    """Reads transformers' configuration of a first or second PVT.
+
+    Args:
+        config, processor: as `describe` takes them.
+        kind: str, the model_type that it must be of.
+        head: str, the class that has a head.
+    """
     if not isinstance(config, dict) or config.get("model_type") != kind:
         received = config.get("model_type") if isinstance(config, dict) else type(config).__name__
         raise CheckpointError(
@@ -181,43 +187,6 @@ def _describe_transformers(config, processor, kind, head):
     return found
 
 
-# timm's model_args whose effect the tensors show, or that only act in training.
-_SEEN_IN_TENSORS = """
-    attn_drop_rate depths drop_path_rate drop_rate embed_dims in_chans linear mlp_ratios
-    num_classes proj_drop_rate qkv_bias sr_ratios
-"""
-SEEN_IN_TENSORS = frozenset(_SEEN_IN_TENSORS.split())
-# Those of them that must agree with the tensors: our argument
-TIMM_FIELDS = {
-    "depths": "depths",
-    "embed_dims": "widths",
-    "in_chans": "num_channels",
-    "mlp_ratios": "mlp_ratios",
-    "qkv_bias": "qkv_bias",
-}
-
-
-def _describe_timm(config, name):
-    architecture = config["architecture"]
-    if not re.fullmatch(r"pvt_v2_b\d(_li)?", architecture):
-        raise CheckpointError(
-            "The tensors are those of a PVT v2, so config.json must be of one of timm's pvt_v2_*. "
-            f"Received: architecture={brief(architecture)}"
-        )
-    model_args = dict(config.get("model_args") or {})
-    pretrained = {**config, **(config.get("pretrained_cfg") or {})}
-    arguments = {"num_heads": tuple(model_args.pop("num_heads", DEFAULTS["num_attention_heads"]))}
-    pool = model_args.pop("global_pool", config.get("global_pool") or "avg")
-    refuse({"global_pool": pool}, "global_pool", ("avg",))
-    refuse_unknown(model_args, SEEN_IN_TENSORS)
-    arguments.update(said_by_timm(TIMM_FIELDS, model_args, config))
-    arguments["image_size"] = tuple(pretrained.get("input_size") or ())[1:] or None
-    result = Description(arguments, architecture=architecture)
-    add_timm(result, pretrained)
-    result.class_names = timm_class_names(config, pretrained, name)
-    return result
-
-
 def complete(inferred, description, overrides, name):
     """Constructor arguments from what tensors, configuration and caller say.
 
@@ -238,13 +207,13 @@ def complete(inferred, description, overrides, name):
     said = {
         k: v for k, v in (description.arguments if description else {}).items() if v is not None
     }
-    for key in SAID_TWICE:
+    for key in MUST_AGREE:
         if key in found and said.get(key, found[key]) != found[key]:
             raise CheckpointError(
                 f"The configuration and the tensors of {name} contradict each other. Expected: "
                 f"{key}={found[key]!r}, as the tensors have it. Received: {key}={brief(said[key])}"
             )
-    found.update({k: v for k, v in said.items() if k not in SAID_TWICE})
+    found.update({k: v for k, v in said.items() if k not in MUST_AGREE})
     if "num_heads" not in found:
         found["num_heads"] = overrides.get("num_heads") or _published_heads(found["widths"])
         if found["num_heads"] is None:

@@ -3,6 +3,7 @@
 from keras_vit.checkpoints.errors import CheckpointError
 from keras_vit.checkpoints.pvt import names as tables
 from keras_vit.checkpoints.pvt.read import facts
+from keras_vit.checkpoints.pvt_v2 import names as tables_v2
 from keras_vit.checkpoints.writing import (
     arrays_of,
     labels_for_transformers,
@@ -62,7 +63,7 @@ def _write_transformers(model, folder):
             sr_ratios=list(config["reductions"]),
             linear_attention=config["pool_size"] is not None,
         )
-    table = tables.HF_PVT if first else tables.HF_PVT_V2
+    table = tables.HF_PVT if first else tables_v2.HF_PVT_V2
     arrays = {
         key if headless or key.startswith("classifier") else f"{kind}.{key}": array
         for key, array in _arrays(model, table).items()
@@ -100,7 +101,7 @@ def _write_timm(model, folder):
     width, size = config["widths"][-1], _image_size(model)
     fields = timm_fields(config, model.preprocessor, architecture, "avg", width, size, arguments)
     write_json(folder / "config.json", fields)
-    arrays = _arrays(model, tables.TIMM_PVT_V2)
+    arrays = _arrays(model, tables_v2.TIMM_PVT_V2)
     write_safetensors(folder / "model.safetensors", arrays, {"format": "pt"})
 
 

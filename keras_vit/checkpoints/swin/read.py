@@ -8,15 +8,15 @@ from keras_vit.checkpoints import configs
 from keras_vit.checkpoints.checks import add_num_labels, refuse_unknown, said_by_timm
 from keras_vit.checkpoints.configs import ACTIVATIONS, WITHOUT_EFFECT, Description
 from keras_vit.checkpoints.errors import ArgumentError, CheckpointError
-from keras_vit.checkpoints.layouts import Facts
+from keras_vit.checkpoints.layouts import Facts, StageFacts
 from keras_vit.checkpoints.processors import add_timm, add_transformers
 from keras_vit.checkpoints.tables import as_tuple
 from keras_vit.checkpoints.untrusted import brief
 from keras_vit.models.swin import stage_windows
 
 TABLE = "attention/position_bias/table"
-# What tensors and configuration both say; they must agree.
-SAID_TWICE = (
+# What tensors and another library's configuration both say; they must agree.
+MUST_AGREE = (
     "width",
     "depths",
     "num_heads",
@@ -26,6 +26,15 @@ SAID_TWICE = (
     "patch_size",
     "qkv_bias",
 )
+# What a `.keras` file's configuration and its weights both say; they must agree.
+SAID_TWICE = ("version", "width", "depths", "num_heads", "num_classes")
+# What must be equal for the same tensors to compute the same, and what besides where a
+# configuration says it.
+ARITHMETIC = frozenset({"version", "num_heads"})
+DESCRIBED = frozenset({"mlp", "norm_epsilon", "pretrained_window_size"})
+# Arguments of the model to fill that count where the source is silent.
+ASKED = ("image_size", "window_size")
+FIRST_CONVOLUTION = "patch_embedding/projection/kernel"  # which reads the pixels
 # Which weights an argument that the caller changed may leave out or begin anew.
 EFFECTS = {
     "num_classes": r"head/.*",
@@ -119,10 +128,10 @@ def _offsets(shapes, stages, tensors):
     return tuple(counts) if all(counts) else None
 
 
-def complete_arguments(inferred, description, overrides, name):
+def complete(inferred, description, overrides, name):
     """Arguments of `SwinTransformer` from what tensors, configuration and caller say.
 
-    Args, Returns, Raises: as `vit.read.complete_arguments`.
+    Args, Returns, Raises: as `vit.read.complete`.
     """
     found = dict(inferred)
     offsets, stages = found.pop("offsets"), len(found["depths"])
@@ -133,7 +142,7 @@ def complete_arguments(inferred, description, overrides, name):
             f"Received: window_size={asked}"
         )
     said = dict(description.arguments) if description else {}
-    for key in SAID_TWICE:
+    for key in MUST_AGREE:
         value = said.pop(key, None)
         if value is not None and value != found[key]:
             raise CheckpointError(
@@ -213,27 +222,14 @@ def _preprocessing(found, description, overrides):
         )
 
 
-def facts(matched, tensors, arguments):
-    """`Facts` of the source's tensors, from the arguments that describe it."""
-    tables = {}
-    for (row, number), sources in matched.found.items():
-        if row.layout != "bias_table":
-            continue
-        path = row.targets.replace("{i}", f"{int(number):02d}")
-        (name,) = sources.values()
-        stage, count = int(path[len("stage")]), tensors[name].shape[0]
-        sizes = [
-            (2 * a - 1, 2 * b - 1)
-            for a, b in (stage_windows(arguments)[stage], _asked_windows(arguments)[stage])
-        ]
-        fitting = [size for size in sizes if math.prod(size) == count]
-        if not fitting:
-            raise CheckpointError(
-                f"{name!r} must have as many offsets as the first block of its stage. Expected: "
-                f"{math.prod(sizes[0])}. Received: {count}"
-            )
-        tables[path] = fitting[0]
-    return Facts(arguments["patch_size"], arguments["num_channels"], 0, 0, (), tables)
+def facts(arguments):
+    """`layouts.StageFacts` of a source, or of a model, that these arguments describe."""
+    pairs = zip(stage_windows(arguments), _asked_windows(arguments), strict=True)
+    stages = []
+    for windows in pairs:  # as the map shrank them, and as they were before
+        sizes = tuple((2 * a - 1, 2 * b - 1) for a, b in windows)
+        stages.append(Facts(arguments["patch_size"], arguments["num_channels"], 0, 0, (), sizes))
+    return StageFacts(tuple(stages), ())
 
 
 # configurations

@@ -9,9 +9,19 @@ from keras_vit.checkpoints.grids import source_grid
 from keras_vit.checkpoints.tables import as_tuple
 from keras_vit.checkpoints.untrusted import brief
 from keras_vit.checkpoints.vit.configs import TIMM_HEADS
+from keras_vit.checkpoints.vit.configs import describe as describe
 from keras_vit.layers.validation import as_pair
 from keras_vit.models.vit import VIT
 
+# What a `.keras` file's configuration and its weights both say; they must agree.
+SAID_TWICE = ("width", "depth", "mlp_dim", "num_registers", "num_classes")
+# What must be equal for the same tensors to compute the same, and what besides where a
+# configuration says it.
+ARITHMETIC = frozenset({"num_heads", "qk_norm"})
+DESCRIBED = frozenset({"mlp", "norm_epsilon"})
+# Arguments of the model to fill that count where the source is silent.
+ASKED = ("num_heads", "position_embedding")
+FIRST_CONVOLUTION = "patch_embedding/projection/kernel"  # which reads the pixels
 # Which weights an argument that the caller changed may leave out or begin anew.
 EFFECTS = {
     "num_classes": r"(distillation_)?head/.*|pre_logits/.*",
@@ -153,8 +163,8 @@ def heads_of(width, depth, mlp_dim):
     return None
 
 
-# What tensors and configuration both say; they must agree.
-SAID_TWICE = (
+# What tensors and another library's configuration both say; they must agree.
+MUST_AGREE = (
     "width",
     "depth",
     "mlp_dim",
@@ -166,7 +176,7 @@ SAID_TWICE = (
 )
 
 
-def complete_arguments(inferred, description, overrides, name):
+def complete(inferred, description, overrides, name):
     """Arguments of `VisionTransformer` from what tensors, configuration and caller say.
 
     Args:
@@ -184,7 +194,7 @@ def complete_arguments(inferred, description, overrides, name):
     found = dict(inferred)
     positions = found.pop("positions", None)
     said = description.arguments if description else {}
-    for key in SAID_TWICE:
+    for key in MUST_AGREE:
         value = said.get(key, found[key])
         value = (value, value) if key == "patch_size" and isinstance(value, int) else value
         if value != found[key]:
@@ -194,7 +204,7 @@ def complete_arguments(inferred, description, overrides, name):
             )
     if found.get("mlp") == "swiglu" and said.get("mlp") not in (None, "swiglu"):
         raise CheckpointError(f"{name} has tensors of SwiGLU. Received: mlp={said['mlp']!r}")
-    extra = {k: v for k, v in said.items() if k not in SAID_TWICE and v is not None}
+    extra = {k: v for k, v in said.items() if k not in MUST_AGREE and v is not None}
     heads = found.get("num_heads")  # flax's tensors know
     for value in (said.get("num_heads"), overrides.get("num_heads")):
         if None not in (heads, value) and value != heads:

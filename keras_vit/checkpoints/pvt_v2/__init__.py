@@ -1,0 +1,1 @@
+"""The second Pyramid Vision Transformer as other libraries name, configure and open it."""
