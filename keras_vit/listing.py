@@ -10,6 +10,7 @@ from keras_vit.checkpoints.catalog import catalog
 from keras_vit.complexity import complexity
 from keras_vit.layers.initializers import no_initialization
 from keras_vit.models.registry import variants
+from keras_vit.models.vit import VisionTransformer
 from keras_vit.table import Table
 
 
@@ -77,7 +78,7 @@ def _best_checkpoint(variant, pixels):
             continue
         if "window_size" in own and f"window{own['window_size'].default}_" not in name:
             continue  # only its name tells
-        if family.checkpoints == "vit" and entry.patch_size != own["patch_size"].default:
+        if family.model is VisionTransformer and entry.patch_size != own["patch_size"].default:
             continue
         found[name] = (entry.image_size == pixels, entry.accuracy)
     if not found:

@@ -1,7 +1,7 @@
-"""The families whose checkpoints are known, and the modules that read and write them.
+"""The modules that read and write the checkpoints of each registered family.
 
-Every family has a folder of three modules. `names` has its `TABLES`. `write` has `WRITERS`: dict of
-"hf" and "timm" to (model, folder) -> None. `read` has
+They are in the package that `keras_vit.models.registry` says. `names` has its `TABLES`. `write` has
+`WRITERS`: dict of "hf" and "timm" to (model, folder) -> None. `read` has
 
     infer: (`Match`, tensors) -> dict of arguments, what the tensors say.
     describe: (config, processor, name) -> `Description`, what a configuration says.
@@ -15,53 +15,56 @@ Every family has a folder of three modules. `names` has its `TABLES`. `write` ha
     FIRST_CONVOLUTION: path of the kernel that reads the pixels.
 """
 
+import functools
+import importlib
 from types import ModuleType
 from typing import NamedTuple
 
-from keras_vit.checkpoints.cait import read as cait
-from keras_vit.checkpoints.cait import write as cait_write
-from keras_vit.checkpoints.hybrid import read as hybrid
-from keras_vit.checkpoints.hybrid import write as hybrid_write
-from keras_vit.checkpoints.pvt import read as pvt
-from keras_vit.checkpoints.pvt import write as pvt_write
-from keras_vit.checkpoints.pvt_v2 import read as pvt_v2
-from keras_vit.checkpoints.pvt_v2 import write as pvt_v2_write
-from keras_vit.checkpoints.swin import read as swin
-from keras_vit.checkpoints.swin import write as swin_write
-from keras_vit.checkpoints.vit import read as vit
-from keras_vit.checkpoints.vit import write as vit_write
-from keras_vit.models.cait import CaiT
-from keras_vit.models.hybrid import HybridVisionTransformer
-from keras_vit.models.pvt import PyramidVisionTransformer
-from keras_vit.models.pvt_v2 import PyramidVisionTransformerV2
-from keras_vit.models.swin import SwinTransformer
-from keras_vit.models.vit import VisionTransformer
+from keras_vit.models import registry
 
 
 class Family(NamedTuple):
-    """A family: its class, and the modules of its folder."""
+    """How checkpoints of a class of models are read and written: the modules of its folder."""
 
     model: type
+    names: ModuleType
     read: ModuleType
     write: ModuleType
 
 
-FAMILIES = {
-    "vit": Family(VisionTransformer, vit, vit_write),
-    "swin": Family(SwinTransformer, swin, swin_write),
-    "pvt": Family(PyramidVisionTransformer, pvt, pvt_write),
-    "pvt_v2": Family(PyramidVisionTransformerV2, pvt_v2, pvt_v2_write),
-    "hybrid": Family(HybridVisionTransformer, hybrid, hybrid_write),
-    "cait": Family(CaiT, cait, cait_write),
-}
-MODELS = tuple(family.model for family in FAMILIES.values())
+@functools.cache
+def _family(model, package):
+    modules = [importlib.import_module(f"{package}.{x}") for x in ("names", "read", "write")]
+    return Family(model, *modules)
+
+
+def family(name):
+    """The `Family` of a name in `registry.FAMILIES`."""
+    found = registry.FAMILIES[name]
+    return _family(found.model, found.checkpoints)
+
+
+def families():
+    """list of `Family`, each once: two entries of the register may share a class."""
+    return list(dict.fromkeys(family(name) for name in registry.FAMILIES))
 
 
 def family_of(model):
     """The `Family` of a model, or None."""
-    return next((x for x in FAMILIES.values() if isinstance(model, x.model)), None)
+    found = registry.family_of(model)
+    return found and family(found.name)
 
 
-def names_of(models=MODELS):
+def tables():
+    """list of `Names` of all families."""
+    return [table for family in families() for table in family.names.TABLES]
+
+
+def classes():
+    """list of the models' classes."""
+    return [family.model for family in families()]
+
+
+def names_of(models):
     """The models' classes in words, for errors."""
-    return " or ".join(f"{model.__name__}" for model in models)
+    return " or ".join(model.__name__ for model in models)

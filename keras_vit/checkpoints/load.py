@@ -10,12 +10,13 @@ import numpy as np
 from keras import ops
 
 from keras_vit.callers import warn
+from keras_vit.checkpoints import families
 from keras_vit.checkpoints.adapt import Adapter, preprocessor_for_channels
 from keras_vit.checkpoints.arguments import keras_arguments
 from keras_vit.checkpoints.building import build
 from keras_vit.checkpoints.checks import check_arguments, check_blocks
 from keras_vit.checkpoints.errors import CheckpointError, named, readable
-from keras_vit.checkpoints.families import FAMILIES, MODELS, family_of, names_of
+from keras_vit.checkpoints.families import classes, family_of, names_of
 from keras_vit.checkpoints.fill import fill
 from keras_vit.checkpoints.like import borrowed, entry_like, without_preprocessing
 from keras_vit.checkpoints.matching import Unstacked, match
@@ -55,7 +56,7 @@ def from_pretrained(source, *, like=None, **overrides):
         ...     "deit_tiny_patch16_224-a1311bcf.pth", like="deit_tiny_patch16_224.fb_in1k"
         ... )
     """
-    _refuse_unknown(overrides, *MODELS)
+    _refuse_unknown(overrides, *classes())
     check_arguments({k: v for k, v in overrides.items() if k in READ_WITH_THE_SOURCE})
     entry = None if like is None else entry_like(like)
     if entry is not None and "preprocessor" in overrides:
@@ -66,7 +67,7 @@ def from_pretrained(source, *, like=None, **overrides):
     found = locate(source)
     with contextlib.closing(_opened(found)) as reader:
         matched = _matched(found, reader)
-        family = FAMILIES[matched.table.family]
+        family = families.family(matched.table.family)
         _refuse_unknown(overrides, family.model)
         given = overrides if entry is None else {"preprocessor": None, **overrides}
         with readable(found.name, "checkpoint"):
@@ -140,16 +141,18 @@ def load_weights(model, source, skip=()):
     """
     family = family_of(model)
     if family is None:
-        raise ValueError(f"load_weights expects a {names_of()}. Received: {type(model).__name__}")
+        raise ValueError(
+            f"load_weights expects a {names_of(classes())}. Received: {type(model).__name__}"
+        )
     layers = {layer.name for layer in model.layers}
     if isinstance(skip, str) or not set(skip) <= layers:
         raise ValueError(f"skip must be a list of names of layers. Received: {skip!r}")
     found = locate(source)
     with contextlib.closing(_opened(found)) as reader:
         matched = _matched(found, reader)
-        if FAMILIES[matched.table.family] is not family:
+        if families.family(matched.table.family) is not family:
             raise CheckpointError(
-                f"{found.name} holds a {FAMILIES[matched.table.family].model.__name__}. "
+                f"{found.name} holds a {families.family(matched.table.family).model.__name__}. "
                 f"Received: model={type(model).__name__}"
             )
         config = model.get_config()
@@ -193,7 +196,7 @@ def _matched(found, reader):
 
 def _described(found, reader, matched, overrides):
     """(arguments, `Description` or None, notes) of a source, from its tensors and configuration."""
-    family = FAMILIES[matched.table.family]
+    family = families.family(matched.table.family)
     inferred = family.read.infer(matched, reader.tensors)
     if matched.table.name == "keras":
         if reader.config is None:

@@ -4,16 +4,11 @@ import functools
 import re
 from typing import NamedTuple
 
-from keras_vit.checkpoints.cait import names as cait
 from keras_vit.checkpoints.errors import CheckpointError
-from keras_vit.checkpoints.hybrid import names as hybrid
-from keras_vit.checkpoints.pvt import names as pvt
-from keras_vit.checkpoints.pvt_v2 import names as pvt_v2
+from keras_vit.checkpoints.families import tables
 from keras_vit.checkpoints.readers.base import MAX_TENSORS, Tensor
-from keras_vit.checkpoints.swin import names as swin
 from keras_vit.checkpoints.tables import Names, as_tuple
 from keras_vit.checkpoints.untrusted import brief
-from keras_vit.checkpoints.vit import names as vit
 
 # What training tools put before the names of the model within them, the copy to take first.
 _WRAPPERS = """
@@ -23,8 +18,6 @@ _WRAPPERS = """
 WRAPPERS = _WRAPPERS.split()
 _WRAPPED = re.compile(rf"((?:{'|'.join(WRAPPERS)})\.)*")
 _CHUNK = re.compile(r"(^|\.)blocks\.\d+\.(?=\d+\.)")  # blocks in groups: blocks.0.3. for blocks.3.
-
-TABLES = tuple(t for family in (vit, swin, pvt, pvt_v2, hybrid, cait) for t in family.TABLES)
 
 
 class Match(NamedTuple):
@@ -61,14 +54,14 @@ def match(tensors, path):
     known = functools.cache(lambda block, wrapper: _patterns(tensors, block, wrapper))
     tried = [
         _match(known(table.block, wrapper), table, prefix, wrapper)
-        for table in TABLES
+        for table in tables()
         for prefix in table.prefixes
         for wrapper in _wrappers(tensors, table, prefix)
         if all(wrapper + prefix + mark in tensors for mark in table.marks)
     ]
     whole = [m for m in tried if set(m.table.needed) <= _targets(m)]
     if not whole:
-        names = ", ".join(dict.fromkeys(table.name for table in TABLES))
+        names = ", ".join(dict.fromkeys(table.name for table in tables()))
         raise CheckpointError(
             f"{path} holds no Vision Transformer that is known here. Expected: tensors named as by "
             f"{names}. Received: {len(tensors)} tensors such as {brief(sorted(tensors)[:3])}"

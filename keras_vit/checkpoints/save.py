@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from keras_vit.checkpoints.families import family_of, names_of
+from keras_vit.checkpoints.families import classes, family_of, names_of
 from keras_vit.checkpoints.writing import warn_of_crops
 from keras_vit.layers.validation import check_choice
 from keras_vit.scratch import scratch_beside
@@ -36,7 +36,7 @@ def save_pretrained(model, folder, format="hf"):
     family = family_of(model)
     if family is None:
         raise ValueError(
-            f"save_pretrained expects a {names_of()}. Received: {type(model).__name__}"
+            f"save_pretrained expects a {names_of(classes())}. Received: {type(model).__name__}"
         )
     folder = Path(folder)
     if folder.exists():

@@ -41,7 +41,7 @@ class Names(NamedTuple):
             None where some of its models have them and others not.
         square: whether its position embeddings always make a square.
         arguments: dict, what its models are where neither tensors nor configuration say.
-        family: str, which of `checkpoints.families.FAMILIES` it names.
+        family: str, which of `keras_vit.models.registry.FAMILIES` it names.
         needed: tuple of targets without which a file is none of these.
         marks: tuple of tensors' names without which it is none either.
         block: regular expression, where a block's number stands in a name.

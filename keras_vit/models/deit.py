@@ -19,7 +19,7 @@ DEIT = register_family(
     VisionTransformer,
     tiny={**VIT.tiny, "distillation_token": True},
     smoke=VIT.smoke,
-    checkpoints="vit",
+    checkpoints="keras_vit.checkpoints.vit",
 )
 
 

@@ -1,7 +1,7 @@
 """The families of models: the one list that weights, listings, recipes, tests and benchmarks read.
 
 A model file registers its family and, below its class, the variants. Everything else finds the
-family here: how its checkpoints are read is in the folder of its name in `keras_vit.checkpoints`.
+family here, the package that reads and writes its checkpoints included.
 """
 
 import inspect
@@ -23,7 +23,8 @@ class Family(Generic[Model]):
         model: the class; two families may share it.
         tiny: dict of arguments, a model of a few thousand parameters, for tests.
         smoke: dict of arguments, a small model on 8 x 8 pixels, for a recipe's smoke form.
-        checkpoints: str, the folder in `keras_vit.checkpoints` that reads and writes its weights.
+        checkpoints: str, the package that reads and writes its weights, of the modules that
+            `keras_vit.checkpoints.families` describes.
         paper_top1: dict of variant to the paper's ImageNet-1k accuracy in %, of those whose weights
             no hub has.
         variants: dict of name to the function that builds the variant.
@@ -109,7 +110,7 @@ def register_family(
 
     Args:
         name, title, model, tiny, smoke, paper_top1: as `Family` has them.
-        checkpoints: as `Family` has it; by default `name`.
+        checkpoints: as `Family` has it; by default "keras_vit.checkpoints." and `name`.
 
     Returns:
         `Family`, whose `variant` registers the variants.
@@ -119,7 +120,8 @@ def register_family(
     """
     if name in FAMILIES:
         raise ValueError(f"name must be new: another family has it. Received: name={name!r}")
-    family = Family(name, title, model, tiny, smoke, checkpoints or name, paper_top1 or {})
+    checkpoints = checkpoints or f"keras_vit.checkpoints.{name}"
+    family = Family(name, title, model, tiny, smoke, checkpoints, paper_top1 or {})
     FAMILIES[name] = family
     return family
 

@@ -5,7 +5,8 @@ import contextlib
 import numpy as np
 import pytest
 
-from keras_vit.checkpoints.matching import TABLES, Unstacked, match
+from keras_vit.checkpoints.families import tables
+from keras_vit.checkpoints.matching import Unstacked, match
 from keras_vit.checkpoints.readers.open import open_file
 from keras_vit.checkpoints.sources import locate
 from keras_vit.checkpoints.tables import as_tuple
@@ -32,7 +33,7 @@ def matched(case):
 def reached(case):
     """Tables, layouts and kinds of weights that a golden case fills."""
     found = matched(case)
-    (table,) = [i for i, table in enumerate(TABLES) if table is found.table]
+    (table,) = [i for i, table in enumerate(tables()) if table is found.table]
     weights = {
         (found.table.family, target) for row, _ in found.found for target in as_tuple(row.targets)
     }
@@ -54,7 +55,7 @@ def test_chosen_cases_reach_all_that_golden_files_reach(everything):
 def test_golden_files_reach_every_table_but_what_tests_write(everything):
     """That is our own files, and a hybrid by flax's older names."""
     found = set().union(*everything.values())
-    missing = [t.name for i, t in enumerate(TABLES) if ("table", i) not in found]
+    missing = [t.name for i, t in enumerate(tables()) if ("table", i) not in found]
     assert [name for name in missing if name != "keras"] == ["vision_transformer hybrid"]
 
 

@@ -22,7 +22,7 @@ from timm.models import get_pretrained_cfg
 import keras_vit
 from keras_vit.checkpoints.cait import read as cait_checkpoints
 from keras_vit.checkpoints.errors import CheckpointError
-from keras_vit.checkpoints.families import FAMILIES
+from keras_vit.checkpoints.families import family as family_named
 from keras_vit.checkpoints.hybrid import read as hybrid_checkpoints
 from keras_vit.checkpoints.matching import match
 from keras_vit.checkpoints.pvt_v2 import read as pyramids
@@ -116,7 +116,7 @@ def arguments(model, config, name, known):
     than the defaults of the entry's variant and the rest of the entry, `known`, does not say it."""
     tensors = {k: Tensor(tuple(x.shape), None, None) for k, x in model.state_dict().items()}
     matched = match(tensors, name)
-    family = FAMILIES[matched.table.family].read
+    family = family_named(matched.table.family).read
     said = {"architecture": config.architecture, "pretrained_cfg": config.to_dict()}
     if getattr(model, "global_pool", None) is not None:
         said["global_pool"] = model.global_pool
