@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_vit.layers import resample_grid
 from keras_vit.models.base import ImageModel
+from keras_vit.models.classifier import ImageClassifier
 
 
 class Teacher(keras.Model):
@@ -108,7 +109,7 @@ def teacher_logits(teacher, images, preprocess=None, from_logits=True, batch_siz
 def num_classes(model, role):
     """K of a model that gives logits or probabilities (B, K); a ValueError for any other."""
     shape = getattr(model, "output_shape", None)
-    headless = isinstance(model, ImageModel) and model.get_config()["num_classes"] is None
+    headless = isinstance(model, ImageClassifier) and model.num_classes is None
     if not isinstance(shape, tuple) or len(shape) != 2 or shape[-1] is None or headless:
         raise ValueError(
             f"The {role} must be a built model from images to logits of shape (batch, classes). "

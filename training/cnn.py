@@ -8,16 +8,12 @@ from keras import layers
 
 from keras_vit.layers import ClassificationHead
 from keras_vit.layers.validation import as_pair, check_count
-from keras_vit.models.base import (
-    ImageModel,
-    as_preprocessor,
-    check_class_names,
-    pixels_to_input,
-)
+from keras_vit.models.classifier import ImageClassifier, check_class_names
+from keras_vit.models.normalization import as_preprocessor, pixels_to_input
 
 
 @keras.saving.register_keras_serializable(package="training")
-class SmallCNN(ImageModel):
+class SmallCNN(ImageClassifier):
     """A residual network of a few stages from images (B, H, W, C) to logits (B, num_classes).
 
     A stage is a convolution to its width, a maximum over 2 x 2 pixels and a residual branch of two

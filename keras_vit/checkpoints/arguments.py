@@ -8,7 +8,7 @@ from keras_vit.callers import warn
 from keras_vit.checkpoints.checks import check_arguments
 from keras_vit.checkpoints.errors import CheckpointError
 from keras_vit.checkpoints.untrusted import brief
-from keras_vit.models.base import as_preprocessor
+from keras_vit.models.normalization import as_preprocessor
 from keras_vit.preprocessing import Preprocessor
 
 LORA = ("lora_kernel_a", "lora_kernel_b")  # Keras's names of the weights of an update

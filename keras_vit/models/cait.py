@@ -22,18 +22,14 @@ from keras_vit.layers import (
     TransformerBlock,
 )
 from keras_vit.layers.validation import check_count, check_rate
-from keras_vit.models.base import (
-    ImageModel,
-    as_preprocessor,
-    check_class_names,
-    pixels_to_input,
-)
+from keras_vit.models.classifier import ImageClassifier, check_class_names
 from keras_vit.models.grids import patch_grids
+from keras_vit.models.normalization import as_preprocessor, pixels_to_input
 from keras_vit.models.registry import register_family
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
-class CaiT(ImageModel):
+class CaiT(ImageClassifier):
     """Class-attention transformer from images (B, H, W, C) to logits (B, num_classes).
 
     Args:

@@ -27,18 +27,14 @@ from keras_vit.layers import (
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.standardized_convolution import CONVENTIONS
 from keras_vit.layers.validation import as_pair, check_choice, check_count, check_rate
-from keras_vit.models.base import (
-    ImageModel,
-    as_preprocessor,
-    check_class_names,
-    pixels_to_input,
-)
+from keras_vit.models.classifier import ImageClassifier, check_class_names
+from keras_vit.models.normalization import as_preprocessor, pixels_to_input
 from keras_vit.models.registry import register_family
 from keras_vit.models.stems import bit_resnet, check_stem_names, stem_strides
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
-class HybridVisionTransformer(ImageModel):
+class HybridVisionTransformer(ImageClassifier):
     """Vision Transformer on a CNN's feature map, from images (B, H, W, C) to logits (B, K).
 
     Its patches are those of the map: `model.patch_size`, in pixels, is `patch_size` times the

@@ -17,18 +17,14 @@ from keras import layers
 
 from keras_vit.layers import ClassificationHead, OverlappingPatchEmbedding, PyramidBlock
 from keras_vit.layers.validation import as_pair, check_count
-from keras_vit.models.base import (
-    ImageModel,
-    as_preprocessor,
-    check_class_names,
-    pixels_to_input,
-)
+from keras_vit.models.classifier import ImageClassifier, check_class_names
+from keras_vit.models.normalization import as_preprocessor, pixels_to_input
 from keras_vit.models.registry import register_family
 from keras_vit.models.stages import as_stages, stage_rates
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
-class PyramidVisionTransformerV2(ImageModel):
+class PyramidVisionTransformerV2(ImageClassifier):
     """Pyramid Vision Transformer v2 from images (B, H, W, C) to logits (B, num_classes).
 
     Args:

@@ -29,17 +29,13 @@ from keras_vit.layers import (
 )
 from keras_vit.layers.position_bias import CONVENTIONS
 from keras_vit.layers.validation import as_pair, check_choice, check_count, check_rate
-from keras_vit.models.base import (
-    ImageModel,
-    as_preprocessor,
-    check_class_names,
-    pixels_to_input,
-)
+from keras_vit.models.classifier import ImageClassifier, check_class_names
+from keras_vit.models.normalization import as_preprocessor, pixels_to_input
 from keras_vit.models.registry import register_family
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
-class SwinTransformer(ImageModel):
+class SwinTransformer(ImageClassifier):
     """Swin Transformer from images (B, H, W, C) to logits (B, num_classes).
 
     Args:

@@ -1,0 +1,36 @@
+"""How pictures become what a model takes: its `Preprocessor`, and the same within its graph."""
+
+import keras
+import numpy as np
+
+from keras_vit.preprocessing import Preprocessor
+
+
+def as_preprocessor(preprocessor):
+    """A `Preprocessor`, given as one, as its configuration, or None for none."""
+    if isinstance(preprocessor, dict) and preprocessor.get("class_name") == "Preprocessor":
+        preprocessor = Preprocessor.from_config(preprocessor["config"])  # no other class is made
+    if preprocessor is not None and not isinstance(preprocessor, Preprocessor):
+        raise ValueError(
+            f"preprocessor must be a keras_vit.Preprocessor or None. Received: {preprocessor!r}"
+        )
+    return preprocessor
+
+
+def mean_and_std(preprocessor):
+    """(mean, std) of a `Preprocessor`, one number where all are alike; by default -1..1."""
+    if preprocessor is None:
+        return (0.5,), (0.5,)
+    return tuple(x[:1] if len(set(x)) == 1 else x for x in (preprocessor.mean, preprocessor.std))
+
+
+def pixels_to_input(preprocessor, **kwargs):
+    """The layer that normalises pixels 0..255 as `preprocessor` does, by default to -1..1."""
+    mean = np.array(preprocessor.mean if preprocessor else (0.5,))
+    std = np.array(preprocessor.std if preprocessor else (0.5,))
+    scale, offset = 1 / (255 * std), -mean / std
+    if len(scale) == 1:
+        scale, offset = scale[0], offset[0]
+    else:
+        scale, offset = scale.tolist(), offset.tolist()
+    return keras.layers.Rescaling(scale, offset=offset, **kwargs)
