@@ -83,12 +83,4 @@ class SmallCNN(ImageClassifier):
         x = layers.GlobalAveragePooling2D(name="pool", dtype=dtype)(x)  # (B, D)
         x = layers.Dropout(dropout_rate, name="dropout", dtype=dtype)(x)
         x = ClassificationHead(num_classes, name="head", dtype=dtype)(x)  # (B, K)
-        super().__init__(
-            images,
-            x,
-            name or "small_cnn",
-            arguments=arguments,
-            patch_size=(1, 1),
-            num_prefix_tokens=0,
-            prefix_tokens_after={},
-        )
+        super().__init__(images, x, name or "small_cnn", arguments)

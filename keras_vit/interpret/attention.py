@@ -115,8 +115,8 @@ def check_size(model, images):
 
 def tokens_to_grid(model, layer_name, x, image_size):
     """Leaves the prefix tokens out of (..., P + h*w) and lays the rest on its grid: (..., h, w)."""
-    (p, q), prefix = model.token_layout(layer_name)
-    return x[..., prefix:].reshape(*x.shape[:-1], image_size[0] // p, image_size[1] // q)
+    layout = model.token_layout(layer_name)
+    return x[..., layout.num_prefix_tokens :].reshape(*x.shape[:-1], *layout.grid_of(image_size))
 
 
 def query_grid(model, layer_name, images_shape):
@@ -124,8 +124,7 @@ def query_grid(model, layer_name, images_shape):
     layer = model.get_layer(layer_name)
     if isinstance(layer, (SwinBlock, PyramidBlock)):
         return keras.Model(model.input, layer.input).compute_output_shape(images_shape)[1:3]
-    (p, q), _ = model.token_layout(layer_name)
-    return images_shape[1] // p, images_shape[2] // q
+    return model.token_layout(layer_name).grid_of(images_shape[1:3])
 
 
 def _check_heads(model, names, heads):

@@ -196,7 +196,7 @@ def query_maps(model, images, layer, query=None):
 
 
 def _class_token_is_first(model, layer):
-    _, prefix = model.token_layout(layer)
+    prefix = model.token_layout(layer).num_prefix_tokens
     names = [x.name for x in model.layers if isinstance(x, ClassToken)]
     return prefix > 0 and "class_token" in names
 

@@ -109,8 +109,9 @@ def to_patches(model, images, tokens, weights):
     """The patches' share in what is read: rows (B, N, N), weights (B or 1, N) -> (B, h, w)."""
     pooling = pooling_name(model)
     n, image_size = tokens.shape[-1], images.shape[1:3]
-    (p, q), prefix = model.token_layout(pooling)
-    if n != prefix + (image_size[0] // p) * (image_size[1] // q):
+    layout = model.token_layout(pooling)
+    h, w = layout.grid_of(image_size)
+    if n != layout.num_prefix_tokens + h * w:
         raise ValueError(
             "layers must end with a block that has the tokens that the head reads, such as "
             f"{block_names(model)[-1]!r}. Received: blocks of {n} tokens"

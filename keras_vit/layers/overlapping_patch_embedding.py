@@ -73,6 +73,9 @@ class OverlappingPatchEmbedding(keras.layers.Layer):
         h, w = (None if side is None else (side - 1) // self.stride + 1 for side in sides)
         return (batch, h, w, self.width)
 
+    def compute_token_layout(self, layout):
+        return layout.in_patches(self.stride, round_up=True)
+
     def cost(self, images_shape):
         _, h, w, _ = self.compute_output_shape(images_shape)
         macs = h * w * self.patch_size**2 * images_shape[-1] * self.width

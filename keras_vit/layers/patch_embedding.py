@@ -85,6 +85,10 @@ class PatchEmbedding(keras.layers.Layer):
         h, w = (None if side is None else side // patch for side, patch in sides)
         return (images_shape[0], None if h is None or w is None else h * w, self.width)
 
+    def compute_token_layout(self, layout):
+        """The `keras_vit.models.layout.TokenLayout` of the tokens, given that of the images."""
+        return layout.in_patches(self.patch_size)
+
     def _check(self, images_shape):
         check_images(images_shape, self.patch_size, "PatchEmbedding", self.drop_remainder)
 

@@ -76,6 +76,9 @@ class PatchMerging(keras.layers.Layer):
         h, w = (None if side is None else (side + 1) // 2 for side in (h, w))
         return (batch, h, w, 2 * width)
 
+    def compute_token_layout(self, layout):
+        return layout.in_patches(2, round_up=True)
+
     def cost(self, x_shape):
         _, h, w, width = self.compute_output_shape(x_shape)  # of the result
         norm = Cost(activations=h * w * width * (2 if self.version == 1 else 1))

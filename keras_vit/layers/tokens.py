@@ -59,6 +59,9 @@ class ClassToken(keras.layers.Layer):
         batch, n, width = tokens_shape
         return (batch, None if n is None else self.num_tokens + n, width)
 
+    def compute_token_layout(self, layout):
+        return layout.prefixed(self.num_tokens)
+
     def cost(self, tokens_shape):
         _, n, width = self.compute_output_shape(tokens_shape)
         return Cost(activations=n * width)
@@ -101,6 +104,9 @@ class TokensToGrid(keras.layers.Layer):
         _, height, width, _ = ops.shape(images)
         h, w = height // self.patch_size[0], width // self.patch_size[1]
         return ops.reshape(tokens[:, self.num_prefix_tokens :], (-1, h, w, tokens.shape[-1]))
+
+    def compute_token_layout(self, layout):
+        return layout.without_prefix()
 
     def compute_output_shape(self, tokens_shape, images_shape):
         check_tokens(tokens_shape, "TokensToGrid")

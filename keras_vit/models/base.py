@@ -6,14 +6,17 @@ Letters: B batch, H x W image size, C channels, P prefix tokens.
 import keras
 from keras import ops
 
+from keras_vit.layers import OverlappingPatchEmbedding, PatchEmbedding
 from keras_vit.models.adapted import adapt, adapted_layers, low_rank_updates, merges
 from keras_vit.models.features import BLOCKS, Features
 from keras_vit.models.frozen import freeze, frozen_paths
 from keras_vit.models.inputs import ImageInputs
+from keras_vit.models.layout import token_layouts
 from keras_vit.models.normalization import as_preprocessor, mean_and_std
 from keras_vit.preprocessing import Preprocessor, load_image
 
 __all__ = ["BLOCKS", "ImageModel"]
+PATCHES = (PatchEmbedding, OverlappingPatchEmbedding)
 
 
 class ImageModel(Features, ImageInputs):
@@ -24,37 +27,24 @@ class ImageModel(Features, ImageInputs):
     Args:
         inputs, outputs, name: of the functional model.
         arguments: dict, exactly the constructor's arguments, for `get_config`.
-        patch_size: (p, q) in pixels; image sizes must be multiples of it.
-        num_prefix_tokens: int, P, tokens in front of the sequence that are no patches.
-        prefix_tokens_after: dict of layer name to P where it differs on the way.
-        patch_size_after: dict of layer name to the size of its patches where it differs.
-        drop_remainder: whether pixels that fill no patch are left out, instead of an error.
-        pyramid: dict of stage name to the layer whose output is its feature map, finest first, or
-            None for a family without stages.
+
+    Attributes:
+        patch_size: (p, q) in pixels, of the last layer that cuts patches.
+        num_prefix_tokens: int, P, tokens in front of the last sequence that are no patches.
     """
 
-    def __init__(
-        self,
-        inputs,
-        outputs,
-        name,
-        arguments,
-        patch_size,
-        num_prefix_tokens,
-        prefix_tokens_after,
-        patch_size_after=None,
-        drop_remainder=False,
-        pyramid=None,
-    ):
+    def __init__(self, inputs, outputs, name, arguments):
         super().__init__(inputs=inputs, outputs=outputs, name=name)
         self.dtype_policy = arguments["dtype"]
-        self.patch_size = patch_size
-        self.drop_remainder = drop_remainder
-        self.num_prefix_tokens = num_prefix_tokens
-        self._prefix_tokens_after = prefix_tokens_after
-        self._patch_size_after = patch_size_after or {}
         self._arguments = arguments
-        self._pyramid = pyramid
+        self._layouts = token_layouts(self)
+        cuts = [layer for layer in self.layers if isinstance(layer, PATCHES)]
+        self._patches = cuts[-1].name if cuts else None
+        self.patch_size = self._layouts[self._patches].patch_size if cuts else (1, 1)
+        self.whole_patches = any(isinstance(layer, PatchEmbedding) for layer in cuts)
+        self.drop_remainder = any(getattr(layer, "drop_remainder", False) for layer in cuts)
+        last = [layout for layout in self._layouts.values() if layout is not None][-1]
+        self.num_prefix_tokens = last.num_prefix_tokens
         adapt(self, arguments.get("adapted_layers"))
         freeze(self, arguments["frozen_layers"])
         self.low_rank_updates = low_rank_updates(self)  # for its files
@@ -93,13 +83,10 @@ class ImageModel(Features, ImageInputs):
     @property
     def grid_size(self):
         """(h, w), the grid of patches, or None where the model takes images of any size."""
-        height, width = self.input.shape[1:3]
-        if height is None:
-            return None
-        p, q = self.patch_size
-        if self.drop_remainder:
-            return (height // p, width // q)
-        return (-(-height // p), -(-width // q))  # rounded up, where patches need not be whole
+        grid = self.input.shape[1:3]
+        if self._patches is not None:
+            grid = self._layouts[self._patches].grid_size
+        return None if None in grid else tuple(grid)
 
     @property
     def picture_preprocessor(self):

@@ -123,7 +123,6 @@ class CaiT(ImageClassifier):
             "remat": remat,
             "dtype": dtype,
         }
-        blocks = [f"block{i:02d}" for i in range(depth)]
 
         images = keras.Input((*(image_size or (None, None)), num_channels), name="images")
         x = images  # (B, H, W, C)
@@ -139,13 +138,13 @@ class CaiT(ImageClassifier):
             dtype=dtype,
         )(x, images)
         x = layers.Dropout(dropout_rate, name="dropout", dtype=dtype)(x)
-        for block_name in blocks:
+        for i in range(depth):
             x = TransformerBlock(
                 talking_heads=True,
                 dropout_rate=dropout_rate,
                 attention_dropout_rate=attention_dropout_rate,
                 drop_path_rate=drop_path_rate,
-                name=block_name,
+                name=f"block{i:02d}",
                 **block,
             )(x)  # (B, N, D)
 
@@ -158,16 +157,7 @@ class CaiT(ImageClassifier):
         if num_classes is not None:
             x = ClassificationHead(num_classes, name="head", dtype=dtype)(x)  # (B, K)
 
-        before = ("patch_embedding", "position_embedding", "dropout", *blocks)
-        super().__init__(
-            images,
-            x,
-            name,
-            arguments=arguments,
-            patch_size=patch_size,
-            num_prefix_tokens=1,
-            prefix_tokens_after=dict.fromkeys(before, 0),
-        )
+        super().__init__(images, x, name, arguments)
 
 
 def _check(arguments):

@@ -4,6 +4,8 @@ Letters: B batch, H x W image size, C channels, h x w grid of patches, N = h*w, 
 D width.
 """
 
+import re
+
 import keras
 
 from keras_vit.layers import (
@@ -13,7 +15,6 @@ from keras_vit.layers import (
     TokensToGrid,
     TransformerBlock,
 )
-from keras_vit.layers.validation import as_pair
 from keras_vit.models.inputs import look
 
 BLOCKS = (TransformerBlock, SwinBlock, PyramidBlock, ClassAttentionBlock)
@@ -23,17 +24,26 @@ class Features:
     """The part of `keras_vit.models.base.ImageModel` that gives features."""
 
     def token_layout(self, layer_name):
-        """What the tokens are that a layer gives: the patch size in pixels, and P.
+        """What the tokens, or the places of the map, are that a layer gives.
 
         Args:
-            layer_name: str, a layer that gives tokens (B, P + N, D).
+            layer_name: str. Of a layer that gives a vector, such as the pooling, the tokens are
+                meant that it reads.
 
         Returns:
-            ((p, q), P).
+            `keras_vit.models.layout.TokenLayout`: prefix tokens, grid, patch size.
+
+        Raises:
+            ValueError: for a layer that does not exist, or has nothing to do with patches.
         """
-        patch_size = self._patch_size_after.get(layer_name, self.patch_size)
-        patch_size = as_pair(patch_size, "patch_size")
-        return patch_size, self._prefix_tokens_after.get(layer_name, self.num_prefix_tokens)
+        self.get_layer(layer_name)  # raises where there is none
+        layout = self._layouts.get(layer_name)
+        if layout is None:
+            raise ValueError(
+                f"{layer_name!r} gives neither tokens of known patches nor a feature map, and "
+                f"reads none. Received: layer_name={layer_name!r} of {self.name}"
+            )
+        return layout
 
     def feature_model(self, layers=None, grid=False):
         """A model from images to the outputs of named layers; it shares this model's weights.
@@ -61,7 +71,10 @@ class Features:
                         f"Received: {name!r} with output shape {x.shape}"
                     )
                 if len(x.shape) == 3:
-                    to_grid = TokensToGrid(*self.token_layout(name), name=f"{name}_grid")
+                    layout = self.token_layout(name)
+                    to_grid = TokensToGrid(
+                        layout.patch_size, layout.num_prefix_tokens, name=f"{name}_grid"
+                    )
                     x = _called_beside(to_grid, x, self.input)
             outputs[name] = x
         return keras.Model(self.input, outputs, name=f"{self.name}_features")
@@ -72,6 +85,23 @@ class Features:
         look(self, images)
         outputs = self.feature_model(layers, grid)(images, training=False)
         return {name: outputs[name] for name in (outputs if layers is None else layers)}
+
+    @property
+    def _pyramid(self):
+        """dict of stage to the layer that gives its map, finest first; None without stages.
+
+        The layers of a stage have its name in front, "stage0_...", and the last gives its map.
+        Where tokens follow the last map, "tokens" are those of the last block.
+        """
+        stages = {}
+        for layer in self.layers:
+            stage = re.match(r"(stage\d+)(_|$)", layer.name)
+            if stage:
+                stages[stage[1]] = layer.name
+        blocks = [layer.name for layer in self.layers if isinstance(layer, BLOCKS)]
+        if stages and blocks and not blocks[-1].startswith("stage"):
+            stages["tokens"] = blocks[-1]
+        return stages or None
 
     def pyramid_model(self):
         """A model from images (B, H, W, C) to a dict of every stage's feature map, finest first."""

@@ -191,17 +191,7 @@ class HybridVisionTransformer(ImageClassifier):
         if num_classes is not None:
             x = ClassificationHead(num_classes, name="head", dtype=dtype)(x)  # (B, K)
 
-        maps = {f"stage{s}": f"stage{s}_block{n - 1:02d}" for s, n in enumerate(stem_depths)}
-        super().__init__(
-            images,
-            x,
-            name,
-            arguments=arguments,
-            patch_size=whole,
-            num_prefix_tokens=1,
-            prefix_tokens_after={"patch_embedding": 0},
-            pyramid={**maps, "tokens": f"block{depth - 1:02d}"} if maps and stem is None else None,
-        )
+        super().__init__(images, x, name, arguments)
         if stem is not None:
             check_stem_names(self, stem)
 

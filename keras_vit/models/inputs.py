@@ -19,11 +19,10 @@ NORMALIZED, PIXELS = 4, 30
 class ImageInputs(keras.Model):
     """A functional model on images that looks at what comes in, wherever it comes in.
 
-    Subclasses have `patch_size`, `drop_remainder` and `takes_pixels`, whether they normalise by
-    themselves.
+    Subclasses have `patch_size`, `whole_patches`, whether image sizes must be multiples of it,
+    `drop_remainder` and `takes_pixels`, whether they normalise by themselves.
     """
 
-    whole_patches = True  # whether image sizes must be multiples of `patch_size`
     _told = False  # whether somebody was told already of images in another range
     _looked = False  # whether a tensor was looked at since data came last
 

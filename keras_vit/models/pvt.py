@@ -184,24 +184,7 @@ class PyramidVisionTransformer(ImageClassifier):
         if num_classes is not None:
             x = ClassificationHead(num_classes, name="head", dtype=dtype)(x)  # (B, K)
 
-        tokens = ("patch_embedding", "embedding_norm", "position_embedding", "dropout")
-        super().__init__(
-            images,
-            x,
-            name,
-            arguments=arguments,
-            patch_size=(shrunk[-1], shrunk[-1]),
-            num_prefix_tokens=1,
-            prefix_tokens_after={
-                f"stage{s}_{layer}": 0
-                for s in range(len(depths))
-                for layer in tokens[: 2 if s == last else None]
-            },
-            patch_size_after={
-                f"stage{s}_{layer}": side for s, side in enumerate(shrunk) for layer in tokens
-            },
-            pyramid={f"stage{s}": f"stage{s}_block{n - 1:02d}" for s, n in enumerate(depths)},
-        )
+        super().__init__(images, x, name, arguments)
 
 
 def _grids(image_size, position_grid, shrunk):

@@ -75,8 +75,6 @@ class PyramidVisionTransformerV2(ImageClassifier):
         {'stage0': (8, 56, 56, 64), 'stage1': (8, 28, 28, 128), ...}
     """
 
-    whole_patches = False
-
     def __init__(
         self,
         *,
@@ -158,16 +156,7 @@ class PyramidVisionTransformerV2(ImageClassifier):
         if num_classes is not None:
             x = ClassificationHead(num_classes, name="head", dtype=dtype)(x)  # (B, K)
 
-        super().__init__(
-            images,
-            x,
-            name,
-            arguments=arguments,
-            patch_size=(shrunk[-1], shrunk[-1]),
-            num_prefix_tokens=0,
-            prefix_tokens_after={},
-            pyramid={f"stage{s}": f"stage{s}_norm" for s in range(len(depths))},
-        )
+        super().__init__(images, x, name, arguments)
         self._least = least
 
     def check_size(self, shape):

@@ -170,16 +170,7 @@ class SwinTransformer(ImageClassifier):
         if num_classes is not None:
             x = ClassificationHead(num_classes, name="head", dtype=dtype)(x)  # (B, K)
 
-        super().__init__(
-            images,
-            x,
-            name,
-            arguments=arguments,
-            patch_size=patch_size,
-            num_prefix_tokens=0,
-            prefix_tokens_after={},
-            pyramid={f"stage{s}": f"stage{s}_block{n - 1:02d}" for s, n in enumerate(depths)},
-        )
+        super().__init__(images, x, name, arguments)
 
 
 def per_stage(value, stages, name):

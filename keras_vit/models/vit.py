@@ -236,20 +236,7 @@ class VisionTransformer(ImageClassifier):
             # In float32 under mixed precision, as the heads are.
             x = layers.Average(name="average", dtype=dtype.variable_dtype)([x, y])  # (B, K)
 
-        super().__init__(
-            images,
-            x,
-            name,
-            arguments=arguments,
-            patch_size=patch_size,
-            drop_remainder=drop_remainder,
-            num_prefix_tokens=prefix,
-            prefix_tokens_after={
-                "patch_embedding": 0,
-                "registers": num_registers,
-                "distillation_token": num_registers + 1,
-            },
-        )
+        super().__init__(images, x, name, arguments)
 
     def distillation_model(self):
         """A model of both heads, for training; it shares this model's weights.
