@@ -114,8 +114,8 @@ def start(library, work, folder, core):
 
 def _keras_vit(folder, with_randaugment):
     from training import data
-    from training.tables import AugmentTable, DataTable
-    from training.transform import training_transform
+    from training.augment.transform import training_transform
+    from training.recipe.tables import AugmentTable, DataTable
 
     table = DataTable(f"folder:{folder}", interpolation="bilinear")
     chosen = (2, 9) if with_randaugment else ()

@@ -12,7 +12,8 @@ import pytest
 
 from tests import saved
 from tests.helpers import once
-from training import evaluate, run
+from training import evaluate
+from training.loop import run
 
 GOLDEN = Path(__file__).parent / "golden/saved_0_1"
 BACKEND = keras.backend.backend()

@@ -1,4 +1,4 @@
-"""python -m training RECIPE: the command line around `training.run`."""
+"""python -m training RECIPE: the command line around `training.loop.run`."""
 
 import argparse
 import sys
@@ -25,8 +25,8 @@ def main(arguments=None):
     """
     options = _parser().parse_args(arguments)
     with quiet():
-        from training.processes import Processes
-        from training.stopping import StopRequest
+        from training.devices.processes import Processes
+        from training.loop.stopping import StopRequest
 
     with StopRequest().listening() as stop:
         try:
@@ -42,9 +42,11 @@ def main(arguments=None):
 def _run(options, stop, processes):
     """Prepares and executes; returns the exit code."""
     with quiet():
-        from training import lock, memory, run
-        from training.checkpoint import Diverged, kept
-        from training.stopping import Stopped
+        from training.devices import memory
+        from training.loop import run
+        from training.loop.checkpoint import Diverged, kept
+        from training.loop.stopping import Stopped
+        from training.results import lock
 
     job = None
     try:
@@ -92,7 +94,7 @@ def _run(options, stop, processes):
 
 def _no_memory(error, job):
     """Says what would fit; returns the exit code."""
-    from training import memory
+    from training.devices import memory
 
     said = "It ended before the first step: the data or the model alone may be too large."
     if job:
@@ -122,7 +124,7 @@ def _parser():
 
 
 def _show(folder):
-    from training.summary import chance_in_words
+    from training.results.summary import chance_in_words
 
     result = folder.read_result()
     say(

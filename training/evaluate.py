@@ -17,14 +17,15 @@ with quiet():
 
     import keras_vit
     from keras_vit.models.base import ImageModel
-    from training import data, label_maps, recipe, sources
-    from training.corrupt import without_corrupt
-    from training.decoding import decode
-    from training.examples import Encoded, reader
-    from training.folder import RunFolder
-    from training.measures import check_labels, measure
-    from training.tables import DataTable
-    from training.transform import evaluation_transform
+    from training import data, recipe
+    from training.augment.transform import evaluation_transform
+    from training.data import label_maps, sources
+    from training.data.corrupt import without_corrupt
+    from training.data.decoding import decode
+    from training.data.examples import Encoded, reader
+    from training.recipe.tables import DataTable
+    from training.results.folder import RunFolder
+    from training.results.measures import check_labels, measure
 
 ARRAYS = ("digits", "npz")
 EXAMPLES = """examples:
@@ -41,8 +42,8 @@ def evaluate(model, split, classes=None, transform=None, batch_size=64, verbose=
 
     Args:
         model: `keras.Model` from images (B, h, w, C) to logits (B, K).
-        split: `Split` of N images, encoded or arrays; its labels as `training.measures.measure`
-            takes them.
+        split: `Split` of N images, encoded or arrays; its labels as
+            `training.results.measures.measure` takes them.
         classes: sorted integer array, the classes that compete; None for all.
         transform: function from an image or its bytes to what the model takes; by default
             `transform_of(model)`.
@@ -83,7 +84,7 @@ def transform_of(model):
     Returns:
         A function to a float32 image (h, w, C), from an image or from the bytes of a file:
         by `model.preprocessor`; for a model without one that takes pixels 0..255, by
-        `training.transform.evaluation_transform` with its defaults.
+        `training.augment.transform.evaluation_transform` with its defaults.
 
     Raises:
         ValueError: for a model of which nobody knows what it takes.

@@ -17,12 +17,12 @@ from PIL import Image, ImageDraw, ImageFont
 from keras_vit.picture_files import load_image
 from keras_vit.terminal import printable
 from training import recipe
-from training.augment import cutmix, mixing, mixup
-from training.pixels import as_bytes
-from training.randaugment import LEVELS, OPERATIONS, operation
-from training.tables import AugmentTable, DataTable
+from training.augment.mixing import cutmix, mixing, mixup
+from training.augment.pixels import as_bytes
+from training.augment.randaugment import LEVELS, OPERATIONS, operation
+from training.augment.transform import evaluation_transform, training_transform
+from training.recipe.tables import AugmentTable, DataTable
 from training.terminal import fail
-from training.transform import evaluation_transform, training_transform
 
 SIZE, COLUMNS = 128, 7
 SHAPE, DATA = (SIZE, SIZE, 3), DataTable("folder:of photographs")

@@ -35,10 +35,10 @@ from tests import saved
 from tests.golden import saved_models
 from tests.golden.saved_models import COMPILED, FAMILIES, IN_PIXELS, every_layer, pyramid
 from tests.helpers import tiny_cait, tiny_hybrid, tiny_swin, tiny_vit
-from training import run
 from training.__main__ import main as train
-from training.checkpoint import Checkpoint
-from training.stopping import Stopped
+from training.loop import run
+from training.loop.checkpoint import Checkpoint
+from training.loop.stopping import Stopped
 
 TARGET = Path(__file__).parent / "saved_0_1"
 BACKEND = keras.backend.backend()

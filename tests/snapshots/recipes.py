@@ -3,8 +3,8 @@
 import dataclasses
 
 from training import recipe
-from training.model_tables import ModelTable
-from training.tables import Recipe
+from training.recipe.model_tables import ModelTable
+from training.recipe.tables import Recipe
 
 PLAIN = {
     "model": {"variant": "ViTTiny"},

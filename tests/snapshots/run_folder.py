@@ -16,11 +16,11 @@ from PIL import Image
 
 import keras_vit
 from tests.snapshots.keys import keys
-from training import run
 from training.__main__ import main
-from training.checkpoint import POSITION, Checkpoint
-from training.folder import RunFolder
-from training.stopping import Stopped
+from training.loop import run
+from training.loop.checkpoint import POSITION, Checkpoint
+from training.loop.stopping import Stopped
+from training.results.folder import RunFolder
 
 RECIPE = """
 [model]
@@ -65,7 +65,7 @@ def export(model, path, samples):
 
 def lines():
     """The exit code of a run and what its folder holds: one that ended, stopped, diverged."""
-    yield "# The names that `training.folder` knows"
+    yield "# The names that `training.results.folder` knows"
     yield from sorted(path.name for name, path in vars(RunFolder("run")).items() if name != "path")
     yield ""
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):

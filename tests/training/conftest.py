@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from tests.training.helpers import write_small
-from training import run
 from training.__main__ import main
+from training.loop import run
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import signal
 import keras
 import numpy as np
 
-from training import run
-from training.checkpoint import Checkpoint
-from training.stopping import Stopped
+from training.loop import run
+from training.loop.checkpoint import Checkpoint
+from training.loop.stopping import Stopped
 
 SMALL = """
 [model]

@@ -4,9 +4,9 @@ import json
 import os
 import signal
 
-from training import run
-from training.checkpoint import Checkpoint
-from training.folder import RunFolder
+from training.loop import run
+from training.loop.checkpoint import Checkpoint
+from training.results.folder import RunFolder
 
 
 def killing(epoch, step, kill):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tests.helpers import backends
-from training.augment import augmentation, cutmix, mixing, mixup, warp
+from training.augment.mixing import cutmix, mixing, mixup
+from training.augment.motion import augmentation, warp
 
 # tf.data does all of this whatever the backend is.
 pytestmark = backends("tensorflow")

@@ -7,10 +7,12 @@ import tensorflow as tf
 from PIL import Image
 
 from tests.helpers import backends
-from training import crops, data, run
-from training.decoding import decode
-from training.tables import AugmentTable, DataTable
-from training.transform import evaluation_transform, training_transform
+from training import data
+from training.augment import crops
+from training.augment.transform import evaluation_transform, training_transform
+from training.data.decoding import decode
+from training.loop import run
+from training.recipe.tables import AugmentTable, DataTable
 
 # tf.data does all of this whatever the backend is.
 pytestmark = backends("tensorflow")

@@ -3,10 +3,11 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers import backends
-from training import data, sources
-from training.augment import mixing
-from training.tables import AugmentTable, DataTable
-from training.transform import training_transform
+from training import data
+from training.augment.mixing import mixing
+from training.augment.transform import training_transform
+from training.data import sources
+from training.recipe.tables import AugmentTable, DataTable
 
 # tf.data does all of this whatever the backend is.
 pytestmark = backends("tensorflow")

@@ -9,12 +9,13 @@ import pytest
 import keras_vit
 from tests.helpers import once, to_numpy
 from tests.training.helpers import AskedToStop, check_resumed
-from training import recipe, run
+from training import recipe
 from training.cnn import SmallCNN
-from training.distribute import Devices
-from training.processes import Processes
-from training.smoke import SHAPES, overrides
-from training.stopping import Stopped
+from training.devices.distribute import Devices
+from training.devices.processes import Processes
+from training.loop import run
+from training.loop.stopping import Stopped
+from training.recipe.smoke import SHAPES, overrides
 
 # The same on every backend, and one compiles nothing.
 pytestmark = once

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 from tests.helpers import backends, once
-from training import distribute, run
-from training.checkpoint import position
-from training.processes import Processes
+from training.devices import distribute
+from training.devices.processes import Processes
+from training.loop import run
+from training.loop.checkpoint import position
 
 ROOT = Path(__file__).parents[2]
 BACKEND = keras.backend.backend()
@@ -155,8 +156,8 @@ def test_the_copy_that_is_saved_has_the_state_of_a_loss_scale(small):
         assert float(copy.optimizer.dynamic_scale) == 64.0
 
 
-# `training.processes` notices that another one is gone, on every backend alike; by default with one
-# whose runtime watches the others too.
+# `training.devices.processes` notices that another one is gone, on every backend alike; by default
+# with one whose runtime watches the others too.
 @pytest.mark.parametrize(
     "how",
     [

@@ -10,10 +10,12 @@ from PIL import Image
 
 import keras_vit
 from tests.helpers import backends, once, tiny_vit
-from training import evaluate, label_maps, run
+from training import evaluate
+from training.data import label_maps
+from training.data.examples import Encoded, Split
 from training.evaluate import main
-from training.examples import Encoded, Split
-from training.folder import RunFolder
+from training.loop import run
+from training.results.folder import RunFolder
 
 # The same on every backend.
 pytestmark = once

@@ -8,8 +8,9 @@ import pytest
 
 import keras_vit
 from tests.helpers import backends, once, randomize, tiny_vit, to_numpy
-from training import recipe, run
-from training.model_tables import FinetuneTable, ModelTable
+from training import recipe
+from training.loop import run
+from training.recipe.model_tables import FinetuneTable, ModelTable
 
 ARGUMENTS = dict(
     image_size=16,

@@ -11,9 +11,11 @@ import pytest
 
 from tests.helpers import once
 from tests.training.pictures import RECIPE, example, picture, write_folder, write_records
-from training import data, fingerprint, run
+from training import data
 from training.cnn import SmallCNN
-from training.tables import DataTable
+from training.data import fingerprint
+from training.loop import run
+from training.recipe.tables import DataTable
 
 # The same on every backend.
 pytestmark = once

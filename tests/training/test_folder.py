@@ -1,6 +1,6 @@
 import pytest
 
-from training.folder import RunFolder, choose
+from training.results.folder import RunFolder, choose
 
 
 @pytest.fixture

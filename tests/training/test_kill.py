@@ -16,8 +16,8 @@ import pytest
 
 from tests.helpers import backends
 from tests.training.helpers import write_small
-from training import run
-from training.folder import RunFolder
+from training.loop import run
+from training.results.folder import RunFolder
 
 ROOT = Path(__file__).parents[2]
 PLAN = ["train.epochs=12", "train.checkpoint_steps=3", "optimizer.ema=0.9"]

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import once
-from training import evaluate, lock, run
+from training import evaluate
 from training.__main__ import main
-from training.folder import RunFolder
+from training.loop import run
+from training.results import lock
+from training.results.folder import RunFolder
 
 ROOT = Path(__file__).parents[2]
 # The lock does not depend on the backend.

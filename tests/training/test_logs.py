@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from tests.helpers import once
-from training import logs, run
 from training.__main__ import main
-from training.checkpoint import Checkpoint
+from training.loop import logs, run
+from training.loop.checkpoint import Checkpoint
 
 # The same on every backend.
 pytestmark = once

@@ -10,8 +10,9 @@ from keras import ops
 
 import keras_vit
 from tests.helpers import tiny_vit
-from training import memory, run
 from training.__main__ import main
+from training.devices import memory
+from training.loop import run
 
 
 def test_what_backends_say_is_understood():

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tests.helpers import once, tiny_vit
-from training.checkpoint import VARIABLES, Checkpoint, restore
+from training.loop.checkpoint import VARIABLES, Checkpoint, restore
 from training.lora import enable_lora
-from training.optimizers import optimizer
+from training.recipe.optimizers import optimizer
 
 SCALED = {"skip_nonfinite": True}
 # The names and shapes are the same with every backend.
@@ -18,7 +18,7 @@ pytestmark = once
 
 
 def compiled(rank=0, depth=1, frozen=(), dtype=None, **arguments):
-    """As `training.run.build` makes it, with the optimizer's variables."""
+    """As `training.loop.run.build` makes it, with the optimizer's variables."""
     model = tiny_vit(depth=depth, dtype=dtype)
     if rank:
         enable_lora(model, rank)

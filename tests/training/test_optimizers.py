@@ -8,9 +8,9 @@ from keras import ops
 import keras_vit
 from keras_vit.optimizers import LayerwiseAdamW, WarmupSchedule, decays, layer_shares
 from tests.helpers import backends, tiny_swin
-from training.averages import EvaluateAverage, averaged
+from training.loop.averages import EvaluateAverage, averaged
 from training.lora import enable_lora
-from training.optimizers import NAMES, optimizer
+from training.recipe.optimizers import NAMES, optimizer
 
 MATRICES = {
     "patch_embedding/projection/kernel",

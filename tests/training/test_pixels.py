@@ -7,8 +7,8 @@ import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
 from tests.helpers import backends
-from training import pixels
-from training.randaugment import LEVELS, OPERATIONS, color_jitter, operation, randaugment
+from training.augment import pixels
+from training.augment.randaugment import LEVELS, OPERATIONS, color_jitter, operation, randaugment
 
 # tf.data does all of this whatever the backend is.
 pytestmark = backends("tensorflow")

@@ -2,7 +2,7 @@ import io
 
 from rich.console import Console
 
-from training.progress import ProgressOfRun, clock
+from training.loop.progress import ProgressOfRun, clock
 
 LOGS = {"loss": 0.5, "accuracy": 0.25}
 

@@ -13,7 +13,8 @@ import keras
 import numpy as np
 import pytest
 
-from training import recipe, run
+from training import recipe
+from training.loop import run
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "recipes.json"
 NAMES = sorted(path.stem for path in recipe.RECIPES.glob("*.toml"))

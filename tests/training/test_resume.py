@@ -4,10 +4,10 @@ import pytest
 
 from tests.helpers import once
 from tests.training.helpers import AskedToStop, check_resumed, rows, weights, write_small
-from training import run
-from training.callbacks import StopOnNaN
-from training.checkpoint import Checkpoint, Diverged, kept, position
-from training.stopping import Stopped
+from training.loop import run
+from training.loop.callbacks import StopOnNaN
+from training.loop.checkpoint import Checkpoint, Diverged, kept, position
+from training.loop.stopping import Stopped
 
 
 class StoppedBeforeCheckpoint(Checkpoint):

@@ -10,13 +10,16 @@ import pytest
 
 from tests.helpers import backends, once, to_numpy
 from tests.training.pictures import write_folder
-from training import data, evaluate, measures, recipe, run, settings, summary
-from training.callbacks import StopOnNaN
-from training.distribute import Devices
-from training.examples import Split
-from training.folder import RunFolder
-from training.optimizers import updates
-from training.tables import DataTable
+from training import data, evaluate, recipe
+from training.data.examples import Split
+from training.devices.distribute import Devices
+from training.loop import run
+from training.loop.callbacks import StopOnNaN
+from training.recipe import settings
+from training.recipe.optimizers import updates
+from training.recipe.tables import DataTable
+from training.results import measures, summary
+from training.results.folder import RunFolder
 
 # The same on every backend.
 pytestmark = once

@@ -10,8 +10,8 @@ from PIL import Image, ImageFont
 
 from tests.helpers import backends
 from training import show_augmentations as show
-from training.randaugment import OPERATIONS
-from training.tables import AugmentTable
+from training.augment.randaugment import OPERATIONS
+from training.recipe.tables import AugmentTable
 
 # The same on every backend.
 pytestmark = backends("tensorflow")

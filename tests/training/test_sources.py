@@ -18,9 +18,11 @@ from tests.training.pictures import (
     write_folder,
     write_records,
 )
-from training import data, examples, run
-from training.tables import AugmentTable, DataTable
-from training.transform import evaluation_transform, training_transform
+from training import data
+from training.augment.transform import evaluation_transform, training_transform
+from training.data import examples
+from training.loop import run
+from training.recipe.tables import AugmentTable, DataTable
 
 # tf.data does all of this whatever the backend is.
 pytestmark = backends("tensorflow")

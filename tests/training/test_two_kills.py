@@ -19,8 +19,8 @@ import pytest
 import keras_vit
 from tests.helpers import backends, randomize, tiny_vit
 from tests.training.kills import killing, prepare
-from training import run
-from training.folder import RunFolder
+from training.loop import run
+from training.results.folder import RunFolder
 
 ROOT = Path(__file__).parents[2]
 PLAN = ["train.epochs=2", "train.checkpoint_steps=1", "model.depth=1"]

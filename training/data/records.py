@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from training.examples import Encoded, Split
-from training.sources import Source
+from training.data.examples import Encoded, Split
+from training.data.sources import Source
 
 
 def tfrecord(pattern, first_label):

@@ -7,8 +7,8 @@ import math
 
 import tensorflow as tf
 
-from training.decoding import JPEG, decode_kind, kind
-from training.pixels import as_bytes
+from training.augment.pixels import as_bytes
+from training.data.decoding import JPEG, decode_kind, kind
 
 TRIES = 10  # as in torchvision; then the largest crop from the middle that the ratio allows
 
@@ -55,7 +55,7 @@ def random_resized_crop(source, size, channels, seed, scale, ratio, interpolatio
         channels: int, C.
         seed, scale, ratio: as in `random_window`.
         interpolation: "bilinear" or "bicubic"; antialiased.
-        upright: bool, as in `training.decoding.decode`.
+        upright: bool, as in `training.data.decoding.decode`.
 
     Returns:
         uint8 (h, w, C).

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_vit.picture_files import said_of_others
-from training.examples import Encoded, Split
+from training.data.examples import Encoded, Split
 
 # How many of the 1,000 classes a test set has; only these compete, as in its authors' eval.py:
 # github.com/hendrycks/natural-adv-examples and github.com/hendrycks/imagenet-r.

@@ -143,7 +143,7 @@ class Processes:
             self._lost(index)
 
     def _lost(self, index):
-        from training.checkpoint import kept
+        from training.loop.checkpoint import kept
 
         self._over = True
         if self.first or index == 0:

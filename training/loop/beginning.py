@@ -6,11 +6,15 @@ from pathlib import Path
 
 import keras_vit
 from keras_vit.terminal import printable
-from training import data, fingerprint, lock, logs, recipe, settings
-from training.corrupt import as_csv
-from training.examples import save
-from training.folder import choose
-from training.smoke import overrides as smoke_overrides
+from training import data, recipe
+from training.data import fingerprint
+from training.data.corrupt import as_csv
+from training.data.examples import save
+from training.loop import logs
+from training.recipe import settings
+from training.recipe.smoke import overrides as smoke_overrides
+from training.results import lock
+from training.results.folder import choose
 
 MAY_CHANGE_ON_RESUME = [
     ("train", "epochs"),

@@ -7,7 +7,7 @@ import math
 
 import tensorflow as tf
 
-from training import pixels
+from training.augment import pixels
 
 LEVELS = 30  # magnitudes count from 0 to this
 OPERATIONS = (

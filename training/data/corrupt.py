@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_vit.picture_files import load_image
-from training.decoding import decode
-from training.examples import Encoded, Split
+from training.data.decoding import decode
+from training.data.examples import Encoded, Split
 
 BATCH = 256
 
@@ -27,7 +27,7 @@ def without_corrupt(split, name, already, at_most, upright=True):
         name: str, what it is called in the report.
         already: int, corrupt images in other splits.
         at_most: int, how many there may be altogether.
-        upright: bool, as in `training.decoding.decode`.
+        upright: bool, as in `training.data.decoding.decode`.
 
     Returns:
         (`Split`, list of (name, image, reason)); of arrays nothing is left out.

@@ -14,9 +14,9 @@ import keras
 import numpy as np
 
 from keras_vit.models.adapted import merged
-from training.averages import averaged, keeps_average
-from training.distill import trained
 from training.files import replace
+from training.loop.averages import averaged, keeps_average
+from training.loop.distill import trained
 from training.lora import has_lora
 
 # Members of the checkpoint's archive, so that all is written as one.
@@ -46,12 +46,12 @@ class Checkpoint(keras.callbacks.Callback):
         steps: int, steps an epoch.
         first_step: int, steps of the first epoch that a resumed run has behind it.
         asked: function that gives, after every step and between epochs, the
-            `training.stopping.Stopped` that ends the run there with a checkpoint, or None.
+            `training.loop.stopping.Stopped` that ends the run there with a checkpoint, or None.
         sums: bool, whether the sums of the metrics are kept within an epoch; not of many devices,
             where the means of that epoch are then those of its rest.
         skipped: function that gives how many steps of the run have been left out.
         savable: function from a model to a context with what is to be saved of it, or with None
-            where another process writes (`training.distribute.Devices.savable`).
+            where another process writes (`training.devices.distribute.Devices.savable`).
     """
 
     def __init__(
@@ -208,7 +208,8 @@ def restore(model, path):
 
     Returns:
         dict: `epochs` and `step`, how much the checkpoint has seen; `best` accuracy; `skipped`
-        steps, where there are any; and `within_epoch`, for `training.callbacks.ReseedEveryEpoch`.
+        steps, where there are any; and `within_epoch`, for
+        `training.loop.callbacks.ReseedEveryEpoch`.
 
     Raises:
         ValueError: where a variable of the model or of the optimizer is not in the checkpoint, is

@@ -14,8 +14,8 @@ from collections import defaultdict
 import keras
 import numpy as np
 
-from training.examples import WHOLE
-from training.sources import SUFFIXES
+from training.data.examples import WHOLE
+from training.data.sources import SUFFIXES
 
 ENDS = 2**16  # bytes of a TFRecord file that are compared, at either end
 SPLITS = ("train", "validation", "test")

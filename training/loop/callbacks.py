@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 
-from training.checkpoint import Diverged, kept, seeds
 from training.files import replace
+from training.loop.checkpoint import Diverged, kept, seeds
 
 
 class ReseedEveryEpoch(keras.callbacks.Callback):
@@ -16,8 +16,8 @@ class ReseedEveryEpoch(keras.callbacks.Callback):
     Args:
         seed: int.
         first_step: int, steps of the first epoch that a resumed run has behind it.
-        within_epoch: dict of arrays from `training.checkpoint.restore`, with which that epoch goes
-            on.
+        within_epoch: dict of arrays from `training.loop.checkpoint.restore`, with which that epoch
+            goes on.
         process: int, of those that train together; with PyTorch each draws for itself.
     """
 
@@ -66,7 +66,7 @@ class StopOnNaN(keras.callbacks.Callback):
         checkpoint: `Path` of the file that the message names.
         first_step: int, steps of the first epoch that a resumed run has behind it.
         skip: int, how many such steps are passed over; the optimizer must leave their update out
-            (`training.optimizers.optimizer`). The means of the epoch then begin anew.
+            (`training.recipe.optimizers.optimizer`). The means of the epoch then begin anew.
         skipped: int, how many of these a resumed run has behind it.
     """
 

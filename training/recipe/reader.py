@@ -8,10 +8,10 @@ from pathlib import Path
 
 import tomli_w
 
-from training.model_tables import ModelTable, require
-from training.tables import Recipe
+from training.recipe.model_tables import ModelTable, require
+from training.recipe.tables import Recipe
 
-RECIPES = Path(__file__).parent / "recipes"
+RECIPES = Path(__file__).parents[1] / "recipes"
 FILES = ("folder:", "tfds:", "tfrecord:")  # sources of picture files
 
 
@@ -37,7 +37,7 @@ def read(path, overrides=()):
     Args:
         path: `Path` of a .toml file with the tables [model], [finetune], [distill], [data],
             [augment], [optimizer], [train], [distribute] and [log], whose keys are the attributes
-            in `training.tables`.
+            in `training.recipe.tables`.
         overrides: strings "table.key=value"; the value as in TOML, or a bare string.
 
     Returns:

@@ -18,8 +18,8 @@ import keras
 import numpy as np
 
 from keras_vit.layers.initializers import no_initialization
-from training.data import Part
-from training.processes import Processes
+from training.data.pipeline import Part
+from training.devices.processes import Processes
 
 # Which axis of a matrix is split in strategy "model", by its path: that of its inputs, as in fully
 # sharded data parallelism (Rajbhandari et al. 2020, arXiv:1910.02054, stage 3).

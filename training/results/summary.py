@@ -4,9 +4,9 @@ import shlex
 
 import numpy as np
 
-from training.measures import at_chance
-from training.progress import clock
-from training.report import class_name
+from training.loop.progress import clock
+from training.results.measures import at_chance
+from training.results.report import class_name
 
 MATRIX = 50  # classes up to which the confusions are a picture; beyond it a table of the worst
 PAIRS = 10
@@ -16,7 +16,7 @@ def write(job, result, labels, predicted):
     """Writes the report of a run whose pictures are in its folder.
 
     Args:
-        job: `training.run.Job`.
+        job: `training.loop.run.Job`.
         result: dict, what becomes `result.json`.
         labels, predicted: integer arrays (N,), of the test images.
     """

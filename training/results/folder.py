@@ -16,7 +16,9 @@ class RunFolder:
 
     def __init__(self, path):
         self.path = Path(path)
-        self.lock = self.path / "run.lock"  # of the process that works in it; see `training.lock`
+        self.lock = (
+            self.path / "run.lock"
+        )  # of the process that works in it: `training.results.lock`
         self.recipe = self.path / "recipe.toml"
         self.checkpoint = self.path / "model.keras"
         self.best = self.path / "best.keras"
@@ -31,7 +33,7 @@ class RunFolder:
         self.wandb = self.path / "wandb_id.txt"  # under which its service knows the run
         self.examples = self.path / "examples.npz"  # of encoded images: which ones are used
         self.skipped = self.path / "skipped.csv"
-        self.data = self.path / "data.json"  # what it began with; see `training.fingerprint`
+        self.data = self.path / "data.json"  # what it began with; see `training.data.fingerprint`
         self.result = self.path / "result.json"
 
     @property

@@ -15,32 +15,25 @@ import numpy as np
 import keras_vit
 from keras_vit.hardware import hardware
 from keras_vit.terminal import printable
-from training import (
-    beginning,
-    data,
-    distill,
-    distribute,
-    fingerprint,
-    lock,
-    logs,
-    recipe,
-    report,
-    settings,
-    summary,
-)
-from training.augment import mixing
-from training.averages import EvaluateAverage, unshare
-from training.callbacks import Metrics, ReseedEveryEpoch, StopOnNaN
-from training.checkpoint import Checkpoint, restore
-from training.folder import RunFolder
-from training.hardware import Speed, peak_memory
-from training.measures import chance, log_softmax, measure
-from training.optimizers import optimizer, updates
-from training.processes import Processes
-from training.progress import ProgressOfRun, clock
-from training.stopping import StopRequest
-from training.tables import JIT_COMPILE, Recipe
-from training.transform import evaluation_transform, training_transform
+from training import data, recipe
+from training.augment.mixing import mixing
+from training.augment.transform import evaluation_transform, training_transform
+from training.data import fingerprint
+from training.devices import distribute
+from training.devices.hardware import Speed, peak_memory
+from training.devices.processes import Processes
+from training.loop import beginning, distill, logs
+from training.loop.averages import EvaluateAverage, unshare
+from training.loop.callbacks import Metrics, ReseedEveryEpoch, StopOnNaN
+from training.loop.checkpoint import Checkpoint, restore
+from training.loop.progress import ProgressOfRun, clock
+from training.loop.stopping import StopRequest
+from training.recipe import settings
+from training.recipe.optimizers import optimizer, updates
+from training.recipe.tables import JIT_COMPILE, Recipe
+from training.results import lock, report, summary
+from training.results.folder import RunFolder
+from training.results.measures import chance, log_softmax, measure
 
 
 @dataclass(frozen=True)
@@ -58,7 +51,7 @@ class Job:
         devices: `Devices` that it is trained on.
         stop: `StopRequest` that ends the training after a step.
         speed: `Speed`, how long the epochs of this sitting take.
-        notes: list of str, what `training.settings` has to say of the recipe.
+        notes: list of str, what `training.recipe.settings` has to say of the recipe.
     """
 
     recipe: Recipe
@@ -91,7 +84,7 @@ def prepare(
 ):
     """Reads and checks recipe, data and run folder, builds the model and restores a checkpoint.
 
-    Until `execute` has ended, the folder belongs to this process (`training.lock`).
+    Until `execute` has ended, the folder belongs to this process (`training.results.lock`).
 
     Args:
         name: recipe name, or path of a .toml file.

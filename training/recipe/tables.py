@@ -4,8 +4,8 @@ import dataclasses
 from dataclasses import dataclass
 
 from keras_vit.optimizers import SHAPES
-from training.model_tables import DistillTable, FinetuneTable, ModelTable, require
-from training.optimizers import NAMES
+from training.recipe.model_tables import DistillTable, FinetuneTable, ModelTable, require
+from training.recipe.optimizers import NAMES
 
 INTERPOLATIONS = ("bilinear", "bicubic")
 STRATEGIES = ("auto", "none", "data", "model")
@@ -60,7 +60,7 @@ class DataTable:
 
 @dataclass(frozen=True)
 class AugmentTable:
-    """[augment]: how training images are changed, in this order (see `training.transform`).
+    """[augment]: how training images are changed, in this order (see `training.augment.transform`).
 
     Attributes:
         crop_scale: smallest and largest share of the area that a random crop takes, before it is
@@ -133,7 +133,7 @@ class AugmentTable:
 
 @dataclass(frozen=True)
 class OptimizerTable:
-    """[optimizer]: the rule of the updates and its rates (see `training.optimizers.optimizer`).
+    """[optimizer]: the rule of the updates and its rates (see `training.recipe.optimizers`).
 
     Attributes:
         name: "adamw", "lion", "muon" or "sgd".
@@ -225,7 +225,7 @@ class TrainTable:
 
 @dataclass(frozen=True)
 class LogTable:
-    """[log]: where else the learning curves go (see `training.logs`).
+    """[log]: where else the learning curves go (see `training.loop.logs`).
 
     Attributes:
         tensorboard: whether to write the run folder's `tensorboard/`.
@@ -238,7 +238,7 @@ class LogTable:
 
 @dataclass(frozen=True)
 class DistributeTable:
-    """[distribute]: many devices and machines (see `training.distribute`).
+    """[distribute]: many devices and machines (see `training.devices.distribute`).
 
     Attributes:
         strategy: "auto" (data parallel where there are several devices or processes), "none" (one

@@ -6,11 +6,11 @@ Letters: h x w size that the model takes, C channels.
 import tensorflow as tf
 
 import keras_vit
-from training import crops
-from training.augment import augmentation
-from training.decoding import decode
-from training.pixels import as_bytes
-from training.randaugment import color_jitter, randaugment
+from training.augment import crops
+from training.augment.motion import augmentation
+from training.augment.pixels import as_bytes
+from training.augment.randaugment import color_jitter, randaugment
+from training.data.decoding import decode
 
 
 def training_transform(augment, data, shape):

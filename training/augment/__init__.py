@@ -1,0 +1,1 @@
+"""Cropping, augmentation and mixing of training images, in TensorFlow."""

@@ -1,0 +1,179 @@
+"""Reads the data set of a recipe, checks it and holds out validation images.
+
+Letters: N examples, H x W image size, C channels, K classes.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from training.data import records, sources
+from training.data.corrupt import without_corrupt
+from training.data.examples import Encoded, Split, Splits, restore
+
+SPLIT_SEED = 0  # part of what a data set is: every run holds out the same images
+
+
+def load(table, num_classes, examples=None):
+    """Reads a data set, checks it and holds out validation images.
+
+    Arrays stay in memory: those of "digits" (scikit-learn's 1,797 handwritten digits, 8x8 pixels,
+    20 % of them test images) and of "npz:PATH" (train_images, train_labels, test_images,
+    test_labels, or x_train ... as in keras.datasets). Of the others only the images' places do:
+
+    - "folder:PATH": pictures of every kind that `keras-vit predict` finds in PATH/train/CLASS and
+      PATH/test/CLASS (or val, validation), or all in PATH/CLASS.
+    - "tfds:NAME": a data set of tensorflow-datasets.
+    - "tfrecord:GLOB": shards train-* and validation-* with image/encoded and image/class/label.
+
+    Args:
+        table: `DataTable`.
+        num_classes: int, K; labels must lie in [0, K).
+        examples: `Path` of a file that `training.data.examples.save` may have written: if it exists
+            it says which encoded images are used, and they are not looked through again.
+
+    Returns:
+        `Splits`.
+
+    Raises:
+        ValueError: for an unknown source or split, arrays that are missing, have another rank or
+            size, hold NaN or pixels outside 0..255, labels that are no integers in [0, K), or more
+            broken images than `table.max_corrupt`.
+
+    Example:
+        >>> load(DataTable("digits"), num_classes=10).test.images.shape
+        (359, 8, 8, 1)
+    """
+    if examples is not None and examples.exists():
+        return restore(examples)
+    train, test, class_names = _train_and_test(table)
+    _check(train, "train", num_classes)
+    _check(test, "test", num_classes)
+    if not isinstance(train.images, Encoded) and train.images.shape[1:] != test.images.shape[1:]:
+        raise ValueError(
+            "Training and test images must have one shape. "
+            f"Received: {train.images.shape[1:]} and {test.images.shape[1:]}"
+        )
+    train, skipped = without_corrupt(train, "train", 0, table.max_corrupt, table.upright)
+    test, more_skipped = without_corrupt(
+        test, "test", len(skipped), table.max_corrupt, table.upright
+    )
+    train, held_out = stratified(train, table.validation)
+    if not len(held_out.labels) or not len(train.labels):
+        raise ValueError(
+            f"No images are left for training or for validation; change data.validation. Received: "
+            f"data.validation={table.validation} of {len(train.labels) + len(held_out.labels)} "
+            "images"
+        )
+    return Splits(train, held_out, test, class_names, skipped + more_skipped)
+
+
+def stratified(split, share):
+    """Splits in two with the same share of every class: (the rest, the share held out)."""
+    rng = np.random.default_rng(SPLIT_SEED)
+    held_out = np.zeros(len(split.labels), bool)
+    for label in np.unique(split.labels):
+        members = rng.permutation(np.flatnonzero(split.labels == label))
+        held_out[members[: round(share * len(members))]] = True
+    return (
+        Split(split.images[~held_out], split.labels[~held_out]),
+        Split(split.images[held_out], split.labels[held_out]),
+    )
+
+
+def encoded_source(table):
+    """The `Source` of a `DataTable` whose images stay in their files; a ValueError for no such."""
+    kind, _, where = table.source.partition(":")
+    if kind == "folder":
+        return sources.folder(Path(where), table.train_split)
+    if kind == "tfds":
+        return records.tfds(where, table.data_dir)
+    if kind == "tfrecord":
+        return records.tfrecord(where, table.first_label)
+    raise ValueError(
+        "data.source must be 'digits', 'npz:PATH', 'folder:PATH', 'tfds:NAME' or "
+        f"'tfrecord:GLOB'. Received: data.source={table.source!r}"
+    )
+
+
+def _train_and_test(table):
+    """(training `Split`, test `Split`, class names or None) of the source of a `DataTable`."""
+    kind, _, where = table.source.partition(":")
+    if table.source == "digits":
+        return *stratified(sources.digits(), share=0.2), [str(digit) for digit in range(10)]
+    if kind == "npz":
+        return *sources.npz(Path(where)), None
+    source = encoded_source(table)
+    train_names, test_name = _names(table, source.names)
+    train = source.read(train_names[0])
+    for name in train_names[1:]:
+        more = source.read(name)
+        labels = np.concatenate([train.labels, more.labels])
+        train = Split(train.images + more.images, labels)
+    if test_name is None:
+        return *stratified(train, table.test), source.class_names
+    return train, source.read(test_name), source.class_names
+
+
+def _names(table, names):
+    """Which splits are for training (a list) and for the test (None: some of the training's)."""
+    if not names:
+        if table.test_split:
+            raise ValueError(
+                "data.test_split needs a source with splits; without it data.test says which share "
+                f"is held out. Received: data.test_split={table.test_split!r}"
+            )
+        return [""], None
+    train = table.train_split.split("+")
+    test = [name for name in sources.TEST_NAMES if name in names and name not in train]
+    test = [table.test_split] if table.test_split else test[:1]
+    for key, chosen in (("train_split", train), ("test_split", test)):
+        for name in chosen:
+            if name not in names:
+                raise ValueError(
+                    f"data.{key} must be one of {', '.join(names)}. "
+                    f"Received: data.{key}={getattr(table, key)!r}"
+                )
+    if set(train) & set(test):
+        raise ValueError(
+            "The test images must not be among the training images. Received: "
+            f"data.train_split={table.train_split!r}, data.test_split={table.test_split!r}"
+        )
+    return train, test[0] if test else None
+
+
+def _check(split, name, num_classes):
+    """Raises for the first example that a model of K classes cannot learn from."""
+    images, labels = split
+    if not isinstance(images, Encoded):
+        _check_arrays(images, labels, name)
+    outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
+    if outside.size:
+        index = outside[0]
+        place = images.name(index) if isinstance(images, Encoded) else f"index {index}"
+        raise ValueError(
+            f"{name}_labels must lie in [0, {num_classes}), model.num_classes. "
+            f"Received: {labels[index]} at {place}"
+        )
+
+
+def _check_arrays(images, labels, name):
+    if images.ndim != 4 or not np.issubdtype(images.dtype, np.number):
+        raise ValueError(
+            f"{name}_images must be numbers of shape (N, H, W, C); grey images need a last axis of "
+            f"1. Received: shape={images.shape}, dtype={images.dtype}"
+        )
+    if not np.issubdtype(labels.dtype, np.integer) or labels.shape != images.shape[:1]:
+        raise ValueError(
+            f"{name}_labels must be integers, one for each of the {len(images)} images. "
+            f"Received: shape={labels.shape}, dtype={labels.dtype}"
+        )
+    for wrong, what in (
+        (~np.isfinite(images), "finite"),
+        ((images < 0) | (images > 255), "pixels in 0..255"),
+    ):
+        if wrong.any():
+            index = tuple(int(i) for i in np.argwhere(wrong)[0])
+            raise ValueError(
+                f"{name}_images must be {what}. Received: {images[index]} at index {index}"
+            )

@@ -1,0 +1,175 @@
+"""tf.data pipelines that can be repeated: the same batches for the same seed and epoch.
+
+Letters: N examples, B batch, H x W image size, C channels, K classes.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from training.data.examples import Encoded, reader
+
+
+class Part(NamedTuple):
+    """Which part of every batch a process reads, and in how many pieces it hands it on.
+
+    Attributes:
+        index: int, the process.
+        count: int, processes; of a batch of B the first reads the first B / count examples, ...
+        pieces: int, devices of a process that each take a piece as a batch of its own.
+    """
+
+    index: int = 0
+    count: int = 1
+    pieces: int = 1
+
+
+WHOLE_BATCH = Part()
+
+
+def train_dataset(
+    split,
+    num_classes,
+    batch_size,
+    transform,
+    seed,
+    epochs,
+    mix=None,
+    repeats=1,
+    first_step=0,
+    part=WHOLE_BATCH,
+):
+    """The batches of several epochs, one after another, shuffled and augmented.
+
+    The order is a function of (seed, epoch), the pixels of (seed, epoch, index of the example), so
+    a run that starts again sees what it would have seen, on however many devices. A last batch that
+    is not full is left out; the next epoch's order is another.
+
+    Args:
+        split: `Split` of N examples.
+        num_classes: int, K.
+        batch_size: int, B.
+        transform: function from an image or its bytes and a seed (2,) to a float32 image (H, W, C)
+            (`training.augment.transform.training_transform`).
+        seed: int.
+        epochs: range of epochs, such as `range(3, 10)` to go on after three.
+        mix: function from images, labels and a seed (2,) to images and labels, how examples of a
+            batch are mixed (`training.augment.mixing.mixing`); None leaves them apart.
+        repeats: int, how often an example follows itself, each time transformed anew. An epoch has
+            N // B steps whatever it is, so it shows only about N / repeats examples: repeated
+            augmentation as DeiT has it (Hoffer et al. 2020, arXiv:1901.09335).
+        first_step: int, steps of the first epoch that are left out.
+        part: `Part` of every batch. Examples are mixed with others of the same piece.
+
+    Returns:
+        `tf.data.Dataset` of N // B batches an epoch, each in as many pieces as `part` says: images
+        (B, H, W, C), labels (B, K), one-hot where they are not mixed; both float32.
+    """
+    size, steps = len(split.labels), steps_per_epoch(split, batch_size)
+    own = batch_size // part.count  # examples of a batch that are read here
+    read = reader(split.images)
+    with tf.device("CPU"):
+        labels = tf.constant(split.labels)
+
+    def one_epoch(epoch):
+        order = tf.random.experimental.stateless_shuffle(tf.range(size), seed=[seed, epoch])
+        places = tf.reshape(tf.range(steps * batch_size), (steps, part.count, own))
+        first = tf.where(epoch == epochs.start, first_step, 0)
+        places = tf.reshape(places[first:, part.index], [-1])
+        shown = tf.gather(order, places // repeats), places % repeats
+        return tf.data.Dataset.from_tensor_slices(shown).map(lambda *shown: (epoch, *shown))
+
+    def example(epoch, index, repeat):
+        key = tf.random.fold_in(tf.stack([seed, epoch]), index)
+        if repeats > 1:
+            key = tf.random.fold_in(key, repeat)
+        return transform(read(index), key), tf.one_hot(labels[index], num_classes), key
+
+    def finish(images, labels, keys):
+        if mix is not None:
+            images, labels = mix(images, labels, keys[0])
+        return images, labels
+
+    indices = tf.data.Dataset.range(epochs.start, epochs.stop, output_type=tf.int32)
+    examples = indices.flat_map(one_epoch).map(example, num_parallel_calls=tf.data.AUTOTUNE)
+    batches = examples.batch(own // part.pieces, drop_remainder=True).map(finish)
+    return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def steps_per_epoch(split, batch_size):
+    """Full batches in an epoch; a ValueError where there is none."""
+    steps = len(split.labels) // batch_size
+    if not steps:
+        raise ValueError(
+            "train.batch_size must not exceed the number of training images. "
+            f"Received: train.batch_size={batch_size}, {len(split.labels)} images"
+        )
+    return steps
+
+
+def evaluation_dataset(split, num_classes, batch_size, transform, part=None):
+    """All images in their order, nothing random about them.
+
+    Args:
+        split: `Split` of N examples.
+        num_classes: int, K.
+        batch_size: int, B.
+        transform: function from an image or its bytes to a float32 image (H, W, C)
+            (`training.augment.transform.evaluation_transform`).
+        part: `Part` of every batch. All batches are then full: the last image stands in for those
+            that are missing, with a weight of 0, and the weights of the others are such that the
+            mean of all batches' means is the mean of the images.
+
+    Returns:
+        `tf.data.Dataset` of batches: float32 images (B, H, W, C), one-hot labels (B, K); with a
+        `part` also float32 weights (B,).
+    """
+    read = reader(split.images)
+    with tf.device("CPU"):
+        labels = tf.constant(split.labels)
+    size = len(split.labels)
+    steps = -(-size // batch_size)
+    shown, weight = np.arange(size), 1.0
+    if part is not None:
+        own = batch_size // part.count
+        shown = np.arange(steps * batch_size).reshape(steps, part.count, own)[:, part.index]
+        shown, weight = shown.reshape(-1), steps * batch_size / size
+        batch_size = own // part.pieces
+
+    def example(place):
+        index = tf.minimum(place, size - 1)
+        found = transform(read(index)), tf.one_hot(labels[index], num_classes)
+        return found if part is None else (*found, tf.where(place < size, weight, 0.0))
+
+    indices = tf.data.Dataset.from_tensor_slices(shown)
+    batches = indices.map(example, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
+    shape = batches.element_spec[0].shape[1:]
+    if not isinstance(split.images, Encoded) and split.images.shape[1:] == shape:
+        batches = batches.cache()  # in memory, where the images are already
+    return batches.prefetch(tf.data.AUTOTUNE)
+
+
+class Pictures:
+    """Images as the model sees them, each made when somebody asks for it.
+
+    Args:
+        images: array (N, H, W, C) or `Encoded`.
+        transform: `training.augment.transform.evaluation_transform`.
+    """
+
+    def __init__(self, images, transform):
+        self.read, self.transform, self.size = reader(images), transform, len(images)
+
+    def __getitem__(self, chosen):
+        """float32 (H, W, C) of an index; (n, H, W, C) of a slice or a list of indices."""
+        if isinstance(chosen, slice):
+            chosen = range(self.size)[chosen]
+        if np.ndim(chosen):
+            return np.stack([self[index] for index in chosen])
+        return self.transform(self.read(int(chosen))).numpy()
+
+
+def pictures(split, transform):
+    """The images of a `Split` to be looked at: `Pictures`."""
+    return Pictures(split.images, transform)

@@ -1,0 +1,1 @@
+"""What a run computes on: processes, devices and their memory."""

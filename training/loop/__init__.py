@@ -1,0 +1,1 @@
+"""The training loop: how a run begins, trains, keeps checkpoints and ends."""
