@@ -1,6 +1,6 @@
 """python -m training.evaluate MODEL: any model on the images of any source.
 
-Letters: N images, B batch, h x w size that the model takes, C channels, K classes.
+Letters: K classes.
 """
 
 import argparse
@@ -12,20 +12,14 @@ from pathlib import Path
 from training.terminal import fail, quiet
 
 with quiet():
-    import keras
-    import tensorflow as tf
-
-    import keras_vit
-    from keras_vit.models.base import ImageModel
     from training import data, recipe
     from training.augment.transform import evaluation_transform
     from training.data import label_maps, sources
-    from training.data.corrupt import without_corrupt
-    from training.data.decoding import decode
-    from training.data.examples import Encoded, reader
+    from training.data.examples import Encoded
     from training.recipe.tables import DataTable
-    from training.results.folder import RunFolder
-    from training.results.measures import check_labels, measure
+    from training.results.evaluation import evaluate, load, transform_of
+
+__all__ = ["evaluate", "load", "main", "read", "transform_of"]
 
 ARRAYS = ("digits", "npz")
 EXAMPLES = """examples:
@@ -35,115 +29,6 @@ EXAMPLES = """examples:
       imagenet-v2
   python -m training.evaluate model.keras --source folder:imagenet/val --labels real:real.json
 """
-
-
-def evaluate(model, split, classes=None, transform=None, batch_size=64, verbose=0):
-    """Measures a model on images; of these never more than some batches are in memory.
-
-    Args:
-        model: `keras.Model` from images (B, h, w, C) to logits (B, K).
-        split: `Split` of N images, encoded or arrays; its labels as
-            `training.results.measures.measure` takes them.
-        classes: sorted integer array, the classes that compete; None for all.
-        transform: function from an image or its bytes to what the model takes; by default
-            `transform_of(model)`.
-        batch_size: int, B.
-        verbose: as in `keras.Model.predict`.
-
-    Returns:
-        `Evaluation`.
-
-    Raises:
-        ValueError: for labels that the model has no logit for, images of another shape, files that
-            are no whole pictures.
-
-    Example:
-        >>> test = training.data.load(DataTable("digits"), num_classes=10).test
-        >>> print(evaluate(model, test))  # after 12 epochs of the recipe digits
-        top-1 87.47 %, top-5 99.72 %, loss 0.6021, calibration error 24.07 % on 359 images of ...
-    """
-    check_labels(split.labels, model.output.shape[-1] if classes is None else classes)
-    read, transform = reader(split.images), transform or transform_of(model)
-    images = tf.data.Dataset.range(len(split.images))
-    images = images.map(lambda i: transform(read(i)), num_parallel_calls=tf.data.AUTOTUNE)
-    images = images.batch(batch_size).prefetch(tf.data.AUTOTUNE)
-    try:
-        logits = model.predict(images, verbose=verbose)  # (N, K)
-    except tf.errors.OpError:
-        without_corrupt(split, "test", 0, at_most=0)  # it raises and says which image it was
-        raise
-    return measure(logits, split.labels, classes)
-
-
-def transform_of(model):
-    """How a picture of any size becomes what a model takes.
-
-    Args:
-        model: `keras.Model` on images (B, h, w, C).
-
-    Returns:
-        A function to a float32 image (h, w, C), from an image or from the bytes of a file:
-        by `model.preprocessor`; for a model without one that takes pixels 0..255, by
-        `training.augment.transform.evaluation_transform` with its defaults.
-
-    Raises:
-        ValueError: for a model of which nobody knows what it takes.
-    """
-    preprocessor, shape = getattr(model, "preprocessor", None), model.input.shape[1:]
-    ours = isinstance(model, ImageModel)
-    takes_pixels = model.get_config()["include_preprocessing"] if ours else preprocessor is None
-    if preprocessor is None:
-        if not takes_pixels or None in shape:
-            raise ValueError(
-                "A model must say what it takes: include_preprocessing=True and a fixed "
-                "image_size, or preprocessor=keras_vit.Preprocessor(...). Received: images of "
-                f"shape {shape}, normalised in a way that it does not say"
-            )
-        return evaluation_transform(DataTable(source=""), shape)
-    config = {**preprocessor.get_config(), "dtype": "float32"}
-    if takes_pixels:
-        config |= {"mean": [0.0] * shape[-1], "std": [1 / 255] * shape[-1]}
-    preprocess = keras_vit.Preprocessor.from_config(config)
-
-    def transform(image):
-        image = decode(image, shape[-1]) if image.dtype == tf.string else image
-        image = preprocess(image)
-        image = tf.round(image) if takes_pixels else image
-        return tf.ensure_shape(image, (*preprocess.image_size, shape[-1]))
-
-    return transform
-
-
-def load(name):
-    """A model by name, and the run that it is of.
-
-    Args:
-        name: a run folder, a .keras file, or what `keras_vit.from_pretrained` takes.
-
-    Returns:
-        (`keras.Model` from images to logits, `RunFolder` or None).
-
-    Raises:
-        ValueError: for what is none of these, and for a model without logits.
-    """
-    folder, path = RunFolder(name), Path(name)
-    run = folder if folder.recipe.exists() else None
-    if run and not run.checkpoint.exists():
-        raise ValueError(f"The run must have finished an epoch. Received: {name}")
-    if run or (path.suffix == ".keras" and path.is_file()):
-        try:
-            model = keras.models.load_model(run.checkpoint if run else path, compile=False)
-        except (OSError, TypeError, ValueError, LookupError) as error:
-            raise ValueError(f"A model must be whole: {error}. Received: {name}") from error
-    else:
-        model = keras_vit.from_pretrained(name)
-    shape = model.output.shape
-    if len(shape) != 2 or shape[-1] < 2 or model.get_config().get("num_classes", 2) is None:
-        raise ValueError(
-            f"A model must give logits of two classes or more. Received: {name} with outputs "
-            f"{shape}, {'features' if len(shape) == 2 and shape[-1] > 1 else 'no logits'}"
-        )
-    return model, run
 
 
 def read(table, name, num_classes, examples=None):

@@ -31,3 +31,10 @@ def say(text, file=None):
         from keras_vit.terminal import printable
 
     print(printable(text), file=file)
+
+
+def clock(seconds):
+    """Seconds as a person reads them: 75 -> "1:15", 3675 -> "1:01:15"."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

@@ -2,7 +2,8 @@ import io
 
 from rich.console import Console
 
-from training.loop.progress import ProgressOfRun, clock
+from training.loop.progress import ProgressOfRun
+from training.terminal import clock
 
 LOGS = {"loss": 0.5, "accuracy": 0.25}
 

@@ -7,8 +7,9 @@ import pytest
 
 from tests.helpers import backends, tiny_vit
 from training import data
-from training.devices.hardware import Speed, peak_memory
+from training.devices.hardware import peak_memory
 from training.loop import run
+from training.loop.speed import Speed
 from training.recipe.tables import DataTable, FinetuneTable, ModelTable
 from training.results import report, summary
 from training.results.folder import RunFolder
@@ -123,7 +124,7 @@ def test_more_than_fifty_classes_have_a_table(small, untrained):
 
 def test_the_first_epoch_of_a_sitting_is_not_its_speed(monkeypatch):
     now = iter([0.0, 9.0, 10.0, 10.0, 12.0, 13.0, 13.0, 15.5, 16.0])
-    monkeypatch.setattr("training.devices.hardware.time.perf_counter", lambda: next(now))
+    monkeypatch.setattr("training.loop.speed.time.perf_counter", lambda: next(now))
     speed = Speed()
     assert speed.summary(100) == {"epoch_seconds": None, "images_per_second": None}
     for epoch in range(3):

@@ -1,7 +1,7 @@
 """The [distill] table at work: a run's model as the student of a teacher."""
 
 from keras_vit.distillation import Distiller
-from training import evaluate
+from training.results.evaluation import load
 
 
 def fitted(table, model):
@@ -22,7 +22,7 @@ def fitted(table, model):
     if not table.teacher:
         return model
     try:
-        teacher, _ = evaluate.load(table.teacher)
+        teacher, _ = load(table.teacher)
         used = {"temperature": table.temperature} if table.kind == "soft" else {}
         distiller = Distiller(model, teacher, table.kind, alpha=table.alpha, **used)
     except ValueError as error:

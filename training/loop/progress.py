@@ -6,6 +6,8 @@ import keras
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from training.terminal import clock
+
 
 class ProgressOfRun(keras.callbacks.Callback):
     """One bar for the whole run; where the output is no terminal, one plain line an epoch.
@@ -89,10 +91,3 @@ class ProgressOfRun(keras.callbacks.Callback):
             f"loss {logs['loss']:.3f}  accuracy {100 * logs['accuracy']:.1f} %{self.validation}  "
             f"{rate:,.0f} images/s  {clock(left)} left"
         )
-
-
-def clock(seconds):
-    """Seconds as a person reads them: 75 -> "1:15", 3675 -> "1:01:15"."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

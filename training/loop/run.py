@@ -20,13 +20,14 @@ from training.augment.mixing import mixing
 from training.augment.transform import evaluation_transform, training_transform
 from training.data import fingerprint
 from training.devices import distribute
-from training.devices.hardware import Speed, peak_memory
+from training.devices.hardware import peak_memory
 from training.devices.processes import Processes
 from training.loop import beginning, distill, logs
 from training.loop.averages import EvaluateAverage, unshare
 from training.loop.callbacks import Metrics, ReseedEveryEpoch, StopOnNaN
 from training.loop.checkpoint import Checkpoint, restore
-from training.loop.progress import ProgressOfRun, clock
+from training.loop.progress import ProgressOfRun
+from training.loop.speed import Speed
 from training.loop.stopping import StopRequest
 from training.recipe import settings
 from training.recipe.optimizers import optimizer, updates
@@ -34,6 +35,7 @@ from training.recipe.tables import JIT_COMPILE, Recipe
 from training.results import lock, report, summary
 from training.results.folder import RunFolder
 from training.results.measures import chance, log_softmax, measure
+from training.terminal import clock
 
 
 @dataclass(frozen=True)

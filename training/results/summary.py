@@ -4,9 +4,9 @@ import shlex
 
 import numpy as np
 
-from training.loop.progress import clock
 from training.results.measures import at_chance
 from training.results.report import class_name
+from training.terminal import clock
 
 MATRIX = 50  # classes up to which the confusions are a picture; beyond it a table of the worst
 PAIRS = 10
