@@ -37,6 +37,24 @@ LEVELS = [
 ]
 
 
+# The same of training/: its rooms, what they stand on and the commands.
+TRAINING_LEVELS = [
+    "files",
+    "terminal",
+    "lora",
+    "cnn",
+    "recipe",
+    "data",
+    "augment",
+    "devices",
+    "results",
+    "loop",
+    "evaluate",
+    "show_augmentations",
+    "__main__",
+]
+
+
 def imports(file, top_level_only=False):
     """Names of the modules that a file imports."""
     tree = ast.parse(file.read_text())
@@ -59,6 +77,29 @@ def test_imports_point_one_way(file):
             assert LEVELS.index(rest[0]) <= LEVELS.index(here), f"{file} imports {name}"
     assert not BACKENDS & {name.split(".")[0] for name in imports(file, top_level_only=True)}
     assert len(file.read_text().splitlines()) <= 400
+
+
+@once
+def test_imports_of_training_point_one_way():
+    """Between rooms; within a room the files are in no circle either."""
+    training = ROOT.parent / "training"
+    for file in sorted(training.rglob("*.py")):
+        here = file.relative_to(training).parts[0].removesuffix(".py")
+        for name in imports(file):
+            root, *rest = name.split(".")
+            if root == "training" and here != "__init__":
+                # `from training import data` names a room too.
+                for room in rest[:1] or rooms_named(file):
+                    order = TRAINING_LEVELS.index
+                    assert order(room) <= order(here), f"{file} imports training.{room}"
+        assert len(file.read_text().splitlines()) <= 400
+
+
+def rooms_named(file):
+    """What a file imports by `from training import ...`."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "training":
+            yield from (alias.name for alias in node.names)
 
 
 def files_behind(file, modules):

@@ -29,12 +29,13 @@ class Processes:
 
     Attributes:
         addresses: list of "host:port", where the backend may call each process.
-        checkpoint: `Path` that is named when a process is gone, once it is known.
+        kept: function that says what the checkpoint holds, for the message when a process is gone;
+            None until the run folder is known.
     """
 
     def __init__(self, index=0, count=1, address=None, stop=None):
         self.index, self.count, self.address, self.stop = index, count, address, stop
-        self.checkpoint = None
+        self.kept = None
         self.addresses = []
         self._others, self._said, self._over = {}, queue.Queue(), False
         self._lock = threading.Lock()
@@ -143,11 +144,9 @@ class Processes:
             self._lost(index)
 
     def _lost(self, index):
-        from training.loop.checkpoint import kept
-
         self._over = True
         if self.first or index == 0:
-            said = f"{kept(self.checkpoint)}; " if self.checkpoint else ""
+            said = f"{self.kept()}; " if self.kept else ""
             print(
                 f"error: process {index} of {self.count} has ended; {said}start all of them again, "
                 "with --resume if there is a checkpoint. Received: its connection is closed at "

@@ -25,7 +25,7 @@ from training.devices.processes import Processes
 from training.loop import beginning, distill, logs
 from training.loop.averages import EvaluateAverage, unshare
 from training.loop.callbacks import Metrics, ReseedEveryEpoch, StopOnNaN
-from training.loop.checkpoint import Checkpoint, restore
+from training.loop.checkpoint import Checkpoint, kept, restore
 from training.loop.progress import ProgressOfRun
 from training.loop.speed import Speed
 from training.loop.stopping import StopRequest
@@ -115,7 +115,7 @@ def prepare(
     else:
         path, tables = processes.hear()
         folder, plan = RunFolder(path), recipe.of_tables(tables)
-    processes.checkpoint = folder.checkpoint
+    processes.kept = functools.partial(kept, folder.checkpoint)
     devices = distribute.start(plan.distribute.strategy, processes)
     devices.check(plan)
 
