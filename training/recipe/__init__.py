@@ -9,5 +9,15 @@ from training.recipe.reader import (
     read_of_run,
     to_toml,
 )
+from training.recipe.tables import Recipe
 
-__all__ = ["RECIPES", "find", "of_tables", "parse_override", "read", "read_of_run", "to_toml"]
+__all__ = [
+    "RECIPES",
+    "Recipe",
+    "find",
+    "of_tables",
+    "parse_override",
+    "read",
+    "read_of_run",
+    "to_toml",
+]
