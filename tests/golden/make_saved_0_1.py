@@ -36,7 +36,7 @@ from tests.golden import saved_models
 from tests.golden.saved_models import COMPILED, FAMILIES, IN_PIXELS, every_layer, pyramid
 from tests.helpers import tiny_cait, tiny_hybrid, tiny_swin, tiny_vit
 from training.__main__ import main as train
-from training.loop import run
+from training.loop import fit, run
 from training.loop.checkpoint import Checkpoint
 from training.loop.stopping import Stopped
 
@@ -233,11 +233,11 @@ def runs():
     for name, overrides in RUNS.items():
         whole = run.prepare("recipe.toml", overrides, f"whole-{name}")
         run.fit(whole)
-        run.Checkpoint = AskedToStop
+        fit.Checkpoint = AskedToStop
         try:
             run.execute(run.prepare("recipe.toml", overrides, f"runs/{name}"))
         except Stopped:
-            run.Checkpoint = Checkpoint
+            fit.Checkpoint = Checkpoint
         weights = {v.path: keras.ops.convert_to_numpy(v) for v in whole.model.weights}
         np.savez_compressed(f"runs/{name}.npz", **weights)
         shutil.copyfile(f"whole-{name}/metrics.csv", f"runs/{name}.csv")

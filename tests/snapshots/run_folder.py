@@ -17,7 +17,7 @@ from PIL import Image
 import keras_vit
 from tests.snapshots.keys import keys
 from training.__main__ import main
-from training.loop import run
+from training.loop import fit
 from training.loop.checkpoint import POSITION, Checkpoint
 from training.loop.stopping import Stopped
 from training.results.folder import RunFolder
@@ -76,7 +76,7 @@ def lines():
             yield from of_run("finished")
         yield ""
         yield "# A run of picture files that is stopped by SIGTERM within its third epoch"
-        with mock.patch.object(run, "Checkpoint", AskedToStop):
+        with mock.patch.object(fit, "Checkpoint", AskedToStop):
             yield from of_run("stopped", *FILES)
         yield ""
         yield "# A run that diverges"

@@ -4,7 +4,7 @@ import json
 import os
 import signal
 
-from training.loop import run
+from training.loop import fit, run
 from training.loop.checkpoint import Checkpoint
 from training.results.folder import RunFolder
 
@@ -38,5 +38,5 @@ def prepare(run_dir, overrides=()):
 def die_here(arguments):
     """By SIGKILL, in a process of its own; `arguments` are JSON."""
     overrides, epoch, step = json.loads(arguments)
-    run.Checkpoint = killing(epoch, step, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    fit.Checkpoint = killing(epoch, step, lambda: os.kill(os.getpid(), signal.SIGKILL))
     run.fit(prepare("killed", overrides))

@@ -13,7 +13,7 @@ from training import recipe
 from training.cnn import SmallCNN
 from training.devices.distribute import Devices
 from training.devices.processes import Processes
-from training.loop import run
+from training.loop import finish, fit, run
 from training.loop.stopping import Stopped
 from training.recipe.smoke import SHAPES, overrides
 
@@ -48,7 +48,7 @@ def test_a_distilled_run_goes_on_within_an_epoch(distilled, monkeypatch):
     for old, weight in zip(before, teacher.weights, strict=True):
         np.testing.assert_array_equal(to_numpy(weight), old)
     with monkeypatch.context() as patch:
-        patch.setattr(run, "Checkpoint", AskedToStop)
+        patch.setattr(fit, "Checkpoint", AskedToStop)
         with pytest.raises(Stopped):
             run.fit(run.prepare(distilled, SETTINGS, "stopped"))
     check_resumed(whole, "stopped", {"epochs": 1, "step": 3})
@@ -100,7 +100,9 @@ def test_every_family_is_trained_and_reported(family, small, tmp_path):
         loaded.predict(images, verbose=0), job.model.predict(images, verbose=0), atol=1e-5
     )
     labels, probabilities = np.array([0, 1]), np.full((2, 10), 0.1)
-    run.report.predictions(job.model, images, labels, probabilities, tmp_path / "predictions.png")
+    finish.report.predictions(
+        job.model, images, labels, probabilities, tmp_path / "predictions.png"
+    )
     assert (tmp_path / "predictions.png").stat().st_size > 1000
 
 

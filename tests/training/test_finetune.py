@@ -9,7 +9,7 @@ import pytest
 import keras_vit
 from tests.helpers import backends, once, randomize, tiny_vit, to_numpy
 from training import recipe
-from training.loop import run
+from training.loop import fit, run
 from training.recipe.model_tables import FinetuneTable, ModelTable
 
 ARGUMENTS = dict(
@@ -124,14 +124,14 @@ def test_lora_trains_few_weights_and_can_be_resumed(small, source, average):
     np.testing.assert_allclose(to_numpy(loaded(pixels)), ours, atol=1e-4)
 
     # A run that is stopped after an epoch goes on with the updates, not with nothing.
-    class Stop(run.Checkpoint):
+    class Stop(fit.Checkpoint):
         def on_epoch_end(self, epoch, logs=None):
             super().on_epoch_end(epoch, logs)
             if epoch == 0:
                 raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(run, "Checkpoint", Stop)
+        patch.setattr(fit, "Checkpoint", Stop)
         run.fit(run.prepare(small, plan, "stopped"))
     resumed = run.prepare(small, run_dir="stopped", resume=True)
     run.fit(resumed)

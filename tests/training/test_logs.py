@@ -10,7 +10,7 @@ import pytest
 
 from tests.helpers import once
 from training.__main__ import main
-from training.loop import logs, run
+from training.loop import fit, logs, run
 from training.loop.checkpoint import Checkpoint
 
 # The same on every backend.
@@ -88,7 +88,7 @@ class KilledAtThird(Checkpoint):
 
 def test_going_on_logs_no_epoch_twice(small, service, written, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(run, "Checkpoint", KilledAtThird)
+        patch.setattr(fit, "Checkpoint", KilledAtThird)
         with pytest.raises(KeyboardInterrupt):
             run.fit(run.prepare(small, BOTH, "run"))
     assert service.finished == 0

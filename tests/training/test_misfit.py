@@ -18,7 +18,7 @@ pytestmark = once
 
 
 def compiled(rank=0, depth=1, frozen=(), dtype=None, **arguments):
-    """As `training.loop.run.build` makes it, with the optimizer's variables."""
+    """As `training.loop.build.build` makes it, with the optimizer's variables."""
     model = tiny_vit(depth=depth, dtype=dtype)
     if rank:
         enable_lora(model, rank)

@@ -4,7 +4,7 @@ import pytest
 
 from tests.helpers import once
 from tests.training.helpers import AskedToStop, check_resumed, rows, weights, write_small
-from training.loop import run
+from training.loop import fit, run
 from training.loop.callbacks import StopOnNaN
 from training.loop.checkpoint import Checkpoint, Diverged, kept, position
 from training.loop.stopping import Stopped
@@ -38,7 +38,7 @@ def whole(request, tmp_path_factory):
 def test_a_stopped_run_ends_like_one_that_was_not(small, whole, monkeypatch):
     job, overrides = whole
     with monkeypatch.context() as patch:
-        patch.setattr(run, "Checkpoint", StoppedBeforeCheckpoint)
+        patch.setattr(fit, "Checkpoint", StoppedBeforeCheckpoint)
         with pytest.raises(KeyboardInterrupt):
             run.fit(run.prepare(small, overrides, "stopped"))
     check_resumed(job, "stopped", {"epochs": 2, "step": 0})
@@ -47,7 +47,7 @@ def test_a_stopped_run_ends_like_one_that_was_not(small, whole, monkeypatch):
 def test_a_run_goes_on_within_an_epoch(small, whole, monkeypatch):
     job, overrides = whole
     with monkeypatch.context() as patch:
-        patch.setattr(run, "Checkpoint", AskedToStop)
+        patch.setattr(fit, "Checkpoint", AskedToStop)
         with pytest.raises(Stopped):
             run.fit(run.prepare(small, overrides, "stopped"))
     assert kept("stopped/model.keras").endswith("keeps 1 epoch and 3 steps of epoch 2")
@@ -189,7 +189,7 @@ class SpoilOneStep(StopOnNaN):
 
 
 def test_a_step_that_is_no_number_is_left_out(small, monkeypatch, capsys):
-    monkeypatch.setattr(run, "StopOnNaN", SpoilOneStep)
+    monkeypatch.setattr(fit, "StopOnNaN", SpoilOneStep)
     job = run.prepare(small, ["train.skip_nan=1", "train.epochs=1"], "run")
     run.fit(job)
     assert "left out a step, 1 of at most 1: loss=nan in epoch 1, step 3" in capsys.readouterr().out

@@ -13,7 +13,7 @@ from tests.training.pictures import write_folder
 from training import data, evaluate, recipe
 from training.data.examples import Split
 from training.devices.distribute import Devices
-from training.loop import run
+from training.loop import fit, run
 from training.loop.callbacks import StopOnNaN
 from training.recipe import settings
 from training.recipe.optimizers import updates
@@ -283,7 +283,7 @@ class CountUpdates(StopOnNaN):
     ids=["accumulated", "skipping", "plain"],
 )
 def test_the_updates_that_are_reported_happen(small, overrides, expected, monkeypatch):
-    monkeypatch.setattr(run, "StopOnNaN", CountUpdates)
+    monkeypatch.setattr(fit, "StopOnNaN", CountUpdates)
     plan = ["train.epochs=2", "optimizer.warmup_steps=0", *overrides]
     job = run.prepare(small, plan, "run")
     before = [to_numpy(weight).copy() for weight in job.model.trainable_weights]

@@ -19,7 +19,7 @@ import pytest
 import keras_vit
 from tests.helpers import backends, randomize, tiny_vit
 from tests.training.kills import killing, prepare
-from training.loop import run
+from training.loop import fit, run
 from training.results.folder import RunFolder
 
 ROOT = Path(__file__).parents[2]
@@ -67,7 +67,7 @@ def killed(overrides, epoch, step):
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
         job = prepare("killed", overrides)
-        patch.setattr(run, "Checkpoint", killing(epoch, step, kill))
+        patch.setattr(fit, "Checkpoint", killing(epoch, step, kill))
         run.fit(job)
     keras.utils.set_random_seed(99)  # nor does a new process know what was drawn before
     return len(job.model.optimizer.variables) if job.model.optimizer.built else None

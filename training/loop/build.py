@@ -1,0 +1,45 @@
+"""The compiled model of a recipe."""
+
+import keras
+
+from training import data
+from training.augment.transform import training_transform
+from training.recipe import settings
+from training.recipe.optimizers import optimizer
+from training.recipe.tables import JIT_COMPILE
+
+
+def build(plan, splits):
+    """The compiled model of a recipe; a ValueError where it does not fit the data."""
+    keras.utils.set_random_seed(plan.train.seed)
+    model = plan.model.build(plan.train.precision, plan.finetune, splits.class_names)
+    settings.check_trainable(model)
+    if splits.encoded:
+        if model.input.shape[-1] not in (1, 3):
+            raise ValueError(
+                "model.num_channels must be 1 or 3 for picture files. "
+                f"Received: model.num_channels={model.input.shape[-1]}"
+            )
+    elif model.input.shape[-1] != splits.train.images.shape[-1]:
+        raise ValueError(
+            f"model.num_channels must be that of the data, {splits.train.images.shape[-1]}. "
+            f"Received: model.num_channels={model.input.shape[-1]}"
+        )
+    training_transform(plan.augment, plan.data, model.input.shape[1:])  # it checks the two
+    steps = data.steps_per_epoch(splits.train, plan.train.batch_size)
+    rule = optimizer(
+        model,
+        steps * plan.train.epochs,
+        **vars(plan.optimizer),
+        skip_nonfinite=plan.train.skip_nan > 0,
+    )
+    loss = keras.losses.CategoricalCrossentropy(
+        from_logits=True, label_smoothing=plan.train.label_smoothing
+    )
+    model.compile(
+        rule,
+        loss,
+        weighted_metrics=["accuracy"],  # see data.evaluation_dataset
+        jit_compile=JIT_COMPILE[plan.train.jit_compile],
+    )
+    return model

@@ -1,0 +1,78 @@
+"""What follows the training: the test images, the figures, the export and the result."""
+
+import importlib
+import os
+import platform
+import shutil
+
+import keras
+import numpy as np
+
+import keras_vit
+from keras_vit.hardware import hardware
+from keras_vit.terminal import printable
+from training import data
+from training.augment.transform import evaluation_transform
+from training.devices.hardware import peak_memory
+from training.recipe.optimizers import updates
+from training.results import report, summary
+from training.results.measures import chance, log_softmax, measure
+
+
+def finish(job, train_seconds, made=None):
+    """The one look at the test images, the pictures, the export, and the result last of all."""
+    host_memory, device_memory = peak_memory()  # of training: before anything else takes some
+    model, folder, test = job.model, job.folder, job.splits.test
+    classes, names = model.output.shape[-1], job.splits.class_names
+    batch_size = job.recipe.train.batch_size
+    steps = data.steps_per_epoch(job.splits.train, batch_size)
+    transform = evaluation_transform(job.recipe.data, model.input.shape[1:])
+    batches = data.evaluation_dataset(test, classes, 256, transform)
+    logits = model.predict(batches, verbose=0).astype("float32")  # (N, K)
+    found = measure(logits, test.labels)
+    images = data.pictures(test, transform)
+    probabilities = np.exp(log_softmax(logits))
+    predicted = probabilities.argmax(-1)
+
+    report.curves(folder.metrics, folder.curves)
+    of_images = model, images, test.labels, probabilities
+    report.predictions(*of_images, folder.predictions, names)
+    report.worst(*of_images, folder.worst, names)
+    if classes <= summary.MATRIX:
+        report.confusion(test.labels, predicted, classes, folder.confusion, names)
+    if folder.saved_model.exists():
+        shutil.rmtree(folder.saved_model)  # of an attempt at finishing that was stopped
+    exported = keras_vit.export(model, folder.saved_model, samples=images[:32].astype("float32"))
+    print(printable(exported))
+    backend = keras.backend.backend()
+    result = {
+        "test_accuracy": found.top1,
+        "test_top5": found.top5,
+        "test_loss": found.loss,
+        "test_ece": found.ece,
+        "test_images": found.images,
+        "test_chance": chance(test.labels),
+        "epochs": job.recipe.train.epochs,
+        "steps": steps * job.recipe.train.epochs,
+        "updates": updates(model) if made is None else made,
+        "parameters": model.count_params(),
+        "train_seconds": round(train_seconds, 1),
+        "trained_from_epoch": job.done["epochs"],
+        **job.speed.summary(steps * batch_size),
+        "peak_memory_bytes": host_memory,
+        "peak_device_memory_bytes": device_memory,
+        "export_max_difference": float(exported.max_difference),
+        "backend": backend,
+        "cpu_count": os.cpu_count(),
+        "hardware": hardware(),
+        "versions": {
+            "python": platform.python_version(),
+            "keras_vit": keras_vit.__version__,
+            "keras": keras.__version__,
+            backend: importlib.import_module(backend).__version__,
+            "numpy": np.__version__,
+        },
+    }
+    summary.write(job, result, test.labels, predicted)
+    folder.write_result(result)
+    return result
