@@ -113,16 +113,22 @@ def start(library, work, folder, core):
 
 
 def _keras_vit(folder, with_randaugment):
-    from training import data
+    from training import data, recipe
     from training.augment.transform import training_transform
-    from training.recipe.tables import AugmentTable, DataTable
 
-    table = DataTable(f"folder:{folder}", interpolation="bilinear")
-    chosen = (2, 9) if with_randaugment else ()
-    augment = AugmentTable(crop_scale=(0.08, 1.0), flip=True, randaugment=chosen)
-    transform = training_transform(augment, table, (SIZE, SIZE, 3))
-    split = data.load(table, 10).train
-    dataset = data.train_dataset(split, 10, BATCH, transform, 0, range(10**6))
+    chosen = [2, 9] if with_randaugment else []
+    tables = {
+        "model": {"variant": "VisionTransformer", "num_classes": 10},
+        "data": {"source": f"folder:{folder}", "interpolation": "bilinear"},
+        "augment": {"crop_scale": [0.08, 1.0], "flip": True, "randaugment": chosen},
+        "optimizer": {"learning_rate": 1e-3},
+        "train": {"epochs": 10**6, "batch_size": BATCH},
+    }
+    used = recipe.of_tables(tables)
+    split = data.load(used.data, 10).train
+    transform = training_transform(used.augment, used.data, (SIZE, SIZE, 3))
+    steps = data.steps_per_epoch(split, BATCH)
+    dataset = data.train_dataset(split, data.Plan(used, 10, steps, range(10**6), transform))
     return lambda: iter(dataset)
 
 

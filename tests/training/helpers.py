@@ -6,6 +6,7 @@ import signal
 import keras
 import numpy as np
 
+from training import data, recipe
 from training.loop import run
 from training.loop.checkpoint import Checkpoint
 from training.loop.stopping import Stopped
@@ -50,6 +51,22 @@ def write_small(folder):
     path = folder / "small.toml"
     path.write_text(SMALL)
     return path
+
+
+def plan(
+    split, num_classes, batch_size, transform, seed, epochs, mix=None, repeats=1, first_step=0
+):
+    """A `Plan` for the examples of a split."""
+    tables = {
+        "model": {"variant": "VisionTransformer", "num_classes": num_classes},
+        "data": {"source": "digits"},
+        "augment": {"repeats": repeats},
+        "optimizer": {"learning_rate": 1e-3},
+        "train": {"epochs": epochs.stop, "batch_size": batch_size, "seed": seed},
+    }
+    steps = data.steps_per_epoch(split, batch_size)
+    found = recipe.of_tables(tables)
+    return data.Plan(found, num_classes, steps, epochs, transform, mix, first_step)
 
 
 class AskedToStop(Checkpoint):

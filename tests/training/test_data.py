@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers import backends
+from tests.training.helpers import plan
 from training import data
 from training.augment.mixing import mixing
 from training.augment.transform import training_transform
@@ -26,7 +27,8 @@ def as_it_is(image, seed):
 
 
 def batches(split, seed, epochs, transform=as_it_is, batch_size=64, mix=None, repeats=1):
-    dataset = data.train_dataset(split, 10, batch_size, transform, seed, epochs, mix, repeats)
+    made = plan(split, 10, batch_size, transform, seed, epochs, mix, repeats)
+    dataset = data.train_dataset(split, made)
     return list(dataset.as_numpy_iterator())
 
 
@@ -83,14 +85,16 @@ def test_going_on_at_an_epoch_shows_what_it_would_have_shown():
 def test_processes_share_every_batch_and_none_sees_an_example_of_another():
     split = digits().train
     images = np.arange(len(split.labels), dtype="float32")[:, None, None, None]
-    arguments = data.Split(images, split.labels), 10, 64, as_it_is, 0, range(2)
-    whole = [x.ravel() for x, _ in data.train_dataset(*arguments).as_numpy_iterator()]
+    numbered = data.Split(images, split.labels)
+    arguments = numbered, 10, 64, as_it_is, 0, range(2)
+    dataset = data.train_dataset(numbered, plan(*arguments))
+    whole = [x.ravel() for x, _ in dataset.as_numpy_iterator()]
     steps = len(whole) // 2
     parts = [
         [
             x.ravel()
             for x, _ in data.train_dataset(
-                *arguments, first_step=3, part=data.Part(index, 2, pieces=4)
+                numbered, plan(*arguments, first_step=3), data.Part(index, 2, pieces=4)
             ).as_numpy_iterator()
         ]
         for index in range(2)

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers import backends
+from tests.training.helpers import plan
 from tests.training.pictures import (
     CLASSES,
     COUNTS,
@@ -107,7 +108,7 @@ def test_order_and_pixels_are_functions_of_seed_epoch_and_index(tables, name):
     transform = training_transform(augment, table, (16, 16, 3))
 
     def batches(epochs, batch_size=4):
-        dataset = data.train_dataset(split, 3, batch_size, transform, 5, epochs)
+        dataset = data.train_dataset(split, plan(split, 3, batch_size, transform, 5, epochs))
         return [image for images, _ in dataset.as_numpy_iterator() for image in images]
 
     whole, rest = batches(range(3)), batches(range(1, 3))
@@ -123,9 +124,8 @@ def test_no_example_comes_twice_an_epoch_but_for_repeats(tables):
     whole = evaluation_transform(table, (16, 16, 3))
 
     def shown(repeats, epochs):
-        dataset = data.train_dataset(
-            split, 3, 8, lambda image, seed: whole(image), 0, epochs, repeats=repeats
-        )
+        made = plan(split, 3, 8, lambda image, seed: whole(image), 0, epochs, repeats=repeats)
+        dataset = data.train_dataset(split, made)
         return [image.tobytes() for images, _ in dataset.as_numpy_iterator() for image in images]
 
     assert len(set(shown(1, range(1)))) == 24
@@ -138,7 +138,8 @@ def test_no_example_comes_twice_an_epoch_but_for_repeats(tables):
 def test_repeats_are_changed_differently(tables):
     table = tables["folder"]
     transform = training_transform(AugmentTable(crop_scale=(0.2, 1.0)), table, (16, 16, 3))
-    dataset = data.train_dataset(data.load(table, 3).train, 3, 8, transform, 0, range(1), repeats=3)
+    split = data.load(table, 3).train
+    dataset = data.train_dataset(split, plan(split, 3, 8, transform, 0, range(1), repeats=3))
     images = [image.tobytes() for batch, _ in dataset.as_numpy_iterator() for image in batch]
     assert len(set(images)) == 24
 

@@ -9,9 +9,11 @@ from training.data.pipeline import (
     steps_per_epoch,
     train_dataset,
 )
+from training.data.plan import Plan
 
 __all__ = [
     "Part",
+    "Plan",
     "Split",
     "Splits",
     "encoded_source",

@@ -28,54 +28,37 @@ class Part(NamedTuple):
 WHOLE_BATCH = Part()
 
 
-def train_dataset(
-    split,
-    num_classes,
-    batch_size,
-    transform,
-    seed,
-    epochs,
-    mix=None,
-    repeats=1,
-    first_step=0,
-    part=WHOLE_BATCH,
-):
+def train_dataset(split, plan, part=WHOLE_BATCH):
     """The batches of several epochs, one after another, shuffled and augmented.
 
     The order is a function of (seed, epoch), the pixels of (seed, epoch, index of the example), so
     a run that starts again sees what it would have seen, on however many devices. A last batch that
     is not full is left out; the next epoch's order is another.
 
+    With [augment] repeats = R an example follows itself R times, each time transformed anew. An
+    epoch still has N // B steps, so it shows only about N / R examples: repeated augmentation as
+    DeiT has it (Hoffer et al. 2020, arXiv:1901.09335).
+
     Args:
         split: `Split` of N examples.
-        num_classes: int, K.
-        batch_size: int, B.
-        transform: function from an image or its bytes and a seed (2,) to a float32 image (H, W, C)
-            (`training.augment.transform.training_transform`).
-        seed: int.
-        epochs: range of epochs, such as `range(3, 10)` to go on after three.
-        mix: function from images, labels and a seed (2,) to images and labels, how examples of a
-            batch are mixed (`training.augment.mixing.mixing`); None leaves them apart.
-        repeats: int, how often an example follows itself, each time transformed anew. An epoch has
-            N // B steps whatever it is, so it shows only about N / repeats examples: repeated
-            augmentation as DeiT has it (Hoffer et al. 2020, arXiv:1901.09335).
-        first_step: int, steps of the first epoch that are left out.
+        plan: `Plan`.
         part: `Part` of every batch. Examples are mixed with others of the same piece.
 
     Returns:
         `tf.data.Dataset` of N // B batches an epoch, each in as many pieces as `part` says: images
         (B, H, W, C), labels (B, K), one-hot where they are not mixed; both float32.
     """
-    size, steps = len(split.labels), steps_per_epoch(split, batch_size)
-    own = batch_size // part.count  # examples of a batch that are read here
+    size, steps, epochs = len(split.labels), plan.steps_per_epoch, plan.epochs
+    seed, repeats = plan.seed, plan.recipe.augment.repeats
+    own = plan.batch_size // part.count  # examples of a batch that are read here
     read = reader(split.images)
     with tf.device("CPU"):
         labels = tf.constant(split.labels)
 
     def one_epoch(epoch):
         order = tf.random.experimental.stateless_shuffle(tf.range(size), seed=[seed, epoch])
-        places = tf.reshape(tf.range(steps * batch_size), (steps, part.count, own))
-        first = tf.where(epoch == epochs.start, first_step, 0)
+        places = tf.reshape(tf.range(steps * plan.batch_size), (steps, part.count, own))
+        first = tf.where(epoch == epochs.start, plan.first_step, 0)
         places = tf.reshape(places[first:, part.index], [-1])
         shown = tf.gather(order, places // repeats), places % repeats
         return tf.data.Dataset.from_tensor_slices(shown).map(lambda *shown: (epoch, *shown))
@@ -84,11 +67,11 @@ def train_dataset(
         key = tf.random.fold_in(tf.stack([seed, epoch]), index)
         if repeats > 1:
             key = tf.random.fold_in(key, repeat)
-        return transform(read(index), key), tf.one_hot(labels[index], num_classes), key
+        return plan.transform(read(index), key), tf.one_hot(labels[index], plan.num_classes), key
 
     def finish(images, labels, keys):
-        if mix is not None:
-            images, labels = mix(images, labels, keys[0])
+        if plan.mix is not None:
+            images, labels = plan.mix(images, labels, keys[0])
         return images, labels
 
     indices = tf.data.Dataset.range(epochs.start, epochs.stop, output_type=tf.int32)

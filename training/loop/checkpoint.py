@@ -1,5 +1,6 @@
 """Checkpoints: all that a run needs to go on as if nothing had happened, in one file."""
 
+import functools
 import io
 import json
 import os
@@ -14,9 +15,11 @@ import keras
 import numpy as np
 
 from keras_vit.models.adapted import merged
+from training.devices.distribute import Devices
 from training.files import replace
 from training.loop.averages import averaged, keeps_average
 from training.loop.distill import trained
+from training.loop.stopping import StopRequest
 from training.lora import has_lora
 
 # Members of the checkpoint's archive, so that all is written as one.
@@ -41,36 +44,31 @@ class Checkpoint(keras.callbacks.Callback):
     Args:
         path: `Path` ending in .keras. `keras.models.load_model(path)` reads it like any other.
         best_path: `Path` of a copy from the epoch with the highest validation accuracy.
-        every: int, steps of an epoch after which another is written; 0 for its end alone.
-        keep: int, how many epochs keep a file of their own, epoch-0007.keras, if more than one.
-        steps: int, steps an epoch.
-        first_step: int, steps of the first epoch that a resumed run has behind it.
-        asked: function that gives, after every step and between epochs, the
-            `training.loop.stopping.Stopped` that ends the run there with a checkpoint, or None.
-        sums: bool, whether the sums of the metrics are kept within an epoch; not of many devices,
-            where the means of that epoch are then those of its rest.
-        skipped: function that gives how many steps of the run have been left out.
-        savable: function from a model to a context with what is to be saved of it, or with None
-            where another process writes (`training.devices.distribute.Devices.savable`).
+        plan: `Plan` of the call of `fit`, which also says whether checkpoints are written within
+            an epoch and how many epochs keep a file of their own, epoch-0007.keras; None for one
+            checkpoint an epoch.
+        devices: `Devices` that the model is trained on. Of several devices the sums of the metrics
+            are not kept: the means of an epoch that is gone on with are those of its rest.
+        stop: `StopRequest` that may end the run, with a checkpoint, after a step or between epochs.
+        skipped: function that returns how many steps of the run have been left out.
     """
 
     def __init__(
         self,
         path,
         best_path,
-        every=0,
-        keep=1,
-        steps=0,
-        first_step=0,
-        asked=lambda: None,
-        sums=True,
+        plan=None,
+        devices=None,
+        stop=None,
         skipped=lambda: 0,
-        savable=nullcontext,
     ):
         super().__init__()
         self.path, self.best_path = path, best_path
-        self.every, self.keep, self.steps, self.first_step = every, keep, steps, first_step
-        self.asked, self.sums, self.skipped, self.savable = asked, sums, skipped, savable
+        self.every = plan.recipe.train.checkpoint_steps if plan else 0
+        self.keep = plan.recipe.train.keep_epochs if plan else 1
+        self.steps, self.first_step = (plan.steps_per_epoch, plan.first_step) if plan else (0, 0)
+        self.devices, self.skipped = devices or Devices(), skipped
+        self.asked = functools.partial(self.devices.asked, stop or StopRequest())
         self.epoch = 0
         self.best = position(path).get("best", -1.0)  # of the epochs before, in a resumed run
 
@@ -95,7 +93,7 @@ class Checkpoint(keras.callbacks.Callback):
         self._save(epoch + 1, 0, float((logs or {}).get("val_accuracy", -1.0)))
 
     def _save(self, epochs, step, accuracy=-1.0):
-        with self.savable(trained(self.model)) as model:
+        with self.devices.savable(trained(self.model)) as model:
             if model is None:
                 return
             self._check_finite(model)
@@ -126,7 +124,7 @@ class Checkpoint(keras.callbacks.Callback):
     def _write(self, model, scratch, position):
         own_weights = own(model)
         held = {"seed": seeds(self.model)}
-        if self.sums:
+        if self.devices.alone:
             held["metric"] = self.model.metrics_variables
         within = {
             f"{kind}{i}": keras.ops.convert_to_numpy(variable)

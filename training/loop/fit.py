@@ -1,6 +1,4 @@
-"""The calls of `model.fit`: what they take, and the callbacks beside them."""
-
-import functools
+"""Training: the data, the callbacks and the calls of `model.fit`."""
 
 from training import data
 from training.augment.mixing import mixing
@@ -11,93 +9,98 @@ from training.loop.callbacks import Metrics, ReseedEveryEpoch, StopOnNaN
 from training.loop.checkpoint import Checkpoint, restore
 from training.loop.progress import ProgressOfRun
 
+VALIDATION_BATCH = 256
+
 
 def fit(job):
-    """`model.fit` on tf.data from the first step that is not done."""
+    """Trains from the first step that is not done, on tf.data with `model.fit`."""
     done = job.done
     with job.stop.fitting():
         if done["step"]:  # the rest of an epoch
-            _fit(job, range(done["epochs"], done["epochs"] + 1), done)
+            _fit(job, plan_of(job, range(done["epochs"], done["epochs"] + 1), done["step"]), done)
             job.devices.processes.wait_for_first()  # it has written the epoch that all go on from
             with job.devices.scope():  # fit leaves the average in the model
                 done = restore(job.model, job.folder.checkpoint)
         if done["epochs"] < job.recipe.train.epochs:
-            _fit(job, range(done["epochs"], job.recipe.train.epochs), done)
+            _fit(job, plan_of(job, range(done["epochs"], job.recipe.train.epochs)), done)
         else:  # the run was stopped in its last epoch or after it
             job.model.optimizer.finalize_variable_values(job.model.trainable_variables)
             unshare(job.model)
 
 
-def _fit(job, epochs, done):
-    """One call of `model.fit`, for whole epochs or for the rest of one, from what is `done`."""
-    first_step = done["step"]
-    plan, train, classes = job.recipe, job.recipe.train, job.model.output.shape[-1]
-    splits, folder, devices = job.splits, job.folder, job.devices
-    steps = data.steps_per_epoch(splits.train, train.batch_size)
-    shape = job.model.input.shape[1:]
-    changed = training_transform(plan.augment, plan.data, shape)
-    shown = evaluation_transform(plan.data, shape)
-    mix = mixing(plan.augment.mixup, plan.augment.cutmix)
-    batches = devices.dataset(
-        lambda part: data.train_dataset(
-            splits.train,
-            classes,
-            train.batch_size,
-            changed,
-            train.seed,
-            epochs,
-            mix,
-            plan.augment.repeats,
-            first_step,
-            part,
-        )
+def plan_of(job, epochs, first_step=0):
+    """The `Plan` of a call of `model.fit` for whole epochs or for the rest of one."""
+    recipe, model = job.recipe, job.model
+    return data.Plan(
+        recipe,
+        num_classes=model.output.shape[-1],
+        steps_per_epoch=data.steps_per_epoch(job.splits.train, recipe.train.batch_size),
+        epochs=epochs,
+        transform=training_transform(recipe.augment, recipe.data, model.input.shape[1:]),
+        mix=mixing(recipe.augment.mixup, recipe.augment.cutmix),
+        first_step=first_step,
     )
-    validation_batch = -(-256 // devices.count) * devices.count
-    validation = devices.dataset(
-        lambda part: data.evaluation_dataset(
-            splits.validation, classes, validation_batch, shown, None if devices.alone else part
-        )
+
+
+def _fit(job, plan, done):
+    """One call of `model.fit`, from what is `done`."""
+    training, validation = _datasets(job, plan)
+    progress = ProgressOfRun(
+        plan.recipe.train.epochs,
+        plan.epochs.start,
+        plan.steps_per_epoch,
+        plan.batch_size,
+        plan.first_step,
     )
-    stop_on_nan = StopOnNaN(folder.checkpoint, first_step, train.skip_nan, done.get("skipped", 0))
-    within_epoch, process = done.get("within_epoch"), devices.processes.index
-    callbacks = [
-        *([EvaluateAverage()] if plan.optimizer.ema else []),
-        ReseedEveryEpoch(train.seed, first_step, within_epoch, process),
-        stop_on_nan,
-    ]
-    checkpoint = Checkpoint(
-        folder.checkpoint,
-        folder.best,
-        train.checkpoint_steps,
-        train.keep_epochs,
-        steps,
-        first_step,
-        functools.partial(devices.asked, job.stop),
-        devices.alone,
-        lambda: stop_on_nan.skipped,
-        devices.savable,
-    )
-    progress = ProgressOfRun(train.epochs, epochs.start, steps, train.batch_size, first_step)
-    if devices.processes.first:
-        # The clock comes first, so that what the others do at an epoch's end is not counted.
-        callbacks = [*([] if first_step else [job.speed]), *callbacks, progress]
-        callbacks += [
-            Metrics(folder.metrics, epochs.start),
-            checkpoint,
-            *logs.callbacks(plan, folder),
-        ]
-    elif devices.sharded:
-        callbacks.append(checkpoint)
     try:
         job.fitted.fit(
-            batches,
+            training,
             validation_data=validation,
-            steps_per_epoch=steps - first_step,
-            initial_epoch=epochs.start,
-            epochs=epochs.stop,
+            steps_per_epoch=plan.steps_per_epoch - plan.first_step,
+            initial_epoch=plan.epochs.start,
+            epochs=plan.epochs.stop,
             shuffle=False,  # the pipeline does
             verbose=0,
-            callbacks=callbacks,
+            callbacks=_callbacks(job, plan, done, progress),
         )
     finally:
         progress.stop()
+
+
+def _datasets(job, plan):
+    """What `model.fit` takes: batches to train on, and to validate on."""
+    devices = job.devices
+    transform = evaluation_transform(plan.recipe.data, job.model.input.shape[1:])
+    batch = -(-VALIDATION_BATCH // devices.count) * devices.count
+    training = devices.dataset(lambda part: data.train_dataset(job.splits.train, plan, part))
+    validation = devices.dataset(
+        lambda part: data.evaluation_dataset(
+            job.splits.validation,
+            plan.num_classes,
+            batch,
+            transform,
+            None if devices.alone else part,
+        )
+    )
+    return training, validation
+
+
+def _callbacks(job, plan, done, progress):
+    """The callbacks of this process, in the order in which they must come."""
+    folder, devices, train = job.folder, job.devices, plan.recipe.train
+    stop_on_nan = StopOnNaN(
+        folder.checkpoint, plan.first_step, train.skip_nan, done.get("skipped", 0)
+    )
+    reseed = ReseedEveryEpoch(
+        plan.seed, plan.first_step, done.get("within_epoch"), devices.processes.index
+    )
+    callbacks = [*([EvaluateAverage()] if plan.recipe.optimizer.ema else []), reseed, stop_on_nan]
+    checkpoint = Checkpoint(
+        folder.checkpoint, folder.best, plan, devices, job.stop, lambda: stop_on_nan.skipped
+    )
+    if devices.processes.first:
+        # The clock comes first, so that what the others do at an epoch's end is not counted.
+        clock = [] if plan.first_step else [job.speed]
+        written = [Metrics(folder.metrics, plan.epochs.start), checkpoint]
+        return [*clock, *callbacks, progress, *written, *logs.callbacks(plan.recipe, folder)]
+    return [*callbacks, checkpoint] if devices.sharded else callbacks
