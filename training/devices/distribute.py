@@ -69,9 +69,9 @@ class Devices:
             lambda context: make(part._replace(pieces=pieces))
         )
 
-    def check(self, plan):
+    def check(self, recipe):
         """Raises for what a recipe has and its devices cannot do."""
-        batch_size, accumulate = plan.train.batch_size, plan.optimizer.accumulate
+        batch_size, accumulate = recipe.train.batch_size, recipe.optimizer.accumulate
         if batch_size % self.count:
             raise ValueError(
                 f"train.batch_size must be a multiple of the number of devices, {self.count}. "
@@ -82,20 +82,20 @@ class Devices:
                 "Keras cannot accumulate gradients under tf.distribute; set optimizer.accumulate=1 "
                 f"or distribute.strategy='none'. Received: optimizer.accumulate={accumulate}"
             )
-        if self.tf_strategy is not None and plan.train.jit_compile == "on":
+        if self.tf_strategy is not None and recipe.train.jit_compile == "on":
             raise ValueError(
                 "TensorFlow does not compile under tf.distribute; set train.jit_compile='auto' or "
                 "distribute.strategy='none'. Received: train.jit_compile='on'"
             )
         one_process = keras.backend.backend() == "jax" and self.processes.count == 1
-        if plan.distill.teacher and not (self.alone or one_process):
+        if recipe.distill.teacher and not (self.alone or one_process):
             raise ValueError(
                 "A teacher needs one device, or JAX with several in one process; set "
-                f"distribute.strategy='none'. Received: distill.teacher={plan.distill.teacher!r}, "
-                f"{self.count} devices of {self.processes.count} processes, "
-                f"{keras.backend.backend()}"
+                "distribute.strategy='none'. Received: "
+                f"distill.teacher={recipe.distill.teacher!r}, {self.count} devices of "
+                f"{self.processes.count} processes, {keras.backend.backend()}"
             )
-        lora = plan.finetune.train == "lora"
+        lora = recipe.finetune.train == "lora"
         if lora and keras.backend.backend() == "jax" and self.processes.count > 1:
             raise ValueError(
                 "Low-rank updates cannot be saved from several processes with JAX; set "

@@ -2,19 +2,22 @@
 
 import contextlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras_vit
 from keras_vit.terminal import printable
-from training import data, recipe
+from training import data
+from training import recipe as recipes
 from training.data import fingerprint
 from training.data.corrupt import as_csv
-from training.data.examples import save
+from training.data.examples import Splits, save
 from training.loop import logs
 from training.recipe import settings
 from training.recipe.smoke import overrides as smoke_overrides
+from training.recipe.tables import Recipe
 from training.results import lock
-from training.results.folder import choose
+from training.results.folder import RunFolder, choose
 
 MAY_CHANGE_ON_RESUME = [
     ("train", "epochs"),
@@ -24,85 +27,116 @@ MAY_CHANGE_ON_RESUME = [
 ]
 
 
-def folder_and_plan(name, overrides, run_dir, resume, new, smoke, processes):
-    """The folder of a run and its recipe, as the command asks for them."""
-    path = recipe.find(name)
-    default = Path("runs", f"{path.stem}-smoke" if smoke else path.stem)
-    folder = choose(Path(run_dir) if run_dir else default, resume, new)
-    if resume:
-        _take(folder, resume)
-        if not smoke:
+@dataclass(frozen=True)
+class Request:
+    """What the command asks for; the attributes are as in `training.loop.run.prepare`."""
+
+    name: str
+    overrides: tuple = ()
+    run_dir: str | Path | None = None
+    resume: bool = False
+    new: bool = False
+    smoke: bool = False
+
+
+@dataclass(frozen=True)
+class Start:
+    """A run that begins or goes on.
+
+    Attributes:
+        recipe: `Recipe` in force.
+        folder: `RunFolder`.
+        splits: `Splits` of the data.
+        resume: whether the run goes on.
+    """
+
+    recipe: Recipe
+    folder: RunFolder
+    splits: Splits
+    resume: bool
+
+    @property
+    def trains(self):
+        """Whether there is anything left to train."""
+        return self.folder.state != "finished" or self.changes_epochs
+
+    @property
+    def changes_epochs(self):
+        """Whether a run that goes on is to have another number of epochs."""
+        return self.recipe.train.epochs != recipes.read_of_run(self.folder.recipe).train.epochs
+
+
+def choose_run(request, world_size):
+    """The `RunFolder` of a run and its `Recipe`, as the command asks for them."""
+    path = recipes.find(request.name)
+    default = Path("runs", f"{path.stem}-smoke" if request.smoke else path.stem)
+    base = Path(request.run_dir) if request.run_dir else default
+    folder = choose(base, request.resume, request.new)
+    overrides = request.overrides
+    if request.resume:
+        _take(folder, request.resume)
+        if not request.smoke:
             _say_what_is_in_force(path, folder)
         path = folder.recipe
         _check_overrides(path, overrides)
-    elif smoke:
-        if processes.count > 1:
-            raise ValueError(
-                f"A smoke run is for one process. Received: WORLD_SIZE={processes.count}"
-            )
+    elif request.smoke:
+        if world_size > 1:
+            raise ValueError(f"A smoke run is for one process. Received: WORLD_SIZE={world_size}")
         overrides = [*smoke_overrides(path, folder.path / "smoke"), *overrides]
-    plan = (recipe.read_of_run if resume else recipe.read)(path, overrides)
-    logs.check(plan.log)
-    return folder, plan
+    recipe = (recipes.read_of_run if request.resume else recipes.read)(path, overrides)
+    logs.check(recipe.log)
+    return folder, recipe
 
 
-def splits_of(plan, folder, resume, processes):
+def load_splits(recipe, folder, resume, processes):
     """The data; of many files the first process looks through them, for all."""
-    classes = plan.model.all_arguments()["num_classes"]
+    classes = recipe.model.all_arguments()["num_classes"]
     if processes.first:
-        splits = data.load(plan.data, classes, folder.examples if resume else None)
+        splits = data.load(recipe.data, classes, folder.examples if resume else None)
         if processes.count > 1 and splits.encoded:
             _take(folder, resume)
             _write_examples(splits, folder)
         processes.wait_for_first()
         return splits
     processes.wait_for_first()
-    return data.load(plan.data, classes, folder.examples)
+    return data.load(recipe.data, classes, folder.examples)
 
 
-def begun_with(folder, plan, splits, resume):
+def fingerprint_of(start):
     """What the data are known by; where a run goes on they must be those that it began with."""
-    if not trains(folder, plan):
+    if not start.trains:
         return {}
-    found = fingerprint.of_splits(splits)
-    if resume:
-        fingerprint.check(folder.data, found, splits, plan.data.source)
+    found = fingerprint.of_splits(start.splits)
+    if start.resume:
+        fingerprint.check(start.folder.data, found, start.splits, start.recipe.data.source)
     return found
 
 
-def trains(folder, plan):
-    """Whether there is anything left to train in the folder by this recipe."""
-    return folder.state != "finished" or _asked_for_more(folder, plan)
-
-
-def notes_of(plan, splits, devices, resume):
+def notes_of(start, devices):
     """Notes on settings without effect; prints them too."""
-    steps = data.steps_per_epoch(splits.train, plan.train.batch_size)
-    notes = settings.check(plan, splits, steps, devices, resume)
+    recipe, splits = start.recipe, start.splits
+    steps = data.steps_per_epoch(splits.train, recipe.train.batch_size)
+    notes = settings.check(recipe, splits, steps, devices, start.resume)
     for note in notes:
         print(f"note: {note}", flush=True)
     return notes
 
 
-def _asked_for_more(folder, plan):
-    """Whether a run that goes on is to have another number of epochs."""
-    return plan.train.epochs != recipe.read_of_run(folder.recipe).train.epochs
-
-
-def begin(folder, plan, splits, resume, done, began_with):
+def begin(start, done, began_with):
     """Makes the folder that of this run, once all that can be checked has been."""
-    if resume and _asked_for_more(folder, plan) and plan.train.epochs <= done["epochs"]:
+    recipe, folder, epochs = start.recipe, start.folder, start.recipe.train.epochs
+    if start.resume and start.changes_epochs and epochs <= done["epochs"]:
         raise ValueError(
             f"train.epochs must exceed the {done['epochs']} epochs that the run in {folder.path} "
-            f"has behind it. Received: train.epochs={plan.train.epochs}"
+            f"has behind it. Received: train.epochs={epochs}"
         )
-    _take(folder, resume)
-    if folder.state == "finished" and plan.train.epochs > done["epochs"]:
+    _take(folder, start.resume)
+    if folder.state == "finished" and epochs > done["epochs"]:
         folder.result.unlink()  # asked to train on: it is unfinished again
     if folder.state != "finished":
         made_by = f"As run by python -m training with keras_vit {keras_vit.__version__}."
-        folder.write_whole(folder.recipe, recipe.to_toml(plan, made_by))
-        _write_examples(splits, folder)
+        folder.write_whole(folder.recipe, recipes.to_toml(recipe, made_by))
+        _write_examples(start.splits, folder)
         if not folder.data.exists():
             folder.write_whole(folder.data, json.dumps(began_with) + "\n")
 
@@ -128,17 +162,17 @@ def _write_examples(splits, folder):
 def _say_what_is_in_force(path, folder):
     """Of a run that goes on the recipe in its folder counts, not what was edited meanwhile."""
     with contextlib.suppress(ValueError):  # a file that is no recipe any more says nothing
-        keys = settings.other_keys(recipe.read(path), recipe.read_of_run(folder.recipe))
+        keys = settings.other_keys(recipes.read(path), recipes.read_of_run(folder.recipe))
         if keys:
             print(f"note: {folder.recipe} counts, not {path}; they differ in {', '.join(keys)}")
 
 
 def _check_overrides(path, overrides):
     """Raises where they change what a run's recipe says of its result; the same again may stand."""
-    before = recipe.read_of_run(path)
+    before = recipes.read_of_run(path)
     for override in overrides:
-        table, key, _ = recipe.parse_override(override)
-        after = recipe.read_of_run(path, [override])
+        table, key, _ = recipes.parse_override(override)
+        after = recipes.read_of_run(path, [override])
         if (table, key) not in MAY_CHANGE_ON_RESUME and after != before:
             may = ", ".join(".".join(key) for key in MAY_CHANGE_ON_RESUME)
             raise ValueError(

@@ -9,10 +9,10 @@ from training.recipe.optimizers import optimizer
 from training.recipe.tables import JIT_COMPILE
 
 
-def build(plan, splits):
+def build(recipe, splits):
     """The compiled model of a recipe; a ValueError where it does not fit the data."""
-    keras.utils.set_random_seed(plan.train.seed)
-    model = plan.model.build(plan.train.precision, plan.finetune, splits.class_names)
+    keras.utils.set_random_seed(recipe.train.seed)
+    model = recipe.model.build(recipe.train.precision, recipe.finetune, splits.class_names)
     settings.check_trainable(model)
     if splits.encoded:
         if model.input.shape[-1] not in (1, 3):
@@ -25,21 +25,21 @@ def build(plan, splits):
             f"model.num_channels must be that of the data, {splits.train.images.shape[-1]}. "
             f"Received: model.num_channels={model.input.shape[-1]}"
         )
-    training_transform(plan.augment, plan.data, model.input.shape[1:])  # it checks the two
-    steps = data.steps_per_epoch(splits.train, plan.train.batch_size)
+    training_transform(recipe.augment, recipe.data, model.input.shape[1:])  # it checks the two
+    steps = data.steps_per_epoch(splits.train, recipe.train.batch_size)
     rule = optimizer(
         model,
-        steps * plan.train.epochs,
-        **vars(plan.optimizer),
-        skip_nonfinite=plan.train.skip_nan > 0,
+        steps * recipe.train.epochs,
+        **vars(recipe.optimizer),
+        skip_nonfinite=recipe.train.skip_nan > 0,
     )
     loss = keras.losses.CategoricalCrossentropy(
-        from_logits=True, label_smoothing=plan.train.label_smoothing
+        from_logits=True, label_smoothing=recipe.train.label_smoothing
     )
     model.compile(
         rule,
         loss,
         weighted_metrics=["accuracy"],  # see data.evaluation_dataset
-        jit_compile=JIT_COMPILE[plan.train.jit_compile],
+        jit_compile=JIT_COMPILE[recipe.train.jit_compile],
     )
     return model

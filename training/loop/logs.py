@@ -24,14 +24,14 @@ def check(log):
             )
 
 
-def callbacks(plan, folder):
+def callbacks(recipe, folder):
     """The callbacks of the [log] table, to come behind `Checkpoint`.
 
     There an epoch is logged when it is kept, so that a run that was killed and goes on logs none
     twice.
 
     Args:
-        plan: `Recipe`.
+        recipe: `Recipe`.
         folder: `RunFolder`.
 
     Returns:
@@ -41,10 +41,10 @@ def callbacks(plan, folder):
         ConnectionError: where Weights & Biases refuses to begin.
     """
     found = []
-    if plan.log.tensorboard:
+    if recipe.log.tensorboard:
         found.append(TensorBoard(folder.tensorboard, write_graph=False))
-    if plan.log.wandb:
-        found.append(Wandb(_begin_wandb(plan, folder)))
+    if recipe.log.wandb:
+        found.append(Wandb(_begin_wandb(recipe, folder)))
     return found
 
 
@@ -84,7 +84,7 @@ class Wandb(keras.callbacks.Callback):
         self.run.finish()
 
 
-def _begin_wandb(plan, folder):
+def _begin_wandb(recipe, folder):
     """A run of Weights & Biases that belongs to the run folder, gone on with where it began."""
     os.environ.setdefault("WANDB_SILENT", "true")  # the terminal is the progress bar's
     import wandb
@@ -93,12 +93,12 @@ def _begin_wandb(plan, folder):
         folder.write_whole(folder.wandb, uuid.uuid4().hex + "\n")
     try:
         return wandb.init(
-            project=plan.log.wandb,
+            project=recipe.log.wandb,
             name=folder.path.resolve().name,
             id=folder.wandb.read_text(encoding="utf-8").strip(),
             resume="allow",
             dir=str(folder.path),
-            config=plan.as_dict(),
+            config=recipe.as_dict(),
         )
     except Exception as error:  # of many kinds, by the package's version
         raise ConnectionError(f"wandb.init failed: {error}") from error

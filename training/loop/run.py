@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import keras
 
-from training import data, recipe
+from training import data
 from training.data import fingerprint
 from training.devices import distribute
 from training.devices.processes import Processes
@@ -18,6 +18,7 @@ from training.loop.finish import finish
 from training.loop.fit import fit
 from training.loop.speed import Speed
 from training.loop.stopping import StopRequest
+from training.recipe import of_tables
 from training.recipe.optimizers import updates
 from training.recipe.tables import Recipe
 from training.results import lock
@@ -95,39 +96,39 @@ def prepare(
     processes = processes or Processes()
     processes.meet()
     if processes.first:
-        folder, plan = beginning.folder_and_plan(
-            name, overrides, run_dir, resume, new, smoke, processes
-        )
-        processes.tell([str(folder.path), plan.as_dict()])
+        request = beginning.Request(name, overrides, run_dir, resume, new, smoke)
+        folder, recipe = beginning.choose_run(request, processes.count)
+        processes.tell([str(folder.path), recipe.as_dict()])
     else:
         path, tables = processes.hear()
-        folder, plan = RunFolder(path), recipe.of_tables(tables)
+        folder, recipe = RunFolder(path), of_tables(tables)
     processes.kept = functools.partial(kept, folder.checkpoint)
-    devices = distribute.start(plan.distribute.strategy, processes)
-    devices.check(plan)
+    devices = distribute.start(recipe.distribute.strategy, processes)
+    devices.check(recipe)
 
-    splits = beginning.splits_of(plan, folder, resume, processes)
+    splits = beginning.load_splits(recipe, folder, resume, processes)
+    start = beginning.Start(recipe, folder, splits, resume)
     began_with, notes = {}, []
     if processes.first:
-        began_with = beginning.begun_with(folder, plan, splits, resume)
+        began_with = beginning.fingerprint_of(start)
         if not smoke:  # which is short, and of other data
-            notes = beginning.notes_of(plan, splits, devices, resume)
+            notes = beginning.notes_of(start, devices)
     with devices.scope():
-        model = build(plan, splits)
-        fitted = distill.fitted(plan.distill, model)
+        model = build(recipe, splits)
+        fitted = distill.fitted(recipe.distill, model)
         done = {"epochs": 0, "step": 0}
         if folder.checkpoint.exists():
             done = restore(model, folder.checkpoint)
     devices.check_model(model)
     devices.replicate(model)
     if processes.first:
-        if plan.distill.teacher:
+        if recipe.distill.teacher:
             began_with["teacher"] = fingerprint.of_weights(fitted.teacher)
-            if beginning.trains(folder, plan):
+            if start.trains:
                 fingerprint.check_teacher(folder.data, began_with["teacher"])
-        beginning.begin(folder, plan, splits, resume, done, began_with)
+        beginning.begin(start, done, began_with)
     job = Job(
-        plan, folder, splits, model, fitted, done, devices, stop or StopRequest(), notes=notes
+        recipe, folder, splits, model, fitted, done, devices, stop or StopRequest(), notes=notes
     )
     if job.finished:
         lock.release(folder.lock)
