@@ -44,8 +44,8 @@ def _run(options, stop, processes):
     with quiet():
         from training.devices import memory
         from training.loop import run
-        from training.loop.checkpoint import Diverged, kept
-        from training.loop.stopping import Stopped
+        from training.loop.checkpoint_file import kept
+        from training.loop.stopping import Diverged, Stopped
         from training.results import lock
 
     job = None

@@ -18,7 +18,8 @@ import keras_vit
 from tests.snapshots.keys import keys
 from training.__main__ import main
 from training.loop import fit
-from training.loop.checkpoint import POSITION, Checkpoint
+from training.loop.checkpoint import Checkpoint
+from training.loop.checkpoint_file import POSITION
 from training.loop.stopping import Stopped
 from training.results.folder import RunFolder
 

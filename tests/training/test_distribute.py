@@ -17,7 +17,7 @@ from tests.helpers import backends, once
 from training.devices import distribute
 from training.devices.processes import Processes
 from training.loop import run
-from training.loop.checkpoint import position
+from training.loop.checkpoint_file import position
 
 ROOT = Path(__file__).parents[2]
 BACKEND = keras.backend.backend()

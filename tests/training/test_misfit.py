@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from tests.helpers import once, tiny_vit
-from training.loop.checkpoint import VARIABLES, Checkpoint, restore
+from training.loop.checkpoint import Checkpoint
+from training.loop.checkpoint_file import VARIABLES
+from training.loop.restore import restore
 from training.lora import enable_lora
 from training.recipe.optimizers import optimizer
 

@@ -6,8 +6,9 @@ from tests.helpers import once
 from tests.training.helpers import AskedToStop, check_resumed, rows, weights, write_small
 from training.loop import fit, run
 from training.loop.callbacks import StopOnNaN
-from training.loop.checkpoint import Checkpoint, Diverged, kept, position
-from training.loop.stopping import Stopped
+from training.loop.checkpoint import Checkpoint
+from training.loop.checkpoint_file import kept, position
+from training.loop.stopping import Diverged, Stopped
 
 
 class StoppedBeforeCheckpoint(Checkpoint):

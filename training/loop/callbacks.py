@@ -4,7 +4,9 @@ import keras
 import numpy as np
 
 from training.files import replace
-from training.loop.checkpoint import Diverged, kept, seeds
+from training.loop.checkpoint import seeds
+from training.loop.checkpoint_file import kept
+from training.loop.stopping import Diverged
 
 
 class ReseedEveryEpoch(keras.callbacks.Callback):
@@ -16,7 +18,7 @@ class ReseedEveryEpoch(keras.callbacks.Callback):
     Args:
         seed: int.
         first_step: int, steps of the first epoch that a resumed run has behind it.
-        within_epoch: dict of arrays from `training.loop.checkpoint.restore`, with which that epoch
+        within_epoch: dict of arrays from `training.loop.restore.restore`, with which that epoch
             goes on.
         process: int, of those that train together; with PyTorch each draws for itself.
     """

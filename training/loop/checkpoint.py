@@ -1,16 +1,12 @@
 """Checkpoints: all that a run needs to go on as if nothing had happened, in one file."""
 
 import functools
-import io
 import json
 import os
 import shutil
-import warnings
 import zipfile
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 
-import h5py
 import keras
 import numpy as np
 
@@ -18,19 +14,18 @@ from keras_vit.models.adapted import merged
 from training.devices.distribute import Devices
 from training.files import replace
 from training.loop.averages import averaged, keeps_average
+from training.loop.checkpoint_file import (
+    OWN_WEIGHTS,
+    POSITION,
+    VARIABLES,
+    WITHIN_EPOCH,
+    kept,
+    position,
+    variables_of,
+)
 from training.loop.distill import trained
-from training.loop.stopping import StopRequest
+from training.loop.stopping import Diverged, StopRequest
 from training.lora import has_lora
-
-# Members of the checkpoint's archive, so that all is written as one.
-POSITION = "training.json"
-OWN_WEIGHTS = "own_weights.npz"
-WITHIN_EPOCH = "within_epoch.npz"
-VARIABLES = "variables.json"
-
-
-class Diverged(ArithmeticError):
-    """The loss is no number any more; the message says when."""
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -137,7 +132,7 @@ class Checkpoint(keras.callbacks.Callback):
             model.save(scratch)
         with zipfile.ZipFile(scratch, "a") as archive:
             archive.writestr(POSITION, json.dumps(position))
-            archive.writestr(VARIABLES, json.dumps(_variables(model)))
+            archive.writestr(VARIABLES, json.dumps(variables_of(model)))
             for member, arrays in ((OWN_WEIGHTS, own_weights), (WITHIN_EPOCH, within)):
                 if arrays:
                     with archive.open(member, "w", force_zip64=True) as file:
@@ -195,125 +190,3 @@ def _compilation_that_fits(model):
         yield
     finally:
         model.compiled = compiled
-
-
-def restore(model, path):
-    """Puts a `Checkpoint` into a compiled model and its optimizer.
-
-    Args:
-        model: `keras.Model` compiled as the one that was saved.
-        path: `Path` of the checkpoint.
-
-    Returns:
-        dict: `epochs` and `step`, how much the checkpoint has seen; `best` accuracy; `skipped`
-        steps, where there are any; and `within_epoch`, for
-        `training.loop.callbacks.ReseedEveryEpoch`.
-
-    Raises:
-        ValueError: where a variable of the model or of the optimizer is not in the checkpoint, is
-            of another shape there, or is there alone.
-    """
-    if not model.optimizer.built:  # a second time Keras's loss scale would make its own again
-        model.optimizer.build(model.trainable_variables)
-    _check_variables(model, path)
-    repeated = _repeated_loss_scale(model.optimizer, path)
-    try:
-        with warnings.catch_warnings():  # Keras would go on with a new optimizer
-            action = "ignore" if repeated else "error"
-            warnings.filterwarnings(action, message="Skipping variable loading for optimizer")
-            model.load_weights(path)
-    except ValueError as error:
-        raise _misfit(path, error) from error
-    for variable, value in zip(model.optimizer.variables, repeated, strict=False):
-        variable.assign(value)
-    weights = {weight.path: weight for weight in model.weights}
-    for name, array in _arrays(path, OWN_WEIGHTS).items():
-        weights[name].assign(array)
-    return {**position(path), "within_epoch": _arrays(path, WITHIN_EPOCH)}
-
-
-def _variables(model):
-    """What a checkpoint restores: (name, shape) of all weights, then of the optimizer's state."""
-    weights = [(v.path, v.shape) for v in model.weights if v.name != "seed_generator_state"]
-    state = [(f"optimizer/{v.name}", v.shape) for v in model.optimizer.variables]
-    return [[name, list(shape)] for name, shape in weights + state]
-
-
-def _check_variables(model, path):
-    """Raises unless a checkpoint has the variables of a model and its optimizer, and no others.
-
-    Checkpoints of earlier versions do not say what they have.
-    """
-    with zipfile.ZipFile(path) as archive:
-        if VARIABLES not in archive.namelist():
-            return
-        saved = json.loads(archive.read(VARIABLES))
-    expected = _variables(model)
-    if saved == expected:
-        return
-    parts = [
-        f"{', '.join(f'{name} {tuple(shape)}' for name, shape in found[:3])}"
-        f"{f' and {len(found) - 3} more' if len(found) > 3 else ''} {where}"
-        for found, where in (
-            ([x for x in saved if x not in expected], "in the checkpoint alone"),
-            ([x for x in expected if x not in saved], "in the model alone"),
-        )
-        if found
-    ]
-    raise _misfit(path, "; ".join(parts) or "the same variables in another order")
-
-
-def _repeated_loss_scale(optimizer, path):
-    """What earlier versions kept of a loss scale, where it has variables more than once; else [].
-
-    They made its counter and scale again at a resume within an epoch, before the inner optimizer's
-    variables, and the last ones were in use. What is inside Keras reads from elsewhere in the file.
-    """
-    if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        return []
-    with zipfile.ZipFile(path) as archive:
-        if VARIABLES in archive.namelist():
-            return []
-        file = h5py.File(io.BytesIO(archive.read("model.weights.h5")))
-    with file:
-        saved = file["optimizer/vars"]
-        own = len(saved) - len(optimizer.inner_optimizer.variables)
-        if own <= 4 or own % 2:
-            return []
-        return [saved[str(i)][()] for i in (0, 1, own - 2, own - 1)]
-
-
-def _misfit(path, what):
-    return ValueError(
-        "A checkpoint must fit the model and the optimizer of its run's recipe. Go on with the "
-        "recipe, the settings and the version of keras_vit that it was made with, or begin anew "
-        f"with --new. Received: {path}: {what}"
-    )
-
-
-def position(path):
-    """What a checkpoint says of the run: `epochs`, `step`, `best` accuracy; {} without a file."""
-    if not Path(path).exists():
-        return {}
-    with zipfile.ZipFile(path) as archive:
-        return json.loads(archive.read(POSITION))
-
-
-def kept(path):
-    """What a checkpoint holds, in words."""
-    found = position(path)
-    if not found:
-        return "nothing was kept"
-    epochs, step = found["epochs"], found["step"]
-    parts = [f"{epochs} epoch{'s' if epochs > 1 else ''}"] if epochs else []
-    parts += [f"{step} step{'s' if step > 1 else ''} of epoch {epochs + 1}"] if step else []
-    return f"{path} keeps {' and '.join(parts)}"
-
-
-def _arrays(path, member):
-    """The arrays of a member of the archive, by name; {} where there is none."""
-    with zipfile.ZipFile(path) as archive:
-        if member not in archive.namelist():
-            return {}
-        with np.load(io.BytesIO(archive.read(member)), allow_pickle=False) as arrays:
-            return dict(arrays)

@@ -6,8 +6,9 @@ from training.augment.transform import evaluation_transform, training_transform
 from training.loop import logs
 from training.loop.averages import EvaluateAverage, unshare
 from training.loop.callbacks import Metrics, ReseedEveryEpoch, StopOnNaN
-from training.loop.checkpoint import Checkpoint, restore
+from training.loop.checkpoint import Checkpoint
 from training.loop.progress import ProgressOfRun
+from training.loop.restore import restore
 
 VALIDATION_BATCH = 256
 

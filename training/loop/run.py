@@ -13,9 +13,10 @@ from training.devices import distribute
 from training.devices.processes import Processes
 from training.loop import beginning, distill
 from training.loop.build import build
-from training.loop.checkpoint import kept, restore
+from training.loop.checkpoint_file import kept
 from training.loop.finish import finish
 from training.loop.fit import fit
+from training.loop.restore import restore
 from training.loop.speed import Speed
 from training.loop.stopping import StopRequest
 from training.recipe import of_tables

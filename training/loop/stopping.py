@@ -21,6 +21,10 @@ class Stopped(BaseException):
         return "Ctrl-C" if self.signal == signal.SIGINT else self.signal.name
 
 
+class Diverged(ArithmeticError):
+    """The loss is no number any more; the message says when."""
+
+
 class StopRequest:
     """Takes a first Ctrl-C or SIGTERM as a wish, while a model is fitted, and a second as an order.
 

@@ -1,0 +1,49 @@
+"""What is in a checkpoint beside the model that Keras writes, and how to read it."""
+
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+# Members of the checkpoint's archive, so that all is written as one.
+POSITION = "training.json"
+OWN_WEIGHTS = "own_weights.npz"
+WITHIN_EPOCH = "within_epoch.npz"
+VARIABLES = "variables.json"
+
+
+def position(path):
+    """What a checkpoint says of the run: `epochs`, `step`, `best` accuracy; {} without a file."""
+    if not Path(path).exists():
+        return {}
+    with zipfile.ZipFile(path) as archive:
+        return json.loads(archive.read(POSITION))
+
+
+def kept(path):
+    """What a checkpoint holds, in words."""
+    found = position(path)
+    if not found:
+        return "nothing was kept"
+    epochs, step = found["epochs"], found["step"]
+    parts = [f"{epochs} epoch{'s' if epochs > 1 else ''}"] if epochs else []
+    parts += [f"{step} step{'s' if step > 1 else ''} of epoch {epochs + 1}"] if step else []
+    return f"{path} keeps {' and '.join(parts)}"
+
+
+def read_arrays(path, member):
+    """The arrays of a member of the archive, by name; {} where there is none."""
+    with zipfile.ZipFile(path) as archive:
+        if member not in archive.namelist():
+            return {}
+        with np.load(io.BytesIO(archive.read(member)), allow_pickle=False) as arrays:
+            return dict(arrays)
+
+
+def variables_of(model):
+    """What a checkpoint restores: (name, shape) of all weights, then of the optimizer's state."""
+    weights = [(v.path, v.shape) for v in model.weights if v.name != "seed_generator_state"]
+    state = [(f"optimizer/{v.name}", v.shape) for v in model.optimizer.variables]
+    return [[name, list(shape)] for name, shape in weights + state]

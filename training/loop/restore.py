@@ -1,0 +1,105 @@
+"""Puts a checkpoint back into the model and the optimizer of its run."""
+
+import io
+import json
+import warnings
+import zipfile
+
+import h5py
+import keras
+
+from training.loop.checkpoint_file import (
+    OWN_WEIGHTS,
+    VARIABLES,
+    WITHIN_EPOCH,
+    position,
+    read_arrays,
+    variables_of,
+)
+
+
+def restore(model, path):
+    """Puts a `Checkpoint` into a compiled model and its optimizer.
+
+    Args:
+        model: `keras.Model` compiled as the one that was saved.
+        path: `Path` of the checkpoint.
+
+    Returns:
+        dict: `epochs` and `step`, how much the checkpoint has seen; `best` accuracy; `skipped`
+        steps, where there are any; and `within_epoch`, for
+        `training.loop.callbacks.ReseedEveryEpoch`.
+
+    Raises:
+        ValueError: where a variable of the model or of the optimizer is not in the checkpoint, is
+            of another shape there, or is there alone.
+    """
+    if not model.optimizer.built:  # a second time Keras's loss scale would make its own again
+        model.optimizer.build(model.trainable_variables)
+    _check_variables(model, path)
+    repeated = _repeated_loss_scale(model.optimizer, path)
+    try:
+        with warnings.catch_warnings():  # Keras would go on with a new optimizer
+            action = "ignore" if repeated else "error"
+            warnings.filterwarnings(action, message="Skipping variable loading for optimizer")
+            model.load_weights(path)
+    except ValueError as error:
+        raise _misfit(path, error) from error
+    for variable, value in zip(model.optimizer.variables, repeated, strict=False):
+        variable.assign(value)
+    weights = {weight.path: weight for weight in model.weights}
+    for name, array in read_arrays(path, OWN_WEIGHTS).items():
+        weights[name].assign(array)
+    return {**position(path), "within_epoch": read_arrays(path, WITHIN_EPOCH)}
+
+
+def _check_variables(model, path):
+    """Raises unless a checkpoint has the variables of a model and its optimizer, and no others.
+
+    Checkpoints of earlier versions do not say what they have.
+    """
+    with zipfile.ZipFile(path) as archive:
+        if VARIABLES not in archive.namelist():
+            return
+        saved = json.loads(archive.read(VARIABLES))
+    expected = variables_of(model)
+    if saved == expected:
+        return
+    parts = [
+        f"{', '.join(f'{name} {tuple(shape)}' for name, shape in found[:3])}"
+        f"{f' and {len(found) - 3} more' if len(found) > 3 else ''} {where}"
+        for found, where in (
+            ([x for x in saved if x not in expected], "in the checkpoint alone"),
+            ([x for x in expected if x not in saved], "in the model alone"),
+        )
+        if found
+    ]
+    raise _misfit(path, "; ".join(parts) or "the same variables in another order")
+
+
+def _repeated_loss_scale(optimizer, path):
+    """What earlier versions kept of a loss scale, where it has variables more than once; else [].
+
+    They made its counter and scale again at a resume within an epoch, before the inner optimizer's
+    variables, and the last ones were in use. What is inside Keras reads from elsewhere in the file.
+    """
+    if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        return []
+    with zipfile.ZipFile(path) as archive:
+        if VARIABLES in archive.namelist():
+            return []
+        file = h5py.File(io.BytesIO(archive.read("model.weights.h5")))
+    with file:
+        saved = file["optimizer/vars"]
+        own = len(saved) - len(optimizer.inner_optimizer.variables)
+        if own <= 4 or own % 2:
+            return []
+        return [saved[str(i)][()] for i in (0, 1, own - 2, own - 1)]
+
+
+def _misfit(path, what):
+    return ValueError(
+        "A checkpoint must fit the model and the optimizer of its run's recipe. Go on with the "
+        "recipe, the settings and the version of keras_vit that it was made with, or begin anew "
+        f"with --new. Received: {path}: {what}"
+    )
