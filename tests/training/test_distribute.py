@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import backends, once
-from training.devices import distribute
+from training.devices import distribute, jax
 from training.devices.processes import Processes
 from training.loop import run
 from training.loop.checkpoint_file import position
@@ -151,7 +151,7 @@ def test_the_copy_that_is_saved_has_the_state_of_a_loss_scale(small):
         model = run.prepare(small, [override, "model.depth=1"], override).model
         model.optimizer.build(model.trainable_variables)
         model.optimizer.dynamic_scale.assign(64.0)
-        copy = distribute._copy_on_host(model, wanted=True)
+        copy = jax.copy_on_host(model, wanted=True)
         assert len(copy.optimizer.variables) == len(model.optimizer.variables)
         assert float(copy.optimizer.dynamic_scale) == 64.0
 

@@ -9,25 +9,13 @@ Everywhere `train.batch_size` is that of all devices together.
 """  # noqa: E501
 
 import contextlib
-import functools
-import json
-import os
 from dataclasses import dataclass, field
 
 import keras
-import numpy as np
 
-from keras_vit.layers.initializers import no_initialization
 from training.data.pipeline import Part
+from training.devices import jax, tensorflow, torch
 from training.devices.processes import Processes
-
-# Which axis of a matrix is split in strategy "model", by its path: that of its inputs, as in fully
-# sharded data parallelism (Rajbhandari et al. 2020, arXiv:1910.02054, stage 3).
-VIT_LAYOUT = {
-    ".*attention/qkv/kernel": 0,
-    ".*attention/proj/kernel": 0,
-    ".*mlp/fc./kernel": 0,
-}
 
 
 @dataclass
@@ -118,12 +106,12 @@ class Devices:
         """Makes the steps of a compiled model those of all devices, where Keras does not."""
         if self.tf_strategy is not None:
             with self.scope():
-                _build(model)
+                tensorflow.build(model)
             if self.processes.count > 1:
-                _mean_of_workers(model)
-            _clip_what_is_summed(model.optimizer)
+                tensorflow.mean_of_workers(model)
+            tensorflow.clip_what_is_summed(model.optimizer)
         elif keras.backend.backend() == "torch" and not self.alone:
-            _replicate(model)
+            torch.replicate(model)
 
     @property
     def sharded(self):
@@ -154,18 +142,16 @@ class Devices:
         distribution = keras.distribution.distribution()
         keras.distribution.set_distribution(None)
         try:
-            yield _copy_on_host(model, self.processes.first)
+            yield jax.copy_on_host(model, self.processes.first)
         finally:
             keras.distribution.set_distribution(distribution)
 
     def leave(self):
         """Ends the work of the processes with each other; the first one goes on alone."""
         if keras.backend.backend() == "jax":
-            import jax
-
             keras.distribution.set_distribution(None)
             if self.processes.count > 1:
-                jax.distributed.shutdown()  # waits for the others, which come here too
+                jax.shutdown()  # waits for the others, which come here too
         if not self.processes.first:
             self.processes.wait_for_end()
 
@@ -197,171 +183,20 @@ def start(strategy, processes):
         )
     if strategy == "none":
         return Devices()
-    found = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}[backend](strategy, processes)
-    if found.count == 1 and strategy != "auto":
+    tf_strategy = None
+    if backend == "tensorflow":
+        tf_strategy = tensorflow.start(processes)
+        count = tf_strategy.num_replicas_in_sync if tf_strategy else 1
+    elif backend == "jax":
+        count = jax.start(strategy, processes)
+    else:
+        count = torch.start(processes)
+    if count == 1 and strategy != "auto":
         raise ValueError(
             f"distribute.strategy={strategy!r} needs several devices or processes; set 'auto'. "
             "Received: one device"
         )
-    return found if found.count > 1 else Devices()
-
-
-def _tensorflow(strategy, processes):
-    import tensorflow as tf
-
-    if processes.count > 1:
-        task = {"type": "worker", "index": processes.index}
-        os.environ["TF_CONFIG"] = json.dumps(
-            {"cluster": {"worker": processes.addresses}, "task": task}
-        )
-        found = tf.distribute.MultiWorkerMirroredStrategy()
-    else:
-        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-        if len(devices) == 1:
-            return Devices()
-        found = tf.distribute.MirroredStrategy([device.name for device in devices])
-    return Devices("data", processes, found.num_replicas_in_sync, found)
-
-
-def _jax(strategy, processes):
-    import jax
-
-    if processes.count > 1:
-        jax.config.update("jax_cpu_collectives_implementation", "gloo")
-        keras.utils.set_random_seed(0)  # or Keras would draw one and compare
-        host, port = processes.address
-        keras.distribution.initialize(f"{host}:{port}", processes.count, processes.index)
-    devices = keras.distribution.list_devices()
-    if len(devices) == 1:
+    if count == 1:
         return Devices()
-    if strategy != "model":
-        found = keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False)
-    else:
-        mesh = keras.distribution.DeviceMesh((len(devices),), ("devices",), devices)
-        layout = keras.distribution.LayoutMap(mesh)
-        for path, axis in VIT_LAYOUT.items():
-            layout[path] = tuple("devices" if i == axis else None for i in range(2))
-        found = keras.distribution.ModelParallel(layout_map=layout, auto_shard_dataset=False)
-    keras.distribution.set_distribution(found)
-    return Devices("model" if strategy == "model" else "data", processes, len(devices))
-
-
-def _torch(strategy, processes):
-    import torch
-
-    gpus = torch.cuda.device_count()
-    if processes.count == 1:
-        if gpus > 1:
-            print(f"One of {gpus} GPUs; for all: torchrun --nproc-per-node {gpus} -m training ...")
-        return Devices()
-    if gpus:
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
-    torch.distributed.init_process_group("nccl" if gpus else "gloo")
-    return Devices("data", processes, processes.count)
-
-
-def _copy_on_host(model, wanted):
-    """A compiled copy of a JAX model that lives on the CPU of this process, or None if not wanted.
-
-    Where weights are split over processes, all of these must call it.
-    """
-    import jax
-
-    values = map(_whole, [*model.variables, *model.optimizer.variables])
-    if not wanted:
-        for _ in values:  # one at a time: together they may not fit
-            pass
-        return None
-    with jax.default_device(jax.local_devices(backend="cpu")[0]), no_initialization():
-        copy = type(model).from_config(model.get_config())
-        copy.compile_from_config(model.get_compile_config())  # it builds the optimizer too
-        variables = [*copy.variables, *copy.optimizer.variables]
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)
-    return copy
-
-
-def _whole(variable):
-    """The array of a JAX variable, whose pieces may lie with several processes."""
-    from jax.experimental.multihost_utils import process_allgather
-
-    value = variable.value
-    if value.is_fully_addressable or value.is_fully_replicated:
-        return np.asarray(value)
-    return process_allgather(value, tiled=True)
-
-
-def _build(model):
-    """Makes the variables of metrics and optimizer, for which Keras would ask a distributed batch.
-
-    Of a batch of several workers with one device each Keras 3.15 cannot take the shape.
-    """
-    image, label = (np.zeros((1, *tensor.shape[1:])) for tensor in (model.input, model.output))
-    model._symbolic_build(data_batch=(image, label))
-    model._maybe_symbolic_build = lambda **batch: None
-
-
-def _mean_of_workers(model):
-    """Gives the results of a step an axis, over which Keras 3.15 takes the mean of the workers'."""
-    for name in ("train_step", "test_step"):
-        step = getattr(model, name)
-        setattr(
-            model,
-            name,
-            lambda batch, step=step: {key: value[None] for key, value in step(batch).items()},
-        )
-
-
-def _clip_what_is_summed(optimizer):
-    """Sums gradients over the replicas before they are clipped; Keras 3.15 clips each replica's."""
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    clip, summed = optimizer._clip_gradients, optimizer._all_reduce_sum_gradients
-    optimizer._clip_gradients = lambda gradients: clip(
-        [gradient for gradient, _ in summed([(gradient, gradient) for gradient in gradients])]
-    )
-    optimizer._all_reduce_sum_gradients = lambda pairs: pairs
-
-
-def _replicate(model):
-    """Puts PyTorch's own data parallelism into the steps of `model.fit`."""
-    import torch
-
-    device = [torch.cuda.current_device()] if torch.cuda.is_available() else None
-    parallel = torch.nn.parallel.DistributedDataParallel(model, device_ids=device)
-    own_result = model.get_metrics_result
-    # Bound to the model as instance attributes: `fit` looks them up there.
-    model.train_step = functools.partial(_train_step, model, parallel)
-    model.get_metrics_result = functools.partial(_metrics_of_all, model, own_result)
-
-
-def _train_step(model, parallel, batch):
-    """A step as Keras makes it, but for the gradients, which `parallel` averages on the way."""
-    import torch
-
-    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
-    outputs = parallel(x, training=True)
-    model.zero_grad()
-    loss = model.compute_loss(x, y, outputs, sample_weight, training=True)
-    model.metrics[0].update_state(loss, sample_weight=len(x))
-    model.optimizer.scale_loss(loss).backward()
-    with torch.no_grad():
-        variables = model.trainable_variables
-        model.optimizer.apply([variable.value.grad for variable in variables], variables)
-    return model.compute_metrics(x, y, outputs, sample_weight)
-
-
-def _metrics_of_all(model, own_result):
-    """The means over all processes: every variable of a mean is a sum."""
-    import torch
-
-    variables = model.metrics_variables
-    kept = [variable.value.clone() for variable in variables]
-    sums = torch.stack([value.double() for value in kept])
-    torch.distributed.all_reduce(sums)
-    for variable, value in zip(variables, sums, strict=True):
-        variable.assign(value.to(variable.value.dtype))
-    try:
-        return own_result()
-    finally:
-        for variable, value in zip(variables, kept, strict=True):
-            variable.assign(value)
+    used = "model" if strategy == "model" else "data"
+    return Devices(used, processes, count, tf_strategy)

@@ -1,0 +1,53 @@
+"""Data parallelism of TensorFlow: `tf.distribute`, and what Keras 3.15 leaves to do there."""
+
+import json
+import os
+
+import numpy as np
+
+
+def start(processes):
+    """The `tf.distribute.Strategy` of all devices and processes; None for one device."""
+    import tensorflow as tf
+
+    if processes.count > 1:
+        task = {"type": "worker", "index": processes.index}
+        os.environ["TF_CONFIG"] = json.dumps(
+            {"cluster": {"worker": processes.addresses}, "task": task}
+        )
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    if len(devices) == 1:
+        return None
+    return tf.distribute.MirroredStrategy([device.name for device in devices])
+
+
+def build(model):
+    """Makes the variables of metrics and optimizer, for which Keras would ask a distributed batch.
+
+    Of a batch of several workers with one device each Keras 3.15 cannot take the shape.
+    """
+    image, label = (np.zeros((1, *tensor.shape[1:])) for tensor in (model.input, model.output))
+    model._symbolic_build(data_batch=(image, label))
+    model._maybe_symbolic_build = lambda **batch: None
+
+
+def mean_of_workers(model):
+    """Gives the results of a step an axis, over which Keras 3.15 takes the mean of the workers'."""
+    for name in ("train_step", "test_step"):
+        step = getattr(model, name)
+        setattr(
+            model,
+            name,
+            lambda batch, step=step: {key: value[None] for key, value in step(batch).items()},
+        )
+
+
+def clip_what_is_summed(optimizer):
+    """Sums gradients over the replicas before they are clipped; Keras 3.15 clips each replica's."""
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    clip, summed = optimizer._clip_gradients, optimizer._all_reduce_sum_gradients
+    optimizer._clip_gradients = lambda gradients: clip(
+        [gradient for gradient, _ in summed([(gradient, gradient) for gradient in gradients])]
+    )
+    optimizer._all_reduce_sum_gradients = lambda pairs: pairs
