@@ -37,8 +37,6 @@ class Tensor(NamedTuple):
 class Reader:
     """Named arrays of one file. `tensors` maps names to `Tensor`; `read(name)` gives an array."""
 
-    format = None
-
     config = None  # the model's configuration, where the file holds it too
 
     def __init__(self, path):

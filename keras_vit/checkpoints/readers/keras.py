@@ -16,8 +16,6 @@ MAX_DEPTH = 20  # of layers within layers
 class Hdf5Reader(Reader):
     """`.weights.h5`. Arrays are named by layer and number: `block00/attention/qkv/0`."""
 
-    format = "keras"
-
     def __init__(self, path):
         super().__init__(path)
         with readable(path, "Keras weights"):

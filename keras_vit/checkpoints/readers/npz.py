@@ -14,8 +14,6 @@ class NpzReader(Reader):
     bfloat16, which `.npy` does not know, comes as two raw bytes a number ("|V2").
     """
 
-    format = "npz"
-
     def __init__(self, path):
         super().__init__(path)
         with readable(path, "npz"):

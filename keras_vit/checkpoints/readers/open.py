@@ -24,8 +24,6 @@ MAX_SHARDS = 1000
 class ShardedReader(Reader):
     """Several files and an index (`model.safetensors.index.json`): which array is in which."""
 
-    format = "sharded"
-
     def __init__(self, path):
         super().__init__(path)
         with readable(path, "index"):
@@ -109,7 +107,7 @@ def open_weights(path):
             f"{size} bytes that start with {start[:16]!r}"
         )
     reader = reader(path)
-    with readable(path, reader.format):
+    with readable(path, "checkpoint"):
         _check_names(reader)
     return reader
 

@@ -30,8 +30,6 @@ class SafetensorsReader(Reader):
     mapped pages would count as memory of the process twice while a model is being filled.
     """
 
-    format = "safetensors"
-
     def __init__(self, path):
         super().__init__(path)
         with readable(path, "safetensors"):

@@ -36,8 +36,6 @@ class StorageReader(Reader):
     Several tensors may share one, which is then kept until all of them were read.
     """
 
-    format = "torch"
-
     def _check_storages(self):
         """dict of key to `Storage`; raises where two tensors say different things of one."""
         self._unread, storages = {}, {}
