@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_vit.hardware import jax_platform
+from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.regularization import drop
@@ -66,7 +67,7 @@ def fused_attention(q, k, v, bias=None, scale=None):
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
-class Attention(keras.layers.Layer):
+class Attention(ConfiguredLayer):
     """Multi-head self-attention with one fused projection for queries, keys and values.
 
     Args:
@@ -185,18 +186,6 @@ class Attention(keras.layers.Layer):
         norms = Cost(activations=2 * n * width if self.qk_norm else 0)
         products = Cost(macs=2 * n * n * width, activations=n * width)  # q kᵀ and scores v
         return dense_cost(n, width, 3 * width) + norms + products + dense_cost(n, width, width)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "num_heads": self.num_heads,
-            "qkv_bias": self.qkv_bias,
-            "proj_bias": self.proj_bias,
-            "qk_norm": self.qk_norm,
-            "attention_dropout_rate": self.attention_dropout_rate,
-            "dropout_rate": self.dropout_rate,
-            "norm_epsilon": self.norm_epsilon,
-        }
 
 
 def head_width(width, num_heads):

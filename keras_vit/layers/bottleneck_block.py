@@ -6,6 +6,7 @@ Letters: B batch, H x W map, C channels, h x w smaller map, F filters.
 import keras
 from keras import ops
 
+from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import Cost
 from keras_vit.layers.remat import rematerialize
 from keras_vit.layers.standardized_convolution import GROUP_NORM_EPSILON, StandardizedConv2D
@@ -13,7 +14,7 @@ from keras_vit.layers.validation import check_grid
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
-class BottleneckBlock(keras.layers.Layer):
+class BottleneckBlock(ConfiguredLayer):
     """relu(x + convolutions of 1, 3 and 1 places), each group-normalised.
 
     Inside there are a quarter of the filters; the middle convolution has the stride. Where shapes
@@ -126,13 +127,3 @@ class BottleneckBlock(keras.layers.Layer):
         if self.conv_proj is not None:
             total += self.conv_proj.cost(grid_shape) + Cost(activations=size)
         return total._replace(activations=size) if self.remat else total
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "filters": self.filters,
-            "strides": self.strides,
-            "groups": self.groups,
-            "convention": self.convention,
-            "remat": self.remat,
-        }

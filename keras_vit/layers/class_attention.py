@@ -12,6 +12,7 @@ from keras_vit.layers.attention import (
     fused_attention,
     head_width,
 )
+from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.mlp import MLP
@@ -21,7 +22,7 @@ from keras_vit.layers.validation import check_count, check_rate, check_tokens
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
-class ClassAttention(keras.layers.Layer):
+class ClassAttention(ConfiguredLayer):
     """Multi-head attention of the first token to all tokens.
 
     Args:
@@ -114,18 +115,9 @@ class ClassAttention(keras.layers.Layer):
         query, proj = dense_cost(1, width, width), dense_cost(1, width, width)
         return query + dense_cost(n, width, 2 * width) + products + proj
 
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "num_heads": self.num_heads,
-            "qkv_bias": self.qkv_bias,
-            "attention_dropout_rate": self.attention_dropout_rate,
-            "dropout_rate": self.dropout_rate,
-        }
-
 
 @keras.saving.register_keras_serializable(package="keras_vit")
-class ClassAttentionBlock(keras.layers.Layer):
+class ClassAttentionBlock(ConfiguredLayer):
     """The pre-norm block of the class token alone; the patches go through as they came.
 
     Args:
@@ -174,18 +166,6 @@ class ClassAttentionBlock(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self._arguments = {
-            "num_heads": num_heads,
-            "mlp_dim": mlp_dim,
-            "mlp": mlp,
-            "qkv_bias": qkv_bias,
-            "layer_scale": layer_scale,
-            "dropout_rate": dropout_rate,
-            "attention_dropout_rate": attention_dropout_rate,
-            "drop_path_rate": drop_path_rate,
-            "norm_epsilon": norm_epsilon,
-            "remat": remat,
-        }
         self.remat = remat
         layer = {"dtype": self.dtype_policy}
         norm = {"epsilon": norm_epsilon, **layer}
@@ -254,6 +234,3 @@ class ClassAttentionBlock(keras.layers.Layer):
         rest = Cost(activations=2 * n * width + (3 + scaled) * width)
         total = self.attention.cost(tokens_shape) + self.mlp.cost((batch, 1, width)) + rest
         return total._replace(activations=n * width) if self.remat else total
-
-    def get_config(self):
-        return {**super().get_config(), **self._arguments}

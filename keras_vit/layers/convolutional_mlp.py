@@ -6,6 +6,7 @@ Letters: B batch, h x w grid, D width, M hidden width.
 import keras
 from keras import ops
 
+from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.overlapping_patch_embedding import he_normal_of_outputs
@@ -14,7 +15,7 @@ from keras_vit.layers.validation import check_count, check_grid, check_rate
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
-class ConvolutionalMLP(keras.layers.Layer):
+class ConvolutionalMLP(ConfiguredLayer):
     """Two linear layers with a depthwise 3 x 3 convolution and GELU between them.
 
     The zeros around the map tell the convolution where the borders are: no position embedding is
@@ -96,11 +97,3 @@ class ConvolutionalMLP(keras.layers.Layer):
         depthwise = Cost(macs=9 * n * hidden, activations=n * hidden)
         activations = Cost(activations=n * hidden * (2 if self.relu else 1))
         return dense_cost(n, width, hidden) + depthwise + activations + dense_cost(n, hidden, width)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "hidden_dim": self.hidden_dim,
-            "relu": self.relu,
-            "dropout_rate": self.dropout_rate,
-        }

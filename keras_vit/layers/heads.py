@@ -12,6 +12,7 @@ from keras_vit.layers.attention import (
     fused_attention,
     head_width,
 )
+from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.mlp import MLP
@@ -19,7 +20,7 @@ from keras_vit.layers.validation import check_choice, check_count, check_tokens
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
-class TokenPooling(keras.layers.Layer):
+class TokenPooling(ConfiguredLayer):
     """One vector an image: the class token, the mean of the patches, or both.
 
     Args:
@@ -76,17 +77,9 @@ class TokenPooling(keras.layers.Layer):
     def cost(self, tokens_shape):
         return Cost(activations=self.compute_output_shape(tokens_shape)[1])
 
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "mode": self.mode,
-            "num_prefix_tokens": self.num_prefix_tokens,
-            "token_index": self.token_index,
-        }
-
 
 @keras.saving.register_keras_serializable(package="keras_vit")
-class AttentionPooling(keras.layers.Layer):
+class AttentionPooling(ConfiguredLayer):
     """Multi-head attention pooling ("MAP"): a learned query attends to all tokens, then an MLP.
 
     Args:
@@ -190,18 +183,9 @@ class AttentionPooling(keras.layers.Layer):
         mlp = self.mlp.cost((batch, 1, width))
         return query + dense_cost(n, width, 2 * width) + products + proj + norm_and_sum + mlp
 
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "num_heads": self.num_heads,
-            "mlp_dim": self.mlp_dim,
-            "mlp": self.mlp.activation,
-            "norm_epsilon": self.norm_epsilon,
-        }
-
 
 @keras.saving.register_keras_serializable(package="keras_vit")
-class ClassificationHead(keras.layers.Layer):
+class ClassificationHead(ConfiguredLayer):
     """A linear layer to logits, in float32 under mixed precision, where a loss needs the digits.
 
     Args:
@@ -244,6 +228,3 @@ class ClassificationHead(keras.layers.Layer):
 
     def cost(self, features_shape):
         return dense_cost(1, features_shape[-1], self.num_classes)
-
-    def get_config(self):
-        return {**super().get_config(), "num_classes": self.num_classes}

@@ -6,6 +6,7 @@ Letters: B batch, N tokens, D width, M hidden width.
 import keras
 from keras import ops
 
+from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.regularization import drop
@@ -15,7 +16,7 @@ ACTIVATIONS = ("gelu", "gelu_tanh", "quick_gelu", "swiglu")
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
-class MLP(keras.layers.Layer):
+class MLP(ConfiguredLayer):
     """Two linear layers with a nonlinearity between them, the same at every token.
 
     Args:
@@ -95,12 +96,3 @@ class MLP(keras.layers.Layer):
         return (
             dense_cost(n, width, self.fc1_dim) + activation + dense_cost(n, self.hidden_dim, width)
         )
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "hidden_dim": self.hidden_dim,
-            "activation": self.activation,
-            "use_bias": self.use_bias,
-            "dropout_rate": self.dropout_rate,
-        }

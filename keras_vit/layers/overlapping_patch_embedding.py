@@ -6,13 +6,14 @@ Letters: B batch, H x W size, C channels, h x w smaller grid, D width.
 import keras
 from keras import ops
 
+from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import Cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.validation import check_count, check_grid
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
-class OverlappingPatchEmbedding(keras.layers.Layer):
+class OverlappingPatchEmbedding(ConfiguredLayer):
     """A strided convolution whose patches overlap: every size gives a map of size / stride, up.
 
     The borders are padded with `patch_size // 2` zeros on each side. Keras's "same" would put fewer
@@ -80,14 +81,6 @@ class OverlappingPatchEmbedding(keras.layers.Layer):
         _, h, w, _ = self.compute_output_shape(images_shape)
         macs = h * w * self.patch_size**2 * images_shape[-1] * self.width
         return Cost(macs=macs, activations=h * w * self.width)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "width": self.width,
-            "patch_size": self.patch_size,
-            "stride": self.stride,
-        }
 
 
 def he_normal_of_outputs():

@@ -7,13 +7,14 @@ tokens, D width.
 import keras
 from keras import ops
 
+from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import dense_cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.validation import as_pair, check_count, check_images
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
-class PatchEmbedding(keras.layers.Layer):
+class PatchEmbedding(ConfiguredLayer):
     """Cuts images into patches that do not overlap and projects each to a token.
 
     It computes what a convolution with `kernel_size == strides == patch_size` computes, as one
@@ -96,12 +97,3 @@ class PatchEmbedding(keras.layers.Layer):
         p, q = self.patch_size
         n = self.compute_output_shape(images_shape)[1]
         return dense_cost(n, p * q * images_shape[-1], self.width)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "width": self.width,
-            "patch_size": self.patch_size,
-            "use_bias": self.use_bias,
-            "drop_remainder": self.drop_remainder,
-        }

@@ -6,13 +6,14 @@ Letters: B batch, h x w map, D width.
 import keras
 from keras import ops
 
+from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.validation import check_choice, check_map
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
-class PatchMerging(keras.layers.Layer):
+class PatchMerging(ConfiguredLayer):
     """Lays the 2 x 2 places of a neighbourhood side by side (4D) and projects them to 2D.
 
     Maps with an odd side are padded with zeros at the bottom and on the right.
@@ -83,10 +84,3 @@ class PatchMerging(keras.layers.Layer):
         _, h, w, width = self.compute_output_shape(x_shape)  # of the result
         norm = Cost(activations=h * w * width * (2 if self.version == 1 else 1))
         return dense_cost(h * w, 2 * width, width) + norm
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "version": self.version,
-            "norm_epsilon": self.norm_epsilon,
-        }

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import Cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.validation import as_pair, check_choice, check_count, check_tokens
@@ -150,7 +151,7 @@ def sincos_grid(size, width, temperature=10000.0):
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
-class AddPositionEmbedding(keras.layers.Layer):
+class AddPositionEmbedding(ConfiguredLayer):
     """Adds to every token an embedding of its place in the image.
 
     Learned embeddings are kept for one grid, as `grid` (h, w, D), and for the prefix tokens, as
@@ -247,14 +248,3 @@ class AddPositionEmbedding(keras.layers.Layer):
 
     def cost(self, tokens_shape, images_shape=None):
         return Cost(activations=tokens_shape[1] * tokens_shape[2])
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "grid_size": self.grid_size,
-            "patch_size": self.patch_size,
-            "kind": self.kind,
-            "num_prefix_tokens": self.num_prefix_tokens,
-            "prefix_positions": self.prefix_positions,
-            "resample": self.resample,
-        }

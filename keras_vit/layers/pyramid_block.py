@@ -6,6 +6,7 @@ Letters: B batch, h x w grid, N = h*w queries, M keys, D width.
 import keras
 from keras import ops
 
+from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.convolutional_mlp import ConvolutionalMLP
 from keras_vit.layers.cost import Cost
 from keras_vit.layers.mlp import MLP
@@ -16,7 +17,7 @@ from keras_vit.layers.validation import check_grid
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
-class PyramidBlock(keras.layers.Layer):
+class PyramidBlock(ConfiguredLayer):
     """x + attention(norm(x)), then x + mlp(norm(x)), with spatial-reduction attention.
 
     Args:
@@ -72,20 +73,6 @@ class PyramidBlock(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self._arguments = {
-            "num_heads": num_heads,
-            "mlp_dim": mlp_dim,
-            "reduction": reduction,
-            "pool_size": pool_size,
-            "convolutional": convolutional,
-            "qkv_bias": qkv_bias,
-            "dropout_rate": dropout_rate,
-            "attention_dropout_rate": attention_dropout_rate,
-            "drop_path_rate": drop_path_rate,
-            "norm_epsilon": norm_epsilon,
-            "reduction_norm_epsilon": reduction_norm_epsilon,
-            "remat": remat,
-        }
         self.remat = remat
         self.convolutional = convolutional
         layer = {"dtype": self.dtype_policy}
@@ -156,6 +143,3 @@ class PyramidBlock(keras.layers.Layer):
         mlp = self.mlp.cost(grid_shape if self.convolutional else (batch, h * w, width))
         total = self.attention.cost(grid_shape) + mlp + norms_and_sums
         return total._replace(activations=h * w * width) if self.remat else total
-
-    def get_config(self):
-        return {**super().get_config(), **self._arguments}

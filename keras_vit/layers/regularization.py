@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.validation import check_rate
 
 
@@ -16,7 +17,7 @@ def drop(layer, x, training):
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
-class DropPath(keras.layers.Layer):
+class DropPath(ConfiguredLayer):
     """Drops a whole residual branch for some samples of the batch (stochastic depth).
 
     In training each sample is zeroed with probability `rate` and the others are divided by
@@ -61,12 +62,9 @@ class DropPath(keras.layers.Layer):
     def compute_output_shape(self, inputs_shape):
         return inputs_shape
 
-    def get_config(self):
-        return {**super().get_config(), "rate": self.rate, "seed": self.seed}
-
 
 @keras.saving.register_keras_serializable(package="keras_vit")
-class LayerScale(keras.layers.Layer):
+class LayerScale(ConfiguredLayer):
     """Multiplies each channel by a learned factor that starts small.
 
     Args:
@@ -105,6 +103,3 @@ class LayerScale(keras.layers.Layer):
 
     def compute_output_shape(self, inputs_shape):
         return inputs_shape
-
-    def get_config(self):
-        return {**super().get_config(), "initial_value": self.initial_value}

@@ -12,6 +12,7 @@ from keras_vit.layers.attention import (
     fused_attention,
     head_width,
 )
+from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.regularization import drop
@@ -42,7 +43,7 @@ def _averaging_matrix(old, new):
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
-class SpatialReductionAttention(keras.layers.Layer):
+class SpatialReductionAttention(ConfiguredLayer):
     """Multi-head self-attention on a feature map, with fewer keys and values than queries.
 
     Keys and values are projected from R x R patches of the map, each made one by a linear layer and
@@ -206,15 +207,3 @@ class SpatialReductionAttention(keras.layers.Layer):
             total += dense_cost(m, self.reduction**2 * width, width) + normed
         products = Cost(macs=2 * n * m * width, activations=n * width)  # q kᵀ and scores v
         return total + products + dense_cost(n, width, width)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "num_heads": self.num_heads,
-            "reduction": self.reduction,
-            "pool_size": self.pool_size,
-            "qkv_bias": self.qkv_bias,
-            "attention_dropout_rate": self.attention_dropout_rate,
-            "dropout_rate": self.dropout_rate,
-            "norm_epsilon": self.norm_epsilon,
-        }

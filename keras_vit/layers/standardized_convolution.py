@@ -6,6 +6,7 @@ Letters: B batch, H x W size, C channels, h x w smaller grid, F filters.
 import keras
 from keras import ops
 
+from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import Cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.validation import check_choice, check_count, check_grid
@@ -16,7 +17,7 @@ GROUP_NORM_EPSILON = {"authors": 1e-6, "timm": 1e-5}
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
-class StandardizedConv2D(keras.layers.Layer):
+class StandardizedConv2D(ConfiguredLayer):
     """A convolution without bias, each filter of which has mean 0 and variance 1.
 
     Borders are padded with zeros, on an odd number one more at the end (TensorFlow's "same"). The
@@ -98,12 +99,3 @@ class StandardizedConv2D(keras.layers.Layer):
         _, h, w, filters = self.compute_output_shape(grid_shape)
         macs = h * w * self.kernel_size**2 * grid_shape[-1] * filters
         return Cost(macs=macs, activations=h * w * filters)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "filters": self.filters,
-            "kernel_size": self.kernel_size,
-            "strides": self.strides,
-            "convention": self.convention,
-        }

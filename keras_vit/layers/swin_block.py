@@ -6,6 +6,7 @@ Letters: B batch, h x w map, D width, a x b window, W windows of a map, N = a*b,
 import keras
 from keras import ops
 
+from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import Cost
 from keras_vit.layers.mlp import MLP
 from keras_vit.layers.position_bias import CONVENTIONS
@@ -17,7 +18,7 @@ from keras_vit.layers.windows import merge_windows, partition_windows, shift_mas
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
-class SwinBlock(keras.layers.Layer):
+class SwinBlock(ConfiguredLayer):
     """Version 1: x + attention(norm(x)), then x + mlp(norm(x)). Version 2 normalises the results.
 
     Where the windows do not divide the map, zeros are put below and right of it, and cut off again.
@@ -81,22 +82,6 @@ class SwinBlock(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         check_choice(convention, "convention", CONVENTIONS)
-        self._arguments = {
-            "num_heads": num_heads,
-            "mlp_dim": mlp_dim,
-            "window_size": window_size,
-            "shifted": shifted,
-            "version": version,
-            "pretrained_window_size": pretrained_window_size,
-            "convention": convention,
-            "mlp": mlp,
-            "qkv_bias": qkv_bias,
-            "dropout_rate": dropout_rate,
-            "attention_dropout_rate": attention_dropout_rate,
-            "drop_path_rate": drop_path_rate,
-            "norm_epsilon": norm_epsilon,
-            "remat": remat,
-        }
         self.window_size = as_pair(window_size, "window_size")
         self.shifted = shifted
         self.version = version
@@ -215,9 +200,6 @@ class SwinBlock(keras.layers.Layer):
         total = Cost(windows * macs, windows * activations) + norms_and_sums
         total += self.mlp.cost((None, h * w, width))
         return total._replace(activations=h * w * width) if self.remat else total
-
-    def get_config(self):
-        return {**super().get_config(), **self._arguments}
 
 
 def _is_zero(*numbers):

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_vit.layers.attention import apply_scores, head_width
+from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.regularization import drop
@@ -14,7 +15,7 @@ from keras_vit.layers.validation import check_count, check_rate, check_tokens
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
-class TalkingHeadsAttention(keras.layers.Layer):
+class TalkingHeadsAttention(ConfiguredLayer):
     """Multi-head self-attention with a linear map over the heads before and after the softmax.
 
     No fused kernel does that: the scores of all heads are written to memory, whatever the backend.
@@ -112,15 +113,6 @@ class TalkingHeadsAttention(keras.layers.Layer):
         products = Cost(macs=2 * n * n * width, activations=n * width)  # q kᵀ and scores v
         mixing = Cost(macs=2 * (n * self.num_heads) ** 2, activations=4 * self.num_heads * n * n)
         return dense_cost(n, width, 3 * width) + products + mixing + dense_cost(n, width, width)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "num_heads": self.num_heads,
-            "qkv_bias": self.qkv_bias,
-            "attention_dropout_rate": self.attention_dropout_rate,
-            "dropout_rate": self.dropout_rate,
-        }
 
 
 class HeadProjection(keras.layers.Dense):

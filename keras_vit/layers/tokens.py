@@ -6,13 +6,14 @@ Letters: B batch, N tokens, P tokens in front, D width, h x w grid of patches.
 import keras
 from keras import ops
 
+from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import Cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.validation import as_pair, check_count, check_tokens
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
-class ClassToken(keras.layers.Layer):
+class ClassToken(ConfiguredLayer):
     """Puts learned tokens in front of the sequence: class, distillation or register tokens.
 
     Args:
@@ -66,12 +67,9 @@ class ClassToken(keras.layers.Layer):
         _, n, width = self.compute_output_shape(tokens_shape)
         return Cost(activations=n * width)
 
-    def get_config(self):
-        return {**super().get_config(), "num_tokens": self.num_tokens}
-
 
 @keras.saving.register_keras_serializable(package="keras_vit")
-class TokensToGrid(keras.layers.Layer):
+class TokensToGrid(ConfiguredLayer):
     """Leaves the prefix tokens out and lays the patches back onto their grid: a feature map.
 
     Args:
@@ -113,10 +111,3 @@ class TokensToGrid(keras.layers.Layer):
         sides = zip(images_shape[1:3], self.patch_size, strict=True)
         h, w = (None if side is None else side // patch for side, patch in sides)
         return (tokens_shape[0], h, w, tokens_shape[2])
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "patch_size": self.patch_size,
-            "num_prefix_tokens": self.num_prefix_tokens,
-        }

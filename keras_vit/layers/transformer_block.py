@@ -6,6 +6,7 @@ Letters: B batch, N tokens, D width.
 import keras
 
 from keras_vit.layers.attention import Attention
+from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import Cost
 from keras_vit.layers.mlp import MLP
 from keras_vit.layers.regularization import DropPath, LayerScale, drop
@@ -15,7 +16,7 @@ from keras_vit.layers.validation import check_tokens
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
-class TransformerBlock(keras.layers.Layer):
+class TransformerBlock(ConfiguredLayer):
     """x + attention(norm(x)), then x + mlp(norm(x)).
 
     Args:
@@ -74,21 +75,8 @@ class TransformerBlock(keras.layers.Layer):
             raise ValueError(
                 "Heads that talk are not normalised. Received: qk_norm=True, talking_heads=True"
             )
-        self._arguments = {
-            "num_heads": num_heads,
-            "mlp_dim": mlp_dim,
-            "mlp": mlp,
-            "qkv_bias": qkv_bias,
-            "qk_norm": qk_norm,
-            "layer_scale": layer_scale,
-            "dropout_rate": dropout_rate,
-            "attention_dropout_rate": attention_dropout_rate,
-            "drop_path_rate": drop_path_rate,
-            "norm_epsilon": norm_epsilon,
-            "remat": remat,
-            "talking_heads": talking_heads,
-        }
         self.remat = remat
+        self.talking_heads = talking_heads
         layer = {"dtype": self.dtype_policy}
         norm = {"epsilon": norm_epsilon, **layer}
 
@@ -153,7 +141,7 @@ class TransformerBlock(keras.layers.Layer):
 
     def num_scores(self, tokens_shape):
         """How many attention scores one image has here that a fused kernel does not write."""
-        if self._arguments["talking_heads"]:
+        if self.talking_heads:
             return 0  # none is fused: they are among the activations
         return self.attention.num_heads * tokens_shape[1] ** 2
 
@@ -167,6 +155,3 @@ class TransformerBlock(keras.layers.Layer):
         if self.layer_scale1 is not None:
             total += Cost(activations=2 * n * width)
         return total._replace(activations=n * width) if self.remat else total
-
-    def get_config(self):
-        return {**super().get_config(), **self._arguments}

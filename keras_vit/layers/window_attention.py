@@ -15,6 +15,7 @@ from keras_vit.layers.attention import (
     fused_attention,
     head_width,
 )
+from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.position_bias import ContinuousPositionBias, RelativePositionBias
@@ -29,7 +30,7 @@ from keras_vit.layers.validation import (
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
-class WindowAttention(keras.layers.Layer):
+class WindowAttention(ConfiguredLayer):
     """Self-attention within each window; no window sees another.
 
     Version 1 adds a learned bias for every offset (`RelativePositionBias`) to q kᵀ / sqrt(K).
@@ -175,18 +176,6 @@ class WindowAttention(keras.layers.Layer):
         norms = Cost(activations=2 * n * width if self.version == 2 else 0)
         products = Cost(macs=2 * n * n * width, activations=n * width)  # q kᵀ and scores v
         return dense_cost(n, width, 3 * width) + norms + products + dense_cost(n, width, width)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "num_heads": self.num_heads,
-            "window_size": self.window_size,
-            "version": self.version,
-            "pretrained_window_size": self.pretrained_window_size,
-            "qkv_bias": self.qkv_bias,
-            "attention_dropout_rate": self.attention_dropout_rate,
-            "dropout_rate": self.dropout_rate,
-        }
 
 
 def _unit(x):
