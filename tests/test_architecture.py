@@ -19,6 +19,7 @@ LEVELS = [
     "hardware",
     "callers",
     "scratch",
+    "ops",
     "layers",
     "terminal",
     "table",

@@ -6,12 +6,7 @@ Letters: B batch, N tokens (the class token included), D width, H heads, K = D /
 import keras
 from keras import ops
 
-from keras_vit.layers.attention import (
-    apply_scores,
-    attention_scores,
-    fused_attention,
-    head_width,
-)
+from keras_vit.layers.attention import head_width
 from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
@@ -19,6 +14,7 @@ from keras_vit.layers.mlp import MLP
 from keras_vit.layers.regularization import DropPath, LayerScale, drop
 from keras_vit.layers.remat import rematerialize
 from keras_vit.layers.validation import check_count, check_rate, check_tokens
+from keras_vit.ops.attention import apply_scores, attention_scores, fused_attention
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")

@@ -6,17 +6,13 @@ Letters: B batch, N tokens (prefix tokens included), D width, H heads, K = D / H
 import keras
 from keras import ops
 
-from keras_vit.layers.attention import (
-    apply_scores,
-    attention_scores,
-    fused_attention,
-    head_width,
-)
+from keras_vit.layers.attention import head_width
 from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.mlp import MLP
 from keras_vit.layers.validation import check_choice, check_count, check_tokens
+from keras_vit.ops.attention import apply_scores, attention_scores, fused_attention
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")

@@ -6,17 +6,13 @@ Letters: B batch, h x w grid, N = h*w queries, M keys, D width, H heads, K = D /
 import keras
 from keras import ops
 
-from keras_vit.layers.attention import (
-    apply_scores,
-    attention_scores,
-    fused_attention,
-    head_width,
-)
+from keras_vit.layers.attention import head_width
 from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.regularization import drop
 from keras_vit.layers.validation import check_count, check_grid, check_rate
+from keras_vit.ops.attention import apply_scores, attention_scores, fused_attention
 
 
 def adaptive_average(grid, size):

@@ -6,12 +6,13 @@ Letters: B batch, N tokens, D width, H heads, K = D / H width of a head.
 import keras
 from keras import ops
 
-from keras_vit.layers.attention import apply_scores, head_width
+from keras_vit.layers.attention import head_width
 from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.regularization import drop
 from keras_vit.layers.validation import check_count, check_rate, check_tokens
+from keras_vit.ops.attention import apply_scores
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")

@@ -9,12 +9,7 @@ import math
 import keras
 from keras import ops
 
-from keras_vit.layers.attention import (
-    apply_scores,
-    attention_scores,
-    fused_attention,
-    head_width,
-)
+from keras_vit.layers.attention import head_width
 from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
@@ -27,6 +22,7 @@ from keras_vit.layers.validation import (
     check_rate,
     check_tokens,
 )
+from keras_vit.ops.attention import apply_scores, attention_scores, fused_attention
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")

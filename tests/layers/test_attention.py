@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_vit.hardware import jax_platform
 from keras_vit.layers import Attention, AttentionPooling
-from keras_vit.layers.attention import fused_attention
+from keras_vit.ops.attention import fused_attention
 from tests.helpers import randomize, to_numpy
 
 

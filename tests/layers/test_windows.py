@@ -6,7 +6,6 @@ import pytest
 from keras import ops
 
 from keras_vit import layers
-from keras_vit.layers.attention import apply_scores, attention_scores, fused_attention
 from keras_vit.layers.position_bias import log_offsets, resample_bias_table
 from keras_vit.layers.windows import (
     merge_windows,
@@ -15,6 +14,7 @@ from keras_vit.layers.windows import (
     shift_mask,
     shift_sizes,
 )
+from keras_vit.ops.attention import apply_scores, attention_scores, fused_attention
 from tests.helpers import randomize, to_numpy
 
 
