@@ -9,9 +9,9 @@ from keras import ops
 from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
-from keras_vit.layers.regularization import drop
+from keras_vit.layers.regularization import active, drop
 from keras_vit.layers.validation import check_count, check_rate, check_tokens
-from keras_vit.ops.attention import apply_scores, attention_scores, fused_attention
+from keras_vit.ops.attention import attend
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
@@ -112,16 +112,14 @@ class Attention(ConfiguredLayer):
         if self.qk_norm:
             q, k = self.query_norm(q), self.key_norm(k)
 
-        scores = None
-        explicit = return_attention_scores or scores_offset is not None
-        if explicit or (training and self.attention_dropout_rate > 0):
-            scores = attention_scores(q, k)  # (B, H, N, N)
-            if scores_offset is not None:
-                scores = ops.add(scores, scores_offset)
-            x = apply_scores(drop(self.attention_dropout, scores, training), v)
-        else:
-            x = fused_attention(q, k, v)  # (B, N, H, K)
-
+        x, scores = attend(  # (B, N, H, K), (B, H, N, N)
+            q,
+            k,
+            v,
+            dropout=active(self.attention_dropout, training),
+            scores_offset=scores_offset,
+            return_scores=return_attention_scores,
+        )
         x = ops.reshape(x, (-1, n, width))
         x = drop(self.dropout, self.proj(x), training)  # (B, N, D)
         return (x, scores) if return_attention_scores else x

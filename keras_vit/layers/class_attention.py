@@ -11,10 +11,10 @@ from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.mlp import MLP
-from keras_vit.layers.regularization import DropPath, LayerScale, drop
+from keras_vit.layers.regularization import DropPath, LayerScale, active, drop
 from keras_vit.layers.remat import rematerialize
 from keras_vit.layers.validation import check_count, check_rate, check_tokens
-from keras_vit.ops.attention import apply_scores, attention_scores, fused_attention
+from keras_vit.ops.attention import attend
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
@@ -88,16 +88,14 @@ class ClassAttention(ConfiguredLayer):
         kv = ops.reshape(self.key_value(tokens), (-1, n, 2, self.num_heads, self.head_dim))
         k, v = ops.unstack(kv, 2, axis=2)  # (B, N, H, K) each
 
-        scores = None
-        explicit = return_attention_scores or scores_offset is not None
-        if explicit or (training and self.attention_dropout_rate > 0):
-            scores = attention_scores(q, k)  # (B, H, 1, N)
-            if scores_offset is not None:
-                scores = ops.add(scores, scores_offset)
-            x = apply_scores(drop(self.attention_dropout, scores, training), v)
-        else:
-            x = fused_attention(q, k, v)  # (B, 1, H, K)
-
+        x, scores = attend(  # (B, 1, H, K), (B, H, 1, N)
+            q,
+            k,
+            v,
+            dropout=active(self.attention_dropout, training),
+            scores_offset=scores_offset,
+            return_scores=return_attention_scores,
+        )
         x = ops.reshape(x, (-1, 1, width))
         x = drop(self.dropout, self.proj(x), training)  # (B, 1, D)
         return (x, scores) if return_attention_scores else x

@@ -12,7 +12,7 @@ from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.mlp import MLP
 from keras_vit.layers.validation import check_choice, check_count, check_tokens
-from keras_vit.ops.attention import apply_scores, attention_scores, fused_attention
+from keras_vit.ops.attention import attend
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
@@ -143,13 +143,9 @@ class AttentionPooling(ConfiguredLayer):
         q = ops.reshape(self.query(probe), (-1, 1, self.num_heads, self.head_dim))
         kv = ops.reshape(self.key_value(tokens), (-1, n, 2, self.num_heads, self.head_dim))
         k, v = ops.unstack(kv, 2, axis=2)  # (B, N, H, K) each
-        if return_attention_scores or scores_offset is not None:
-            scores = attention_scores(q, k)  # (B, H, 1, N)
-            if scores_offset is not None:
-                scores = ops.add(scores, scores_offset)
-            x = apply_scores(scores, v)
-        else:
-            x = fused_attention(q, k, v)  # (B, 1, H, K)
+        x, scores = attend(  # (B, 1, H, K), (B, H, 1, N)
+            q, k, v, scores_offset=scores_offset, return_scores=return_attention_scores
+        )
         x = self.proj(ops.reshape(x, (-1, 1, width)))  # (B, 1, D)
         x = x + self.mlp(self.norm(x))
         x = ops.squeeze(x, axis=1)  # (B, D)

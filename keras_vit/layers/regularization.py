@@ -1,5 +1,7 @@
 """Stochastic depth and learned scaling of the residual branches."""
 
+import functools
+
 import keras
 from keras import ops
 
@@ -14,6 +16,11 @@ def drop(layer, x, training):
     a millisecond each on.
     """
     return x if training is False or not layer.rate else layer(x, training=training)
+
+
+def active(layer, training):
+    """The `Dropout` layer as a function where it does something, or None."""
+    return functools.partial(layer, training=True) if training and layer.rate else None
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")

@@ -10,9 +10,9 @@ from keras_vit.layers.attention import head_width
 from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
-from keras_vit.layers.regularization import drop
+from keras_vit.layers.regularization import active, drop
 from keras_vit.layers.validation import check_count, check_grid, check_rate
-from keras_vit.ops.attention import apply_scores, attention_scores, fused_attention
+from keras_vit.ops.attention import attend
 
 
 def adaptive_average(grid, size):
@@ -150,13 +150,13 @@ class SpatialReductionAttention(ConfiguredLayer):
         kv = ops.reshape(self.key_value(tokens), (-1, m, 2, self.num_heads, self.head_dim))
         k, v = ops.unstack(kv, 2, axis=2)  # (B, M, H, K) each
 
-        scores = None
-        if return_attention_scores or (training and self.attention_dropout_rate > 0):
-            scores = attention_scores(q, k)  # (B, H, N, M)
-            x = apply_scores(drop(self.attention_dropout, scores, training), v)
-        else:
-            x = fused_attention(q, k, v)  # (B, N, H, K)
-
+        x, scores = attend(  # (B, N, H, K), (B, H, N, M)
+            q,
+            k,
+            v,
+            dropout=active(self.attention_dropout, training),
+            return_scores=return_attention_scores,
+        )
         x = ops.reshape(x, (-1, h * w, width))
         x = drop(self.dropout, self.proj(x), training)
         x = ops.reshape(x, (-1, h, w, width))

@@ -14,7 +14,7 @@ from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.position_bias import ContinuousPositionBias, RelativePositionBias
-from keras_vit.layers.regularization import drop
+from keras_vit.layers.regularization import active, drop
 from keras_vit.layers.validation import (
     as_pair,
     check_choice,
@@ -22,7 +22,7 @@ from keras_vit.layers.validation import (
     check_rate,
     check_tokens,
 )
-from keras_vit.ops.attention import apply_scores, attention_scores, fused_attention
+from keras_vit.ops.attention import attend
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
@@ -152,13 +152,15 @@ class WindowAttention(ConfiguredLayer):
         bias = self.position_bias.bias()[None]  # (1, H, N, N)
         if shift_mask is not None:
             bias = bias + ops.cast(shift_mask, bias.dtype)[:, None]  # (W, H, N, N)
-        scores = None
-        if return_attention_scores or (training and self.attention_dropout_rate > 0):
-            scores = attention_scores(q, k, bias, scale)  # (B*W, H, N, N)
-            x = apply_scores(drop(self.attention_dropout, scores, training), v)
-        else:
-            x = fused_attention(q, k, v, bias, scale)  # (B*W, N, H, K)
-
+        x, scores = attend(  # (B*W, N, H, K), (B*W, H, N, N)
+            q,
+            k,
+            v,
+            bias=bias,
+            scale=scale,
+            dropout=active(self.attention_dropout, training),
+            return_scores=return_attention_scores,
+        )
         x = ops.reshape(x, (-1, n, width))
         x = drop(self.dropout, self.proj(x), training)  # (B*W, N, D)
         return (x, scores) if return_attention_scores else x
