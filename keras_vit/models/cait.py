@@ -4,7 +4,7 @@ First the patches attend to each other, without a class token and with heads tha
 class token reads them in a few blocks of its own. Factors on every residual branch start small
 (LayerScale), which lets it be deep. Differences from the paper: none in what is computed. Initial
 weights of linear layers are Glorot uniform, as in the other models here (the paper's code draws
-them normal of 0.02).
+them normal of 0.02); where LayerScale starts is as in timm.
 
 Letters: B batch, H x W image size, C channels, h x w grid of patches, N = h*w, D width, K classes.
 """
@@ -196,7 +196,7 @@ def CaiTXXSmall24(
     name="cait_xxsmall24",
     **kwargs,
 ):
-    """CaiT-XXS24 (Touvron et al. 2021, arXiv:2103.17239)."""
+    """CaiT-XXS24 (Touvron et al. 2021, table 3)."""
 
 
 @CAIT.variant
@@ -210,7 +210,7 @@ def CaiTXXSmall36(
     name="cait_xxsmall36",
     **kwargs,
 ):
-    """CaiT-XXS36 (Touvron et al. 2021, arXiv:2103.17239)."""
+    """CaiT-XXS36 (Touvron et al. 2021, table 3)."""
 
 
 @CAIT.variant
@@ -224,7 +224,7 @@ def CaiTXSmall24(
     name="cait_xsmall24",
     **kwargs,
 ):
-    """CaiT-XS24 (Touvron et al. 2021, arXiv:2103.17239)."""
+    """CaiT-XS24 (Touvron et al. 2021, table 3)."""
 
 
 @CAIT.variant
@@ -238,7 +238,7 @@ def CaiTSmall24(
     name="cait_small24",
     **kwargs,
 ):
-    """CaiT-S24 (Touvron et al. 2021, arXiv:2103.17239)."""
+    """CaiT-S24 (Touvron et al. 2021, table 3)."""
 
 
 @CAIT.variant
@@ -252,7 +252,7 @@ def CaiTSmall36(
     name="cait_small36",
     **kwargs,
 ):
-    """CaiT-S36 (Touvron et al. 2021, arXiv:2103.17239)."""
+    """CaiT-S36 (Touvron et al. 2021, table 3)."""
 
 
 @CAIT.variant
@@ -266,7 +266,7 @@ def CaiTMedium36(
     name="cait_medium36",
     **kwargs,
 ):
-    """CaiT-M36 (Touvron et al. 2021, arXiv:2103.17239)."""
+    """CaiT-M36 (Touvron et al. 2021, table 3)."""
 
 
 @CAIT.variant
@@ -280,4 +280,4 @@ def CaiTMedium48(
     name="cait_medium48",
     **kwargs,
 ):
-    """CaiT-M48 (Touvron et al. 2021, arXiv:2103.17239)."""
+    """CaiT-M48, as timm has it."""

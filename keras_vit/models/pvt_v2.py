@@ -297,4 +297,4 @@ def PVTv2B2Linear(
     name="pvt_v2_b2_linear",
     **kwargs,
 ):
-    """PVTv2-B2-Li: linear attention (Wang et al. 2022, table 1)."""
+    """PVTv2-B2-Li: linear attention (Wang et al. 2022, section 3.2)."""
