@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-import json
 
 import keras
 import numpy as np
@@ -11,9 +10,8 @@ from keras import layers, ops
 
 import keras_vit
 from keras_vit.models import registry
-from keras_vit.models.base import BLOCKS, ImageModel
+from keras_vit.models.base import ImageModel
 from tests.helpers import (
-    WITHOUT_EFFECT,
     compile_model,
     images,
     once,
@@ -27,6 +25,7 @@ from tests.helpers import (
     tiny_vit,
     to_numpy,
 )
+from tests.models.contract import check_contract, same_weights, size_of
 
 NAMES = ["cat", "dog", "car", "tree"]
 pvt, pvt_v2 = functools.partial(tiny, "pvt"), functools.partial(tiny, "pvt_v2")
@@ -174,11 +173,6 @@ CASES = {
 }
 
 
-def size_of(model):
-    """Pixels of its images; of a model of any size as many as its family's tiny one takes."""
-    return (32, 32) if isinstance(model, keras_vit.SwinTransformer) else (24, 16)
-
-
 @pytest.mark.parametrize(
     ("make", "arguments"),
     once_but(
@@ -195,67 +189,12 @@ def size_of(model):
     ),
 )
 def test_contract(make, arguments, tmp_path):
-    model = make(**arguments)
-    randomize(model)
-    pixels = images(size_of(model), channels=model.input.shape[-1])
-
-    # layers can be taken out of it; shapes are those that were promised, for any batch
-    block = [x for x in model.layers if isinstance(x, BLOCKS)][-1]
-    inner = keras.Model(model.input, [model.output, block.output])
-    expected, tokens = run(inner, pixels)
-    assert expected.shape == (3, model.num_classes or tokens.shape[-1])
-    assert (model.num_classes is None) == ("num_classes" in arguments)
-    assert model.output.shape == (None, expected.shape[1])
-    for promised, n in zip(block.output.shape, (None, *tokens.shape[1:]), strict=True):
-        assert promised in (n, None)
-    assert np.isfinite(expected).all()
-
-    # the configuration is exactly the constructor's arguments
-    config = model.get_config()
-    assert set(config) == set(inspect.signature(type(model)).parameters)
-    assert type(model)(**config).get_config() == config
-    for key, value in arguments.items():
-        assert config[key] == value
-
-    # a step of training changes every weight that is not frozen
-    compile_model(model)
-    before = {weight.path: to_numpy(weight) for weight in model.weights}
-    model.fit(pixels, np.ones_like(expected), verbose=0)
-    after = {weight.path: to_numpy(weight) for weight in model.weights}
-    assert len(after) == len(model.weights)
-    assert all(np.isfinite(x).all() for x in after.values())
-    same = {path for path, x in after.items() if np.array_equal(x, before[path])}
-    frozen = {weight.path for weight in model.weights if not weight.trainable}
-    assert {p for p in same - frozen if not p.endswith(WITHOUT_EFFECT)} == set()
-    if "frozen_layers" in arguments:
-        (path,) = arguments["frozen_layers"]
-        assert same - {p for p in same if p.endswith(WITHOUT_EFFECT)} == frozen
-        assert frozen and (path == "cnn" or all(p.startswith(f"{path}/") for p in frozen))
-
-    # a file has it all, the optimizer's state and what is frozen included
-    model.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras")
-    assert type(loaded) is type(model)
-    assert json.dumps(loaded.get_config()) == json.dumps(config)  # where a tuple is a list
-    assert [x.path for x in loaded.trainable_weights] == [x.path for x in model.trainable_weights]
-    same_weights(loaded, after)
-    for ours, theirs in zip(model.optimizer.variables, loaded.optimizer.variables, strict=True):
-        np.testing.assert_allclose(to_numpy(theirs), to_numpy(ours), atol=1e-7)
-    both = keras.Model(model.input, [model.output, loaded(model.input)])
-    trained, read = run(both, pixels)
-    np.testing.assert_allclose(read, trained, atol=1e-6)
-    assert np.isfinite(trained).all() and np.abs(trained - expected).max() > 0
+    after = check_contract(make, arguments, tmp_path)
     if make is with_cnn:  # whose classes a file may name, and no loader but Keras's makes
         with pytest.raises(ValueError, match="load others with keras.models.load_model"):
             keras_vit.from_pretrained(tmp_path / "model.keras")
     else:
         same_weights(keras_vit.from_pretrained(tmp_path / "model.keras"), after)
-
-
-def same_weights(model, values):
-    assert [weight.path for weight in model.weights] == list(values)
-    for weight in model.weights:
-        np.testing.assert_array_equal(to_numpy(weight), values[weight.path], err_msg=weight.path)
 
 
 @once
