@@ -9,10 +9,12 @@ from keras import layers
 from keras_vit.layers import ClassificationHead
 from keras_vit.layers.validation import as_pair, check_count
 from keras_vit.models.classifier import ImageClassifier, check_class_names
-from keras_vit.models.normalization import as_preprocessor, pixels_to_input
+from keras_vit.models.configured import configured
+from keras_vit.models.normalization import pixels_to_input
 
 
 @keras.saving.register_keras_serializable(package="training")
+@configured  # documents the arguments that families share
 class SmallCNN(ImageClassifier):
     """A residual network of a few stages from images (B, H, W, C) to logits (B, num_classes).
 
@@ -23,10 +25,7 @@ class SmallCNN(ImageClassifier):
         num_classes: int, K.
         image_size: int or (H, W).
         widths: tuple of int, D of every stage; each halves the map.
-        num_channels: int, C.
         dropout_rate: float in [0, 1), before the head.
-        include_preprocessing, preprocessor, class_names, frozen_layers, adapted_layers, dtype,
-            name: as in `keras_vit.VisionTransformer`.
 
     Raises:
         ValueError: for widths that are none, or an image that the stages leave nothing of.
@@ -50,9 +49,6 @@ class SmallCNN(ImageClassifier):
         dtype=None,
         name=None,
     ):
-        dtype = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
-        preprocessor = as_preprocessor(preprocessor)
-        arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         size = as_pair(image_size, "image_size")
         for width in widths:
             check_count(width, "widths")
@@ -83,4 +79,4 @@ class SmallCNN(ImageClassifier):
         x = layers.GlobalAveragePooling2D(name="pool", dtype=dtype)(x)  # (B, D)
         x = layers.Dropout(dropout_rate, name="dropout", dtype=dtype)(x)
         x = ClassificationHead(num_classes, name="head", dtype=dtype)(x)  # (B, K)
-        super().__init__(images, x, name or "small_cnn", arguments)
+        super().__init__(images, x, name or "small_cnn")

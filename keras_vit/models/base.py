@@ -22,21 +22,22 @@ PATCHES = (PatchEmbedding, OverlappingPatchEmbedding)
 class ImageModel(Features, ImageInputs):
     """A functional model on images; families derive from it.
 
-    A family's constructor builds the graph and then hands over what this class needs.
+    A family's constructor builds the graph and hands it over. `keras_vit.models.configured` records
+    its arguments, which are the configuration.
 
     Args:
-        inputs, outputs, name: of the functional model.
-        arguments: dict, exactly the constructor's arguments, for `get_config`.
+        inputs, outputs, name: of the functional model; by default it has Keras's name.
 
     Attributes:
         patch_size: (p, q) in pixels, of the last layer that cuts patches.
         num_prefix_tokens: int, P, tokens in front of the last sequence that are no patches.
     """
 
-    def __init__(self, inputs, outputs, name, arguments):
+    def __init__(self, inputs, outputs, name=None):
         super().__init__(inputs=inputs, outputs=outputs, name=name)
+        arguments = self._arguments
+        self._arguments = arguments  # as an attribute of Keras, which tracks the preprocessor
         self.dtype_policy = arguments["dtype"]
-        self._arguments = arguments
         self._layouts = token_layouts(self)
         cuts = [layer for layer in self.layers if isinstance(layer, PATCHES)]
         self._patches = cuts[-1].name if cuts else None

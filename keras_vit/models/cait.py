@@ -23,17 +23,18 @@ from keras_vit.layers import (
 )
 from keras_vit.layers.validation import check_count, check_rate
 from keras_vit.models.classifier import ImageClassifier, check_class_names
+from keras_vit.models.configured import configured
 from keras_vit.models.grids import patch_grids
-from keras_vit.models.normalization import as_preprocessor, pixels_to_input
+from keras_vit.models.normalization import pixels_to_input
 from keras_vit.models.registry import register_family
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
+@configured  # documents the arguments that families share
 class CaiT(ImageClassifier):
     """Class-attention transformer from images (B, H, W, C) to logits (B, num_classes).
 
     Args:
-        num_classes: int, K, or None for features (B, width) instead of logits.
         image_size: int, (H, W), or None for any multiple of the patch size at call time.
         patch_size: int or (p, q), size of a patch in pixels.
         width: int, D, width of the tokens.
@@ -41,33 +42,16 @@ class CaiT(ImageClassifier):
         class_depth: int, number of blocks in which the class token attends to the patches.
         num_heads: int, attention heads of a block; `width` must be a multiple of it.
         mlp_dim: int, hidden width of a block's MLP.
-        num_channels: int, C.
         position_grid: int or (h, w), the grid that learned position embeddings are kept for; by
             default that of `image_size`, or of 224 pixels where `image_size` is None.
         position_resample: "timm", "hf" or "flax": how position embeddings are resampled to another
             grid (`keras_vit.layers.resample_grid`).
-        mlp: "gelu" (exact), "gelu_tanh", "quick_gelu" or "swiglu".
         qkv_bias: whether the projections to queries, keys and values have biases.
         layer_scale: float, where the factors of the residual branches start.
-        norm_epsilon: float, epsilon of every layer normalisation.
         dropout_rate: float in [0, 1), dropout after the position embedding and, where patches
             attend to each other, after the attention and in the MLP.
         attention_dropout_rate: float in [0, 1), dropout on the scores there.
         drop_path_rate: float in [0, 1), stochastic depth, the same for every block there.
-        remat: whether training recomputes every block in the backward pass (gradient
-            checkpointing): less memory, about a third more work.
-        include_preprocessing: if True the model takes pixels 0..255 and normalises them itself, as
-            `preprocessor` says, by default to -1..1; otherwise it expects normalised images.
-        preprocessor: `keras_vit.Preprocessor`, how pictures of any size become this model's input;
-            `predict_images` uses it, and it is saved with the model.
-        class_names: list of str, what the K logits stand for.
-        frozen_layers: list of paths of layers or weights that are not trained, such as "block00"
-            or "block00/attention"; setting `trainable` later changes the configuration likewise,
-            so that a saved model loads as it was.
-        adapted_layers: how layers were changed since they were built, by `enable_lora` or
-            `quantize`, as `get_config` gives it, so that a saved model loads as it was.
-        dtype: dtype policy of every layer, such as "mixed_bfloat16"; by default the global one.
-        name: str.
 
     Raises:
         ValueError: for sizes that do not divide, rates outside [0, 1), unknown choices.
@@ -108,10 +92,7 @@ class CaiT(ImageClassifier):
         dtype=None,
         name=None,
     ):
-        dtype = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
-        preprocessor = as_preprocessor(preprocessor)
-        arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        _check(arguments)
+        _check(self._arguments)
         patch_size, image_size, position_grid = patch_grids(patch_size, image_size, position_grid)
         block = {
             "num_heads": num_heads,
@@ -157,7 +138,7 @@ class CaiT(ImageClassifier):
         if num_classes is not None:
             x = ClassificationHead(num_classes, name="head", dtype=dtype)(x)  # (B, K)
 
-        super().__init__(images, x, name, arguments)
+        super().__init__(images, x, name)
 
 
 def _check(arguments):

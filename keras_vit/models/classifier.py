@@ -13,7 +13,7 @@ from keras_vit.models.base import ImageModel, check_list
 class ImageClassifier(ImageModel):
     """A model from images (B, H, W, C) to logits (B, num_classes); families derive from it.
 
-    Args: as `ImageModel`; `arguments` has `num_classes` and `class_names` too.
+    Args: as `ImageModel`; the constructor has `num_classes` and `class_names` too.
     """
 
     @property

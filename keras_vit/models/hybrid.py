@@ -28,12 +28,14 @@ from keras_vit.layers.initializers import Initial
 from keras_vit.layers.standardized_convolution import CONVENTIONS
 from keras_vit.layers.validation import as_pair, check_choice, check_count, check_rate
 from keras_vit.models.classifier import ImageClassifier, check_class_names
-from keras_vit.models.normalization import as_preprocessor, pixels_to_input
+from keras_vit.models.configured import configured
+from keras_vit.models.normalization import pixels_to_input
 from keras_vit.models.registry import register_family
 from keras_vit.models.stems import bit_resnet, check_stem_names, stem_strides
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
+@configured  # documents the arguments that families share
 class HybridVisionTransformer(ImageClassifier):
     """Vision Transformer on a CNN's feature map, from images (B, H, W, C) to logits (B, K).
 
@@ -41,12 +43,12 @@ class HybridVisionTransformer(ImageClassifier):
     stride of the CNN.
 
     Args:
-        num_classes: int, K, or None for features (B, width) instead of logits.
         image_size: int, (H, W), or None for any size at call time; multiples of `patch_size` times
             the stride of the CNN, which in the ResNets is 4, doubled by every stage but the first.
         stem: `keras.Model` from images (B, H, W, C) to a feature map (B, h', w', C'), channels
-            last, that serves as the CNN under its own name, or None for the paper's ResNet.
-        stem_depths: tuple of int, blocks of each stage of the ResNet.
+            last, that serves as the CNN under its own name and in its own dtype, or None for the
+            paper's ResNet.
+        stem_depths: tuple of int, blocks of each stage of the ResNet; `remat` is for them too.
         stem_width: int, channels after its first convolution; the first stage has 4 times as many,
             every other twice those of the one before.
         stem_groups: int, groups of channels that its normalisations take together.
@@ -55,35 +57,15 @@ class HybridVisionTransformer(ImageClassifier):
         depth: int, number of transformer blocks.
         num_heads: int, attention heads of a block; `width` must be a multiple of it.
         mlp_dim: int, hidden width of a block's MLP.
-        num_channels: int, C.
         position_grid: int or (h, w), the grid that learned position embeddings are kept for; by
             default that of `image_size`, or of 224 pixels where `image_size` is None.
         position_resample: "timm", "hf" or "flax": how position embeddings are resampled to another
             grid (`keras_vit.layers.resample_grid`).
         convention: "authors" or "timm", whose epsilons the ResNet has
             (`keras_vit.layers.BottleneckBlock`).
-        mlp: "gelu" (exact), "gelu_tanh", "quick_gelu" or "swiglu".
         representation_size: int, width of a linear layer with tanh before the head, or None.
-        norm_epsilon: float, epsilon of every layer normalisation.
         dropout_rate: float in [0, 1), dropout after the position embedding, the attention and in
             the MLP.
-        attention_dropout_rate: float in [0, 1), dropout on the attention scores.
-        drop_path_rate: float in [0, 1), stochastic depth of the last block; it grows linearly from
-            0 at the first.
-        remat: whether training recomputes every block, those of the ResNet too, in the backward
-            pass (gradient checkpointing): less memory, about a third more work.
-        include_preprocessing: if True the model takes pixels 0..255 and normalises them itself, as
-            `preprocessor` says, by default to -1..1; otherwise it expects normalised images.
-        preprocessor: `keras_vit.Preprocessor`, how pictures of any size become this model's input;
-            `predict_images` uses it, and it is saved with the model.
-        class_names: list of str, what the K logits stand for.
-        frozen_layers: list of paths of layers or weights that are not trained, such as "block00"
-            or "block00/attention"; setting `trainable` later changes the configuration likewise,
-            so that a saved model loads as it was.
-        adapted_layers: how layers were changed since they were built, by `enable_lora` or
-            `quantize`, as `get_config` gives it, so that a saved model loads as it was.
-        dtype: dtype policy of every layer but `stem`, which keeps its own; by default the global.
-        name: str.
 
     Raises:
         ValueError: for sizes that do not divide, rates outside [0, 1), unknown choices, a `stem`
@@ -130,14 +112,11 @@ class HybridVisionTransformer(ImageClassifier):
         dtype=None,
         name=None,
     ):
-        dtype = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
-        preprocessor = as_preprocessor(preprocessor)
         if isinstance(stem, dict):
             stem = keras.saving.deserialize_keras_object(copy.deepcopy(stem))  # which empties it
-        arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        arguments["stem"] = getattr(stem, "name", None)  # `get_config` asks the layer
-        _check(arguments)
-        stem_depths = arguments["stem_depths"] = tuple(stem_depths)
+        self._arguments["stem"] = getattr(stem, "name", None)  # `get_config` asks the layer
+        _check(self._arguments)
+        stem_depths = self._arguments["stem_depths"] = tuple(stem_depths)
         image_size = None if image_size is None else as_pair(image_size, "image_size")
         strides = stem_strides(stem, stem_depths, image_size, num_channels)
         patch_size, position_grid = _grids(patch_size, strides, image_size, position_grid)
@@ -191,7 +170,7 @@ class HybridVisionTransformer(ImageClassifier):
         if num_classes is not None:
             x = ClassificationHead(num_classes, name="head", dtype=dtype)(x)  # (B, K)
 
-        super().__init__(images, x, name, arguments)
+        super().__init__(images, x, name)
         if stem is not None:
             check_stem_names(self, stem)
 

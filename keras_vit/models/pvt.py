@@ -25,12 +25,14 @@ from keras_vit.layers import (
 )
 from keras_vit.layers.validation import as_pair, check_count, check_rate
 from keras_vit.models.classifier import ImageClassifier, check_class_names
-from keras_vit.models.normalization import as_preprocessor, pixels_to_input
+from keras_vit.models.configured import configured
+from keras_vit.models.normalization import pixels_to_input
 from keras_vit.models.registry import register_family
 from keras_vit.models.stages import as_stages, stage_rates
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
+@configured  # documents the arguments that families share
 class PyramidVisionTransformer(ImageClassifier):
     """Pyramid Vision Transformer from images (B, H, W, C) to logits (B, num_classes).
 
@@ -45,7 +47,6 @@ class PyramidVisionTransformer(ImageClassifier):
         reductions: tuple of int, the side of the patches of a stage's map that are one key and
             value; 1 in the last stage, whose class token lies on no map.
         patch_sizes: tuple of int, by how much each stage shrinks the map before it.
-        num_channels: int, C.
         position_grid: int or (h, w), the grid of the first stage that learned position embeddings
             are kept for, and shrunk by `patch_sizes` those of the others; by default that of
             `image_size`, or of 224 pixels where `image_size` is None.
@@ -57,23 +58,6 @@ class PyramidVisionTransformer(ImageClassifier):
             the paper's code, 1e-6 in transformers.
         dropout_rate: float in [0, 1), dropout after the position embeddings, the attention and in
             the MLP.
-        attention_dropout_rate: float in [0, 1), dropout on the attention scores.
-        drop_path_rate: float in [0, 1), stochastic depth of the last block; it grows linearly from
-            0 at the first.
-        remat: whether training recomputes every block in the backward pass (gradient
-            checkpointing): less memory, about a third more work.
-        include_preprocessing: if True the model takes pixels 0..255 and normalises them itself, as
-            `preprocessor` says, by default to -1..1; otherwise it expects normalised images.
-        preprocessor: `keras_vit.Preprocessor`, how pictures of any size become this model's input;
-            `predict_images` uses it, and it is saved with the model.
-        class_names: list of str, what the K logits stand for.
-        frozen_layers: list of paths of layers or weights that are not trained, such as "block00"
-            or "block00/attention"; setting `trainable` later changes the configuration likewise,
-            so that a saved model loads as it was.
-        adapted_layers: how layers were changed since they were built, by `enable_lora` or
-            `quantize`, as `get_config` gives it, so that a saved model loads as it was.
-        dtype: dtype policy of every layer, such as "mixed_bfloat16"; by default the global one.
-        name: str.
 
     Raises:
         ValueError: for sizes that do not divide, rates outside [0, 1), stages that do not match.
@@ -113,15 +97,12 @@ class PyramidVisionTransformer(ImageClassifier):
         dtype=None,
         name=None,
     ):
-        dtype = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
-        preprocessor = as_preprocessor(preprocessor)
         depths, widths, num_heads, mlp_ratios, reductions, patch_sizes = as_stages(
-            locals(),
+            self._arguments,
             ["depths", "widths", "num_heads", "mlp_ratios", "reductions", "patch_sizes"],
             fractions=("mlp_ratios",),
         )
-        arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        _check(arguments)
+        _check(self._arguments)
         shrunk = [math.prod(patch_sizes[: s + 1]) for s in range(len(depths))]  # 4, 8, 16, 32
         image_size, grids = _grids(image_size, position_grid, shrunk)
         rates = stage_rates(drop_path_rate, depths)
@@ -184,7 +165,7 @@ class PyramidVisionTransformer(ImageClassifier):
         if num_classes is not None:
             x = ClassificationHead(num_classes, name="head", dtype=dtype)(x)  # (B, K)
 
-        super().__init__(images, x, name, arguments)
+        super().__init__(images, x, name)
 
 
 def _grids(image_size, position_grid, shrunk):

@@ -18,12 +18,14 @@ from keras import layers
 from keras_vit.layers import ClassificationHead, OverlappingPatchEmbedding, PyramidBlock
 from keras_vit.layers.validation import as_pair, check_count
 from keras_vit.models.classifier import ImageClassifier, check_class_names
-from keras_vit.models.normalization import as_preprocessor, pixels_to_input
+from keras_vit.models.configured import configured
+from keras_vit.models.normalization import pixels_to_input
 from keras_vit.models.registry import register_family
 from keras_vit.models.stages import as_stages, stage_rates
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
+@configured  # documents the arguments that families share
 class PyramidVisionTransformerV2(ImageClassifier):
     """Pyramid Vision Transformer v2 from images (B, H, W, C) to logits (B, num_classes).
 
@@ -42,29 +44,11 @@ class PyramidVisionTransformerV2(ImageClassifier):
             with it all `reductions` must be 1.
         patch_sizes: tuple of odd int, side of the overlapping patches of each stage.
         strides: tuple of int, by how much each stage shrinks the map before it.
-        num_channels: int, C.
         qkv_bias: whether the projections to queries, keys and values have biases.
         norm_epsilon: float, epsilon of the normalisations in the blocks and of the last one.
         conv_norm_epsilon: float, epsilon of those after patch embeddings and reductions: 1e-5 in
             the paper's code and timm, 1e-6 in transformers.
         dropout_rate: float in [0, 1), dropout after the attention and in the MLP.
-        attention_dropout_rate: float in [0, 1), dropout on the attention scores.
-        drop_path_rate: float in [0, 1), stochastic depth of the last block; it grows linearly from
-            0 at the first.
-        remat: whether training recomputes every block in the backward pass (gradient
-            checkpointing): less memory, about a third more work.
-        include_preprocessing: if True the model takes pixels 0..255 and normalises them itself, as
-            `preprocessor` says, by default to -1..1; otherwise it expects normalised images.
-        preprocessor: `keras_vit.Preprocessor`, how pictures of any size become this model's input;
-            `predict_images` uses it, and it is saved with the model.
-        class_names: list of str, what the K logits stand for.
-        frozen_layers: list of paths of layers or weights that are not trained, such as "block00"
-            or "block00/attention"; setting `trainable` later changes the configuration likewise,
-            so that a saved model loads as it was.
-        adapted_layers: how layers were changed since they were built, by `enable_lora` or
-            `quantize`, as `get_config` gives it, so that a saved model loads as it was.
-        dtype: dtype policy of every layer, such as "mixed_bfloat16"; by default the global one.
-        name: str.
 
     Raises:
         ValueError: for images that are too small, rates outside [0, 1), stages that do not match.
@@ -104,18 +88,15 @@ class PyramidVisionTransformerV2(ImageClassifier):
         dtype=None,
         name=None,
     ):
-        dtype = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
-        preprocessor = as_preprocessor(preprocessor)
         depths, widths, num_heads, mlp_ratios, reductions, patch_sizes, strides = as_stages(
-            locals(),
+            self._arguments,
             ["depths", "widths", "num_heads", "mlp_ratios", "reductions", "patch_sizes", "strides"],
             fractions=("mlp_ratios",),
         )
-        arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         shrunk = [math.prod(strides[: s + 1]) for s in range(len(depths))]  # 4, 8, 16, 32
         # The smallest side of which every stage's map holds a patch to reduce.
         least = max(by * (r - 1) + 1 for by, r in zip(shrunk, reductions, strict=True))
-        image_size = _check(arguments, least)
+        image_size = _check(self._arguments, least)
         rates = stage_rates(drop_path_rate, depths)
 
         images = keras.Input((*(image_size or (None, None)), num_channels), name="images")
@@ -156,7 +137,7 @@ class PyramidVisionTransformerV2(ImageClassifier):
         if num_classes is not None:
             x = ClassificationHead(num_classes, name="head", dtype=dtype)(x)  # (B, K)
 
-        super().__init__(images, x, name, arguments)
+        super().__init__(images, x, name)
         self._least = least
 
     def check_size(self, shape):

@@ -7,7 +7,7 @@ def as_stages(arguments, names, fractions=()):
     """The named arguments as tuples of positive integers, one a stage; raises for anything else.
 
     Args:
-        arguments: dict of the constructor's arguments.
+        arguments: dict of the constructor's arguments, in which they become tuples too.
         names: list of str, the first tells how many stages there are.
         fractions: names whose values may be any positive numbers.
 
@@ -25,7 +25,8 @@ def as_stages(arguments, names, fractions=()):
             if name in fractions and isinstance(number, float) and number > 0:
                 continue
             check_count(number, name)
-    return [tuple(value) for value in values]
+    arguments.update({name: tuple(value) for name, value in zip(names, values, strict=True)})
+    return [arguments[name] for name in names]
 
 
 def stage_rates(rate, depths):

@@ -30,11 +30,13 @@ from keras_vit.layers import (
 from keras_vit.layers.position_bias import CONVENTIONS
 from keras_vit.layers.validation import as_pair, check_choice, check_count, check_rate
 from keras_vit.models.classifier import ImageClassifier, check_class_names
-from keras_vit.models.normalization import as_preprocessor, pixels_to_input
+from keras_vit.models.configured import configured
+from keras_vit.models.normalization import pixels_to_input
 from keras_vit.models.registry import register_family
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
+@configured  # documents the arguments that families share
 class SwinTransformer(ImageClassifier):
     """Swin Transformer from images (B, H, W, C) to logits (B, num_classes).
 
@@ -52,34 +54,14 @@ class SwinTransformer(ImageClassifier):
         pretrained_window_size: int or a tuple, one a stage, of version 2: the windows by which
             offsets are normalised, by default (and for 0) those in use.
         mlp_ratio: float, hidden width of a block's MLP over its channels.
-        num_channels: int, C.
         convention: whose rules hold for maps that windows do not divide, "authors" (transformers
             too) or "timm". "authors": maps are padded, then shifted; windows shrink to the shorter
             side, then nothing shifts; bias tables are resampled bicubically. "timm": maps are
             shifted, then padded; each side shrinks and stops shifting for itself; bias tables are
             resampled linearly in geometric steps.
-        mlp: "gelu" (exact), "gelu_tanh", "quick_gelu" or "swiglu".
         qkv_bias: whether the projection to queries, keys and values has a bias.
-        norm_epsilon: float, epsilon of every layer normalisation.
         dropout_rate: float in [0, 1), dropout after the patch embedding, the attention and in the
             MLP.
-        attention_dropout_rate: float in [0, 1), dropout on the attention scores.
-        drop_path_rate: float in [0, 1), stochastic depth of the last block; it grows linearly from
-            0 at the first.
-        remat: whether training recomputes every block in the backward pass (gradient
-            checkpointing): less memory, about a third more work.
-        include_preprocessing: if True the model takes pixels 0..255 and normalises them itself, as
-            `preprocessor` says, by default to -1..1; otherwise it expects normalised images.
-        preprocessor: `keras_vit.Preprocessor`, how pictures of any size become this model's input;
-            `predict_images` uses it, and it is saved with the model.
-        class_names: list of str, what the K logits stand for.
-        frozen_layers: list of paths of layers or weights that are not trained, such as "block00"
-            or "block00/attention"; setting `trainable` later changes the configuration likewise,
-            so that a saved model loads as it was.
-        adapted_layers: how layers were changed since they were built, by `enable_lora` or
-            `quantize`, as `get_config` gives it, so that a saved model loads as it was.
-        dtype: dtype policy of every layer, such as "mixed_bfloat16"; by default the global one.
-        name: str.
 
     Raises:
         ValueError: for sizes that do not divide, rates outside [0, 1), unknown choices.
@@ -120,13 +102,10 @@ class SwinTransformer(ImageClassifier):
         dtype=None,
         name=None,
     ):
-        dtype = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
-        preprocessor = as_preprocessor(preprocessor)
-        arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        _check(arguments)
+        _check(self._arguments)
         patch_size = as_pair(patch_size, "patch_size")
         image_size = None if image_size is None else as_pair(image_size, "image_size")
-        windows = stage_windows(arguments)
+        windows = stage_windows(self._arguments)
         pretrained = per_stage(pretrained_window_size, len(depths), "pretrained_window_size")
         norm = {"epsilon": norm_epsilon, "dtype": dtype}
 
@@ -170,7 +149,7 @@ class SwinTransformer(ImageClassifier):
         if num_classes is not None:
             x = ClassificationHead(num_classes, name="head", dtype=dtype)(x)  # (B, K)
 
-        super().__init__(images, x, name, arguments)
+        super().__init__(images, x, name)
 
 
 def per_stage(value, stages, name):

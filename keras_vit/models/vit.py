@@ -29,24 +29,24 @@ from keras_vit.layers import (
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.validation import check_choice, check_count, check_rate
 from keras_vit.models.classifier import ImageClassifier, check_class_names
+from keras_vit.models.configured import configured
 from keras_vit.models.grids import patch_grids
-from keras_vit.models.normalization import as_preprocessor, pixels_to_input
+from keras_vit.models.normalization import pixels_to_input
 from keras_vit.models.registry import register_family
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
+@configured  # documents the arguments that families share
 class VisionTransformer(ImageClassifier):
     """Vision Transformer from images (B, H, W, C) to logits (B, num_classes).
 
     Args:
-        num_classes: int, K, or None for features (B, width) instead of logits.
         image_size: int, (H, W), or None for any multiple of the patch size at call time.
         patch_size: int or (p, q), size of a patch in pixels.
         width: int, D, width of the tokens.
         depth: int, number of transformer blocks.
         num_heads: int, attention heads of a block; `width` must be a multiple of it.
         mlp_dim: int, hidden width of a block's MLP.
-        num_channels: int, C.
         pooling: "token" (the class token), "gap" (mean of the patches, prefix tokens left out),
             "token_gap" (both, side by side: 2 x width) or "map" (attention pooling).
         class_token: bool; by default there is one where `pooling` is "token".
@@ -61,7 +61,6 @@ class VisionTransformer(ImageClassifier):
             of `image_size`, or of 224 pixels where `image_size` is None.
         position_resample: "timm", "hf", "flax" or "dinov2", the arithmetic by which learned
             embeddings are resampled to another grid (`keras_vit.layers.resample_grid`).
-        mlp: "gelu" (exact), "gelu_tanh", "quick_gelu" or "swiglu".
         patch_bias: whether the projection of the patches has a bias.
         drop_remainder: whether images may be no multiple of the patch size; pixels at the bottom
             and on the right that fill no patch are then left out, as a convolution leaves them.
@@ -73,26 +72,8 @@ class VisionTransformer(ImageClassifier):
             instead of before it.
         representation_size: int, width of a linear layer with tanh before the head (the
             "pre-logits" of the original ImageNet-21k models), or None for none.
-        norm_epsilon: float, epsilon of every layer normalisation.
         dropout_rate: float in [0, 1), dropout after the position embedding, the attention and in
             the MLP.
-        attention_dropout_rate: float in [0, 1), dropout on the attention scores.
-        drop_path_rate: float in [0, 1), stochastic depth of the last block; it grows linearly from
-            0 at the first.
-        remat: whether training recomputes every block in the backward pass (gradient
-            checkpointing): less memory, about a third more work.
-        include_preprocessing: if True the model takes pixels 0..255 and normalises them itself, as
-            `preprocessor` says, by default to -1..1; otherwise it expects normalised images.
-        preprocessor: `keras_vit.Preprocessor`, how pictures of any size become this model's input;
-            `predict_images` uses it, and it is saved with the model.
-        class_names: list of str, what the K logits stand for.
-        frozen_layers: list of paths of layers or weights that are not trained, such as "block00"
-            or "block00/attention"; setting `trainable` later changes the configuration likewise,
-            so that a saved model loads as it was.
-        adapted_layers: how layers were changed since they were built, by `enable_lora` or
-            `quantize`, as `get_config` gives it, so that a saved model loads as it was.
-        dtype: dtype policy of every layer, such as "mixed_bfloat16"; by default the global one.
-        name: str.
 
     Raises:
         ValueError: for sizes that do not divide, rates outside [0, 1), unknown choices.
@@ -144,16 +125,13 @@ class VisionTransformer(ImageClassifier):
         dtype=None,
         name=None,
     ):
-        dtype = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
-        preprocessor = as_preprocessor(preprocessor)
-        arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         patch_size, image_size, position_grid = patch_grids(
             patch_size, image_size, position_grid, drop_remainder
         )
         class_token = pooling in ("token", "token_gap") if class_token is None else class_token
         if distillation_head is None:
             distillation_head = distillation_token
-        _check(arguments, class_token, distillation_head)
+        _check(self._arguments, class_token, distillation_head)
         prefix = int(class_token) + int(distillation_token) + num_registers
         norm = {"epsilon": norm_epsilon, "dtype": dtype}
 
@@ -236,7 +214,7 @@ class VisionTransformer(ImageClassifier):
             # In float32 under mixed precision, as the heads are.
             x = layers.Average(name="average", dtype=dtype.variable_dtype)([x, y])  # (B, K)
 
-        super().__init__(images, x, name, arguments)
+        super().__init__(images, x, name)
 
     def distillation_model(self):
         """A model of both heads, for training; it shares this model's weights.
