@@ -3,6 +3,8 @@
 Letters: B batch, H x W image size, C channels, P prefix tokens.
 """
 
+from types import SimpleNamespace
+
 import keras
 from keras import ops
 
@@ -49,6 +51,26 @@ class ImageModel(Features, ImageInputs):
         adapt(self, arguments.get("adapted_layers"))
         freeze(self, arguments["frozen_layers"])
         self.low_rank_updates = low_rank_updates(self)  # for its files
+
+    @property
+    def _given(self):
+        """The constructor's arguments as attributes."""
+        return SimpleNamespace(**self._arguments)
+
+    def layer(self, kind, /, *args, name, **kwargs):
+        """The model's layer of this name, made with the model's dtype policy by the first call.
+
+        So the code that builds a graph also applies its layers to other tensors afterwards.
+
+        Args:
+            kind: layer class, or function that makes a layer.
+            args, kwargs: what it is made with; not read where the layer is there already.
+            name: str.
+        """
+        if name not in self._made:
+            kwargs = {"dtype": self._arguments["dtype"], **kwargs}
+            self._made[name] = kind(*args, name=name, **kwargs)
+        return self._made[name]
 
     @property
     def preprocessor(self):

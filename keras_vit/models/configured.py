@@ -61,6 +61,7 @@ def configured(family):
         arguments["preprocessor"] = as_preprocessor(arguments["preprocessor"])
         # Past Keras, which takes attributes only when the graph is there.
         object.__setattr__(self, "_arguments", arguments)
+        object.__setattr__(self, "_made", {})  # layers by name
         init(self, **arguments)
 
     __init__.__signature__ = signature  # for Keras, which does not follow wrappers everywhere

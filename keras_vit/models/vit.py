@@ -125,96 +125,133 @@ class VisionTransformer(ImageClassifier):
         dtype=None,
         name=None,
     ):
-        patch_size, image_size, position_grid = patch_grids(
-            patch_size, image_size, position_grid, drop_remainder
+        a = self._given
+        _check(self._arguments, "class_token" in _prefix_tokens(a), _has_two_heads(a))
+        _, size, _ = patch_grids(patch_size, image_size, position_grid, drop_remainder)
+        images = keras.Input((*(size or (None, None)), num_channels), name="images")
+        super().__init__(images, self.read_out(self.encode(self.embed(images))), name)
+
+    def embed(self, images, training=None):
+        """Patches of images with their positions, the first of three stages.
+
+        `model(x)` is `read_out(encode(embed(x)))`. Each stage applies the model's own layers to any
+        tensor, symbolic or not, so that a task can change the tokens in between.
+
+        Args:
+            images: float tensor (B, H, W, C), as the model takes it.
+            training: whether dropout is on.
+
+        Returns:
+            Tokens (B, P + N, D), the prefix first.
+
+        Example:
+            >>> tokens = model.embed(images)
+            >>> kept = keras.ops.concatenate([tokens[:, :1], tokens[:, 50:]], axis=1)
+            >>> model.encode(kept).shape  # a class token and 147 of 196 patches
+            (8, 148, 768)
+        """
+        a, layer = self._given, self.layer
+        patch_size, _, grid = patch_grids(
+            a.patch_size, a.image_size, a.position_grid, a.drop_remainder
         )
-        class_token = pooling in ("token", "token_gap") if class_token is None else class_token
-        if distillation_head is None:
-            distillation_head = distillation_token
-        _check(self._arguments, class_token, distillation_head)
-        prefix = int(class_token) + int(distillation_token) + num_registers
-        norm = {"epsilon": norm_epsilon, "dtype": dtype}
+        prefix = _prefix_tokens(a)
 
-        images = keras.Input((*(image_size or (None, None)), num_channels), name="images")
         x = images  # (B, H, W, C)
-        if include_preprocessing:
-            x = pixels_to_input(preprocessor, name="preprocessing", dtype=dtype)(x)
-
-        x = PatchEmbedding(
-            width,
+        if a.include_preprocessing:
+            x = layer(pixels_to_input, a.preprocessor, name="preprocessing")(x)
+        patches = layer(
+            PatchEmbedding,
+            a.width,
             patch_size,
-            use_bias=patch_bias,
-            drop_remainder=drop_remainder,
+            use_bias=a.patch_bias,
+            drop_remainder=a.drop_remainder,
             name="patch_embedding",
-            dtype=dtype,
-        )(x)  # (B, N, D)
-        if num_registers:
-            x = ClassToken(num_registers, name="registers", dtype=dtype)(x)  # (B, R+N, D)
-        if distillation_token:
-            x = ClassToken(1, name="distillation_token", dtype=dtype)(x)  # (B, 1+R+N, D)
-        if class_token:
-            x = ClassToken(1, name="class_token", dtype=dtype)(x)  # (B, P+N, D)
-        if position_embedding is not None:
-            x = AddPositionEmbedding(
-                position_grid,
+        )
+        x = patches(x)  # (B, N, D)
+        for name, number in prefix.items():
+            x = layer(ClassToken, number, name=name)(x)  # (B, P+N, D) after the last
+        if a.position_embedding is not None:
+            x = layer(
+                AddPositionEmbedding,
+                grid,
                 patch_size,
-                kind="sincos" if position_embedding == "sincos" else "learned",
-                num_prefix_tokens=prefix,
-                prefix_positions=position_embedding == "learned",
-                resample=position_resample,
+                kind="sincos" if a.position_embedding == "sincos" else "learned",
+                num_prefix_tokens=sum(prefix.values()),
+                prefix_positions=a.position_embedding == "learned",
+                resample=a.position_resample,
                 name="position_embedding",
-                dtype=dtype,
-            )(x, images)  # (B, P+N, D)
-        x = layers.Dropout(dropout_rate, name="dropout", dtype=dtype)(x)
-        if pre_norm:
-            x = layers.LayerNormalization(name="pre_norm", **norm)(x)
+            )(x, images)
+        x = layer(layers.Dropout, a.dropout_rate, name="dropout")(x, training=training)
+        if a.pre_norm:
+            x = layer(layers.LayerNormalization, epsilon=a.norm_epsilon, name="pre_norm")(x)
+        return x  # (B, P+N, D)
 
-        for i in range(depth):
-            x = TransformerBlock(
-                num_heads,
-                mlp_dim,
-                mlp=mlp,
-                qkv_bias=qkv_bias,
-                qk_norm=qk_norm,
-                layer_scale=layer_scale,
-                dropout_rate=dropout_rate,
-                attention_dropout_rate=attention_dropout_rate,
-                drop_path_rate=drop_path_rate * i / max(depth - 1, 1),
-                norm_epsilon=norm_epsilon,
-                remat=remat,
+    def encode(self, tokens, **kwargs):
+        """Tokens through all transformer blocks, the second of three stages.
+
+        Args:
+            tokens: float tensor (B, M, D), what `embed` gives, a part of it, or from elsewhere.
+            kwargs: call arguments for every block, such as `training`.
+
+        Returns:
+            Tokens (B, M, D), normalised unless the model normalises after pooling (`fc_norm`).
+        """
+        a, layer = self._given, self.layer
+        x = tokens
+        for i in range(a.depth):
+            x = layer(
+                TransformerBlock,
+                a.num_heads,
+                a.mlp_dim,
+                mlp=a.mlp,
+                qkv_bias=a.qkv_bias,
+                qk_norm=a.qk_norm,
+                layer_scale=a.layer_scale,
+                dropout_rate=a.dropout_rate,
+                attention_dropout_rate=a.attention_dropout_rate,
+                drop_path_rate=a.drop_path_rate * i / max(a.depth - 1, 1),
+                norm_epsilon=a.norm_epsilon,
+                remat=a.remat,
                 name=f"block{i:02d}",
-                dtype=dtype,
-            )(x)  # (B, P+N, D)
+            )(x, **kwargs)  # (B, M, D)
+        if not a.fc_norm:
+            x = layer(layers.LayerNormalization, epsilon=a.norm_epsilon, name="norm")(x)
+        return x
 
-        if not fc_norm:
-            x = layers.LayerNormalization(name="norm", **norm)(x)
-        tokens = x
-        if pooling == "map":
-            x = AttentionPooling(num_heads, mlp_dim, mlp, norm_epsilon, name="pool", dtype=dtype)(x)
+    def read_out(self, tokens):
+        """Tokens to logits, the last of three stages.
+
+        Args:
+            tokens: float tensor (B, P + M, D), what `encode` gives; M is any number of patches.
+
+        Returns:
+            Logits (B, K), or features (B, D) of a model without head.
+        """
+        a, layer = self._given, self.layer
+        prefix = sum(_prefix_tokens(a).values())
+
+        if a.pooling == "map":
+            pool = layer(
+                AttentionPooling, a.num_heads, a.mlp_dim, a.mlp, a.norm_epsilon, name="pool"
+            )
         else:
-            x = TokenPooling(pooling, prefix, name="pool", dtype=dtype)(x)  # (B, D)
-        if fc_norm:
-            x = layers.LayerNormalization(name="fc_norm", **norm)(x)
-        if representation_size is not None:
-            x = layers.Dense(
-                representation_size,
-                "tanh",
-                kernel_initializer=Initial("glorot_uniform"),
-                name="pre_logits",
-                dtype=dtype,
-            )(x)
-        if num_classes is not None:
-            x = ClassificationHead(num_classes, name="head", dtype=dtype)(x)  # (B, K)
-        if distillation_head:
-            y = TokenPooling("token", prefix, token_index=1, name="distillation_pool", dtype=dtype)(
-                tokens
-            )  # (B, D)
-            if num_classes is not None:
-                y = ClassificationHead(num_classes, name="distillation_head", dtype=dtype)(y)
-            # In float32 under mixed precision, as the heads are.
-            x = layers.Average(name="average", dtype=dtype.variable_dtype)([x, y])  # (B, K)
+            pool = layer(TokenPooling, a.pooling, prefix, name="pool")
+        x = pool(tokens)  # (B, D)
+        if a.fc_norm:
+            x = layer(layers.LayerNormalization, epsilon=a.norm_epsilon, name="fc_norm")(x)
+        if a.representation_size is not None:
+            x = layer(pre_logits, a.representation_size, name="pre_logits")(x)
+        if a.num_classes is not None:
+            x = layer(ClassificationHead, a.num_classes, name="head")(x)  # (B, K)
+        if not _has_two_heads(a):
+            return x
 
-        super().__init__(images, x, name)
+        y = layer(TokenPooling, "token", prefix, token_index=1, name="distillation_pool")(tokens)
+        if a.num_classes is not None:
+            y = layer(ClassificationHead, a.num_classes, name="distillation_head")(y)
+        # In float32 under mixed precision, as the heads are.
+        float32 = a.dtype.variable_dtype
+        return layer(layers.Average, name="average", dtype=float32)([x, y])  # (B, K)
 
     def distillation_model(self):
         """A model of both heads, for training; it shares this model's weights.
@@ -234,6 +271,26 @@ class VisionTransformer(ImageClassifier):
         heads = {"class": "head", "distillation": "distillation_head"}
         outputs = {key: self.get_layer(name).output for key, name in heads.items()}
         return keras.Model(self.input, outputs, name=f"{self.name}_distillation")
+
+
+def _prefix_tokens(a):
+    """dict of layer name to number of tokens, in the order in which they are put in front."""
+    pooled = a.pooling in ("token", "token_gap")
+    numbers = {
+        "registers": a.num_registers,
+        "distillation_token": int(a.distillation_token),
+        "class_token": int(pooled if a.class_token is None else a.class_token),
+    }
+    return {name: number for name, number in numbers.items() if number}
+
+
+def _has_two_heads(a):
+    return a.distillation_token if a.distillation_head is None else a.distillation_head
+
+
+def pre_logits(width, **kwargs):
+    """The linear layer with tanh that pre-training of the paper puts before the head."""
+    return layers.Dense(width, "tanh", kernel_initializer=Initial("glorot_uniform"), **kwargs)
 
 
 def _check(arguments, class_token, distillation_head):
