@@ -4,10 +4,9 @@ from typing import NamedTuple
 
 import keras
 
-from keras_vit.layers import TransformerBlock
+from keras_vit.layers import Block
 from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.validation import as_pair
-from keras_vit.models.base import BLOCKS
 from keras_vit.table import Table
 
 
@@ -151,7 +150,7 @@ def complexity(model, image_size=None):
         (c.layer.name, _shape_text(("B", *c.output_shape)), c.layer.count_params(), k.macs, m)
         for c, k, m in zip(calls, costs, memory, strict=True)
     ]
-    blocks = [call for call in calls if isinstance(call.layer, BLOCKS)]
+    blocks = [call for call in calls if isinstance(call.layer, Block)]
     return Complexity(
         image_size=tuple(calls[0].input_shapes[0][1:3]),
         parameters=model.count_params(),
@@ -166,7 +165,7 @@ def complexity(model, image_size=None):
 
 def _alike(blocks):
     """Whether the textbook's formula speaks of these: plain blocks, all of one shape."""
-    plain = all(isinstance(block.layer, TransformerBlock) for block in blocks)
+    plain = all(block.layer.queries == "tokens" for block in blocks)
     return plain and len({block.output_shape for block in blocks}) == 1
 
 

@@ -9,7 +9,7 @@ import warnings
 import keras
 from keras import ops
 
-from keras_vit.models.base import BLOCKS
+from keras_vit.layers import Block
 
 # Weight decay pulls towards zero. That is meant for the matrices of linear maps only: at zero a
 # norm, a layer scale or a token is not simpler, it is dead.
@@ -40,10 +40,10 @@ def layer_shares(model, layer_decay):
     """
     distances, blocks = {}, 0  # from the end; what stands between two blocks has the later's
     for layer in reversed(model.layers):
-        blocks += isinstance(layer, BLOCKS)
+        blocks += isinstance(layer, Block)
         distances[layer.name] = blocks
     for layer in model.layers:
-        if isinstance(layer, BLOCKS):
+        if isinstance(layer, Block):
             break
         distances[layer.name] = blocks + 1
     owners = {id(v): layer.name for layer in model.layers for v in layer.trainable_variables}

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_vit.models.base import BLOCKS
+from keras_vit.layers import Block
 
 HEADS = ("head", "distillation_head")
 PROJECTIONS = ("qkv", "query", "key_value", "proj")
@@ -25,7 +25,7 @@ def enable_lora(model, rank):
 
     Source: Hu et al. 2022 (arXiv:2106.09685).
     """
-    blocks = [layer for layer in model.layers if isinstance(layer, BLOCKS)]
+    blocks = [layer for layer in model.layers if isinstance(layer, Block)]
     if not blocks:
         raise ValueError(f"LoRA needs a model with transformer blocks. Received: {model.name}")
     for layer in model.layers:

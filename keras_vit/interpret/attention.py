@@ -7,8 +7,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_vit.layers import AttentionPooling, PyramidBlock, SwinBlock
-from keras_vit.models.base import BLOCKS, ImageModel
+from keras_vit.layers import Block
+from keras_vit.layers.attending import Attending
+from keras_vit.models.base import ImageModel
 from keras_vit.models.inputs import look
 
 
@@ -64,21 +65,23 @@ def attention_maps(model, images, layers=None, heads=None, grid=False):
     for name, block in blocks.items():
         scores = ops.convert_to_numpy(block.attention_scores(inputs[name]))
         if heads is not None:
-            scores = np.take(scores, heads, axis=2 if isinstance(block, SwinBlock) else 1)
+            scores = np.take(scores, heads, axis=block.head_axis)
         if grid:
-            scores = _on_grid(model, block, scores, images.shape[1:3], inputs[name].shape)
+            (h, w), prefix = token_grid(model, name, images.shape)
+            scores = block.scores_on_grid(scores, inputs[name].shape, (h, w), prefix)
         maps[name] = scores
     return maps
 
 
 def block_names(model, layers=None):
     """Names of the blocks that `layers` asks for, all of them by default, in the model's order."""
-    blocks = [x.name for x in model.layers if isinstance(x, BLOCKS)]
+    blocks = [x.name for x in model.layers if isinstance(x, Block)]
     if not blocks:
         raise ValueError(f"The model has no transformer blocks. Received: {model.name}")
     if layers is None:
         return blocks
-    known = blocks + [x.name for x in model.layers if isinstance(x, AttentionPooling)]
+    pools = (x for x in model.layers if isinstance(x, Attending) and not isinstance(x, Block))
+    known = blocks + [x.name for x in pools]
     if isinstance(layers, str):
         raise ValueError(f"layers must be a list of names. Received: {layers!r}")
     layers = list(layers)
@@ -113,45 +116,31 @@ def check_size(model, images):
         look(model, images)
 
 
-def tokens_to_grid(model, layer_name, x, image_size):
-    """Leaves the prefix tokens out of (..., P + h*w) and lays the rest on its grid: (..., h, w)."""
+def token_grid(model, layer_name, images_shape):
+    """((h, w), P): the grid of a layer's patches on images (B, H, W, C), and its prefix tokens."""
     layout = model.token_layout(layer_name)
-    return x[..., layout.num_prefix_tokens :].reshape(*x.shape[:-1], *layout.grid_of(image_size))
+    return layout.grid_of(images_shape[1:3]), layout.num_prefix_tokens
+
+
+def tokens_to_grid(model, layer_name, x, images_shape):
+    """Leaves the prefix tokens out of (..., P + h*w) and lays the rest on its grid: (..., h, w)."""
+    grid, prefix = token_grid(model, layer_name, images_shape)
+    return x[..., prefix:].reshape(*x.shape[:-1], *grid)
 
 
 def query_grid(model, layer_name, images_shape):
     """(h, w) of the places that read in a block, on images (B, H, W, C)."""
     layer = model.get_layer(layer_name)
-    if isinstance(layer, (SwinBlock, PyramidBlock)):
-        return keras.Model(model.input, layer.input).compute_output_shape(images_shape)[1:3]
-    return model.token_layout(layer_name).grid_of(images_shape[1:3])
+    input_shape = keras.Model(model.input, layer.input).compute_output_shape(images_shape)
+    grid, _ = token_grid(model, layer_name, images_shape)
+    return layer.query_grid(input_shape, grid)
 
 
 def _check_heads(model, names, heads):
     for name in names:
-        layer = model.get_layer(name)
-        number = getattr(layer, "attention", layer).num_heads
+        number = model.get_layer(name).num_heads
         if isinstance(heads, int) or not len(heads) or not set(heads) <= set(range(number)):
             raise ValueError(
                 f"heads must be a list of numbers from 0 to {number - 1}: {name} has {number} "
                 f"heads. Received: heads={heads}"
             )
-
-
-def _on_grid(model, block, scores, image_size, input_shape):
-    """Scores of `block` over the image, (B, heads, queries, h, w)."""
-    if isinstance(block, SwinBlock):
-        return _windows_on_grid(scores, block.window_places(input_shape[1:3]), input_shape[1:3])
-    if isinstance(block, PyramidBlock):
-        return scores.reshape(*scores.shape[:-1], *block.attention.key_grid(input_shape))
-    return tokens_to_grid(model, block.name, scores, image_size)
-
-
-def _windows_on_grid(scores, places, size):
-    """Scores within windows (B, W, heads, N, N), and `places` (W, N), as (B, heads, h*w, h, w)."""
-    h, w = size
-    batch, _, heads, _, _ = scores.shape
-    maps = np.zeros((batch, heads, h * w + 1, h * w + 1), "float32")  # the last for padding, -1
-    queries, keys = places[:, :, None], places[:, None, :]
-    maps[:, :, queries, keys] = scores.transpose(0, 2, 1, 3, 4)
-    return maps[:, :, :-1, :-1].reshape(batch, heads, h * w, h, w)

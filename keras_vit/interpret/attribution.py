@@ -16,8 +16,7 @@ from keras_vit.interpret.rollout import (
     rollout_names,
     to_patches,
 )
-from keras_vit.layers import ClassAttentionBlock, TokenPooling
-from keras_vit.models.base import BLOCKS
+from keras_vit.layers import Block
 
 
 def attention_attribution(model, images, classes=None, layers=None):
@@ -101,8 +100,8 @@ def grad_cam(model, images, classes=None, layer=None):
     outputs = model.features(images, [layer])[layer]
     values = {layer: ops.convert_to_numpy(ops.cast(outputs, "float32"))}
     gradients = class_gradients(model, images, values, classes)
-    size = images.shape[1:3]
-    maps, gradients = (_channels(model, layer, x[layer], size) for x in (values, gradients))
+    shape = images.shape
+    maps, gradients = (_channels(model, layer, x[layer], shape) for x in (values, gradients))
     weights = gradients.mean(axis=(2, 3), keepdims=True)  # (B, D, 1, 1)
     return np.maximum((weights * maps).sum(axis=1), 0)  # (B, h, w)
 
@@ -115,15 +114,15 @@ def _last_patches(model):
     """
     names = [x.name for x in model.layers]
     pooling = model.get_layer(pooling_name(model))
-    if not isinstance(pooling, TokenPooling) or pooling.mode != "token":
+    if getattr(pooling, "reads_patches", True):  # Keras's own pooling reads them too
         return names[names.index(pooling.name) - 1]
-    blocks = [x for x in model.layers if isinstance(x, BLOCKS)]
-    class_blocks = [x for x in blocks if isinstance(x, ClassAttentionBlock)]
+    blocks = [x for x in model.layers if isinstance(x, Block)]
+    class_blocks = [x for x in blocks if x.queries == "class_token"]
     last = class_blocks[0] if class_blocks else blocks[-1]
     return names[names.index(last.name) - 1]
 
 
-def _channels(model, layer, x, image_size):
+def _channels(model, layer, x, images_shape):
     """Tokens (B, P + N, D) or a map (B, h, w, D) as maps of every channel, (B, D, h, w)."""
     x = np.moveaxis(x, -1, 1)
-    return x if x.ndim == 4 else tokens_to_grid(model, layer, x, image_size)
+    return x if x.ndim == 4 else tokens_to_grid(model, layer, x, images_shape)

@@ -13,7 +13,7 @@ from keras_vit.interpret.attention import attention_maps, block_names, query_gri
 from keras_vit.interpret.drawing import add_axes, mosaic, new_figure, outline, show, style
 from keras_vit.interpret.embeddings import patch_filters, position_similarity
 from keras_vit.interpret.images import as_images, class_labels, shown_pixels
-from keras_vit.layers import AttentionPooling, ClassToken
+from keras_vit.layers import ClassToken
 
 COLUMN, PAGE = 3.25, 6.75  # inches, of a page in two columns
 GAP, CAPTION, BELOW, BAR = 0.06, 0.18, 0.08, 0.8  # inches; BAR holds the colours
@@ -180,7 +180,7 @@ def query_maps(model, images, layer, query=None):
     maps = attention_maps(model, images, [layer], grid=True)[layer]  # (B, heads, queries, h, w)
     h, w = query_grid(model, layer, images.shape)
     if query is None:
-        if isinstance(model.get_layer(layer), AttentionPooling):
+        if model.get_layer(layer).queries == "learned":
             return maps[:, :, 0], "the pooling"
         if _class_token_is_first(model, layer):
             return maps[:, :, 0], "the class token"

@@ -11,9 +11,12 @@ from keras_vit.interpret.attention import (
     block_names,
     check_family,
     check_size,
+    token_grid,
     tokens_to_grid,
 )
-from keras_vit.layers import AttentionPooling, PyramidBlock, SwinBlock, TokenPooling
+from keras_vit.layers import Block
+from keras_vit.layers.attending import Attending
+from keras_vit.layers.heads import Pooling
 
 
 def attention_rollout(model, images, layers=None):
@@ -54,7 +57,7 @@ def rollout_names(model, images, layers=None):
     """Names of the blocks to follow; raises where their tokens are not the same all along."""
     check_family(model)
     names = [name for name in block_names(model, layers) if not is_pooling(model, name)]
-    others = [x for x in names if isinstance(model.get_layer(x), (SwinBlock, PyramidBlock))]
+    others = [x for x in names if model.get_layer(x).queries == "places"]
     if others:
         raise ValueError(
             "Following attention from block to block needs blocks in which all patches attend to "
@@ -67,7 +70,8 @@ def rollout_names(model, images, layers=None):
 
 
 def is_pooling(model, name):
-    return isinstance(model.get_layer(name), AttentionPooling)
+    layer = model.get_layer(name)
+    return isinstance(layer, Attending) and not isinstance(layer, Block)
 
 
 def accumulate(mixing, step):
@@ -93,33 +97,30 @@ def readout(model, images, n):
     """What the head reads of `n` tokens: weights (B or 1, n) that sum to one."""
     weights = []
     for layer in model.layers:
-        if isinstance(layer, TokenPooling):
-            prefix = layer.num_prefix_tokens
-            token = np.eye(n, dtype="float32")[layer.token_index]
-            mean = np.where(np.arange(n) < prefix, 0, 1 / (n - prefix)).astype("float32")
-            both = {"token": token, "gap": mean, "token_gap": (token + mean) / 2}
-            weights.append(both[layer.mode][None])
-        elif isinstance(layer, AttentionPooling):
+        if not isinstance(layer, Pooling):
+            continue
+        if isinstance(layer, Attending):
             scores = attention_maps(model, images, [layer.name])[layer.name]  # (B, heads, 1, N)
             weights.append(scores.mean(axis=1)[:, 0])
+        else:
+            weights.append(layer.token_weights(n)[None])
     return np.mean(weights, axis=0)
 
 
 def to_patches(model, images, tokens, weights):
     """The patches' share in what is read: rows (B, N, N), weights (B or 1, N) -> (B, h, w)."""
     pooling = pooling_name(model)
-    n, image_size = tokens.shape[-1], images.shape[1:3]
-    layout = model.token_layout(pooling)
-    h, w = layout.grid_of(image_size)
-    if n != layout.num_prefix_tokens + h * w:
+    n = tokens.shape[-1]
+    (h, w), prefix = token_grid(model, pooling, images.shape)
+    if n != prefix + h * w:
         raise ValueError(
             "layers must end with a block that has the tokens that the head reads, such as "
             f"{block_names(model)[-1]!r}. Received: blocks of {n} tokens"
         )
-    return tokens_to_grid(model, pooling, (weights[:, None] @ tokens)[:, 0], image_size)
+    return tokens_to_grid(model, pooling, (weights[:, None] @ tokens)[:, 0], images.shape)
 
 
 def pooling_name(model):
     """The name of the layer that reads the tokens for the head."""
-    kinds = (TokenPooling, AttentionPooling, keras.layers.GlobalAveragePooling2D)
+    kinds = (Pooling, keras.layers.GlobalAveragePooling2D)
     return next(layer.name for layer in model.layers if isinstance(layer, kinds))

@@ -1,6 +1,7 @@
 """What models are built of. One idea a file; nothing here knows a model."""
 
 from keras_vit.layers.attention import Attention
+from keras_vit.layers.block import Block
 from keras_vit.layers.bottleneck_block import BottleneckBlock
 from keras_vit.layers.class_attention import ClassAttention, ClassAttentionBlock
 from keras_vit.layers.convolutional_mlp import ConvolutionalMLP
@@ -25,6 +26,7 @@ __all__ = [
     "AddPositionEmbedding",
     "Attention",
     "AttentionPooling",
+    "Block",
     "BottleneckBlock",
     "ClassAttention",
     "ClassAttentionBlock",

@@ -7,12 +7,12 @@ import keras
 from keras import ops
 
 from keras_vit.layers.attention import head_width
+from keras_vit.layers.block import Block
 from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.mlp import MLP
-from keras_vit.layers.regularization import DropPath, LayerScale, active, drop
-from keras_vit.layers.remat import rematerialize
+from keras_vit.layers.regularization import active, drop
 from keras_vit.layers.validation import check_count, check_rate, check_tokens
 from keras_vit.ops.attention import attend
 
@@ -111,7 +111,7 @@ class ClassAttention(ConfiguredLayer):
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
-class ClassAttentionBlock(ConfiguredLayer):
+class ClassAttentionBlock(Block):
     """The pre-norm block of the class token alone; the patches go through as they came.
 
     Args:
@@ -145,6 +145,8 @@ class ClassAttentionBlock(ConfiguredLayer):
     Source: Touvron et al. 2021 (arXiv:2103.17239), section 3 and figure 2.
     """
 
+    queries = "class_token"
+
     def __init__(
         self,
         num_heads,
@@ -159,72 +161,32 @@ class ClassAttentionBlock(ConfiguredLayer):
         remat=False,
         **kwargs,
     ):
-        super().__init__(**kwargs)
-        self.remat = remat
+        super().__init__(remat=remat, **kwargs)
         layer = {"dtype": self.dtype_policy}
-        norm = {"epsilon": norm_epsilon, **layer}
-        self.norm1 = keras.layers.LayerNormalization(name="norm1", **norm)
-        self.attention = ClassAttention(
+        attention = ClassAttention(
             num_heads, qkv_bias, attention_dropout_rate, dropout_rate, name="attention", **layer
         )
-        self.norm2 = keras.layers.LayerNormalization(name="norm2", **norm)
-        self.mlp = MLP(mlp_dim, mlp, dropout_rate=dropout_rate, name="mlp", **layer)
-        self.layer_scale1 = self.layer_scale2 = None
-        if layer_scale is not None:
-            self.layer_scale1 = LayerScale(layer_scale, name="layer_scale1", **layer)
-            self.layer_scale2 = LayerScale(layer_scale, name="layer_scale2", **layer)
-        self.drop_path1 = DropPath(drop_path_rate, name="drop_path1", **layer)
-        self.drop_path2 = DropPath(drop_path_rate, name="drop_path2", **layer)
+        mlp = MLP(mlp_dim, mlp, dropout_rate=dropout_rate, name="mlp", **layer)
+        self.add_branches(attention, mlp, layer_scale, drop_path_rate, norm_epsilon)
 
     def build(self, tokens_shape):
         check_tokens(tokens_shape, "ClassAttentionBlock")
-        for layer in (self.norm1, self.attention, self.norm2, self.mlp):
-            layer.build(tokens_shape)
-        if self.layer_scale1 is not None:
-            self.layer_scale1.build(tokens_shape)
-            self.layer_scale2.build(tokens_shape)
+        super().build(tokens_shape)
 
-    def call(self, tokens, training=None):
-        if self.remat and training:
-            return rematerialize(self, lambda x: self._forward(x, training), tokens)
-        return self._forward(tokens, training)
-
-    def _forward(self, x, training, scores_offset=None):
+    def compute(self, x, training=None, **attention):
         token, patches = x[:, :1], x[:, 1:]
-        y = self.attention(self.norm1(x), training=training, scores_offset=scores_offset)
-        y = y if self.layer_scale1 is None else self.layer_scale1(y)
-        token = token + drop(self.drop_path1, y, training)
-
+        y = self.attention(self.norm1(x), training=training, **attention)
+        token = token + self.scaled(1, y, training)
         y = self.mlp(self.norm2(token), training=training)  # (B, 1, D)
-        y = y if self.layer_scale2 is None else self.layer_scale2(y)
-        token = token + drop(self.drop_path2, y, training)
+        token = token + self.scaled(2, y, training)
         return ops.concatenate([token, patches], axis=1)  # (B, N, D)
 
-    def attention_scores(self, tokens):
-        """The scores that the class token gives all tokens (B, N, D): float32 (B, heads, 1, N)."""
-        _, scores = self.attention(self.norm1(tokens), return_attention_scores=True)
-        return scores
-
-    def call_with_offset(self, tokens, scores_offset):
-        """What the block makes of tokens (B, N, D) if its scores (B, heads, 1, N) were others.
-
-        Args:
-            tokens: tensor (B, N, D).
-            scores_offset: what is added to the scores.
-        """
-        return self._forward(tokens, False, scores_offset)
-
     def num_scores(self, tokens_shape):
-        """How many attention scores one image has here."""
-        return self.attention.num_heads * tokens_shape[1]
+        return self.num_heads * tokens_shape[1]
 
-    def compute_output_shape(self, tokens_shape):
-        return tokens_shape
-
-    def cost(self, tokens_shape):
+    def full_cost(self, tokens_shape):
         batch, n, width = tokens_shape
         # both norms, both sums, the factors of the branches, and the tokens put together again
         scaled = 2 if self.layer_scale1 is not None else 0
         rest = Cost(activations=2 * n * width + (3 + scaled) * width)
-        total = self.attention.cost(tokens_shape) + self.mlp.cost((batch, 1, width)) + rest
-        return total._replace(activations=n * width) if self.remat else total
+        return self.attention.cost(tokens_shape) + self.mlp.cost((batch, 1, width)) + rest

@@ -4,8 +4,10 @@ Letters: B batch, N tokens (prefix tokens included), D width, H heads, K = D / H
 """
 
 import keras
+import numpy as np
 from keras import ops
 
+from keras_vit.layers.attending import Attending
 from keras_vit.layers.attention import head_width
 from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import Cost, dense_cost
@@ -15,8 +17,27 @@ from keras_vit.layers.validation import check_choice, check_count, check_tokens
 from keras_vit.ops.attention import attend
 
 
+class Pooling(ConfiguredLayer):
+    """Base class of what makes one vector an image of the tokens, for the head.
+
+    Interpretation finds by it what the head reads.
+    """
+
+    @property
+    def reads_patches(self):
+        """bool, whether patches are read, or prefix tokens alone."""
+        return True
+
+    def token_weights(self, n):
+        """What is read of each of `n` tokens: float32 array (n,) whose sum is one.
+
+        Pooling by attention has scores instead (`keras_vit.layers.attending.Attending`).
+        """
+        raise NotImplementedError
+
+
 @keras.saving.register_keras_serializable(package="keras_vit")
-class TokenPooling(ConfiguredLayer):
+class TokenPooling(Pooling):
     """One vector an image: the class token, the mean of the patches, or both.
 
     Args:
@@ -66,6 +87,16 @@ class TokenPooling(ConfiguredLayer):
         mean = ops.mean(tokens[:, self.num_prefix_tokens :], axis=1)  # (B, D)
         return mean if self.mode == "gap" else ops.concatenate([token, mean], axis=-1)
 
+    @property
+    def reads_patches(self):
+        return self.mode != "token"
+
+    def token_weights(self, n):
+        token = np.eye(n, dtype="float32")[self.token_index]
+        prefix = self.num_prefix_tokens
+        mean = np.where(np.arange(n) < prefix, 0, 1 / (n - prefix)).astype("float32")
+        return {"token": token, "gap": mean, "token_gap": (token + mean) / 2}[self.mode]
+
     def compute_output_shape(self, tokens_shape):
         check_tokens(tokens_shape, "TokenPooling")
         return (tokens_shape[0], tokens_shape[2] * (2 if self.mode == "token_gap" else 1))
@@ -75,7 +106,7 @@ class TokenPooling(ConfiguredLayer):
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
-class AttentionPooling(ConfiguredLayer):
+class AttentionPooling(Attending, Pooling):
     """Multi-head attention pooling ("MAP"): a learned query attends to all tokens, then an MLP.
 
     Args:
@@ -103,6 +134,8 @@ class AttentionPooling(ConfiguredLayer):
     Sources: Zhai et al. 2022 (arXiv:2106.04560), section 3.2; big_vision
     `models/vit.py`, `MAPHead`.
     """
+
+    queries = "learned"
 
     def __init__(self, num_heads, mlp_dim, mlp="gelu", norm_epsilon=1e-6, **kwargs):
         super().__init__(**kwargs)
@@ -152,16 +185,9 @@ class AttentionPooling(ConfiguredLayer):
         return (x, scores) if return_attention_scores else x
 
     def attention_scores(self, tokens):
-        """The scores that the query gives all tokens (B, N, D): float32 (B, H, 1, N)."""
         return self(tokens, return_attention_scores=True)[1]
 
     def call_with_offset(self, tokens, scores_offset):
-        """What is pooled from tokens (B, N, D) if the scores (B, H, 1, N) were others.
-
-        Args:
-            tokens: tensor (B, N, D).
-            scores_offset: what is added to the scores.
-        """
         return self(tokens, scores_offset=scores_offset)
 
     def compute_output_shape(self, tokens_shape):

@@ -6,18 +6,16 @@ Letters: B batch, h x w grid, N = h*w queries, M keys, D width.
 import keras
 from keras import ops
 
-from keras_vit.layers.configured import ConfiguredLayer
+from keras_vit.layers.block import Block
 from keras_vit.layers.convolutional_mlp import ConvolutionalMLP
 from keras_vit.layers.cost import Cost
 from keras_vit.layers.mlp import MLP
-from keras_vit.layers.regularization import DropPath, drop
-from keras_vit.layers.remat import rematerialize
 from keras_vit.layers.spatial_reduction_attention import SpatialReductionAttention
 from keras_vit.layers.validation import check_grid
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
-class PyramidBlock(ConfiguredLayer):
+class PyramidBlock(Block):
     """x + attention(norm(x)), then x + mlp(norm(x)), with spatial-reduction attention.
 
     Args:
@@ -56,6 +54,8 @@ class PyramidBlock(ConfiguredLayer):
     figure 1.
     """
 
+    queries = "places"
+
     def __init__(
         self,
         num_heads,
@@ -72,14 +72,10 @@ class PyramidBlock(ConfiguredLayer):
         remat=False,
         **kwargs,
     ):
-        super().__init__(**kwargs)
-        self.remat = remat
+        super().__init__(remat=remat, **kwargs)
         self.convolutional = convolutional
         layer = {"dtype": self.dtype_policy}
-        norm = {"epsilon": norm_epsilon, **layer}
-
-        self.norm1 = keras.layers.LayerNormalization(name="norm1", **norm)
-        self.attention = SpatialReductionAttention(
+        attention = SpatialReductionAttention(
             num_heads,
             reduction,
             pool_size,
@@ -90,14 +86,12 @@ class PyramidBlock(ConfiguredLayer):
             name="attention",
             **layer,
         )
-        self.norm2 = keras.layers.LayerNormalization(name="norm2", **norm)
         mlp = {"dropout_rate": dropout_rate, "name": "mlp", **layer}
         if convolutional:
-            self.mlp = ConvolutionalMLP(mlp_dim, relu=pool_size is not None, **mlp)
+            mlp = ConvolutionalMLP(mlp_dim, relu=pool_size is not None, **mlp)
         else:
-            self.mlp = MLP(mlp_dim, **mlp)
-        self.drop_path1 = DropPath(drop_path_rate, name="drop_path1", **layer)
-        self.drop_path2 = DropPath(drop_path_rate, name="drop_path2", **layer)
+            mlp = MLP(mlp_dim, **mlp)
+        self.add_branches(attention, mlp, drop_path_rate=drop_path_rate, norm_epsilon=norm_epsilon)
 
     def build(self, grid_shape):
         check_grid(grid_shape, self.attention.reduction, "PyramidBlock")
@@ -107,14 +101,12 @@ class PyramidBlock(ConfiguredLayer):
 
     def call(self, grid, training=None):
         check_grid(grid.shape, self.attention.reduction, "PyramidBlock")
-        if self.remat and training:
-            return rematerialize(self, lambda x: self._forward(x, training), grid)
-        return self._forward(grid, training)
+        return super().call(grid, training)
 
-    def _forward(self, x, training):
+    def compute(self, x, training=None):
         _, h, w, width = ops.shape(x)
         y = self.attention(self.norm1(x), training=training)  # (B, h, w, D)
-        x = x + drop(self.drop_path1, y, training)
+        x = x + self.scaled(1, y, training)
 
         y = self.norm2(x)
         if self.convolutional:
@@ -122,24 +114,20 @@ class PyramidBlock(ConfiguredLayer):
         else:
             y = self.mlp(ops.reshape(y, (-1, h * w, width)), training=training)  # (B, N, D)
             y = ops.reshape(y, (-1, h, w, width))
-        return x + drop(self.drop_path2, y, training)
+        return x + self.scaled(2, y, training)
 
-    def attention_scores(self, grid):
-        """The scores that this block gives its input (B, h, w, D): float32 (B, heads, N, M)."""
-        _, scores = self.attention(self.norm1(grid), return_attention_scores=True)
-        return scores
+    def scores_on_grid(self, scores, grid_shape, grid, num_prefix_tokens):
+        return scores.reshape(*scores.shape[:-1], *self.attention.key_grid(grid_shape))
+
+    def query_grid(self, grid_shape, grid):
+        return grid_shape[1:3]
 
     def num_scores(self, grid_shape):
-        """How many attention scores one image has here."""
         n = grid_shape[1] * grid_shape[2]
-        return self.attention.num_heads * n * self.attention.num_keys(grid_shape)
+        return self.num_heads * n * self.attention.num_keys(grid_shape)
 
-    def compute_output_shape(self, grid_shape):
-        return grid_shape
-
-    def cost(self, grid_shape):
+    def full_cost(self, grid_shape):
         batch, h, w, width = grid_shape
         norms_and_sums = Cost(activations=4 * h * w * width)
         mlp = self.mlp.cost(grid_shape if self.convolutional else (batch, h * w, width))
-        total = self.attention.cost(grid_shape) + mlp + norms_and_sums
-        return total._replace(activations=h * w * width) if self.remat else total
+        return self.attention.cost(grid_shape) + mlp + norms_and_sums

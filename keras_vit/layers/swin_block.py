@@ -4,21 +4,20 @@ Letters: B batch, h x w map, D width, a x b window, W windows of a map, N = a*b,
 """
 
 import keras
+import numpy as np
 from keras import ops
 
-from keras_vit.layers.configured import ConfiguredLayer
+from keras_vit.layers.block import Block
 from keras_vit.layers.cost import Cost
 from keras_vit.layers.mlp import MLP
 from keras_vit.layers.position_bias import CONVENTIONS
-from keras_vit.layers.regularization import DropPath, drop
-from keras_vit.layers.remat import rematerialize
 from keras_vit.layers.validation import as_pair, check_choice, check_map
 from keras_vit.layers.window_attention import WindowAttention
 from keras_vit.layers.windows import merge_windows, partition_windows, shift_mask, shift_sizes
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
-class SwinBlock(ConfiguredLayer):
+class SwinBlock(Block):
     """Version 1: x + attention(norm(x)), then x + mlp(norm(x)). Version 2 normalises the results.
 
     Where the windows do not divide the map, zeros are put below and right of it, and cut off again.
@@ -62,6 +61,9 @@ class SwinBlock(ConfiguredLayer):
     section 3.2.
     """
 
+    queries = "places"
+    head_axis = 2  # behind the windows
+
     def __init__(
         self,
         num_heads,
@@ -80,19 +82,14 @@ class SwinBlock(ConfiguredLayer):
         remat=False,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(remat=remat, **kwargs)
         check_choice(convention, "convention", CONVENTIONS)
         self.window_size = as_pair(window_size, "window_size")
         self.shifted = shifted
         self.version = version
         self.convention = convention
-        self.remat = remat
         layer = {"dtype": self.dtype_policy}
-        # Version 2 starts as the identity.
-        norm = {"gamma_initializer": "zeros" if version == 2 else "ones", "epsilon": norm_epsilon}
-
-        self.norm1 = keras.layers.LayerNormalization(name="norm1", **norm, **layer)
-        self.attention = WindowAttention(
+        attention = WindowAttention(
             num_heads,
             window_size,
             version,
@@ -103,10 +100,13 @@ class SwinBlock(ConfiguredLayer):
             name="attention",
             **layer,
         )
-        self.norm2 = keras.layers.LayerNormalization(name="norm2", **norm, **layer)
-        self.mlp = MLP(mlp_dim, mlp, dropout_rate=dropout_rate, name="mlp", **layer)
-        self.drop_path1 = DropPath(drop_path_rate, name="drop_path1", **layer)
-        self.drop_path2 = DropPath(drop_path_rate, name="drop_path2", **layer)
+        self.add_branches(
+            attention,
+            MLP(mlp_dim, mlp, dropout_rate=dropout_rate, name="mlp", **layer),
+            drop_path_rate=drop_path_rate,
+            norm_epsilon=norm_epsilon,
+            gamma_initializer="zeros" if version == 2 else "ones",  # 2 starts as the identity
+        )
 
     def build(self, x_shape):
         check_map(x_shape, "SwinBlock")
@@ -117,16 +117,14 @@ class SwinBlock(ConfiguredLayer):
         self.mlp.build((None, None, width))
 
     def call(self, x, training=None):
-        if self.remat and training:
-            return rematerialize(self, lambda x: self._forward(x, training), x)
-        return self._forward(x, training)
+        return super().call(x, training)
 
-    def _forward(self, x, training):
+    def compute(self, x, training=None):
         if self.version == 1:
-            x = x + drop(self.drop_path1, self._attend(self.norm1(x), training), training)
-            return x + drop(self.drop_path2, self._mlp(self.norm2(x), training), training)
-        x = x + drop(self.drop_path1, self.norm1(self._attend(x, training)), training)
-        return x + drop(self.drop_path2, self.norm2(self._mlp(x, training)), training)
+            x = x + self.scaled(1, self._attend(self.norm1(x), training), training)
+            return x + self.scaled(2, self._mlp(self.norm2(x), training), training)
+        x = x + self.scaled(1, self.norm1(self._attend(x, training)), training)
+        return x + self.scaled(2, self.norm2(self._mlp(x, training)), training)
 
     def _mlp(self, x, training):
         _, h, w, width = ops.shape(x)
@@ -179,6 +177,19 @@ class SwinBlock(ConfiguredLayer):
         windows, _, _, _ = self._windows(numbers, False)  # exact: float32 counts to 2^24
         return ops.convert_to_numpy(windows)[..., 0].astype(int) - 1
 
+    def scores_on_grid(self, scores, x_shape, grid, num_prefix_tokens):
+        """Scores (B, W, H, N, N) laid where the windows lie: NumPy array (B, H, h*w, h, w)."""
+        h, w = x_shape[1:3]
+        batch, _, heads, _, _ = scores.shape
+        places = self.window_places((h, w))  # (W, N)
+        maps = np.zeros((batch, heads, h * w + 1, h * w + 1), "float32")  # the last for padding, -1
+        queries, keys = places[:, :, None], places[:, None, :]
+        maps[:, :, queries, keys] = scores.transpose(0, 2, 1, 3, 4)
+        return maps[:, :, :-1, :-1].reshape(batch, heads, h * w, h, w)
+
+    def query_grid(self, x_shape, grid):
+        return x_shape[1:3]
+
     def compute_output_shape(self, x_shape):
         return x_shape
 
@@ -189,17 +200,16 @@ class SwinBlock(ConfiguredLayer):
     def num_scores(self, x_shape):
         """int, how many attention scores a map of this shape has."""
         places = self.window_size[0] * self.window_size[1]
-        return self.attention.num_heads * self.num_windows(x_shape) * places**2
+        return self.num_heads * self.num_windows(x_shape) * places**2
 
-    def cost(self, x_shape):
+    def full_cost(self, x_shape):
         _, h, w, width = x_shape
         windows = self.num_windows(x_shape)
         a, b = self.window_size
         macs, activations = self.attention.cost((None, a * b, width))
         norms_and_sums = Cost(activations=4 * h * w * width)
         total = Cost(windows * macs, windows * activations) + norms_and_sums
-        total += self.mlp.cost((None, h * w, width))
-        return total._replace(activations=h * w * width) if self.remat else total
+        return total + self.mlp.cost((None, h * w, width))
 
 
 def _is_zero(*numbers):

@@ -6,17 +6,14 @@ Letters: B batch, N tokens, D width.
 import keras
 
 from keras_vit.layers.attention import Attention
-from keras_vit.layers.configured import ConfiguredLayer
-from keras_vit.layers.cost import Cost
+from keras_vit.layers.block import Block
 from keras_vit.layers.mlp import MLP
-from keras_vit.layers.regularization import DropPath, LayerScale, drop
-from keras_vit.layers.remat import rematerialize
 from keras_vit.layers.talking_heads_attention import TalkingHeadsAttention
 from keras_vit.layers.validation import check_tokens
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
-class TransformerBlock(ConfiguredLayer):
+class TransformerBlock(Block):
     """x + attention(norm(x)), then x + mlp(norm(x)).
 
     Args:
@@ -70,17 +67,13 @@ class TransformerBlock(ConfiguredLayer):
         talking_heads=False,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(remat=remat, **kwargs)
         if qk_norm and talking_heads:
             raise ValueError(
                 "Heads that talk are not normalised. Received: qk_norm=True, talking_heads=True"
             )
-        self.remat = remat
         self.talking_heads = talking_heads
         layer = {"dtype": self.dtype_policy}
-        norm = {"epsilon": norm_epsilon, **layer}
-
-        self.norm1 = keras.layers.LayerNormalization(name="norm1", **norm)
         attention = {
             "qkv_bias": qkv_bias,
             "attention_dropout_rate": attention_dropout_rate,
@@ -89,69 +82,18 @@ class TransformerBlock(ConfiguredLayer):
             **layer,
         }
         if talking_heads:
-            self.attention = TalkingHeadsAttention(num_heads, **attention)
+            attention = TalkingHeadsAttention(num_heads, **attention)
         else:
-            self.attention = Attention(
+            attention = Attention(
                 num_heads, qk_norm=qk_norm, norm_epsilon=norm_epsilon, **attention
             )
-        self.norm2 = keras.layers.LayerNormalization(name="norm2", **norm)
-        self.mlp = MLP(mlp_dim, mlp, dropout_rate=dropout_rate, name="mlp", **layer)
-        self.layer_scale1 = self.layer_scale2 = None
-        if layer_scale is not None:
-            self.layer_scale1 = LayerScale(layer_scale, name="layer_scale1", **layer)
-            self.layer_scale2 = LayerScale(layer_scale, name="layer_scale2", **layer)
-        self.drop_path1 = DropPath(drop_path_rate, name="drop_path1", **layer)
-        self.drop_path2 = DropPath(drop_path_rate, name="drop_path2", **layer)
+        mlp = MLP(mlp_dim, mlp, dropout_rate=dropout_rate, name="mlp", **layer)
+        self.add_branches(attention, mlp, layer_scale, drop_path_rate, norm_epsilon)
 
     def build(self, tokens_shape):
         check_tokens(tokens_shape, "TransformerBlock")
-        for layer in (self.norm1, self.attention, self.norm2, self.mlp):
-            layer.build(tokens_shape)
-        if self.layer_scale1 is not None:
-            self.layer_scale1.build(tokens_shape)
-            self.layer_scale2.build(tokens_shape)
-
-    def call(self, tokens, training=None):
-        if self.remat and training:
-            return rematerialize(self, lambda x: self._forward(x, training), tokens)
-        return self._forward(tokens, training)
-
-    def _forward(self, x, training, scores_offset=None):
-        y = self.attention(self.norm1(x), training=training, scores_offset=scores_offset)
-        y = y if self.layer_scale1 is None else self.layer_scale1(y)
-        x = x + drop(self.drop_path1, y, training)
-
-        y = self.mlp(self.norm2(x), training=training)  # (B, N, D)
-        y = y if self.layer_scale2 is None else self.layer_scale2(y)
-        return x + drop(self.drop_path2, y, training)
-
-    def attention_scores(self, tokens):
-        """The scores that this block gives its input tokens (B, N, D): float32 (B, heads, N, N)."""
-        _, scores = self.attention(self.norm1(tokens), return_attention_scores=True)
-        return scores
-
-    def call_with_offset(self, tokens, scores_offset):
-        """What the block makes of tokens (B, N, D) if its scores (B, heads, N, N) were others.
-
-        Args:
-            tokens: tensor (B, N, D).
-            scores_offset: what is added to the scores.
-        """
-        return self._forward(tokens, False, scores_offset)
+        super().build(tokens_shape)
 
     def num_scores(self, tokens_shape):
-        """How many attention scores one image has here that a fused kernel does not write."""
-        if self.talking_heads:
-            return 0  # none is fused: they are among the activations
-        return self.attention.num_heads * tokens_shape[1] ** 2
-
-    def compute_output_shape(self, tokens_shape):
-        return tokens_shape
-
-    def cost(self, tokens_shape):
-        _, n, width = tokens_shape
-        norms_and_sums = Cost(activations=4 * n * width)
-        total = self.attention.cost(tokens_shape) + self.mlp.cost(tokens_shape) + norms_and_sums
-        if self.layer_scale1 is not None:
-            total += Cost(activations=2 * n * width)
-        return total._replace(activations=n * width) if self.remat else total
+        # Heads that talk are never fused: their scores are among the activations.
+        return 0 if self.talking_heads else super().num_scores(tokens_shape)

@@ -10,14 +10,13 @@ from keras import ops
 
 from keras_vit.layers import OverlappingPatchEmbedding, PatchEmbedding
 from keras_vit.models.adapted import adapt, adapted_layers, low_rank_updates, merges
-from keras_vit.models.features import BLOCKS, Features
+from keras_vit.models.features import Features
 from keras_vit.models.frozen import freeze, frozen_paths
 from keras_vit.models.inputs import ImageInputs
 from keras_vit.models.layout import token_layouts
 from keras_vit.models.normalization import as_preprocessor, mean_and_std
 from keras_vit.preprocessing import Preprocessor, load_image
 
-__all__ = ["BLOCKS", "ImageModel"]
 PATCHES = (PatchEmbedding, OverlappingPatchEmbedding)
 
 

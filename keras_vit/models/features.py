@@ -8,16 +8,8 @@ import re
 
 import keras
 
-from keras_vit.layers import (
-    ClassAttentionBlock,
-    PyramidBlock,
-    SwinBlock,
-    TokensToGrid,
-    TransformerBlock,
-)
+from keras_vit.layers import Block, TokensToGrid
 from keras_vit.models.inputs import look
-
-BLOCKS = (TransformerBlock, SwinBlock, PyramidBlock, ClassAttentionBlock)
 
 
 class Features:
@@ -60,7 +52,7 @@ class Features:
             ValueError: for a layer that does not exist, or whose output has no grid.
         """
         if layers is None:
-            layers = [layer.name for layer in self.layers if isinstance(layer, BLOCKS)]
+            layers = [layer.name for layer in self.layers if isinstance(layer, Block)]
         outputs = {}
         for name in layers:
             x = self.get_layer(name).output
@@ -98,7 +90,7 @@ class Features:
             stage = re.match(r"(stage\d+)(_|$)", layer.name)
             if stage:
                 stages[stage[1]] = layer.name
-        blocks = [layer.name for layer in self.layers if isinstance(layer, BLOCKS)]
+        blocks = [layer.name for layer in self.layers if isinstance(layer, Block)]
         if stages and blocks and not blocks[-1].startswith("stage"):
             stages["tokens"] = blocks[-1]
         return stages or None

@@ -85,7 +85,7 @@ def test_the_model_is_as_it_was(make):
     compile_model(model)
     pixels = images(model.input.shape[1:3])
     model.fit(pixels, np.ones((3, 4)), verbose=0)
-    names = [x.name for x in model.layers if isinstance(x, keras_vit.models.base.BLOCKS)]
+    names = [x.name for x in model.layers if isinstance(x, keras_vit.layers.Block)]
     before = state(model)
     looks(model, pixels, names[-1:])
     assert state(model) == before

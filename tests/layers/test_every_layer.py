@@ -91,7 +91,7 @@ def test_values_files_and_training(layer_class, arguments, inputs, tmp_path):
 @once
 def test_every_public_layer_has_a_case():
     """One of them on every backend."""
-    public = {x for x in vars(layers).values() if inspect.isclass(x)}
+    public = {x for x in vars(layers).values() if inspect.isclass(x)} - {layers.Block}  # a base
     assert public == set(CLASSES)
     everywhere = [case.values[0] for case in CASES if not case.marks]
     assert sorted(everywhere, key=str) == sorted(public, key=str)

@@ -99,10 +99,10 @@ def test_what_is_frozen_stays_frozen(make, tmp_path):
     """Layers, layers within layers, single weights, and what is trained in a frozen block."""
     model = make()
     layers = named_layers(model)
-    block = next(x for x in model.layers if isinstance(x, keras_vit.models.base.BLOCKS))
+    block = next(x for x in model.layers if isinstance(x, keras_vit.layers.Block))
     block.trainable = False
     block.norm1.trainable = True
-    last = [x for x in model.layers if isinstance(x, keras_vit.models.base.BLOCKS)][-1]
+    last = [x for x in model.layers if isinstance(x, keras_vit.layers.Block)][-1]
     if last is not block:
         last.attention.trainable = False
     head = next(x for x in layers.values() if isinstance(x, keras_vit.layers.ClassificationHead))

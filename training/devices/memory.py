@@ -7,7 +7,7 @@ import os
 import keras
 
 import keras_vit
-from keras_vit.models.base import BLOCKS
+from keras_vit.layers import Block
 
 # Weights, gradients and the two moments of AdamW, in float32.
 BYTES_A_PARAMETER = 16
@@ -54,7 +54,7 @@ def needs(model, batch_size, bfloat16=False, remat=False):
     backend = keras.backend.backend()
     if backend != "torch":
         activations += cost.scores_bytes
-    blocks = [layer for layer in model.layers if isinstance(layer, BLOCKS)]
+    blocks = [layer for layer in model.layers if isinstance(layer, Block)]
     if remat and blocks:
         # Every block's input is kept, and one block at a time is computed again.
         borders = sum(4 * math.prod(block.output.shape[1:]) for block in blocks)

@@ -11,9 +11,8 @@ from matplotlib.figure import Figure  # without pyplot: no screen and no global 
 from matplotlib.ticker import MaxNLocator
 
 from keras_vit.interpret.pictures import query_maps
-from keras_vit.layers import ClassAttentionBlock, TransformerBlock
+from keras_vit.layers import Block
 
-BLOCKS = (TransformerBlock, ClassAttentionBlock)  # in which one token may stand for the image
 INK, MUTED, GRID = "#1b1f24", "#6b7280", "#e5e7eb"
 TRAIN, VALIDATION, WRONG = "#9aa5b1", "#1f6feb", "#d1242f"
 ROWS, PAIRS = 5, 4
@@ -157,7 +156,7 @@ def class_name(class_names, label, limit):
 def _sheet(model, images, labels, probabilities, shown, texts, path, class_names):
     """Draws the images `shown`, a list of indices, each beside its attention."""
     predicted, confidence = probabilities.argmax(-1), probabilities.max(-1)
-    if any(isinstance(layer, BLOCKS) for layer in model.layers):
+    if _token_blocks(model):
         attention, query = attention_of_last_block(model, images[shown].astype("float32"))
         legend = f"Beside each image: what {query} attends to (last block, mean of the heads; "
         legend += "bright is much)."
@@ -218,19 +217,24 @@ def _sheet(model, images, labels, probabilities, shown, texts, path, class_names
     figure.savefig(path, dpi=150)
 
 
+def _token_blocks(model):
+    """Names of the blocks on tokens, in which one token may stand for the image."""
+    blocks = (layer for layer in model.layers if isinstance(layer, Block))
+    return [block.name for block in blocks if block.queries != "places"]
+
+
 def attention_of_last_block(model, images):
     """What the model's summary of an image reads from where, in its last block.
 
     Args:
-        model: model with `BLOCKS`.
+        model: model with blocks on tokens.
         images: float array (N, H, W, C).
 
     Returns:
         (attention (N, h, w), mean over the heads, each image's largest value 1; the name of what
         attends: "the class token", or "the average patch" of a model without one.)
     """
-    last = [layer.name for layer in model.layers if isinstance(layer, BLOCKS)][-1]
-    maps, query = query_maps(model, images, last)  # (N, heads, h, w)
+    maps, query = query_maps(model, images, _token_blocks(model)[-1])  # (N, heads, h, w)
     maps = maps.mean(axis=1)
     return maps / maps.max(axis=(1, 2), keepdims=True), query
 
