@@ -97,41 +97,6 @@ def check_blocks(matched, tensors):
         )
 
 
-def refuse_unknown(model_args, known):
-    """Raises where timm's configuration has arguments that no model here knows."""
-    unknown = sorted(set(model_args) - set(known))[:8]
-    if unknown:
-        found = ", ".join(f"{key[:60]}={brief(model_args[key])}" for key in unknown)
-        raise CheckpointError(
-            f"These model_args in config.json cannot be honoured. Received: {found}"
-        )
-
-
-def said_by_timm(fields, model_args, config):
-    """dict of arguments that timm's configuration has, though tensors show them: they must agree.
-
-    Args:
-        fields: dict of timm's argument to ours.
-        model_args, config: dicts.
-    """
-    found = {ours: model_args[name] for name, ours in fields.items() if name in model_args}
-    counts = [x["num_classes"] for x in (config, model_args) if x.get("num_classes") is not None]
-    if counts and counts[0] != counts[-1]:
-        raise CheckpointError(
-            "config.json says two things of num_classes. Received: "
-            f"{brief(counts[0])}, {brief(counts[-1])} in model_args"
-        )
-    if counts:
-        found["num_classes"] = None if counts[0] == 0 else counts[0]  # 0 for features
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in found.items()}
-
-
-def add_num_labels(description, config):
-    """Adds how many classes transformers' configuration of a classifier has, if not their names."""
-    if config.get("id2label") and description.class_names is None:
-        description.arguments["num_classes"] = len(config["id2label"])
-
-
 def _is_size(value):
     return is_count(value, 1) and value <= MAX_COUNT
 

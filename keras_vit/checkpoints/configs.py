@@ -7,8 +7,8 @@ against them. What cannot be honoured is refused by name.
 from dataclasses import dataclass, field
 
 from keras_vit.checkpoints.catalog import imagenet_names
-from keras_vit.checkpoints.checks import refuse_unknown, said_by_timm
 from keras_vit.checkpoints.errors import CheckpointError
+from keras_vit.checkpoints.fields import Field, keys_of, one_or_two, read_fields
 from keras_vit.checkpoints.processors import add_timm
 from keras_vit.checkpoints.untrusted import brief
 from keras_vit.preprocessing import Preprocessor
@@ -42,6 +42,10 @@ ACTIVATIONS = {
     "gelu_pytorch_tanh": "gelu_tanh",
     "quick_gelu": "quick_gelu",
 }
+_WRITTEN = {"gelu_tanh": "gelu_pytorch_tanh", "swiglu": "gelu"}
+# transformers' fields of all families; `refuse` other values of the first before they are read
+HIDDEN_ACT = Field("hidden_act", "mlp", ACTIVATIONS.get, lambda mlp: _WRITTEN.get(mlp, mlp))
+DROP_PATH = Field("drop_path_rate", "drop_path_rate")
 # Fields that matter to training, to another tower, or that the tensors say too.
 _WITHOUT_EFFECT = """
     _name_or_path add_cross_attention apply_layernorm architectures attn_implementation
@@ -76,6 +80,16 @@ def refuse(config, name, accepted):
         )
 
 
+def refuse_unknown(model_args, known):
+    """Raises where timm's configuration has arguments that no model here knows."""
+    unknown = sorted(set(model_args) - set(known))[:8]
+    if unknown:
+        found = ", ".join(f"{key[:60]}={brief(model_args[key])}" for key in unknown)
+        raise CheckpointError(
+            f"These model_args in config.json cannot be honoured. Received: {found}"
+        )
+
+
 def label_names(id2label):
     """Names in the order of their numbers; LABEL_0, LABEL_1 ... are none."""
     if not id2label:
@@ -89,33 +103,41 @@ def label_names(id2label):
     return None if names[0] == "LABEL_0" else names
 
 
-# model_args of timm whose effect the tensors show, or that only act in training.
-_TIMM_SEEN_IN_TENSORS = """
-    attn_drop_rate class_token depth drop_path_rate drop_rate dynamic_img_size embed_dim fc_norm
-    img_size in_chans init_values mlp_ratio no_embed_class num_classes patch_drop_rate
-    patch_size pool_include_prefix pos_drop_rate pre_norm proj_drop_rate qk_norm qkv_bias
-    reg_tokens strict_img_size weight_init
+def add_labels(description, config, has_head):
+    """Adds the names of the classes to transformers' `Description`, or how many there are."""
+    if not has_head:
+        return
+    description.class_names = label_names(config.get("id2label"))
+    if config.get("id2label") and description.class_names is None:
+        description.arguments["num_classes"] = len(config["id2label"])
+
+
+# timm's model_args of all Vision Transformers
+TIMM_ENCODER = (
+    Field("img_size", "image_size"),
+    Field("patch_size", "patch_size", write=one_or_two),
+    Field("in_chans", "num_channels"),
+    Field("embed_dim", "width"),
+    Field("depth", "depth"),
+    Field("num_heads", "num_heads"),
+)
+# those whose effect the tensors show, or that only act in training
+_TIMM_WITHOUT_EFFECT = """
+    attn_drop_rate class_token drop_path_rate drop_rate dynamic_img_size fc_norm init_values
+    mlp_ratio no_embed_class num_classes patch_drop_rate pool_include_prefix pos_drop_rate pre_norm
+    proj_drop_rate qk_norm strict_img_size weight_init
 """
-TIMM_SEEN_IN_TENSORS = frozenset(_TIMM_SEEN_IN_TENSORS.split())
-# Those of them that must agree with the tensors: our argument
-TIMM_FIELDS = {
-    "depth": "depth",
-    "embed_dim": "width",
-    "in_chans": "num_channels",
-    "patch_size": "patch_size",
-    "qkv_bias": "qkv_bias",
-    "reg_tokens": "num_registers",
-}
 POOLS = {"token": "token", "avg": "gap", "map": "map", "": None}
 
 
-def describe_timm(config, name, kind):
+def describe_timm(config, name, kind, fields):
     """Reads timm's configuration of an architecture that is `kind`, arguments, beyond its tensors.
 
     Args:
         config: dict, the content of `config.json`.
         name: str, the hub id or folder, which may carry timm's tag.
         kind: dict of arguments.
+        fields: tuple of `Field`, the model_args of its family.
 
     Returns:
         `Description`.
@@ -124,10 +146,7 @@ def describe_timm(config, name, kind):
         CheckpointError: for a field whose value cannot be honoured; it names the field.
     """
     arguments = dict(kind)
-    model_args = dict(config.get("model_args") or {})
-    pretrained = {**config, **(config.get("pretrained_cfg") or {})}
-    if "num_heads" in model_args:
-        arguments["num_heads"] = model_args.pop("num_heads")
+    model_args, pretrained = timm_parts(config)
     pool = model_args.pop("global_pool", config.get("global_pool"))
     if pool is not None:
         refuse({"global_pool": pool}, "global_pool", POOLS)
@@ -136,18 +155,41 @@ def describe_timm(config, name, kind):
     if act is not None:
         refuse({"act_layer": act}, "act_layer", ACTIVATIONS | {"gelu_tanh": "", "silu": ""})
         arguments["mlp"] = {**ACTIVATIONS, "gelu_tanh": "gelu_tanh", "silu": "swiglu"}[act]
-    refuse_unknown(model_args, TIMM_SEEN_IN_TENSORS)
-    arguments.update(said_by_timm(TIMM_FIELDS, model_args, config))
-    size = model_args.get("img_size")
-    size = list(pretrained.get("input_size") or ())[1:] or None if size is None else size
+    refuse_unknown(model_args, {*keys_of(fields), *_TIMM_WITHOUT_EFFECT.split()})
     if "no_embed_class" in model_args:
         alone = model_args["no_embed_class"]
         arguments["position_embedding"] = "learned_patches" if alone else "learned"
-    arguments["image_size"] = tuple(size) if isinstance(size, (list, tuple)) else size
-    result = Description(arguments, architecture=config["architecture"])
-    add_timm(result, pretrained)
-    result.class_names = timm_class_names(config, pretrained, name)
-    return result
+    arguments |= timm_arguments(fields, model_args, config, pretrained)
+    return timm_description(arguments, config, pretrained, name)
+
+
+def timm_parts(config):
+    """(model_args, pretrained_cfg) of timm's configuration, as dicts of their own."""
+    pretrained = {**config, **(config.get("pretrained_cfg") or {})}
+    return dict(config.get("model_args") or {}), pretrained
+
+
+def timm_arguments(fields, model_args, config, pretrained):
+    """dict of the arguments that timm's configuration says, which tensors show too or not."""
+    found = {"image_size": tuple(pretrained.get("input_size") or ())[1:] or None}
+    found |= read_fields(fields, model_args)
+    counts = [x["num_classes"] for x in (config, model_args) if x.get("num_classes") is not None]
+    if counts and counts[0] != counts[-1]:
+        raise CheckpointError(
+            "config.json says two things of num_classes. Received: "
+            f"{brief(counts[0])}, {brief(counts[-1])} in model_args"
+        )
+    if counts:
+        found["num_classes"] = None if counts[0] == 0 else counts[0]  # 0 for features
+    return found
+
+
+def timm_description(arguments, config, pretrained, name):
+    """`Description` of timm's configuration with its preprocessing and names of classes."""
+    found = Description(arguments, architecture=config["architecture"])
+    add_timm(found, pretrained)
+    found.class_names = timm_class_names(config, pretrained, name)
+    return found
 
 
 def timm_class_names(config, pretrained, name):

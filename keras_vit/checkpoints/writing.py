@@ -68,28 +68,58 @@ def arrays_of(values, table, facts):
     return arrays
 
 
-def labels_for_transformers(config):
-    """The fields that name the classes of a model with this configuration; none without a head."""
-    if config["num_classes"] is None:
-        return {}
-    labels = config["class_names"] or [f"LABEL_{i}" for i in range(config["num_classes"])]
-    return {
-        "id2label": {str(i): name for i, name in enumerate(labels)},
-        "label2id": {name: i for i, name in enumerate(labels)},
-    }
-
-
-def timm_fields(config, preprocessor, architecture, pool, features, size, arguments):
-    """timm's `config.json`.
+def write_transformers(model, folder, fields, arrays):
+    """The folder of a model as transformers opens it.
 
     Args:
-        config: dict, the model's configuration.
-        preprocessor: `Preprocessor` or None.
-        architecture, pool: str, timm's names.
-        features: int, what the head reads.
-        size: (H, W) in pixels.
-        arguments: dict, the model_args.
+        model: the model.
+        folder: `Path` of an empty folder.
+        fields: dict of `config.json`, without the names of the classes.
+        arrays: dict of name to array; within a classifier all but its heads get the prefix of the
+            model inside.
     """
+    config, prefix = model.get_config(), ""
+    if config["num_classes"] is not None:
+        labels = config["class_names"] or [f"LABEL_{i}" for i in range(config["num_classes"])]
+        fields = {
+            **fields,
+            "id2label": {str(i): name for i, name in enumerate(labels)},
+            "label2id": {name: i for i, name in enumerate(labels)},
+        }
+        prefix = f"{fields['model_type']}."
+    _write_json(folder / "config.json", {**fields, "dtype": "float32"})
+    if model.preprocessor is not None:
+        processor = processor_for_transformers(model.preprocessor)
+        _write_json(folder / "preprocessor_config.json", processor)
+    arrays = {x if "classifier" in x else prefix + x: array for x, array in arrays.items()}
+    write_safetensors(folder / "model.safetensors", arrays, {"format": "pt"})
+
+
+def write_timm(
+    model,
+    folder,
+    arrays,
+    *,
+    architecture,
+    arguments,
+    pool,
+    features,
+    image_size,
+    classifier="head",
+    first_conv="patch_embed.proj",
+):
+    """The folder of a model as timm opens it.
+
+    Args:
+        model: the model.
+        folder: `Path` of an empty folder.
+        arrays: dict of name to array.
+        architecture, pool, classifier, first_conv: str, timm's names.
+        arguments: dict, the model_args.
+        features: int, what the head reads.
+        image_size: (H, W) in pixels.
+    """
+    config = model.get_config()
     classes = config["num_classes"] or 0
     fields = {
         "architecture": architecture,
@@ -99,16 +129,17 @@ def timm_fields(config, preprocessor, architecture, pool, features, size, argume
         "model_args": arguments,
         "pretrained_cfg": {
             "num_classes": classes,
-            "input_size": [config["num_channels"], *size],
-            "first_conv": "patch_embed.proj",
-            "classifier": "head",
+            "input_size": [config["num_channels"], *image_size],
+            "first_conv": first_conv,
+            "classifier": classifier,
         },
     }
     if config["class_names"]:
         fields["label_names"] = list(config["class_names"])
-    if preprocessor is not None:
-        fields["pretrained_cfg"].update(preprocessor_to_timm(preprocessor))
-    return fields
+    if model.preprocessor is not None:
+        fields["pretrained_cfg"].update(preprocessor_to_timm(model.preprocessor))
+    _write_json(folder / "config.json", fields)
+    write_safetensors(folder / "model.safetensors", arrays, {"format": "pt"})
 
 
 def preprocessor_to_timm(preprocessor):
@@ -184,11 +215,7 @@ def _check_resizes(preprocessor, library):
         raise CheckpointError(f"{library} resize. Received: resize=None")
 
 
-def one_or_two(pair):
-    return pair[0] if pair[0] == pair[1] else list(pair)
-
-
-def write_json(path, fields):
+def _write_json(path, fields):
     path.write_text(json.dumps(fields, indent=2) + "\n", "utf-8")
 
 

@@ -13,7 +13,7 @@ from keras_vit.checkpoints import sources
 from keras_vit.checkpoints.errors import CheckpointError
 from keras_vit.checkpoints.patches import resample_patches
 from keras_vit.checkpoints.readers.open import open_file
-from keras_vit.checkpoints.vit import configs
+from keras_vit.checkpoints.vit import fields
 from keras_vit.checkpoints.writing import write_safetensors
 from tests.checkpoints.helpers import GOLDEN
 from tests.helpers import images, once, randomize, run, tiny_vit, to_numpy
@@ -353,10 +353,10 @@ def test_old_configurations_leave_nothing_unread():
         "torch_dtype": None,
     }
     clip = {"model_type": "clip", "architectures": ["CLIPModel"], "vision_config": tower}
-    found = configs.describe({**clip, "text_config": {}, "projection_dim": 512})
+    found = fields.describe({**clip, "text_config": {}, "projection_dim": 512})
     assert found.unread == []
     assert found.arguments["mlp"] == "quick_gelu" and found.arguments["pooling"] == "token"
-    assert configs.describe({**clip, "vision_config": {**tower, "new": 1}}).unread == ["new"]
+    assert fields.describe({**clip, "vision_config": {**tower, "new": 1}}).unread == ["new"]
     pruned = {**tower, "pruned_heads": {"0": [1]}}
     with pytest.raises(CheckpointError, match="pruned_heads cannot be honoured"):
-        configs.describe({**clip, "vision_config": pruned})
+        fields.describe({**clip, "vision_config": pruned})

@@ -28,7 +28,7 @@ from keras_vit.checkpoints.matching import match
 from keras_vit.checkpoints.pvt_v2 import read as pyramids
 from keras_vit.checkpoints.readers.base import Tensor
 from keras_vit.checkpoints.swin import read as swin_checkpoints
-from keras_vit.checkpoints.vit.configs import TIMM_KINDS
+from keras_vit.checkpoints.vit.fields import TIMM_KINDS
 from keras_vit.models.cait import CAIT
 from keras_vit.models.deit import DEIT
 from keras_vit.models.hybrid import HYBRID

@@ -1,12 +1,11 @@
 """What tensors and configurations say of a CaiT."""
 
 import inspect
-import re
 
-from keras_vit.checkpoints import configs, layouts
+from keras_vit.checkpoints import layouts
+from keras_vit.checkpoints.cait.fields import describe as describe
 from keras_vit.checkpoints.errors import CheckpointError
 from keras_vit.checkpoints.tables import as_tuple
-from keras_vit.checkpoints.untrusted import brief
 from keras_vit.checkpoints.vit import read as vit
 from keras_vit.models.cait import CaiT
 
@@ -26,8 +25,6 @@ EFFECTS = {
     "class_depth": r"class_block\d+/.*",
     "qkv_bias": r"(class_)?block\d+/attention/(qkv|query|key_value)/bias",
 }
-# timm's model_args of the class token's blocks, whose effect the tensors show
-_SEEN_IN_TENSORS = ("depth_token_only", "mlp_ratio_token_only")
 
 
 def infer(matched, tensors):
@@ -49,23 +46,6 @@ def infer(matched, tensors):
             heads = tensors[next(iter(sources.values()))].shape[0]
     found = vit.infer(matched._replace(found=patches), tensors)
     return {**found, "class_depth": class_depth, "num_heads": heads}
-
-
-def describe(config, processor=None, name=""):
-    """Reads timm's configuration of a CaiT, as `vit.configs.describe` does those of others."""
-    architecture = config.get("architecture") if isinstance(config, dict) else None
-    if not re.fullmatch(r"cait_[a-z]+\d+_\d+", str(architecture)):
-        raise CheckpointError(
-            "The tensors are those of a CaiT, so config.json must be of one of timm's cait_*. "
-            f"Received: architecture={brief(architecture)}"
-        )
-    model_args = dict(config.get("model_args") or {})
-    for argument in _SEEN_IN_TENSORS:
-        model_args.pop(argument, None)
-    found = configs.describe_timm({**config, "model_args": model_args}, name, {})
-    pooling = found.arguments.pop("pooling", None) or "token"
-    configs.refuse({"global_pool": pooling}, "global_pool", ("token",))
-    return found
 
 
 def complete(inferred, description, overrides, name):

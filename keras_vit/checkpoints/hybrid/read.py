@@ -3,10 +3,10 @@
 import inspect
 import re
 
-from keras_vit.checkpoints import configs, layouts
+from keras_vit.checkpoints import layouts
 from keras_vit.checkpoints.errors import CheckpointError
+from keras_vit.checkpoints.hybrid.fields import describe as describe
 from keras_vit.checkpoints.tables import as_tuple
-from keras_vit.checkpoints.untrusted import brief
 from keras_vit.checkpoints.vit import read as vit
 from keras_vit.models.hybrid import HybridVisionTransformer
 
@@ -57,21 +57,6 @@ def infer(matched, tensors):
     found["stem_depths"] = tuple(depths[s] for s in range(len(depths)))
     channels, width = (shape[1], shape[0]) if layout == "kernel" else shape[2:]
     return {**found, "stem_width": width, "num_channels": channels}
-
-
-def describe(config, processor=None, name=""):
-    """Reads timm's configuration of a hybrid, as `vit.configs.describe` does those of others."""
-    architecture = config.get("architecture") if isinstance(config, dict) else None
-    if not re.fullmatch(r"vit_[a-z]+_r\d*_s\d+(_p\d+)?_\d+", str(architecture)):
-        raise CheckpointError(
-            "The tensors are those of a hybrid, so config.json must be of one of timm's vit_*_r*. "
-            f"Received: architecture={brief(architecture)}"
-        )
-    found = configs.describe_timm(config, name, {})
-    found.arguments.pop("patch_size", None)  # of places of the CNN's map
-    pooling = found.arguments.pop("pooling", None) or "token"
-    configs.refuse({"global_pool": pooling}, "global_pool", ("token",))
-    return found
 
 
 def complete(inferred, description, overrides, name):

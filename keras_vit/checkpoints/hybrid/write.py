@@ -1,16 +1,11 @@
 """A hybrid of CNN and Vision Transformer as timm opens it."""
 
 from keras_vit.checkpoints.errors import CheckpointError
+from keras_vit.checkpoints.fields import write_fields
 from keras_vit.checkpoints.hybrid import names as tables
+from keras_vit.checkpoints.hybrid.fields import TIMM
 from keras_vit.checkpoints.hybrid.read import BIT_GROUPS, facts
-from keras_vit.checkpoints.writing import (
-    arrays_of,
-    one_or_two,
-    timm_fields,
-    values_of,
-    write_json,
-    write_safetensors,
-)
+from keras_vit.checkpoints.writing import arrays_of, values_of, write_timm
 
 # timm's name for each ResNet, whose arguments make the transformer behind it
 ARCHITECTURES = {
@@ -45,34 +40,24 @@ def _write_timm(model, folder):
     grid = model.get_layer("position_embedding").grid_size
     size = [side * patch for side, patch in zip(grid, model.patch_size, strict=True)]
     patch_size = model.get_layer("patch_embedding").patch_size
-    arguments = {
-        "img_size": size,
-        "patch_size": one_or_two(patch_size),
-        "in_chans": config["num_channels"],
-        "embed_dim": config["width"],
-        "depth": config["depth"],
-        "num_heads": config["num_heads"],
-        "mlp_ratio": config["mlp_dim"] / config["width"],
-        "dynamic_img_size": config["image_size"] is None,
-    }
+    known = {**config, "patch_size": patch_size, "position_grid": grid}
+    ratio = config["mlp_dim"] / config["width"]
+    arguments = write_fields(TIMM, {**known, "image_size": size, "mlp_ratio": ratio})
+    arguments["dynamic_img_size"] = config["image_size"] is None
     if config["mlp"] != "gelu":
         arguments["act_layer"] = config["mlp"]
-    fields = timm_fields(
-        config,
-        model.preprocessor,
-        ARCHITECTURES[depths],
-        "token",
-        config["width"],
-        size,
-        arguments,
-    )
-    first = "patch_embed.backbone." + ("stem.conv" if depths else "conv")
-    fields["pretrained_cfg"]["first_conv"] = first
-    write_json(folder / "config.json", fields)
     table = tables.TIMM_HYBRID if depths else tables.TIMM_ROOT
-    known = facts({**config, "patch_size": patch_size, "position_grid": grid})
-    arrays = arrays_of(values_of(model), table, known)
-    write_safetensors(folder / "model.safetensors", arrays, {"format": "pt"})
+    write_timm(
+        model,
+        folder,
+        arrays_of(values_of(model), table, facts(known)),
+        architecture=ARCHITECTURES[depths],
+        arguments=arguments,
+        pool="token",
+        features=config["width"],
+        image_size=size,
+        first_conv="patch_embed.backbone." + ("stem.conv" if depths else "conv"),
+    )
 
 
 def _write_transformers(model, folder):

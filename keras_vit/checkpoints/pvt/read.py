@@ -1,23 +1,14 @@
-"""What tensors and configurations say of a Pyramid Vision Transformer.
-
-The second has the same fields but for a few: `pvt_v2.read` takes most from here.
-"""
+"""What tensors and configurations say of a Pyramid Vision Transformer, first or second."""
 
 import math
 import re
 
 from keras_vit.checkpoints import layouts
 from keras_vit.checkpoints.arguments import add_preprocessing
-from keras_vit.checkpoints.checks import add_num_labels
-from keras_vit.checkpoints.configs import (
-    WITHOUT_EFFECT,
-    Description,
-    label_names,
-    refuse,
-)
 from keras_vit.checkpoints.errors import CheckpointError
 from keras_vit.checkpoints.grids import source_grid
-from keras_vit.checkpoints.processors import add_transformers
+from keras_vit.checkpoints.pvt.fields import DEFAULTS
+from keras_vit.checkpoints.pvt.fields import describe as describe
 from keras_vit.checkpoints.tables import as_tuple
 from keras_vit.checkpoints.untrusted import brief
 from keras_vit.layers.validation import as_pair
@@ -118,73 +109,6 @@ def _infer(shapes, depths, table):
 
 def _ratio(hidden, width):
     return hidden // width if hidden % width == 0 else (hidden + 0.5) / width
-
-
-def describe(config, processor=None, name=""):
-    """Reads the configuration of a first PVT: transformers' `PvtConfig`."""
-    found = describe_transformers(config, processor, "pvt", "PvtForImageClassification")
-    strides = found.arguments.pop("strides", None)
-    if strides is not None and strides != found.arguments.get("patch_sizes", strides):
-        raise CheckpointError(
-            "The patches of the first PVT do not overlap. Received: "
-            f"strides={brief(strides)}, patch_sizes={brief(found.arguments['patch_sizes'])}"
-        )
-    return found
-
-
-# transformers' field: our argument
-FIELDS = {
-    "depths": "depths",
-    "hidden_sizes": "widths",
-    "num_attention_heads": "num_heads",
-    "mlp_ratios": "mlp_ratios",
-    "sequence_reduction_ratios": "reductions",
-    "sr_ratios": "reductions",
-    "patch_sizes": "patch_sizes",
-    "strides": "strides",
-    "num_channels": "num_channels",
-    "image_size": "image_size",
-    "qkv_bias": "qkv_bias",
-    "layer_norm_eps": "norm_epsilon",
-    "hidden_dropout_prob": "dropout_rate",
-    "attention_probs_dropout_prob": "attention_dropout_rate",
-    "drop_path_rate": "drop_path_rate",
-}
-# What PvtConfig and PvtV2Config assume where config.json is silent, and no tensor tells.
-DEFAULTS = {"num_attention_heads": (1, 2, 5, 8), "layer_norm_eps": 1e-6, "hidden_act": "gelu"}
-
-
-def describe_transformers(config, processor, kind, head):
-    """Reads transformers' configuration of a first or second PVT.
-
-    Args:
-        config, processor: as `describe` takes them.
-        kind: str, the model_type that it must be of.
-        head: str, the class that has a head.
-    """
-    if not isinstance(config, dict) or config.get("model_type") != kind:
-        received = config.get("model_type") if isinstance(config, dict) else type(config).__name__
-        raise CheckpointError(
-            f"The tensors are those of transformers' {kind!r}, so config.json must be its own. "
-            f"Received: model_type={brief(received)}"
-        )
-    config = {**DEFAULTS, **config}
-    refuse(config, "hidden_act", ("gelu",))
-    known = {*FIELDS, *WITHOUT_EFFECT, "hidden_act", "linear_attention", "num_encoder_blocks"}
-    found = Description(unread=sorted(set(config) - known))
-    for name, argument in FIELDS.items():
-        if config.get(name) is not None:
-            value = config[name]
-            found.arguments[argument] = tuple(value) if isinstance(value, list) else value
-    size = found.arguments.get("image_size")
-    if isinstance(size, dict):
-        found.arguments["image_size"] = (size["height"], size["width"])
-    found.arguments["conv_norm_epsilon"] = found.arguments["norm_epsilon"]
-    if (config.get("architectures") or [None])[0] == head:
-        found.class_names = label_names(config.get("id2label"))
-        add_num_labels(found, config)
-    add_transformers(found, processor, kind)
-    return found
 
 
 def complete(inferred, description, overrides, name):

@@ -4,12 +4,9 @@ import itertools
 import math
 import re
 
-from keras_vit.checkpoints import configs
-from keras_vit.checkpoints.checks import add_num_labels, refuse_unknown, said_by_timm
-from keras_vit.checkpoints.configs import ACTIVATIONS, WITHOUT_EFFECT, Description
 from keras_vit.checkpoints.errors import ArgumentError, CheckpointError
 from keras_vit.checkpoints.layouts import Facts, StageFacts
-from keras_vit.checkpoints.processors import add_timm, add_transformers
+from keras_vit.checkpoints.swin.fields import describe as describe
 from keras_vit.checkpoints.tables import as_tuple
 from keras_vit.checkpoints.untrusted import brief
 from keras_vit.models.swin import stage_windows
@@ -41,9 +38,6 @@ EFFECTS = {
     "depths": r"stage\d_.*",
     "qkv_bias": r"stage\d_block\d+/attention/(qkv/bias|query_bias|value_bias)",
 }
-
-
-# tensors
 
 
 def infer(matched, tensors):
@@ -230,119 +224,3 @@ def facts(arguments):
         sizes = tuple((2 * a - 1, 2 * b - 1) for a, b in windows)
         stages.append(Facts(arguments["patch_size"], arguments["num_channels"], 0, 0, (), sizes))
     return StageFacts(tuple(stages), ())
-
-
-# configurations
-
-_HF_FIELDS = {  # field: our argument
-    "embed_dim": "width",
-    "depths": "depths",
-    "num_heads": "num_heads",
-    "window_size": "window_size",
-    "pretrained_window_sizes": "pretrained_window_size",
-    "mlp_ratio": "mlp_ratio",
-    "image_size": "image_size",
-    "patch_size": "patch_size",
-    "num_channels": "num_channels",
-    "qkv_bias": "qkv_bias",
-    "hidden_act": "mlp",
-    "hidden_dropout_prob": "dropout_rate",
-    "attention_probs_dropout_prob": "attention_dropout_rate",
-    "drop_path_rate": "drop_path_rate",
-}
-_TIMM_FIELDS = {  # of model_args
-    "embed_dim": "width",
-    "depths": "depths",
-    "num_heads": "num_heads",
-    "window_size": "window_size",
-    "pretrained_window_sizes": "pretrained_window_size",
-    "mlp_ratio": "mlp_ratio",
-    "img_size": "image_size",
-    "patch_size": "patch_size",
-    "in_chans": "num_channels",
-    "qkv_bias": "qkv_bias",
-}
-# of model_args: what acts in training alone, the tensors show, or limits the sizes that timm takes
-_TIMM_WITHOUT_EFFECT = """
-    always_partition attn_drop_rate drop_path_rate drop_rate dynamic_img_size num_classes
-    proj_drop_rate strict_img_size weight_init
-"""
-
-
-def describe(config, processor=None, name=""):
-    """Reads a configuration, as `vit.configs.describe` does for Vision Transformers."""
-    if not isinstance(config, dict):
-        raise CheckpointError(f"config.json must hold an object. Received: {type(config).__name__}")
-    try:
-        if "architecture" in config:  # timm's, and transformers' wrapper around it
-            return _describe_timm(config, name)
-        return _describe_transformers(config, processor)
-    except (AttributeError, KeyError, TypeError, IndexError) as error:
-        raise CheckpointError(
-            f"config.json is not as its library writes it. Received: {type(error).__name__}: "
-            f"{error}"
-        ) from error
-
-
-def _describe_transformers(config, processor):
-    configs.refuse(config, "model_type", ("swin", "swinv2"))
-    config = {"hidden_act": "gelu", "layer_norm_eps": 1e-5, "window_size": 7, **config}
-    configs.refuse(config, "hidden_act", ACTIVATIONS)
-    configs.refuse(config, "use_absolute_embeddings", (False, None))
-    configs.refuse(config, "layer_norm_eps", (1e-5,))  # as the other norms have it in any case
-    known = {*_HF_FIELDS, *WITHOUT_EFFECT, "layer_norm_eps", "use_absolute_embeddings"}
-    known |= {"hidden_size", "num_layers", "path_norm"}  # what embed_dim and depths make
-    arguments = {ours: config[field] for field, ours in _HF_FIELDS.items() if field in config}
-    arguments["mlp"] = ACTIVATIONS[config["hidden_act"]]
-    found = Description(_pairs(arguments), unread=sorted(set(config) - known))
-    if (config.get("architectures") or [""])[0].endswith("ForImageClassification"):
-        found.class_names = configs.label_names(config.get("id2label"))
-        add_num_labels(found, config)
-    add_transformers(found, processor, config["model_type"])
-    return found
-
-
-def _describe_timm(config, name):
-    architecture = config["architecture"]
-    named = re.fullmatch(
-        r"swin(?:v2)?_(?:s3_)?(?:tiny|small|base|large)(?:_patch4)?"
-        r"(?:_window(?:(?P<old>\d+)to)?(?P<window>\d+))?_(?:\d+to)?\d+",
-        architecture,
-    )
-    if named is None or "swinv2_cr" in architecture:
-        raise CheckpointError(
-            "This timm architecture is no Swin Transformer of version 1 or 2. "
-            f"Received: architecture={brief(architecture)}"
-        )
-    model_args = dict(config.get("model_args") or {})
-    pretrained = {**config, **(config.get("pretrained_cfg") or {})}
-    arguments = {"image_size": list(pretrained.get("input_size") or ())[1:] or None}
-    if named["window"]:
-        arguments["window_size"] = int(named["window"])
-    if named["old"]:  # pre-trained at 192 pixels, whose last map is half a window
-        old = int(named["old"])
-        arguments["pretrained_window_size"] = (old, old, old, old // 2)
-    pool = model_args.pop("global_pool", config.get("global_pool"))
-    configs.refuse({"global_pool": pool}, "global_pool", ("avg", None))
-    configs.refuse(model_args, "always_partition", (False, None))
-    act = model_args.pop("act_layer", None) or "gelu"
-    configs.refuse({"act_layer": act}, "act_layer", (*ACTIVATIONS, "gelu_tanh"))
-    arguments["mlp"] = {**ACTIVATIONS, "gelu_tanh": "gelu_tanh"}[act]
-    refuse_unknown(model_args, {*_TIMM_FIELDS, *_TIMM_WITHOUT_EFFECT.split()})
-    arguments.update(said_by_timm(_TIMM_FIELDS, model_args, config))
-    found = Description(_pairs(arguments), architecture=architecture)
-    add_timm(found, pretrained)
-    found.class_names = configs.timm_class_names(config, pretrained, name)
-    return found
-
-
-def _pairs(arguments):
-    """Lists as tuples, patches as pairs, and no pre-training windows where all are 0."""
-    found = {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
-    patch = found.get("patch_size")
-    if isinstance(patch, int):
-        found["patch_size"] = (patch, patch)
-    old = found.pop("pretrained_window_size", None)
-    if old is not None and any(old):  # transformers' default has four, whatever the stages
-        found["pretrained_window_size"] = old[: len(found.get("depths", old))]
-    return found

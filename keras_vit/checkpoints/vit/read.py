@@ -8,8 +8,8 @@ from keras_vit.checkpoints.errors import CheckpointError
 from keras_vit.checkpoints.grids import source_grid
 from keras_vit.checkpoints.tables import as_tuple
 from keras_vit.checkpoints.untrusted import brief
-from keras_vit.checkpoints.vit.configs import TIMM_HEADS
-from keras_vit.checkpoints.vit.configs import describe as describe
+from keras_vit.checkpoints.vit.fields import TIMM_HEADS
+from keras_vit.checkpoints.vit.fields import describe as describe
 from keras_vit.layers.validation import as_pair
 from keras_vit.models.vit import VIT
 

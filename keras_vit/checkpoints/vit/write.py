@@ -5,17 +5,10 @@ from keras import ops
 
 from keras_vit.checkpoints import layouts
 from keras_vit.checkpoints.errors import CheckpointError
+from keras_vit.checkpoints.fields import write_fields
 from keras_vit.checkpoints.vit import names as tables
-from keras_vit.checkpoints.writing import (
-    arrays_of,
-    labels_for_transformers,
-    one_or_two,
-    processor_for_transformers,
-    timm_fields,
-    values_of,
-    write_json,
-    write_safetensors,
-)
+from keras_vit.checkpoints.vit.fields import HF, TIMM
+from keras_vit.checkpoints.writing import arrays_of, values_of, write_timm, write_transformers
 from keras_vit.layers import sincos_grid
 
 GRID = "position_embedding/grid"
@@ -24,52 +17,18 @@ GRID = "position_embedding/grid"
 def _write_transformers(model, folder):
     config = model.get_config()
     kind, table, names = _transformers_class(config)
-    fields = {
-        "model_type": kind,
-        "architectures": [names],
-        "hidden_size": config["width"],
-        "num_hidden_layers": config["depth"],
-        "num_attention_heads": config["num_heads"],
-        "intermediate_size": config["mlp_dim"],
-        "image_size": one_or_two(_image_size(model)),
-        "patch_size": one_or_two(model.patch_size),
-        "num_channels": config["num_channels"],
-        "qkv_bias": config["qkv_bias"],
-        "layer_norm_eps": config["norm_epsilon"],
-        "hidden_act": {"gelu_tanh": "gelu_pytorch_tanh", "swiglu": "gelu"}.get(
-            config["mlp"], config["mlp"]
-        ),
-        "dtype": "float32",
-    }
-    if kind.startswith("dinov2"):
-        fields["mlp_ratio"] = _dinov2_ratio(config)
-        fields["use_swiglu_ffn"] = config["mlp"] == "swiglu"
-        fields["drop_path_rate"] = config["drop_path_rate"]
-        fields["num_register_tokens"] = config["num_registers"]
-    if kind in ("clip_vision_model", "siglip_vision_model"):
-        fields["attention_dropout"] = config["attention_dropout_rate"]
-    else:
-        fields["hidden_dropout_prob"] = config["dropout_rate"]
-        fields["attention_probs_dropout_prob"] = config["attention_dropout_rate"]
-    fields.update(labels_for_transformers(config))
+    said = {**config, "image_size": _image_size(model), "patch_size": model.patch_size}
+    fields = {"model_type": kind, "architectures": [names], **write_fields(HF, said, kind)}
+    is_dinov2, is_swiglu = kind.startswith("dinov2"), config["mlp"] == "swiglu"
+    if is_dinov2:
+        fields.update(mlp_ratio=_dinov2_ratio(config), use_swiglu_ffn=is_swiglu)
     if config["representation_size"] is not None:
-        fields["pooler_output_size"] = config["representation_size"]
-        fields["pooler_act"] = "tanh"
-    prefix = "" if config["num_classes"] is None else f"{kind}."
-    other = r"mlp.fc" if config["mlp"] == "swiglu" and kind.startswith("dinov2") else r"mlp.weights"
-    arrays = {
-        (name if "classifier" in name else prefix + name): value
-        for name, value in _arrays(model, table).items()
-        if other not in name
-    }
-    if kind.startswith("dinov2"):
-        arrays[f"{prefix}embeddings.mask_token"] = np.zeros((1, config["width"]), "float32")
-    write_json(folder / "config.json", fields)
-    if model.preprocessor is not None:
-        write_json(
-            folder / "preprocessor_config.json", processor_for_transformers(model.preprocessor)
-        )
-    write_safetensors(folder / "model.safetensors", arrays, {"format": "pt"})
+        fields.update(pooler_output_size=config["representation_size"], pooler_act="tanh")
+    other = "mlp.fc" if is_dinov2 and is_swiglu else "mlp.weights"
+    arrays = {x: array for x, array in _arrays(model, table).items() if other not in x}
+    if is_dinov2:
+        arrays["embeddings.mask_token"] = np.zeros((1, config["width"]), "float32")
+    write_transformers(model, folder, fields, arrays)
 
 
 def _transformers_class(config):
@@ -185,34 +144,32 @@ def _write_timm(model, folder):
         architecture = "deit_base_distilled_patch16_224"
         _check_timm_distilled(config)
     pool = {"token": "token", "gap": "avg", "map": "map"}[config["pooling"]]
-    class_token = _has_class_token(config)
-    size = list(_image_size(model))
-    arguments = {
-        "img_size": size,
-        "patch_size": one_or_two(model.patch_size),
-        "in_chans": config["num_channels"],
-        "embed_dim": config["width"],
-        "depth": config["depth"],
-        "num_heads": config["num_heads"],
+    size = _image_size(model)
+    said = {
+        **config,
+        "image_size": size,
+        "patch_size": model.patch_size,
         "mlp_ratio": _ratio(config) * (2 if mlp == "swiglu" else 1),
-        "qkv_bias": config["qkv_bias"],
-        "qk_norm": config["qk_norm"],
-        "init_values": config["layer_scale"],
-        "class_token": class_token,
-        "reg_tokens": config["num_registers"],
+        "class_token": _has_class_token(config),
+    }
+    arguments = {
+        **write_fields(TIMM, said),
         "no_embed_class": config["position_embedding"] != "learned",
-        "pre_norm": config["pre_norm"],
-        "fc_norm": config["fc_norm"],
         "global_pool": pool,
         "dynamic_img_size": config["image_size"] is None,
     }
     if mlp in ("gelu_tanh", "quick_gelu"):
         arguments["act_layer"] = mlp
-    fields = timm_fields(
-        config, model.preprocessor, architecture, pool, config["width"], size, arguments
+    write_timm(
+        model,
+        folder,
+        _arrays(model, tables.TIMM),
+        architecture=architecture,
+        arguments=arguments,
+        pool=pool,
+        features=config["width"],
+        image_size=size,
     )
-    write_json(folder / "config.json", fields)
-    write_safetensors(folder / "model.safetensors", _arrays(model, tables.TIMM), {"format": "pt"})
 
 
 def _check_timm_distilled(config):

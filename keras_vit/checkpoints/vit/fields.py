@@ -1,19 +1,87 @@
-"""What configurations of transformers and timm say of a Vision Transformer."""
+"""What transformers and timm say of a Vision Transformer in their configurations."""
 
 import re
 
-from keras_vit.checkpoints.checks import add_num_labels
 from keras_vit.checkpoints.configs import (
     ACTIVATIONS,
+    DROP_PATH,
+    HIDDEN_ACT,
+    TIMM_ENCODER,
     WITHOUT_EFFECT,
     Description,
+    add_labels,
     describe_timm,
-    label_names,
     refuse,
 )
 from keras_vit.checkpoints.errors import CheckpointError
+from keras_vit.checkpoints.fields import (
+    Field,
+    keys_of,
+    one_or_two,
+    read_fields,
+    seen_in_tensors,
+)
 from keras_vit.checkpoints.processors import add_transformers
 from keras_vit.checkpoints.untrusted import brief
+
+_DINOV2 = ("dinov2", "dinov2_with_registers")
+_CLIP = ("siglip_vision_model", "clip_vision_model")
+_OTHERS = ("vit", "deit", "vit_mae", *_DINOV2)
+HF = (
+    Field("hidden_size", "width"),
+    Field("num_hidden_layers", "depth"),
+    Field("num_attention_heads", "num_heads"),
+    Field("intermediate_size", "mlp_dim"),
+    Field("image_size", "image_size", write=one_or_two),
+    Field("patch_size", "patch_size", write=one_or_two),
+    Field("num_channels", "num_channels"),
+    Field("qkv_bias", "qkv_bias"),
+    Field("layer_norm_eps", "norm_epsilon"),
+    HIDDEN_ACT,
+    Field("hidden_dropout_prob", "dropout_rate", kinds=_OTHERS),
+    Field("attention_probs_dropout_prob", "attention_dropout_rate", kinds=_OTHERS),
+    Field("attention_dropout", "attention_dropout_rate", kinds=_CLIP),
+    DROP_PATH._replace(kinds=_DINOV2),
+    Field("num_register_tokens", "num_registers", kinds=_DINOV2),
+)
+TIMM = (
+    *TIMM_ENCODER,
+    Field("qkv_bias", "qkv_bias"),
+    Field("reg_tokens", "num_registers"),
+    seen_in_tensors("mlp_ratio", "mlp_ratio"),
+    seen_in_tensors("qk_norm", "qk_norm"),
+    seen_in_tensors("init_values", "layer_scale"),
+    seen_in_tensors("class_token", "class_token"),
+    seen_in_tensors("pre_norm", "pre_norm"),
+    seen_in_tensors("fc_norm", "fc_norm"),
+)
+
+
+def _assumed(epsilon, activation="gelu"):
+    return {"layer_norm_eps": epsilon, "hidden_act": activation, "num_attention_heads": 12}
+
+
+# What a class assumes where its config.json is silent.
+DEFAULTS = {
+    "vit": _assumed(1e-12),
+    "deit": _assumed(1e-12),
+    "vit_mae": _assumed(1e-12),
+    "dinov2": _assumed(1e-6),
+    "dinov2_with_registers": _assumed(1e-6),
+    "siglip_vision_model": _assumed(1e-6, "gelu_pytorch_tanh"),
+    "clip_vision_model": _assumed(1e-5, "quick_gelu"),
+}
+# Whole models of two towers: where the image tower's configuration is, and its own type.
+TOWERS = {"siglip": "siglip_vision_model", "clip": "clip_vision_model"}
+# class: what its head reads; classes not named here give features
+HEADS = {
+    "ViTForImageClassification": "token",
+    "DeiTForImageClassification": "token",
+    "DeiTForImageClassificationWithTeacher": "token",
+    "Dinov2ForImageClassification": "token_gap",
+    "Dinov2WithRegistersForImageClassification": "token_gap",
+    "SiglipForImageClassification": "gap",
+}
 
 
 def describe(config, processor=None, name=""):
@@ -49,59 +117,6 @@ def describe(config, processor=None, name=""):
     )
 
 
-# field: our argument
-FIELDS = {
-    "hidden_size": "width",
-    "num_hidden_layers": "depth",
-    "num_attention_heads": "num_heads",
-    "intermediate_size": "mlp_dim",
-    "image_size": "image_size",
-    "patch_size": "patch_size",
-    "num_channels": "num_channels",
-    "qkv_bias": "qkv_bias",
-    "layer_norm_eps": "norm_epsilon",
-    "hidden_act": "mlp",
-    "hidden_dropout_prob": "dropout_rate",
-    "attention_probs_dropout_prob": "attention_dropout_rate",
-    "attention_dropout": "attention_dropout_rate",
-    "drop_path_rate": "drop_path_rate",
-    "num_register_tokens": "num_registers",
-}
-# What a class assumes where its config.json is silent.
-DEFAULTS = {
-    "vit": {"layer_norm_eps": 1e-12, "hidden_act": "gelu", "num_attention_heads": 12},
-    "deit": {"layer_norm_eps": 1e-12, "hidden_act": "gelu", "num_attention_heads": 12},
-    "vit_mae": {"layer_norm_eps": 1e-12, "hidden_act": "gelu", "num_attention_heads": 12},
-    "dinov2": {"layer_norm_eps": 1e-6, "hidden_act": "gelu", "num_attention_heads": 12},
-    "dinov2_with_registers": {
-        "layer_norm_eps": 1e-6,
-        "hidden_act": "gelu",
-        "num_attention_heads": 12,
-    },
-    "siglip_vision_model": {
-        "layer_norm_eps": 1e-6,
-        "hidden_act": "gelu_pytorch_tanh",
-        "num_attention_heads": 12,
-    },
-    "clip_vision_model": {
-        "layer_norm_eps": 1e-5,
-        "hidden_act": "quick_gelu",
-        "num_attention_heads": 12,
-    },
-}
-# Whole models of two towers: where the image tower's configuration is, and its own type.
-TOWERS = {"siglip": "siglip_vision_model", "clip": "clip_vision_model"}
-# class: what its head reads; classes not named here give features
-HEADS = {
-    "ViTForImageClassification": "token",
-    "DeiTForImageClassification": "token",
-    "DeiTForImageClassificationWithTeacher": "token",
-    "Dinov2ForImageClassification": "token_gap",
-    "Dinov2WithRegistersForImageClassification": "token_gap",
-    "SiglipForImageClassification": "gap",
-}
-
-
 def _describe_transformers(config, processor):
     kind = config["model_type"]
     architecture = (config.get("architectures") or [None])[0]
@@ -125,26 +140,13 @@ def _describe_transformers(config, processor):
             "The head of CLIPForImageClassification reads tokens that were not normalised; no "
             "model here does. Load the CLIP model that it was made of and train a head."
         )
-    known = {*FIELDS, *WITHOUT_EFFECT, "pooler_act", "pruned_heads", "vision_use_head"}
-    found = Description(unread=sorted(set(tower) - known))
-    for name, argument in FIELDS.items():
-        if tower.get(name) is not None:
-            found.arguments[argument] = tower[name]
-    found.arguments["mlp"] = ACTIVATIONS[tower["hidden_act"]]
+    known = keys_of(HF) | WITHOUT_EFFECT | {"pooler_act", "pruned_heads", "vision_use_head"}
+    found = Description(read_fields(HF, tower), unread=sorted(set(tower) - known))
     if tower.get("use_swiglu_ffn"):
         found.arguments["mlp"] = "swiglu"
-    for name in ("image_size", "patch_size"):
-        if isinstance(found.arguments.get(name), list):
-            found.arguments[name] = tuple(found.arguments[name])
-    if architecture in HEADS:
-        found.arguments["pooling"] = HEADS[architecture]
-    elif kind == "siglip_vision_model":
-        found.arguments["pooling"] = "map"
-    else:
-        found.arguments["pooling"] = "token"
-    if architecture in HEADS:
-        found.class_names = label_names(config.get("id2label"))
-        add_num_labels(found, config)
+    pooling = "map" if kind == "siglip_vision_model" else "token"
+    found.arguments["pooling"] = HEADS.get(architecture, pooling)
+    add_labels(found, config, architecture in HEADS)
     add_transformers(found, processor, config["model_type"])
     return found
 
@@ -173,4 +175,4 @@ def _describe_timm(config, name):
             "This timm architecture is no plain Vision Transformer. "
             f"Received: architecture={brief(architecture)}"
         )
-    return describe_timm(config, name, kinds[0])
+    return describe_timm(config, name, kinds[0], TIMM)
