@@ -116,6 +116,29 @@ def test_windows_of_each_stage_s_own_are_those_of_the_tables(tmp_path):
 
 
 @once
+def test_windows_of_each_stage_s_own_are_read_as_they_are_written(tmp_path):
+    model = tiny_swin(window_size=(2, 4), convention="timm")
+    folder = keras_vit.save_pretrained(model, tmp_path / "x", format="timm")
+    assert keras_vit.from_pretrained(folder).get_config()["window_size"] == (2, 4)
+
+
+@once
+def test_low_rank_updates_are_written_within_the_matrices(tmp_path):
+    model = tiny_swin()
+    randomize(model)
+    folder = keras_vit.save_pretrained(model, tmp_path / "before", format="hf")
+    layer = model.get_layer("stage0_block00").mlp.fc1
+    layer.enable_lora(2)
+    layer.lora_kernel_b.assign(np.ones(layer.lora_kernel_b.shape))
+    after = keras_vit.save_pretrained(model, tmp_path / "after", format="hf")
+    before, after = tensors(folder), tensors(after)
+    assert set(after) == set(before)
+    changed = {name for name in before if not np.array_equal(after[name], before[name])}
+    (name,) = changed
+    np.testing.assert_allclose(after[name], to_numpy(layer.kernel).T, atol=1e-6)
+
+
+@once
 def test_windows_for_another_number_of_stages_are_the_caller_s_mistake():
     with pytest.raises(ValueError, match="one for each of the 2 stages. Received") as found:
         keras_vit.from_pretrained(GOLDEN / "timm_swin", window_size=(4, 4, 4))

@@ -47,9 +47,16 @@ def _write_windows(windows):
     return windows if isinstance(windows, int) else [[side, side] for side in windows]
 
 
+def _read_windows(windows):
+    """The way back; a window that is not square stays as it is, and no model here has it."""
+    if not isinstance(windows, tuple):
+        return windows
+    return tuple(x[0] if isinstance(x, list) and x == x[:1] * 2 else x for x in windows)
+
+
 TIMM = (  # of model_args
     *_BOTH,
-    Field("window_size", "window_size", write=_write_windows),
+    Field("window_size", "window_size", read=_read_windows, write=_write_windows),
     Field("pretrained_window_sizes", "pretrained_window_size", kinds=(2,)),  # of version 2
     Field("img_size", "image_size"),
     Field("in_chans", "num_channels"),
