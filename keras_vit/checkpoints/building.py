@@ -15,7 +15,7 @@ _SIZES = (
 SIZES = frozenset(_SIZES.split())
 
 
-def build(model, arguments, wanted, reader, name):
+def build(model, arguments, wanted, *, tensors, name):
     """The model of the arguments `wanted`, whose weights are still to be filled.
 
     Where the source's own arguments make no model that is the source's fault, and said so; what the
@@ -25,10 +25,10 @@ def build(model, arguments, wanted, reader, name):
         model: its class.
         arguments: dict, what the source says of the model.
         wanted: dict, the arguments with those of the caller.
-        reader: `Reader` of the source.
+        tensors: dict of name to `Tensor`, the source's.
         name: str, the source, for errors.
     """
-    limit = _largest(reader.tensors, arguments, wanted)
+    limit = _largest(tensors, arguments, wanted)
     try:
         with no_initialization(limit):
             return model(**wanted)

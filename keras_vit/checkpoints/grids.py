@@ -5,13 +5,65 @@ What the configuration says must fit. Then the caller is asked, whose `position_
 """
 
 import math
+from typing import NamedTuple
 
 from keras_vit.callers import warn
 from keras_vit.checkpoints.errors import CheckpointError
 from keras_vit.layers.validation import as_pair
 
 
-def source_grid(count, extras, usual, patch_size, image_size, overrides, name):
+class _Counted(NamedTuple):
+    """Position embeddings of a source whose grid is to be found.
+
+    Attributes:
+        count: int, how many there are.
+        extras: tuple of int, how many of them may be those of tokens before the patches.
+        patch_size: (p, q).
+        name: str, the source, for errors.
+    """
+
+    count: int
+    extras: tuple
+    patch_size: tuple
+    name: str
+
+    def of_image(self, image_size):
+        """(grid, image size, extra) of images of that size, which must fit the count."""
+        image_size = as_pair(image_size, "image_size")
+        grid = self.grid(image_size)
+        extra = self.count - math.prod(grid)
+        if extra not in self.extras or min(grid) < 1:
+            raise CheckpointError(
+                f"{self.name} has {self.count} position embeddings, which do not fit {grid[0]} x "
+                f"{grid[1]} patches {' or '.join(map(_and, self.extras))}. "
+                f"Received: image_size={image_size}"
+            )
+        return grid, image_size, extra
+
+    def squares(self):
+        """[((h, h), extra)] of the square grids that there may be."""
+        sides = [(math.isqrt(max(self.count - extra, 0)), extra) for extra in self.extras]
+        return [((s, s), extra) for s, extra in sides if s and s * s == self.count - extra]
+
+    def grid(self, image_size):
+        """(h, w) patches of an image."""
+        sides = zip(as_pair(image_size, "image_size"), self.patch_size, strict=True)
+        return tuple(side // patch for side, patch in sides)
+
+    def size(self, grid):
+        """(H, W) pixels of a grid."""
+        return tuple(side * patch for side, patch in zip(grid, self.patch_size, strict=True))
+
+    def warn_of_square(self, grid, square, asked):
+        """Warns that a square grid was as likely as the one that the caller's size makes."""
+        warn(
+            f"The {self.count} position embeddings of {self.name} are taken for those of {grid[0]} "
+            f"x {grid[1]} patches, as image_size={asked} says. If they are those of {square[0]} x "
+            f"{square[1]}, to be resampled, pass position_grid={square} too."
+        )
+
+
+def source_grid(count, extras, *, patch_size, overrides, name, usual=(0,), image_size=None):
     """Grid and image size of a source, and how many of its positions are those of tokens before.
 
     Args:
@@ -30,23 +82,24 @@ def source_grid(count, extras, usual, patch_size, image_size, overrides, name):
         CheckpointError: for sizes that do not fit, and where nobody says which of several readings
             is right; it names the argument.
     """
+    counted = _Counted(count, extras, patch_size, name)
     if image_size is not None:
-        return _of_image(count, extras, patch_size, image_size, name)
-    squares = _squares(count, extras)
+        return counted.of_image(image_size)
+    squares = counted.squares()
     asked = overrides.get("position_grid")
     if asked is not None:
         grid = as_pair(asked, "position_grid")
         if count - math.prod(grid) in extras:
-            return grid, _size(grid, patch_size), count - math.prod(grid)
+            return grid, counted.size(grid), count - math.prod(grid)
     asked = overrides.get("image_size")
     if asked is not None:
-        grid = _grid(asked, patch_size)
+        grid = counted.grid(asked)
         extra = count - math.prod(grid)
         if extra in extras or not squares:
-            found = _of_image(count, extras, patch_size, asked, name)
+            found = counted.of_image(asked)
             for other, tokens in squares:
                 if tokens == extra and other != grid:
-                    _warn_of_square(count, grid, other, asked, name)
+                    counted.warn_of_square(grid, other, asked)
             return found
     said = overrides.get("position_embedding")
     if said == "learned_patches":
@@ -66,34 +119,7 @@ def source_grid(count, extras, usual, patch_size, image_size, overrides, name):
             " or position_embedding='learned_patches' where patches alone have positions. "
             f"Received: {_said(overrides)}"
         )
-    return grid, _size(grid, patch_size), extra
-
-
-def _of_image(count, extras, patch_size, image_size, name):
-    image_size = as_pair(image_size, "image_size")
-    grid = _grid(image_size, patch_size)
-    extra = count - math.prod(grid)
-    if extra not in extras or min(grid) < 1:
-        raise CheckpointError(
-            f"{name} has {count} position embeddings, which do not fit {grid[0]} x {grid[1]} "
-            f"patches {' or '.join(map(_and, extras))}. Received: image_size={image_size}"
-        )
-    return grid, image_size, extra
-
-
-def _squares(count, extras):
-    """[((h, h), extra)] of the square grids that there may be."""
-    sides = [(math.isqrt(max(count - extra, 0)), extra) for extra in extras]
-    return [((s, s), extra) for s, extra in sides if s and s * s == count - extra]
-
-
-def _grid(image_size, patch_size):
-    sides = zip(as_pair(image_size, "image_size"), patch_size, strict=True)
-    return tuple(side // patch for side, patch in sides)
-
-
-def _size(grid, patch_size):
-    return tuple(side * patch for side, patch in zip(grid, patch_size, strict=True))
+    return grid, counted.size(grid), extra
 
 
 def _and(extra):
@@ -106,11 +132,3 @@ def _said(overrides):
     names = ("image_size", "position_grid", "position_embedding")
     said = [f"{name}={overrides[name]!r}" for name in names if overrides.get(name) is not None]
     return ", ".join(said) or "none of these"
-
-
-def _warn_of_square(count, grid, square, asked, name):
-    warn(
-        f"The {count} position embeddings of {name} are taken for those of {grid[0]} x {grid[1]} "
-        f"patches, as image_size={asked} says. If they are those of {square[0]} x {square[1]}, to "
-        f"be resampled, pass position_grid={square} too."
-    )

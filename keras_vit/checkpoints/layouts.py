@@ -18,15 +18,15 @@ class Facts(NamedTuple):
         num_channels: int, C.
         num_heads: int, H.
         num_prefix_tokens: int, P, how many prefix tokens have a position.
-        grid: (h, w) of the position embeddings.
+        grid: (h, w) of the position embeddings, or None without any.
         bias_tables: tuple of the sides (2a-1, 2b-1) that a table of position biases may have.
     """
 
     patch_size: tuple
     num_channels: int
-    num_heads: int
-    num_prefix_tokens: int
-    grid: tuple
+    num_heads: int = 0
+    num_prefix_tokens: int = 0
+    grid: tuple | None = None
     bias_tables: tuple = ()
 
     def at(self, path):

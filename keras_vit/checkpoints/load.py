@@ -77,7 +77,7 @@ def from_pretrained(source, *, like=None, **overrides):
             facts = _facts(family, arguments)
         changed = {k: v for k, v in overrides.items() if arguments.get(k, _MISSING) != v}
         wanted = _with_overrides(arguments, overrides, _constructor_arguments(family.model))
-        model = build(family.model, arguments, wanted, reader, found.name)
+        model = build(family.model, arguments, wanted, tensors=reader.tensors, name=found.name)
         arguments = wanted
         effects = family.read.EFFECTS
         optional = {effects[k]: f"{k}={v!r}" for k, v in changed.items() if k in effects}
@@ -166,7 +166,7 @@ def load_weights(model, source, skip=()):
                 arguments, description, _ = _described(found, reader, matched, given)
                 facts = _facts(family, arguments)
             said = description is not None or matched.table.name == "keras"
-            _same_mathematics(family, config, arguments, said, found.name)
+            _same_mathematics(family, config, arguments, said=said, name=found.name)
         skipped = {re.escape(name) + "/.*": f"skip={name!r}" for name in skip}
         mode = arguments.get("position_resample")
         adapter = Adapter(model, facts, mode, family.read.FIRST_CONVOLUTION)
@@ -280,7 +280,7 @@ def _with_overrides(arguments, overrides, known):
     return changed
 
 
-def _same_mathematics(family, config, arguments, said, name):
+def _same_mathematics(family, config, arguments, *, said, name):
     """Raises where the source computes with its tensors what the model does not.
 
     `said` is whether the source has a configuration, which says what tensors cannot.

@@ -126,7 +126,9 @@ def _match(patterns, table, prefix, wrapper):
                     f"{found[row, number][source]!r}"
                 )
             found[row, number][source] = name
-    return Match(table, wrapper + prefix, found, dropped, unknown)
+    return Match(
+        table=table, prefix=wrapper + prefix, found=found, dropped=dropped, unknown=unknown
+    )
 
 
 def _reason_to_drop(name, table, prefix):

@@ -69,6 +69,5 @@ def facts(arguments):
         arguments["patch_size"],
         arguments["num_channels"],
         arguments["num_heads"],
-        0,
-        arguments["position_grid"],
+        grid=arguments["position_grid"],
     )

@@ -84,5 +84,9 @@ def facts(arguments):
     stages = len(arguments["stem_depths"])
     channels = arguments["stem_width"] * (4 * 2 ** (stages - 1) if stages else 1)
     return layouts.Facts(
-        arguments["patch_size"], channels, arguments["num_heads"], 1, arguments["position_grid"]
+        arguments["patch_size"],
+        channels,
+        arguments["num_heads"],
+        num_prefix_tokens=1,
+        grid=arguments["position_grid"],
     )

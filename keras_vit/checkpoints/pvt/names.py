@@ -85,7 +85,7 @@ TWO_EPSILONS = {"norm_epsilon": 1e-6, "conv_norm_epsilon": 1e-5}
 ONE_EPSILON = {"norm_epsilon": 1e-6, "conv_norm_epsilon": 1e-6}
 
 
-def _v1_rows(embedding, projection, embedding_norm, positions, class_token, block, names):
+def _v1_rows(*, embedding, projection, embedding_norm, positions, class_token, block, names):
     rows = [Row(class_token, "class_token/tokens", "token")]
     for s in STAGES:
         patches, target = embedding(s), f"stage{s}"
@@ -102,13 +102,13 @@ AUTHORS_PVT = Names(
     name="whai362/PVT",
     rows=(
         *_v1_rows(
-            lambda s: f"patch_embed{s + 1}",
-            "proj",
-            "norm",
-            lambda s: f"pos_embed{s + 1}",
-            "cls_token",
-            lambda s: f"block{s + 1}.{{i}}",
-            AUTHORS_PARTS,
+            embedding=lambda s: f"patch_embed{s + 1}",
+            projection="proj",
+            embedding_norm="norm",
+            positions=lambda s: f"pos_embed{s + 1}",
+            class_token="cls_token",
+            block=lambda s: f"block{s + 1}.{{i}}",
+            names=AUTHORS_PARTS,
         ),
         *norm("norm", "norm"),
         *both("head", "head/dense"),
@@ -122,13 +122,13 @@ HF_PVT = Names(
     prefixes=("", "pvt."),
     rows=(
         *_v1_rows(
-            lambda s: f"encoder.patch_embeddings.{s}",
-            "projection",
-            "layer_norm",
-            lambda s: f"encoder.patch_embeddings.{s}.position_embeddings",
-            f"encoder.patch_embeddings.{LAST}.cls_token",
-            lambda s: f"encoder.block.{s}.{{i}}",
-            _HF_V1,
+            embedding=lambda s: f"encoder.patch_embeddings.{s}",
+            projection="projection",
+            embedding_norm="layer_norm",
+            positions=lambda s: f"encoder.patch_embeddings.{s}.position_embeddings",
+            class_token=f"encoder.patch_embeddings.{LAST}.cls_token",
+            block=lambda s: f"encoder.block.{s}.{{i}}",
+            names=_HF_V1,
         ),
         *norm("encoder.layer_norm", "norm"),
         *both("classifier", "head/dense"),

@@ -166,7 +166,7 @@ def _positions(found, counts, overrides, name):
     size, patches = found["image_size"], found["patch_sizes"]
     if size is None:
         first = (patches[0], patches[0])
-        _, size, _ = source_grid(counts[0], (0,), (0,), first, None, overrides, name)
+        _, size, _ = source_grid(counts[0], (0,), patch_size=first, overrides=overrides, name=name)
     grids = [[side // math.prod(patches[: s + 1]) for side in size] for s in range(4)]
     expected = [h * w + (s == 3) for s, (h, w) in enumerate(grids)]
     if counts != expected or size[0] % math.prod(patches) or size[1] % math.prod(patches):
@@ -187,7 +187,11 @@ def facts(arguments):
         if grid is not None and s > 0:
             grid = tuple(side // patch for side in grid)
         heads = arguments["num_heads"][s]
-        stages.append(layouts.Facts((patch, patch), channels[s], heads, int(s == last), grid))
+        stages.append(
+            layouts.Facts(
+                (patch, patch), channels[s], heads, num_prefix_tokens=int(s == last), grid=grid
+            )
+        )
         r = arguments["reductions"][s]
-        reductions.append(layouts.Facts((r, r), channels[s + 1], heads, 0, None))
+        reductions.append(layouts.Facts((r, r), channels[s + 1], heads))
     return layouts.StageFacts(tuple(stages), tuple(reductions))

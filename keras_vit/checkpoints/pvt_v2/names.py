@@ -39,7 +39,7 @@ def _depthwise(source, target):
     )
 
 
-def _v2_rows(embedding, embedding_norm, block, depthwise, stage_norm, names):
+def _v2_rows(*, embedding, embedding_norm, block, depthwise, stage_norm, names):
     rows = []
     for s in STAGES:
         patches, target = embedding(s), f"stage{s}"
@@ -58,12 +58,12 @@ AUTHORS_PVT_V2 = Names(
     name="whai362/PVT v2",
     rows=(
         *_v2_rows(
-            lambda s: f"patch_embed{s + 1}",
-            "norm",
-            lambda s: f"block{s + 1}.{{i}}",
-            "mlp.dwconv.dwconv",
-            lambda s: f"norm{s + 1}",
-            AUTHORS_PARTS,
+            embedding=lambda s: f"patch_embed{s + 1}",
+            embedding_norm="norm",
+            block=lambda s: f"block{s + 1}.{{i}}",
+            depthwise="mlp.dwconv.dwconv",
+            stage_norm=lambda s: f"norm{s + 1}",
+            names=AUTHORS_PARTS,
         ),
         *both("head", "head/dense"),
     ),
@@ -76,12 +76,12 @@ TIMM_PVT_V2 = Names(
     prefixes=("", "timm_model."),
     rows=(
         *_v2_rows(
-            lambda s: f"stages.{s}.downsample" if s else "patch_embed",
-            "norm",
-            lambda s: f"stages.{s}.blocks.{{i}}",
-            "mlp.dwconv",
-            lambda s: f"stages.{s}.norm",
-            AUTHORS_PARTS,
+            embedding=lambda s: f"stages.{s}.downsample" if s else "patch_embed",
+            embedding_norm="norm",
+            block=lambda s: f"stages.{s}.blocks.{{i}}",
+            depthwise="mlp.dwconv",
+            stage_norm=lambda s: f"stages.{s}.norm",
+            names=AUTHORS_PARTS,
         ),
         *both("head", "head/dense"),
     ),
@@ -94,12 +94,12 @@ HF_PVT_V2 = Names(
     prefixes=("", "pvt_v2."),
     rows=(
         *_v2_rows(
-            lambda s: f"encoder.layers.{s}.patch_embedding",
-            "layer_norm",
-            lambda s: f"encoder.layers.{s}.blocks.{{i}}",
-            "mlp.dwconv.dwconv",
-            lambda s: f"encoder.layers.{s}.layer_norm",
-            _HF_V2,
+            embedding=lambda s: f"encoder.layers.{s}.patch_embedding",
+            embedding_norm="layer_norm",
+            block=lambda s: f"encoder.layers.{s}.blocks.{{i}}",
+            depthwise="mlp.dwconv.dwconv",
+            stage_norm=lambda s: f"encoder.layers.{s}.layer_norm",
+            names=_HF_V2,
         ),
         *both("classifier", "head/dense"),
     ),

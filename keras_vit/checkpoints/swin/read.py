@@ -222,5 +222,5 @@ def facts(arguments):
     stages = []
     for windows in pairs:  # as the map shrank them, and as they were before
         sizes = tuple((2 * a - 1, 2 * b - 1) for a, b in windows)
-        stages.append(Facts(arguments["patch_size"], arguments["num_channels"], 0, 0, (), sizes))
+        stages.append(Facts(arguments["patch_size"], arguments["num_channels"], bias_tables=sizes))
     return StageFacts(tuple(stages), ())

@@ -260,17 +260,26 @@ def _positions(found, positions, overrides, name):
     # Models with registers are published both ways; a class token has its position nearly always.
     usual = extras if found["num_registers"] else extras[:1]
     asked = {} if positions.square else overrides
-    grid, size, extra = source_grid(positions.count, extras, usual, (p, q), size, asked, name)
+    grid, size, extra = source_grid(
+        positions.count,
+        extras,
+        usual=usual,
+        patch_size=(p, q),
+        image_size=size,
+        overrides=asked,
+        name=name,
+    )
     kind = "learned" if extra == prefix else "learned_patches"
     found.update(image_size=size, position_grid=grid, position_embedding=kind)
 
 
 def facts(arguments):
     """`layouts.Facts` of a source whose model has these arguments."""
+    learned = arguments["position_embedding"] == "learned"
     return layouts.Facts(
         arguments["patch_size"],
         arguments["num_channels"],
         arguments["num_heads"],
-        num_prefix_tokens(arguments) if arguments["position_embedding"] == "learned" else 0,
-        arguments["position_grid"],
+        num_prefix_tokens=num_prefix_tokens(arguments) if learned else 0,
+        grid=arguments["position_grid"],
     )

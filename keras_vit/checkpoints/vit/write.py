@@ -190,7 +190,9 @@ def _arrays(model, table):
     values = values_of(model)
     if config["position_embedding"] == "sincos":
         values[GRID] = ops.convert_to_numpy(sincos_grid((h, w), config["width"]))
-    facts = layouts.Facts(model.patch_size, config["num_channels"], config["num_heads"], 0, (h, w))
+    facts = layouts.Facts(
+        model.patch_size, config["num_channels"], config["num_heads"], grid=(h, w)
+    )
     return arrays_of(values, table, facts)
 
 
