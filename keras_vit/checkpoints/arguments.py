@@ -58,7 +58,7 @@ def keras_arguments(reader, inferred, model, said_twice):
             f"{reader.path} must hold a hybrid without a CNN of its own; load others with "
             f"keras.models.load_model, if you trust the file. Received: stem={brief(stem)}"
         )
-    if name != f"keras_vit>{model.__name__}" or not isinstance(arguments, dict):
+    if name != keras.saving.get_registered_name(model) or not isinstance(arguments, dict):
         raise CheckpointError(
             f"{reader.path} must hold a keras_vit.{model.__name__}; load others with "
             f"keras.models.load_model. Received: {brief(name)}"

@@ -20,6 +20,8 @@ import importlib
 from types import ModuleType
 from typing import NamedTuple
 
+import keras
+
 from keras_vit.models import registry
 
 
@@ -55,9 +57,11 @@ def family_of(model):
     return found and family(found.name)
 
 
-def tables():
-    """list of `Names` of all families."""
-    return [table for family in families() for table in family.names.TABLES]
+def tables(config=None):
+    """list of `Names` of all families, or of that one whose model Keras has configured so."""
+    known, name = families(), config.get("registered_name") if isinstance(config, dict) else None
+    said = [x for x in known if keras.saving.get_registered_name(x.model) == name]
+    return [table for family in said or known for table in family.names.TABLES]
 
 
 def classes():

@@ -189,7 +189,7 @@ def _opened(found):
 def _matched(found, reader):
     """Its tensors by the table that knows most of them."""
     with readable(found.name, "checkpoint"):
-        matched = match(reader.tensors, found.name)
+        matched = match(reader.tensors, found.name, reader.config)
         check_blocks(matched, reader.tensors)
         return matched
 

@@ -38,12 +38,13 @@ class Match(NamedTuple):
     unknown: list
 
 
-def match(tensors, path):
+def match(tensors, path, config=None):
     """Finds the table and prefix that explain most of the names.
 
     Args:
         tensors: dict of name to `Tensor`.
         path: where they are from, for errors.
+        config: the source's configuration, or None; a `.keras` file's says which family it is.
 
     Returns:
         `Match`.
@@ -51,17 +52,18 @@ def match(tensors, path):
     Raises:
         CheckpointError: where no table explains a patch embedding and a block.
     """
+    candidates = tables(config)
     known = functools.cache(lambda block, wrapper: _patterns(tensors, block, wrapper))
     tried = [
         _match(known(table.block, wrapper), table, prefix, wrapper)
-        for table in tables()
+        for table in candidates
         for prefix in table.prefixes
         for wrapper in _wrappers(tensors, table, prefix)
         if all(wrapper + prefix + mark in tensors for mark in table.marks)
     ]
     whole = [m for m in tried if set(m.table.needed) <= _targets(m)]
     if not whole:
-        names = ", ".join(dict.fromkeys(table.name for table in tables()))
+        names = ", ".join(dict.fromkeys(table.name for table in candidates))
         raise CheckpointError(
             f"{path} holds no Vision Transformer that is known here. Expected: tensors named as by "
             f"{names}. Received: {len(tensors)} tensors such as {brief(sorted(tensors)[:3])}"

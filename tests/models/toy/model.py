@@ -1,0 +1,79 @@
+"""Blocks of attention on patches, and the mean of what they make of them.
+
+Letters: B batch, H x W image size, C channels, N patches, D width, K classes.
+"""
+
+import keras
+
+from keras_vit.layers import (
+    MLP,
+    Attention,
+    Block,
+    ClassificationHead,
+    PatchEmbedding,
+    TokenPooling,
+)
+from keras_vit.models.classifier import ImageClassifier
+from keras_vit.models.configured import configured
+from keras_vit.models.normalization import pixels_to_input
+
+
+@keras.saving.register_keras_serializable(package="toy")
+class ToyBlock(Block):
+    """Attention and an MLP that is as wide as the tokens, on tokens (B, N, D)."""
+
+    def __init__(self, num_heads, width, **kwargs):
+        super().__init__(**kwargs)
+        self.add_branches(
+            Attention(num_heads, name="attention", dtype=self.dtype_policy),
+            MLP(width, name="mlp", dtype=self.dtype_policy),
+        )
+
+
+@keras.saving.register_keras_serializable(package="toy")
+@configured
+class ToyTransformer(ImageClassifier):
+    """A transformer without positions, from images (B, H, W, C) to logits (B, num_classes).
+
+    Args:
+        image_size: int, (H, W), or None for any multiple of the patch size at call time.
+        patch_size: int or (p, q), size of a patch in pixels.
+        width: int, D.
+        depth: int, number of blocks.
+        num_heads: int, attention heads of a block.
+
+    Raises:
+        ValueError: for sizes that do not divide.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes=1000,
+        image_size=224,
+        patch_size=16,
+        width=48,
+        depth=2,
+        num_heads=3,
+        num_channels=3,
+        remat=False,
+        include_preprocessing=False,
+        preprocessor=None,
+        class_names=None,
+        frozen_layers=(),
+        adapted_layers=None,
+        dtype=None,
+        name=None,
+    ):
+        size = (image_size, image_size) if isinstance(image_size, int) else image_size
+        images = keras.Input((*(size or (None, None)), num_channels), name="images")
+        x = images  # (B, H, W, C)
+        if include_preprocessing:
+            x = pixels_to_input(preprocessor, name="preprocessing", dtype=dtype)(x)
+        x = PatchEmbedding(width, patch_size, name="patch_embedding", dtype=dtype)(x)  # (B, N, D)
+        for i in range(depth):
+            x = ToyBlock(num_heads, width, remat=remat, name=f"block{i:02d}", dtype=dtype)(x)
+        x = TokenPooling("gap", name="pool", dtype=dtype)(x)  # (B, D)
+        if num_classes is not None:
+            x = ClassificationHead(num_classes, name="head", dtype=dtype)(x)  # (B, K)
+        super().__init__(images, x, name)
