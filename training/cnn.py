@@ -60,23 +60,24 @@ class SmallCNN(ImageClassifier):
         check_class_names(class_names, num_classes)
 
         def convolution(x, width, name):
-            x = layers.Conv2D(
-                width, 3, padding="same", use_bias=False, name=f"{name}_convolution", dtype=dtype
+            x = layer(
+                layers.Conv2D, width, 3, padding="same", use_bias=False, name=f"{name}_convolution"
             )(x)
-            x = layers.BatchNormalization(momentum=0.9, name=f"{name}_norm", dtype=dtype)(x)
-            return layers.ReLU(name=f"{name}_relu", dtype=dtype)(x)
+            x = layer(layers.BatchNormalization, momentum=0.9, name=f"{name}_norm")(x)
+            return layer(layers.ReLU, name=f"{name}_relu")(x)
 
+        layer = self.layer
         images = keras.Input((*size, num_channels), name="images")
         x = images  # (B, H, W, C)
         if include_preprocessing:
-            x = pixels_to_input(preprocessor, name="preprocessing", dtype=dtype)(x)
+            x = layer(pixels_to_input, preprocessor, name="preprocessing")(x)
         for i, width in enumerate(widths):
             x = convolution(x, width, f"stage{i}")
-            x = layers.MaxPooling2D(name=f"stage{i}_pool", dtype=dtype)(x)  # half of H x W
+            x = layer(layers.MaxPooling2D, name=f"stage{i}_pool")(x)  # half of H x W
             y = convolution(x, width, f"stage{i}_branch0")
             y = convolution(y, width, f"stage{i}_branch1")
-            x = layers.Add(name=f"stage{i}", dtype=dtype)([x, y])
-        x = layers.GlobalAveragePooling2D(name="pool", dtype=dtype)(x)  # (B, D)
-        x = layers.Dropout(dropout_rate, name="dropout", dtype=dtype)(x)
-        x = ClassificationHead(num_classes, name="head", dtype=dtype)(x)  # (B, K)
+            x = layer(layers.Add, name=f"stage{i}")([x, y])
+        x = layer(layers.GlobalAveragePooling2D, name="pool")(x)  # (B, D)
+        x = layer(layers.Dropout, dropout_rate, name="dropout")(x)
+        x = layer(ClassificationHead, num_classes, name="head")(x)  # (B, K)
         super().__init__(images, x, name or "small_cnn")

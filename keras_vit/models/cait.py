@@ -102,25 +102,26 @@ class CaiT(ImageClassifier):
             "layer_scale": layer_scale,
             "norm_epsilon": norm_epsilon,
             "remat": remat,
-            "dtype": dtype,
         }
 
+        layer = self.layer
         images = keras.Input((*(image_size or (None, None)), num_channels), name="images")
         x = images  # (B, H, W, C)
         if include_preprocessing:
-            x = pixels_to_input(preprocessor, name="preprocessing", dtype=dtype)(x)
+            x = layer(pixels_to_input, preprocessor, name="preprocessing")(x)
 
-        x = PatchEmbedding(width, patch_size, name="patch_embedding", dtype=dtype)(x)  # (B, N, D)
-        x = AddPositionEmbedding(
+        x = layer(PatchEmbedding, width, patch_size, name="patch_embedding")(x)  # (B, N, D)
+        x = layer(
+            AddPositionEmbedding,
             position_grid,
             patch_size,
             resample=position_resample,
             name="position_embedding",
-            dtype=dtype,
         )(x, images)
-        x = layers.Dropout(dropout_rate, name="dropout", dtype=dtype)(x)
+        x = layer(layers.Dropout, dropout_rate, name="dropout")(x)
         for i in range(depth):
-            x = TransformerBlock(
+            x = layer(
+                TransformerBlock,
                 talking_heads=True,
                 dropout_rate=dropout_rate,
                 attention_dropout_rate=attention_dropout_rate,
@@ -129,14 +130,14 @@ class CaiT(ImageClassifier):
                 **block,
             )(x)  # (B, N, D)
 
-        x = ClassToken(name="class_token", dtype=dtype)(x)  # (B, 1+N, D)
+        x = layer(ClassToken, name="class_token")(x)  # (B, 1+N, D)
         for i in range(class_depth):
-            x = ClassAttentionBlock(name=f"class_block{i:02d}", **block)(x)  # (B, 1+N, D)
+            x = layer(ClassAttentionBlock, name=f"class_block{i:02d}", **block)(x)  # (B, 1+N, D)
 
-        x = layers.LayerNormalization(epsilon=norm_epsilon, name="norm", dtype=dtype)(x)
-        x = TokenPooling("token", name="pool", dtype=dtype)(x)  # (B, D)
+        x = layer(layers.LayerNormalization, epsilon=norm_epsilon, name="norm")(x)
+        x = layer(TokenPooling, "token", name="pool")(x)  # (B, D)
         if num_classes is not None:
-            x = ClassificationHead(num_classes, name="head", dtype=dtype)(x)  # (B, K)
+            x = layer(ClassificationHead, num_classes, name="head")(x)  # (B, K)
 
         super().__init__(images, x, name)
 

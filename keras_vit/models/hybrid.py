@@ -24,7 +24,6 @@ from keras_vit.layers import (
     TokenPooling,
     TransformerBlock,
 )
-from keras_vit.layers.initializers import Initial
 from keras_vit.layers.standardized_convolution import CONVENTIONS
 from keras_vit.layers.validation import as_pair, check_choice, check_count, check_rate
 from keras_vit.models.classifier import ImageClassifier, check_class_names
@@ -32,6 +31,7 @@ from keras_vit.models.configured import configured
 from keras_vit.models.normalization import pixels_to_input
 from keras_vit.models.registry import register_family
 from keras_vit.models.stems import bit_resnet, check_stem_names, stem_strides
+from keras_vit.models.vit import pre_logits
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
@@ -122,29 +122,31 @@ class HybridVisionTransformer(ImageClassifier):
         patch_size, position_grid = _grids(patch_size, strides, image_size, position_grid)
         whole = (patch_size[0] * strides[0], patch_size[1] * strides[1])
 
+        layer = self.layer
         images = keras.Input((*(image_size or (None, None)), num_channels), name="images")
         x = images  # (B, H, W, C)
         if include_preprocessing:
-            x = pixels_to_input(preprocessor, name="preprocessing", dtype=dtype)(x)
+            x = layer(pixels_to_input, preprocessor, name="preprocessing")(x)
 
         if stem is not None:
             x = stem(x)  # (B, h', w', C')
         else:
-            x = bit_resnet(x, stem_depths, stem_width, stem_groups, convention, remat, dtype)
-        x = PatchEmbedding(width, patch_size, name="patch_embedding", dtype=dtype)(x)  # (B, N, D)
-        x = ClassToken(name="class_token", dtype=dtype)(x)  # (B, 1+N, D)
-        x = AddPositionEmbedding(
+            x = bit_resnet(layer, x, stem_depths, stem_width, stem_groups, convention, remat)
+        x = layer(PatchEmbedding, width, patch_size, name="patch_embedding")(x)  # (B, N, D)
+        x = layer(ClassToken, name="class_token")(x)  # (B, 1+N, D)
+        x = layer(
+            AddPositionEmbedding,
             position_grid,
             whole,
             num_prefix_tokens=1,
             resample=position_resample,
             name="position_embedding",
-            dtype=dtype,
         )(x, images)
-        x = layers.Dropout(dropout_rate, name="dropout", dtype=dtype)(x)
+        x = layer(layers.Dropout, dropout_rate, name="dropout")(x)
 
         for i in range(depth):
-            x = TransformerBlock(
+            x = layer(
+                TransformerBlock,
                 num_heads,
                 mlp_dim,
                 mlp=mlp,
@@ -154,21 +156,14 @@ class HybridVisionTransformer(ImageClassifier):
                 norm_epsilon=norm_epsilon,
                 remat=remat,
                 name=f"block{i:02d}",
-                dtype=dtype,
             )(x)  # (B, 1+N, D)
 
-        x = layers.LayerNormalization(epsilon=norm_epsilon, name="norm", dtype=dtype)(x)
-        x = TokenPooling("token", name="pool", dtype=dtype)(x)  # (B, D)
+        x = layer(layers.LayerNormalization, epsilon=norm_epsilon, name="norm")(x)
+        x = layer(TokenPooling, "token", name="pool")(x)  # (B, D)
         if representation_size is not None:
-            x = layers.Dense(
-                representation_size,
-                "tanh",
-                kernel_initializer=Initial("glorot_uniform"),
-                name="pre_logits",
-                dtype=dtype,
-            )(x)
+            x = layer(pre_logits, representation_size, name="pre_logits")(x)
         if num_classes is not None:
-            x = ClassificationHead(num_classes, name="head", dtype=dtype)(x)  # (B, K)
+            x = layer(ClassificationHead, num_classes, name="head")(x)  # (B, K)
 
         super().__init__(images, x, name)
         if stem is not None:

@@ -107,42 +107,40 @@ class PyramidVisionTransformer(ImageClassifier):
         image_size, grids = _grids(image_size, position_grid, shrunk)
         rates = stage_rates(drop_path_rate, depths)
         last = len(depths) - 1
-        norm = {"epsilon": norm_epsilon, "dtype": dtype}
         block = {
             "qkv_bias": qkv_bias,
             "dropout_rate": dropout_rate,
             "attention_dropout_rate": attention_dropout_rate,
             "norm_epsilon": norm_epsilon,
             "remat": remat,
-            "dtype": dtype,
         }
 
+        layer = self.layer
         images = keras.Input((*(image_size or (None, None)), num_channels), name="images")
         x = images  # (B, H, W, C)
         if include_preprocessing:
-            x = pixels_to_input(preprocessor, name="preprocessing", dtype=dtype)(x)
+            x = layer(pixels_to_input, preprocessor, name="preprocessing")(x)
 
         for s in range(len(depths)):
             stage = f"stage{s}"
-            x = PatchEmbedding(
-                widths[s], patch_sizes[s], name=f"{stage}_patch_embedding", dtype=dtype
-            )(x)  # (B, N, D)
-            x = layers.LayerNormalization(
-                epsilon=conv_norm_epsilon, name=f"{stage}_embedding_norm", dtype=dtype
+            patches = f"{stage}_patch_embedding"
+            x = layer(PatchEmbedding, widths[s], patch_sizes[s], name=patches)(x)  # (B, N, D)
+            x = layer(
+                layers.LayerNormalization, epsilon=conv_norm_epsilon, name=f"{stage}_embedding_norm"
             )(x)
             if s == last:
-                x = ClassToken(name="class_token", dtype=dtype)(x)  # (B, 1+N, D)
-            x = AddPositionEmbedding(
+                x = layer(ClassToken, name="class_token")(x)  # (B, 1+N, D)
+            x = layer(
+                AddPositionEmbedding,
                 grids[s],
                 shrunk[s],
                 num_prefix_tokens=int(s == last),
                 resample=position_resample,
                 name=f"{stage}_position_embedding",
-                dtype=dtype,
             )(x, images)
-            x = layers.Dropout(dropout_rate, name=f"{stage}_dropout", dtype=dtype)(x)
+            x = layer(layers.Dropout, dropout_rate, name=f"{stage}_dropout")(x)
             if s < last:
-                x = TokensToGrid(shrunk[s], name=f"{stage}_grid", dtype=dtype)(x, images)
+                x = layer(TokensToGrid, shrunk[s], name=f"{stage}_grid")(x, images)
             for i in range(depths[s]):
                 each = {
                     "num_heads": num_heads[s],
@@ -151,19 +149,20 @@ class PyramidVisionTransformer(ImageClassifier):
                     "name": f"{stage}_block{i:02d}",
                 }
                 if s < last:
-                    x = PyramidBlock(
+                    x = layer(
+                        PyramidBlock,
                         reduction=reductions[s],
                         reduction_norm_epsilon=conv_norm_epsilon,
                         **each,
                         **block,
                     )(x)  # (B, h, w, D)
                 else:
-                    x = TransformerBlock(**each, **block)(x)  # (B, 1+N, D)
+                    x = layer(TransformerBlock, **each, **block)(x)  # (B, 1+N, D)
 
-        x = layers.LayerNormalization(name="norm", **norm)(x)
-        x = TokenPooling("token", name="pool", dtype=dtype)(x)  # (B, D)
+        x = layer(layers.LayerNormalization, epsilon=norm_epsilon, name="norm")(x)
+        x = layer(TokenPooling, "token", name="pool")(x)  # (B, D)
         if num_classes is not None:
-            x = ClassificationHead(num_classes, name="head", dtype=dtype)(x)  # (B, K)
+            x = layer(ClassificationHead, num_classes, name="head")(x)  # (B, K)
 
         super().__init__(images, x, name)
 

@@ -99,21 +99,27 @@ class PyramidVisionTransformerV2(ImageClassifier):
         image_size = _check(self._arguments, least)
         rates = stage_rates(drop_path_rate, depths)
 
+        layer = self.layer
         images = keras.Input((*(image_size or (None, None)), num_channels), name="images")
         x = images  # (B, H, W, C)
         if include_preprocessing:
-            x = pixels_to_input(preprocessor, name="preprocessing", dtype=dtype)(x)
+            x = layer(pixels_to_input, preprocessor, name="preprocessing")(x)
 
         for s in range(len(depths)):
             stage = f"stage{s}"
-            x = OverlappingPatchEmbedding(
-                widths[s], patch_sizes[s], strides[s], name=f"{stage}_patch_embedding", dtype=dtype
+            x = layer(
+                OverlappingPatchEmbedding,
+                widths[s],
+                patch_sizes[s],
+                strides[s],
+                name=f"{stage}_patch_embedding",
             )(x)  # (B, h, w, D)
-            x = layers.LayerNormalization(
-                epsilon=conv_norm_epsilon, name=f"{stage}_embedding_norm", dtype=dtype
+            x = layer(
+                layers.LayerNormalization, epsilon=conv_norm_epsilon, name=f"{stage}_embedding_norm"
             )(x)
             for i in range(depths[s]):
-                x = PyramidBlock(
+                x = layer(
+                    PyramidBlock,
                     num_heads[s],
                     int(widths[s] * mlp_ratios[s]),
                     reductions[s],
@@ -127,15 +133,12 @@ class PyramidVisionTransformerV2(ImageClassifier):
                     reduction_norm_epsilon=conv_norm_epsilon,
                     remat=remat,
                     name=f"{stage}_block{i:02d}",
-                    dtype=dtype,
                 )(x)  # (B, h, w, D)
-            x = layers.LayerNormalization(epsilon=norm_epsilon, name=f"{stage}_norm", dtype=dtype)(
-                x
-            )
+            x = layer(layers.LayerNormalization, epsilon=norm_epsilon, name=f"{stage}_norm")(x)
 
-        x = layers.GlobalAveragePooling2D("channels_last", name="pool", dtype=dtype)(x)  # (B, D)
+        x = layer(layers.GlobalAveragePooling2D, "channels_last", name="pool")(x)  # (B, D)
         if num_classes is not None:
-            x = ClassificationHead(num_classes, name="head", dtype=dtype)(x)  # (B, K)
+            x = layer(ClassificationHead, num_classes, name="head")(x)  # (B, K)
 
         super().__init__(images, x, name)
         self._least = least

@@ -10,46 +10,43 @@ from keras_vit.layers import BottleneckBlock, StandardizedConv2D
 from keras_vit.layers.standardized_convolution import GROUP_NORM_EPSILON
 
 
-def bit_resnet(x, depths, width, groups, convention, remat, dtype):
+def bit_resnet(layer, x, depths, width, groups, convention, remat):
     """The paper's CNN, from images (B, H, W, C) to a map (B, h', w', C').
 
     The first convolution and the pooling after it leave a quarter of a side, every stage but the
     first half of that.
 
     Args:
+        layer: function that makes the layers, `ImageModel.layer`.
         x: symbolic tensor of images.
         depths: tuple of int, blocks of each stage, or () for none of them.
         width: int, channels after the first convolution.
         groups: int, of channels, of every normalisation.
         convention: "authors" or "timm".
         remat: whether training recomputes the blocks.
-        dtype: dtype policy.
 
     Source: Kolesnikov et al. 2020 (arXiv:1912.11370), section 2.1, changed as in the authors' code
     for hybrids, google-research/vision_transformer `models_resnet.py`.
     """
-    x = StandardizedConv2D(width, 7, 2, convention, name="stem_conv", dtype=dtype)(x)
-    x = layers.GroupNormalization(
-        groups, epsilon=GROUP_NORM_EPSILON[convention], name="stem_norm", dtype=dtype
+    x = layer(StandardizedConv2D, width, 7, 2, convention, name="stem_conv")(x)
+    x = layer(
+        layers.GroupNormalization, groups, epsilon=GROUP_NORM_EPSILON[convention], name="stem_norm"
     )(x)
-    x = layers.ReLU(name="stem_relu", dtype=dtype)(x)
+    x = layer(layers.ReLU, name="stem_relu")(x)
     # After a ReLU zeros are what "same" pads with, which PyTorch's exporter cannot follow.
-    x = layers.ZeroPadding2D(
-        ((0, 1), (0, 1)), data_format="channels_last", name="stem_pad", dtype=dtype
-    )(x)
-    x = layers.MaxPooling2D(
-        3, 2, padding="valid", data_format="channels_last", name="stem_pool", dtype=dtype
-    )(x)  # (B, H/4, W/4, C')
+    last = {"data_format": "channels_last"}
+    x = layer(layers.ZeroPadding2D, ((0, 1), (0, 1)), name="stem_pad", **last)(x)
+    x = layer(layers.MaxPooling2D, 3, 2, "valid", name="stem_pool", **last)(x)  # (B, H/4, W/4, C')
     for s, depth in enumerate(depths):
         for i in range(depth):
-            x = BottleneckBlock(
+            x = layer(
+                BottleneckBlock,
                 4 * width * 2**s,
                 strides=2 if s > 0 and i == 0 else 1,
                 groups=groups,
                 convention=convention,
                 remat=remat,
                 name=f"stage{s}_block{i:02d}",
-                dtype=dtype,
             )(x)  # (B, H/(4*2^s), W/(4*2^s), C')
     return x
 

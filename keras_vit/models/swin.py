@@ -107,24 +107,25 @@ class SwinTransformer(ImageClassifier):
         image_size = None if image_size is None else as_pair(image_size, "image_size")
         windows = stage_windows(self._arguments)
         pretrained = per_stage(pretrained_window_size, len(depths), "pretrained_window_size")
-        norm = {"epsilon": norm_epsilon, "dtype": dtype}
 
+        layer = self.layer
         images = keras.Input((*(image_size or (None, None)), num_channels), name="images")
         x = images  # (B, H, W, C)
         if include_preprocessing:
-            x = pixels_to_input(preprocessor, name="preprocessing", dtype=dtype)(x)
-        x = PatchEmbedding(width, patch_size, name="patch_embedding", dtype=dtype)(x)
-        x = layers.LayerNormalization(name="patch_norm", **norm)(x)  # (B, h*w, D)
-        x = layers.Dropout(dropout_rate, name="dropout", dtype=dtype)(x)
-        x = TokensToGrid(patch_size, name="grid", dtype=dtype)(x, images)  # (B, h, w, D)
+            x = layer(pixels_to_input, preprocessor, name="preprocessing")(x)
+        x = layer(PatchEmbedding, width, patch_size, name="patch_embedding")(x)  # (B, h*w, D)
+        x = layer(layers.LayerNormalization, epsilon=norm_epsilon, name="patch_norm")(x)
+        x = layer(layers.Dropout, dropout_rate, name="dropout")(x)
+        x = layer(TokensToGrid, patch_size, name="grid")(x, images)  # (B, h, w, D)
 
         before = 0  # blocks so far
         for s, depth in enumerate(depths):
             if s > 0:
-                merging = PatchMerging(version, norm_epsilon, name=f"stage{s}_merging", dtype=dtype)
+                merging = layer(PatchMerging, version, norm_epsilon, name=f"stage{s}_merging")
                 x = merging(x)  # (B, ⌈h/2⌉, ⌈w/2⌉, 2D)
             for i in range(depth):
-                x = SwinBlock(
+                x = layer(
+                    SwinBlock,
                     num_heads[s],
                     mlp_dim=int(mlp_ratio * x.shape[-1]),
                     window_size=windows[s],
@@ -140,14 +141,15 @@ class SwinTransformer(ImageClassifier):
                     norm_epsilon=norm_epsilon,
                     remat=remat,
                     name=f"stage{s}_block{i:02d}",
-                    dtype=dtype,
                 )(x)  # (B, h, w, D) of the stage
             before += depth
 
-        x = layers.LayerNormalization(name="norm", **norm)(x)  # (B, h/8, w/8, 8D)
-        x = layers.GlobalAveragePooling2D("channels_last", name="pool", dtype=dtype)(x)  # (B, 8D)
+        x = layer(layers.LayerNormalization, epsilon=norm_epsilon, name="norm")(
+            x
+        )  # (B, h/8, w/8, 8D)
+        x = layer(layers.GlobalAveragePooling2D, "channels_last", name="pool")(x)  # (B, 8D)
         if num_classes is not None:
-            x = ClassificationHead(num_classes, name="head", dtype=dtype)(x)  # (B, K)
+            x = layer(ClassificationHead, num_classes, name="head")(x)  # (B, K)
 
         super().__init__(images, x, name)
 
