@@ -4,17 +4,41 @@ from keras_vit.layers.validation import as_pair
 
 
 def patch_grids(patch_size, image_size, position_grid, drop_remainder=False):
-    """The three sizes as pairs, checked against each other."""
+    """The three sizes as pairs, checked against each other.
+
+    Args:
+        patch_size: int or (p, q), in pixels.
+        image_size: int, (H, W) or None for any.
+        position_grid: int, (h, w) or None for that of the image, or of 224 pixels.
+        drop_remainder: whether the image may be no multiple of the patch.
+
+    Returns:
+        (p, q), (H, W) or None, (h, w).
+    """
     patch_size = as_pair(patch_size, "patch_size")
     if image_size is not None:
         image_size = as_pair(image_size, "image_size")
-        sides = zip(image_size, patch_size, strict=True)
-        if not drop_remainder and any(side % patch for side, patch in sides):
-            raise ValueError(
-                "image_size must be a multiple of patch_size. "
-                f"Received: image_size={image_size}, patch_size={patch_size}"
-            )
+        if not drop_remainder:
+            check_multiple(image_size, patch_size, "patch_size", patch_size=patch_size)
     if position_grid is None:
         sides = zip(image_size or (224, 224), patch_size, strict=True)
         position_grid = tuple(max(side // patch, 1) for side, patch in sides)
     return patch_size, image_size, as_pair(position_grid, "position_grid")
+
+
+def check_multiple(image_size, whole, of, **received):
+    """Raises unless both sides of an image are multiples of a patch.
+
+    Args:
+        image_size: int, (H, W), or None for any, which passes.
+        whole: (p, q) in pixels.
+        of: str, what `whole` is.
+        received: the arguments that it comes from, for the error.
+    """
+    if image_size is None:
+        return
+    sides = zip(as_pair(image_size, "image_size"), whole, strict=True)
+    if any(side % patch for side, patch in sides):
+        given = {"image_size": image_size, **received}
+        given = ", ".join(f"{name}={value}" for name, value in given.items())
+        raise ValueError(f"image_size must be a multiple of {of}. Received: {given}")

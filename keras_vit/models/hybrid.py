@@ -28,6 +28,7 @@ from keras_vit.layers.standardized_convolution import CONVENTIONS
 from keras_vit.layers.validation import as_pair, check_choice, check_count, check_rate
 from keras_vit.models.classifier import ImageClassifier, check_class_names
 from keras_vit.models.configured import configured
+from keras_vit.models.grids import check_multiple, patch_grids
 from keras_vit.models.normalization import pixels_to_input
 from keras_vit.models.registry import register_family
 from keras_vit.models.stems import bit_resnet, check_stem_names, stem_strides
@@ -119,8 +120,11 @@ class HybridVisionTransformer(ImageClassifier):
         stem_depths = self._arguments["stem_depths"] = tuple(stem_depths)
         image_size = None if image_size is None else as_pair(image_size, "image_size")
         strides = stem_strides(stem, stem_depths, image_size, num_channels)
-        patch_size, position_grid = _grids(patch_size, strides, image_size, position_grid)
+        patch_size = as_pair(patch_size, "patch_size")
         whole = (patch_size[0] * strides[0], patch_size[1] * strides[1])
+        of = "patch_size times the stride of the CNN"
+        check_multiple(image_size, whole, of, patch_size=patch_size, stride=strides)
+        _, _, position_grid = patch_grids(whole, image_size, position_grid)
 
         layer = self.layer
         images = keras.Input((*(image_size or (None, None)), num_channels), name="images")
@@ -174,21 +178,6 @@ class HybridVisionTransformer(ImageClassifier):
         if config["stem"] is not None:
             config["stem"] = keras.saving.serialize_keras_object(self.get_layer(config["stem"]))
         return config
-
-
-def _grids(patch_size, strides, image_size, position_grid):
-    """Patch size and position grid as pairs, checked against the images."""
-    patch_size = as_pair(patch_size, "patch_size")
-    whole = [p * stride for p, stride in zip(patch_size, strides, strict=True)]
-    if image_size is not None and any(s % p for s, p in zip(image_size, whole, strict=True)):
-        raise ValueError(
-            "image_size must be a multiple of patch_size times the stride of the CNN. "
-            f"Received: image_size={image_size}, patch_size={patch_size}, stride={strides}"
-        )
-    if position_grid is None:
-        sides = zip(image_size or (224, 224), whole, strict=True)
-        position_grid = tuple(max(side // p, 1) for side, p in sides)
-    return patch_size, as_pair(position_grid, "position_grid")
 
 
 def _check(arguments):

@@ -26,6 +26,7 @@ from keras_vit.layers import (
 from keras_vit.layers.validation import as_pair, check_count, check_rate
 from keras_vit.models.classifier import ImageClassifier, check_class_names
 from keras_vit.models.configured import configured
+from keras_vit.models.grids import check_multiple
 from keras_vit.models.normalization import pixels_to_input
 from keras_vit.models.registry import register_family
 from keras_vit.models.stages import as_stages, stage_rates
@@ -172,11 +173,7 @@ def _grids(image_size, position_grid, shrunk):
     whole = shrunk[-1]
     if image_size is not None:
         image_size = as_pair(image_size, "image_size")
-        if any(side % whole for side in image_size):
-            raise ValueError(
-                "image_size must be a multiple of the product of patch_sizes. "
-                f"Received: image_size={image_size}, product={whole}"
-            )
+    check_multiple(image_size, (whole, whole), "the product of patch_sizes", product=whole)
     size = image_size or (224, 224)
     if position_grid is not None:
         size = tuple(side * shrunk[0] for side in as_pair(position_grid, "position_grid"))

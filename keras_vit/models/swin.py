@@ -31,6 +31,7 @@ from keras_vit.layers.position_bias import CONVENTIONS
 from keras_vit.layers.validation import as_pair, check_choice, check_count, check_rate
 from keras_vit.models.classifier import ImageClassifier, check_class_names
 from keras_vit.models.configured import configured
+from keras_vit.models.grids import check_multiple
 from keras_vit.models.normalization import pixels_to_input
 from keras_vit.models.registry import register_family
 
@@ -213,15 +214,8 @@ def _check(arguments):
     if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or not 0 < ratio < math.inf:
         raise ValueError(f"mlp_ratio must be a number above 0. Received: mlp_ratio={ratio!r}")
     check_class_names(arguments["class_names"], arguments["num_classes"])
-    image_size, patch_size = arguments["image_size"], as_pair(arguments["patch_size"], "patch_size")
-    if image_size is not None and any(
-        side % patch
-        for side, patch in zip(as_pair(image_size, "image_size"), patch_size, strict=True)
-    ):
-        raise ValueError(
-            "image_size must be a multiple of patch_size. "
-            f"Received: image_size={image_size}, patch_size={patch_size}"
-        )
+    patch_size = as_pair(arguments["patch_size"], "patch_size")
+    check_multiple(arguments["image_size"], patch_size, "patch_size", patch_size=patch_size)
     if arguments["pretrained_window_size"] is not None and arguments["version"] == 1:
         raise ValueError(
             "pretrained_window_size belongs to version 2. Received: "
