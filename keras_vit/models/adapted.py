@@ -1,7 +1,7 @@
-"""Layers that `enable_lora` or `quantize` changed after they were built, and how they are saved.
+"""Saving layers that `enable_lora` or `quantize` changed after they were built.
 
-Keras builds a saved model from its configuration before it reads the weights, and layers within
-blocks have no configuration of their own there. So the model's says which of them are changed how.
+Keras builds a saved model from its configuration before it reads the weights, and the layers inside
+a block have no entry there. So the model's configuration lists these changes, in `adapted_layers`.
 """
 
 import contextlib
@@ -45,14 +45,14 @@ def adapted_layers(model):
 
 
 def adapt(model, adapted):
-    """Changes layers as `adapted_layers` says; which of their weights are trained is said apart.
+    """Changes layers as `adapted_layers` says, but not which of their weights are trainable.
 
     Args:
         model: functional model, built.
         adapted: what `adapted_layers` gave, or None.
 
     Raises:
-        ValueError: for a path of no layer, or changes that are not known.
+        ValueError: for a path that is no layer's, or unknown changes.
     """
     if adapted is None:
         return
@@ -86,7 +86,7 @@ def has_lora(layer):
 
 @contextlib.contextmanager
 def merged(model):
-    """Within it `model.save` adds low-rank updates to the matrices and writes a model without.
+    """Context in which `model.save` merges low-rank updates into the matrices.
 
     Args:
         model: any `keras.Model`.
@@ -99,12 +99,12 @@ def merged(model):
 
 
 def merges(model):
-    """Whether a model is being saved with its low-rank updates `merged`."""
+    """Whether a model is in the context `merged`."""
     return getattr(model, "_merges_lora", False)
 
 
 def _quantization(config):
-    """The object of a configuration, of Keras's own alone."""
+    """The object of a configuration; classes other than Keras's own are refused."""
     if not isinstance(config, dict) or config.get("class_name") not in CONFIGS:
         raise ValueError(
             f"quantization must be the configuration of one of {', '.join(CONFIGS)}. "
@@ -114,11 +114,11 @@ def _quantization(config):
 
 
 class LowRankUpdates(keras.Operation):
-    """What Keras does not keep of layers with LoRA: their matrices as they are, in model files.
+    """Keeps low-rank updates apart from their matrices in model files.
 
-    Keras adds the update to the matrix where a layer is saved, and begins a new one of zeros, which
-    has no gradient, where it is loaded. A model that has this as an attribute keeps them apart: it
-    is saved and loaded after the layers.
+    Keras merges an update into its matrix when a layer is saved, and starts a new one of zeros,
+    which has no gradient, when it is loaded. This object, an attribute of the model, is saved and
+    loaded after the layers and restores both.
 
     Args:
         layers: function that gives {path: layer} of the layers with LoRA.

@@ -1,4 +1,4 @@
-"""What all models here share: the graph, the configuration it is built from, images checked.
+"""The base of all models: the graph, its configuration and the preprocessing of pictures.
 
 Letters: B batch, H x W image size, C channels, P prefix tokens.
 """
@@ -73,7 +73,7 @@ class ImageModel(Features, ImageInputs):
 
     @property
     def preprocessor(self):
-        """`keras_vit.Preprocessor` from pictures to images, or None; it is saved with the model.
+        """`keras_vit.Preprocessor` from pictures to images, or None. It is saved with the model.
 
         The normalisation within a model with `include_preprocessing=True` stays what it is.
         """
@@ -112,7 +112,7 @@ class ImageModel(Features, ImageInputs):
 
     @property
     def picture_preprocessor(self):
-        """The `Preprocessor` that makes of pictures what this model takes, or None.
+        """The `Preprocessor` from pictures to this model's input, or None.
 
         It is `preprocessor`, without the normalisation where that is part of the model.
         """
@@ -122,10 +122,11 @@ class ImageModel(Features, ImageInputs):
         return Preprocessor.from_config({**self.preprocessor.get_config(), **pixels})
 
     def preprocess_images(self, images):
-        """Pictures of any size as this model takes them.
+        """Preprocesses pictures of any size for this model.
 
         Args:
-            images: list of pictures, as `predict_images` takes them.
+            images: list of pictures, each a path, the bytes of a file, a PIL image, or an array of
+                pixels 0..255, (H, W, 3).
 
         Returns:
             Tensor (B, H, W, C), what the model's `preprocessor` makes of them; of a model that

@@ -1,4 +1,4 @@
-"""Models that say what is on a picture: one class of many.
+"""Models that classify pictures.
 
 Letters: B batch.
 """
@@ -32,7 +32,7 @@ class ImageClassifier(ImageModel):
         self._arguments["class_names"] = None if names is None else list(names)
 
     def predict_images(self, images, top=5, batch_size=32):
-        """What is on pictures of any size, in words.
+        """Classifies pictures of any size.
 
         Args:
             images: list of pictures, each a path, the bytes of a file, a PIL image, or an array of
@@ -62,7 +62,7 @@ class ImageClassifier(ImageModel):
         return found
 
     def image_probabilities(self, images):
-        """How probable each class is on pictures of any size, in one batch.
+        """The probabilities of all classes for pictures of any size, in one batch.
 
         Args:
             images: as `predict_images` takes them.

@@ -1,4 +1,4 @@
-"""What a model sees on the way: outputs of named layers, as tokens or maps, and pyramids of maps.
+"""Features of a model: outputs of named layers, as tokens or maps, and pyramids of maps.
 
 Letters: B batch, H x W image size, C channels, h x w grid of patches, N = h*w, P prefix tokens,
 D width.
@@ -16,17 +16,17 @@ class Features:
     """The part of `keras_vit.models.base.ImageModel` that gives features."""
 
     def token_layout(self, layer_name):
-        """What the tokens, or the places of the map, are that a layer gives.
+        """The layout of the tokens or the map that a layer gives.
 
         Args:
-            layer_name: str. Of a layer that gives a vector, such as the pooling, the tokens are
-                meant that it reads.
+            layer_name: str. For a layer that gives a vector, such as the pooling, it is the layout
+                of the tokens that it reads.
 
         Returns:
             `keras_vit.models.layout.TokenLayout`: prefix tokens, grid, patch size.
 
         Raises:
-            ValueError: for a layer that does not exist, or has nothing to do with patches.
+            ValueError: for a layer that does not exist, or neither reads nor gives patches.
         """
         self.get_layer(layer_name)  # raises where there is none
         layout = self._layouts.get(layer_name)
@@ -115,7 +115,7 @@ class Features:
 
 
 def _called_beside(layer, *tensors):
-    """The output of a new layer on a model's tensors, of which the model's layers keep nothing."""
+    """The output of a new layer on a model's tensors; the model's layers keep no node of it."""
     output = layer(*tensors)
     for tensor in tensors:
         tensor._keras_history.operation._outbound_nodes.pop()

@@ -19,14 +19,14 @@ def named_layers(model):
 
 
 def frozen_paths(model, lora=True):
-    """The fewest paths of layers and weights that say what of a model is frozen.
+    """The shortest list of paths that describes which layers and weights are frozen.
 
-    A frozen layer within which something is trained again is said by the other things in it.
+    A frozen layer is listed by its parts where one of these is trainable.
 
     Args:
         model: functional model.
-        lora: whether layers keep their low-rank updates. Where these are added to the matrices, the
-            matrices are trained again, as the updates were.
+        lora: whether layers keep their low-rank updates. If these are merged into the matrices, the
+            matrices count as trainable, as the updates were.
     """
     found = []
 
@@ -51,14 +51,14 @@ def frozen_paths(model, lora=True):
 
 
 def freeze(model, paths):
-    """Freezes layers, with all that is in them, and single weights.
+    """Freezes layers, with everything in them, and single weights.
 
     Args:
         model: functional model.
         paths: list of paths, such as "block00", "block00/attention" or "block00/norm1/gamma".
 
     Raises:
-        ValueError: for a path of nothing.
+        ValueError: for a path that does not exist.
     """
     if not paths:
         return

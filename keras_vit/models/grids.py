@@ -1,4 +1,4 @@
-"""Image size, patches and the grid of learned positions, which must fit each other."""
+"""Checks of image size and patch size, and the grid of learned position embeddings."""
 
 from keras_vit.layers.validation import as_pair
 

@@ -1,4 +1,4 @@
-"""What a model is fed: images of a size that it takes, and in the range that it takes.
+"""Checks of the images that a model is given: their size, and the range of their values.
 
 Letters: B batch, H x W image size, C channels.
 """
@@ -17,14 +17,14 @@ NORMALIZED, PIXELS = 4, 30
 
 
 class ImageInputs(keras.Model):
-    """A functional model on images that looks at what comes in, wherever it comes in.
+    """A functional model that checks its images in `fit`, `predict` and every other way in.
 
     Subclasses have `patch_size`, `whole_patches`, whether image sizes must be multiples of it,
     `drop_remainder` and `takes_pixels`, whether they normalise by themselves.
     """
 
-    _told = False  # whether somebody was told already of images in another range
-    _looked = False  # whether a tensor was looked at since data came last
+    _told = False  # whether the warning about the range of values was given
+    _looked = False  # whether values of a tensor were read since the last `fit` or `predict`
 
     def fit(self, x=None, *args, **kwargs):
         return super().fit(self.checked_data(x), *args, **kwargs)
@@ -92,10 +92,10 @@ class ImageInputs(keras.Model):
 
 
 def look(model, images):
-    """Warns, once a model, of pixels where it takes normalised images, or of the reverse.
+    """Warns, once for each model, of pixels where it takes normalised images, or the reverse.
 
-    Some pixels of four images are read, of an array each time, of tensors once since data came
-    last: reading from an accelerator waits for it. What is being traced has no values.
+    A sample of pixels is read: of arrays at every call, of tensors only once after each `fit` or
+    `predict`, since reading from an accelerator waits for it. Tensors being traced are skipped.
 
     Args:
         model: `ImageInputs`.
@@ -126,10 +126,10 @@ def look(model, images):
 
 
 def watched(model, data):
-    """`data` for Keras's `fit`, `evaluate` or `predict`, of which the first batch is looked at.
+    """`data` for Keras's `fit`, `evaluate` or `predict` that checks its first batch on the way.
 
-    Nothing is read ahead, and nothing twice: a pipeline's order and randomness stay as they are.
-    Sources that give tensors to PyTorch are seen where the model is called.
+    Nothing is read ahead or twice, so a pipeline's order and randomness do not change. Sources of
+    PyTorch tensors are returned as they are; their batches are checked when the model is called.
     """
     model._looked = False
     if model._told:
@@ -144,7 +144,7 @@ def watched(model, data):
     if inspect.isgenerator(data):
         return _watched_generator(model, data)
     if isinstance(data, keras.utils.PyDataset):
-        # Another process could not tell; and its copy of the model would be large.
+        # A worker process could not warn, and would need a copy of the model.
         return data if data.use_multiprocessing else _WatchedDataset(model, data)
     look(model, _images(data))
     return data
@@ -234,7 +234,7 @@ def _watched_generator(model, generator):
 
 
 class _WatchedDataset(keras.utils.PyDataset):
-    """Somebody's PyDataset, with a look at the batch that is asked for first."""
+    """A PyDataset that checks the first batch it is asked for."""
 
     def __init__(self, model, source):
         super().__init__(source.workers, max_queue_size=source.max_queue_size)

@@ -1,6 +1,6 @@
-"""What the tokens of a layer are: which stand in front, and where the others lie in the image.
+"""Token layouts: how many prefix tokens, and where the patches lie in an image or a video.
 
-A layer that changes this says so itself, in `compute_token_layout`. All others keep it.
+Layers that change the layout implement `compute_token_layout(layout)`; all others keep it.
 
 Letters: P prefix tokens, T x h x w grid of patches.
 """
@@ -15,14 +15,14 @@ NOMINAL_SIZE = 224  # of a side that is not known, where a CNN's stride is asked
 
 @dataclasses.dataclass(frozen=True)
 class TokenLayout:
-    """Tokens (B, P + T*h*w, D) or a map (B, h, w, D), as the image or video that they came from.
+    """How tokens (B, P + T*h*w, D), or a map (B, h, w, D), lie in the image or video.
 
     Attributes:
         num_prefix_tokens: int, P, tokens in front of the sequence that are no patches.
         grid_size: (h, w), the grid of patches, each None where it is known at call time only.
         patch_size: (p, q), the size of a patch in pixels.
-        num_steps: int, T, how many patches lie behind each other in time; 1 for images.
-        frames_per_step: int, frames that a patch spans; 1 for images.
+        num_steps: int, T, number of patches along the time axis; 1 for images.
+        frames_per_step: int, number of frames in a patch (a tubelet); 1 for images.
 
     Example:
         >>> keras_vit.ViTBase().token_layout("block00")

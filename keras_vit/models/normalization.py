@@ -1,4 +1,4 @@
-"""How pictures become what a model takes: its `Preprocessor`, and the same within its graph."""
+"""The normalisation of pixels, by a model's `Preprocessor` or by a layer of its graph."""
 
 import keras
 import numpy as np
@@ -9,7 +9,9 @@ from keras_vit.preprocessing import Preprocessor
 def as_preprocessor(preprocessor):
     """A `Preprocessor`, given as one, as its configuration, or None for none."""
     if isinstance(preprocessor, dict) and preprocessor.get("class_name") == "Preprocessor":
-        preprocessor = Preprocessor.from_config(preprocessor["config"])  # no other class is made
+        preprocessor = Preprocessor.from_config(
+            preprocessor["config"]
+        )  # other classes are not deserialised
     if preprocessor is not None and not isinstance(preprocessor, Preprocessor):
         raise ValueError(
             f"preprocessor must be a keras_vit.Preprocessor or None. Received: {preprocessor!r}"

@@ -1,4 +1,4 @@
-"""The same model at another image size, or with other windows."""
+"""`resize`: a copy of a model for another image size, or with other windows."""
 
 from keras import ops
 

@@ -1,4 +1,4 @@
-"""What models of several stages share: one value a stage, rates that grow from block to block."""
+"""Arguments with one value for each stage, and drop path rates for each block."""
 
 from keras_vit.layers.validation import check_count, check_rate
 

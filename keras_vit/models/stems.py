@@ -1,4 +1,4 @@
-"""What stands before the Vision Transformer of a hybrid: the ResNet of BiT, or anybody's CNN.
+"""The CNN of a hybrid: the ResNet of BiT, or any `keras.Model` that gives a feature map.
 
 Letters: B batch, H x W image size, C channels, h' x w' map, C' its channels.
 """
@@ -52,7 +52,7 @@ def bit_resnet(layer, x, depths, width, groups, convention, remat):
 
 
 def stem_strides(stem, stem_depths, image_size, num_channels):
-    """By how much the CNN shrinks images, (rows, columns)."""
+    """The stride of the CNN, (rows, columns): image size over map size."""
     if stem is None:
         stride = 2 ** (1 + max(len(stem_depths), 1))
         return (stride, stride)
@@ -79,7 +79,7 @@ def stem_strides(stem, stem_depths, image_size, num_channels):
 
 
 def check_stem_names(model, stem):
-    """Raises where layers of the stem are named like others: weights go by their names."""
+    """Raises if weights of the stem have the paths of others, by which files know them."""
     theirs = {weight.path for weight in stem.weights}
     ours = {weight.path for layer in model.layers if layer is not stem for weight in layer.weights}
     if theirs & ours:
