@@ -34,9 +34,13 @@ class Attention(ConfiguredLayer):
             they were before dropout; otherwise the backend's fused kernel runs.
         scores_offset: float tensor of the scores' shape that is added to them, or None. The
             gradient with respect to an offset of zeros is that with respect to the scores.
+        attention_mask: boolean tensor that broadcasts to (B, H, N, N), True where a query may
+            attend to a key, or None. Padding (B, N) is given as `mask[:, None, None]`.
+        causal: whether each token attends to itself and those before it only.
 
     Returns:
-        Tokens (B, N, D), or (tokens, float32 scores (B, H, N, N)) whose rows sum to one.
+        Tokens (B, N, D), or (tokens, float32 scores (B, H, N, N)) whose rows sum to one. The
+        scores of a token that may attend to none are zeros.
 
     Raises:
         ValueError: for an input of another rank or a width that is no multiple of the heads.
@@ -104,7 +108,15 @@ class Attention(ConfiguredLayer):
         )
         self.dropout = keras.layers.Dropout(self.dropout_rate, name="dropout", **layer)
 
-    def call(self, tokens, training=None, return_attention_scores=False, scores_offset=None):
+    def call(
+        self,
+        tokens,
+        training=None,
+        return_attention_scores=False,
+        scores_offset=None,
+        attention_mask=None,
+        causal=False,
+    ):
         _, n, width = ops.shape(tokens)
         qkv = self.qkv(tokens)  # (B, N, 3D)
         qkv = ops.reshape(qkv, (-1, n, 3, self.num_heads, self.head_dim))
@@ -116,6 +128,8 @@ class Attention(ConfiguredLayer):
             q,
             k,
             v,
+            mask=attention_mask,
+            causal=causal,
             dropout=active(self.attention_dropout, training),
             scores_offset=scores_offset,
             return_scores=return_attention_scores,

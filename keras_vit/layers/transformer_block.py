@@ -35,6 +35,8 @@ class TransformerBlock(Block):
     Call arguments:
         tokens: float tensor (B, N, D).
         training: whether dropout and drop path are on, and `remat` in effect.
+        attention_mask, causal: as `keras_vit.layers.Attention` takes them; not with
+            `talking_heads`.
 
     Returns:
         Tokens (B, N, D).
@@ -93,6 +95,14 @@ class TransformerBlock(Block):
     def build(self, tokens_shape):
         check_tokens(tokens_shape, "TransformerBlock")
         super().build(tokens_shape)
+
+    def call(self, tokens, training=None, attention_mask=None, causal=False):
+        masks = {}
+        if attention_mask is not None or causal:
+            if self.talking_heads:
+                raise ValueError("Masks are not supported with talking_heads=True.")
+            masks = {"attention_mask": attention_mask, "causal": causal}
+        return self.checkpointed(lambda x: self.compute(x, training, **masks), tokens, training)
 
     def num_scores(self, tokens_shape):
         # Heads that talk are never fused: their scores are among the activations.

@@ -4,9 +4,9 @@ import pytest
 from keras import ops
 
 from keras_vit.hardware import jax_platform
-from keras_vit.layers import Attention, AttentionPooling
+from keras_vit.layers import Attention, AttentionPooling, TransformerBlock
 from keras_vit.ops.attention import fused_attention
-from tests.helpers import randomize, to_numpy
+from tests.helpers import compile_model, once, randomize, to_numpy
 
 
 @pytest.fixture
@@ -102,3 +102,52 @@ def test_on_the_cpu_of_a_machine_with_a_gpu(monkeypatch):
         monkeypatch.setattr(keras.ops, "dot_product_attention", None)
         q = ops.ones((1, 5, 2, 4))
         np.testing.assert_allclose(to_numpy(fused_attention(q, q, q)), 1, atol=1e-6)
+
+
+def padded_to(length, n, batch=2):
+    """A mask of keys, (B, 1, 1, N), of which the first image has `length`."""
+    return (np.arange(n) < np.array([length] + [n] * (batch - 1))[:, None])[:, None, None]
+
+
+@pytest.mark.parametrize("remat", [False, True])
+def test_what_is_masked_changes_nothing(tokens, remat):
+    """In a model, trained and saved as any other, with and without checkpoints."""
+    inputs, mask = keras.Input((9, 16)), keras.Input((1, 1, 9), dtype="bool")
+    block = TransformerBlock(4, 24, remat=remat)
+    model = keras.Model([inputs, mask], block(inputs, attention_mask=mask))
+    randomize(block)
+    valid = padded_to(6, 9)
+    other = tokens.copy()
+    other[0, 6:] += 3
+    first, second = (to_numpy(model([x, valid])) for x in (tokens, other))
+    np.testing.assert_allclose(first[0, :6], second[0, :6], atol=1e-5)
+    np.testing.assert_allclose(first[0, :6], to_numpy(block(tokens[:1, :6]))[0], atol=1e-5)
+    assert np.abs(first[0, :6] - to_numpy(block(tokens))[0, :6]).max() > 0.01
+
+    compile_model(model, keras.optimizers.SGD(0.1))
+    model.fit([tokens, valid], tokens, verbose=0)
+    assert all(np.isfinite(to_numpy(weight)).all() for weight in model.weights)
+
+
+def test_causal_attention_does_not_look_ahead(tokens):
+    block = TransformerBlock(4, 24)
+    inputs = keras.Input((9, 16))
+    model = keras.Model(inputs, block(inputs, causal=True))
+    randomize(block)
+    other = tokens.copy()
+    other[:, 5:] += 3
+    first, second = to_numpy(model(tokens)), to_numpy(model(other))
+    np.testing.assert_allclose(first[:, :5], second[:, :5], atol=1e-5)
+    assert np.abs(first[:, 5:] - second[:, 5:]).max() > 0.1
+    loaded = keras.Model.from_config(model.get_config())  # the call is part of it
+    for ours, theirs in zip(model.weights, loaded.weights, strict=True):
+        theirs.assign(to_numpy(ours))
+    np.testing.assert_allclose(to_numpy(loaded(tokens)), first, atol=1e-6)
+    _, scores = block.attention(tokens, causal=True, return_attention_scores=True)
+    np.testing.assert_array_equal(np.triu(to_numpy(scores), 1), 0)
+
+
+@once
+def test_heads_that_talk_take_no_mask(tokens):
+    with pytest.raises(ValueError, match="not supported with talking_heads"):
+        TransformerBlock(4, 24, talking_heads=True)(tokens, causal=True)
