@@ -11,12 +11,14 @@ import numpy as np
 from keras import ops
 
 from keras_vit.layers.validation import as_pair, check_choice
+from keras_vit.ops.resample import cubic, lanczos, triangle
 from keras_vit.picture_files import MAX_RATIO, check_sides
 from keras_vit.picture_files import load_image as load_image
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-INTERPOLATIONS = ("bilinear", "bicubic", "lanczos")
+KERNELS = {"bilinear": triangle, "bicubic": cubic, "lanczos": lanczos}  # as of PIL
+INTERPOLATIONS = tuple(KERNELS)
 CONVENTIONS = ("timm", "transformers")
 SMALLEST = 2**-126  # what float32 holds in full; to divide by less may give infinity
 
@@ -186,7 +188,7 @@ class Preprocessor(keras.layers.Layer):
         source = _arange(old, xp) + 0.5  # (old,)
         # Of a Python float TensorFlow's own NumPy would make a float64.
         widened = max(scale, 1.0) if isinstance(scale, float) else xp.maximum(scale, 1.0)
-        weights = _kernel(xp, (source - centre) / widened, self.interpolation)
+        weights = KERNELS[self.interpolation](xp, (source - centre) / widened)
         return weights / xp.sum(weights, axis=1, keepdims=True)
 
     def _resize_by_pil(self, images):
@@ -264,20 +266,6 @@ def _resample(x, matrix, axis, xp):
     """(B, H, W, C) with rows (axis 1) or columns (axis 2) resized by a matrix (new, old)."""
     x = xp.einsum("nw,bhwc->bhnc" if axis == 2 else "nh,bhwc->bnwc", matrix, x)
     return xp.clip(xp.floor(x + 0.5), 0.0, 255.0)
-
-
-def _kernel(xp, distance, interpolation):
-    """PIL's kernels; zero outside their support of 1, 2 or 3."""
-    x = xp.abs(distance)
-    if interpolation == "bilinear":
-        return xp.maximum(1.0 - x, 0.0)
-    if interpolation == "bicubic":  # Keys, a = -0.5
-        near = (1.5 * x - 2.5) * x * x + 1.0
-        far = -0.5 * (((x - 5.0) * x + 8.0) * x - 4.0)
-        return xp.where(x < 1.0, near, xp.where(x < 2.0, far, xp.zeros_like(x)))
-    angle = math.pi * xp.maximum(x, 1e-6)
-    sinc = xp.sin(angle) / angle * xp.sin(angle / 3.0) / (angle / 3.0)
-    return xp.where(x < 3.0, sinc, xp.zeros_like(x))
 
 
 def _at_least(least, product, side, even, xp):

@@ -10,7 +10,7 @@ from keras_vit.layers.mlp import MLP
 from keras_vit.layers.overlapping_patch_embedding import OverlappingPatchEmbedding
 from keras_vit.layers.patch_embedding import PatchEmbedding
 from keras_vit.layers.patch_merging import PatchMerging
-from keras_vit.layers.position_embedding import AddPositionEmbedding, resample_grid, sincos_grid
+from keras_vit.layers.position_embedding import AddPositionEmbedding, sincos_grid
 from keras_vit.layers.pyramid_block import PyramidBlock
 from keras_vit.layers.regularization import DropPath, LayerScale
 from keras_vit.layers.spatial_reduction_attention import SpatialReductionAttention
@@ -20,6 +20,7 @@ from keras_vit.layers.talking_heads_attention import TalkingHeadsAttention
 from keras_vit.layers.tokens import ClassToken, TokensToGrid
 from keras_vit.layers.transformer_block import TransformerBlock
 from keras_vit.layers.window_attention import WindowAttention
+from keras_vit.ops.resample import resample_grid
 
 __all__ = [
     "MLP",

@@ -8,9 +8,9 @@ import numpy as np
 from keras import ops
 
 from keras_vit.layers.initializers import Initial
-from keras_vit.layers.position_embedding import resample_grid
 from keras_vit.layers.validation import check_choice
 from keras_vit.layers.windows import relative_index
+from keras_vit.ops.resample import resample_grid
 
 CONVENTIONS = ("authors", "timm")
 

@@ -1,4 +1,4 @@
-"""Where a token stands: learned or sin-cos position embeddings, and their resampling.
+"""Where a token stands: learned or sin-cos position embeddings.
 
 Letters: B batch, N = h*w patches in a grid of h x w, P prefix tokens, D width, H x W image size.
 """
@@ -11,111 +11,7 @@ from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import Cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.validation import as_pair, check_choice, check_count, check_tokens
-
-RESAMPLING_MODES = ("timm", "hf", "flax", "bilinear", "dinov2")
-DINOV2_OFFSET = 0.1  # cells, which its authors add to the new size against rounding errors
-
-
-def resample_grid(grid, size, mode="timm"):
-    """Resamples a grid of embeddings to another size, alike on every backend.
-
-    Each side is one explicit matrix, so no backend's own idea of "bicubic" matters.
-
-    Args:
-        grid: float tensor or array (h, w, D).
-        size: (h', w'), ints, or scalar tensors where TensorFlow does not know them yet.
-        mode: whose arithmetic to follow.
-            "timm": bicubic with antialiasing (a = -0.5), PyTorch's `interpolate(mode="bicubic",
-            antialias=True)`.
-            "hf": bicubic without (a = -0.75, borders repeated), PyTorch's `interpolate(
-            mode="bicubic", align_corners=False)`, as transformers does.
-            "flax": linear with aligned corners, `scipy.ndimage.zoom(order=1)`, as Google's
-            vision_transformer and big_vision do.
-            "bilinear": linear between the cells' middles (borders repeated), PyTorch's
-            `interpolate(mode="bilinear", align_corners=False)`, as PVT does.
-            "dinov2": as "hf", but with PyTorch's `scale_factor=(h' + 0.1) / h`, which moves every
-            cell a little, as the authors of DINO and DINOv2 do for models without registers. A
-            side that stays as long is moved too, unless both do.
-
-    Returns:
-        float32 tensor (h', w', D); for an equal size the grid itself.
-
-    Raises:
-        ValueError: for another mode, or a grid that is not of rank 3.
-
-    Example:
-        >>> resample_grid(np.zeros((14, 14, 768)), (24, 24)).shape
-        (24, 24, 768)
-
-    Sources: timm `layers/pos_embed.py`; transformers `ViTEmbeddings.interpolate_pos_encoding`;
-    big_vision `models/vit.py`, `resample_posemb`; PVT `classification/pvt.py`; dinov2
-    `models/vision_transformer.py`, `interpolate_pos_encoding`.
-    """
-    check_choice(mode, "mode", RESAMPLING_MODES)
-    if len(grid.shape) != 3:
-        raise ValueError(
-            "grid must have the shape (height, width, embedding width). "
-            f"Received: shape={tuple(grid.shape)}"
-        )
-    grid = ops.cast(ops.convert_to_tensor(grid), "float32")
-    known = all(isinstance(side, int) for side in size)
-    if known and tuple(size) == tuple(grid.shape[:2]):
-        return grid
-    same = None
-    if mode == "dinov2" and not known:
-        h, w = (_length(side, ops) for side in size)
-        same = ops.logical_and(h == grid.shape[0], w == grid.shape[1])
-    for axis, side in enumerate(size):
-        old = grid.shape[axis]
-        if mode == "dinov2" or not (isinstance(side, int) and side == old):
-            matrix = ops.cast(_resampling_matrix(old, side, mode), "float32")  # (side, old)
-            if same is not None:
-                places = ops.expand_dims(ops.arange(side, dtype="float32"), 1)
-                unit = places == ops.arange(old, dtype="float32")
-                matrix = ops.where(same, ops.cast(unit, "float32"), matrix)
-            grid = ops.moveaxis(ops.tensordot(matrix, grid, axes=(1, axis)), 0, axis)
-    return grid
-
-
-def _length(side, xp):
-    """The length of a side as an array (1, 1), whatever it was."""
-    side = ops.cast(side, "float32") if ops.is_tensor(side) else side
-    return xp.ones((1, 1), dtype="float32") * side
-
-
-def _resampling_matrix(old, new, mode):
-    """The matrix (new, old) that resamples one side; `new` may be unknown to an exporter yet."""
-    xp = np if isinstance(new, int) else ops
-    length = _length(new, xp)
-    index = xp.expand_dims(xp.arange(new, dtype="float32"), 1)  # (new, 1)
-    source = xp.arange(old, dtype="float32")  # (old,)
-
-    if mode == "flax":
-        centre = index * ((old - 1) / xp.maximum(length - 1, 1))
-        return xp.maximum(1.0 - xp.abs(source - centre), 0.0)
-
-    length = length + DINOV2_OFFSET if mode == "dinov2" else length
-    centre = (index + 0.5) * (old / length) - 0.5  # where a new cell's middle lies in the old grid
-    if mode == "bilinear":
-        centre = xp.clip(centre, 0, old - 1)
-        return xp.maximum(1.0 - xp.abs(source - centre), 0.0)
-    if mode == "timm":
-        stretch = xp.maximum(old / length, 1.0)  # a wider kernel when shrinking: antialiasing
-        weights = _cubic_kernel(xp, (source - centre) / stretch, a=-0.5)
-        return weights / xp.sum(weights, axis=1, keepdims=True)
-    # "hf", "dinov2": what falls outside the grid goes to the nearest cell of the border.
-    taps = np.arange(-2, old + 2)
-    fold = np.eye(old, dtype="float32")[np.clip(taps, 0, old - 1)]  # (old + 4, old)
-    distance = xp.arange(-2, old + 2, dtype="float32") - centre  # (new, old + 4)
-    return xp.matmul(_cubic_kernel(xp, distance, a=-0.75), fold)
-
-
-def _cubic_kernel(xp, distance, a):
-    """Keys' cubic convolution kernel (1981), zero from a distance of 2 on."""
-    x = xp.abs(distance)
-    near = ((a + 2) * x - (a + 3)) * x * x + 1
-    far = a * (((x - 5) * x + 8) * x - 4)
-    return xp.where(x <= 1, near, xp.where(x < 2, far, xp.zeros_like(x)))
+from keras_vit.ops.resample import MODES, resample_grid
 
 
 def sincos_grid(size, width, temperature=10000.0):
@@ -198,7 +94,7 @@ class AddPositionEmbedding(ConfiguredLayer):
     ):
         super().__init__(**kwargs)
         check_choice(kind, "kind", ("learned", "sincos"))
-        check_choice(resample, "resample", RESAMPLING_MODES)
+        check_choice(resample, "resample", MODES)
         check_count(num_prefix_tokens, "num_prefix_tokens", minimum=0)
         if kind == "sincos" and prefix_positions:
             raise ValueError(
