@@ -1,4 +1,4 @@
-"""What a model costs: parameters, multiply-accumulates, activation memory; and its shapes."""
+"""Parameters, multiply-accumulates and activation memory of a model, and its shapes."""
 
 from typing import NamedTuple
 
@@ -34,7 +34,7 @@ def trace(model, image_size=None):
     _, height, width, channels = model.input.shape
     if image_size is None and None in (height, width):
         raise ValueError(
-            "The model takes images of any size: say which, image_size=224 for example."
+            "The model takes images of any size: pass image_size, such as image_size=224."
         )
     height, width = (height, width) if image_size is None else as_pair(image_size, "image_size")
     calls = []
@@ -164,7 +164,7 @@ def complexity(model, image_size=None):
 
 
 def _alike(blocks):
-    """Whether the textbook's formula speaks of these: plain blocks, all of one shape."""
+    """Whether the textbook's formula applies: blocks on tokens, all of one shape."""
     plain = all(block.layer.queries == "tokens" for block in blocks)
     return plain and len({block.output_shape for block in blocks}) == 1
 

@@ -1,4 +1,4 @@
-"""Knowledge distillation: a student learns from labels and from what a teacher says.
+"""Knowledge distillation: a student learns from labels and from a teacher's predictions.
 
 Letters: B batch, H x W the student's image size, h x w the teacher's, C channels, K classes.
 """
@@ -20,7 +20,7 @@ TEMPERATURE = 3.0
 
 @keras.saving.register_keras_serializable(package="keras_vit")
 class DistillationLoss(keras.losses.Loss):
-    """How far a student's logits are from a teacher's.
+    """The distance of a student's logits from a teacher's.
 
     Args:
         kind: "hard", the cross-entropy with the teacher's most probable class as the label, or

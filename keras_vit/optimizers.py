@@ -1,6 +1,7 @@
-"""Rates by layer, decay only where it belongs, and schedules of rates: parts of optimizers.
+"""Layer-wise learning rates, selective weight decay, and learning rate schedules.
 
-They live here and not beside the recipes so that whoever loads a trained `.keras` file has them.
+They belong to the library, not to the training recipes, because a trained `.keras` file needs them
+to load.
 """
 
 import math
@@ -11,8 +12,8 @@ from keras import ops
 
 from keras_vit.layers import Block
 
-# Weight decay pulls towards zero. That is meant for the matrices of linear maps only: at zero a
-# norm, a layer scale or a token is not simpler, it is dead.
+# Only the matrices of linear maps decay. Biases, norms, layer scales and tokens do not: pulled to
+# zero they would stop working instead of becoming simpler.
 NO_DECAY = ("bias", "query_bias", "value_bias", "gamma", "beta", "probe", "logit_scale")
 NO_DECAY_LAYERS = (
     "class_token",
@@ -26,19 +27,19 @@ TIMESCALE = 10_000  # batches
 
 
 def decays(path):
-    """Whether weight decay is for the variable at a path such as "block00/mlp/hidden/kernel"."""
+    """Whether weight decay applies to the variable at a path such as "block00/mlp/fc1/kernel"."""
     *layers, name = path.split("/")
-    # In models of several stages some have the stage before their name.
+    # The last part of a layer's name counts: models with stages put the stage before it.
     return name not in NO_DECAY and not any(layer.endswith(NO_DECAY_LAYERS) for layer in layers)
 
 
 def layer_shares(model, layer_decay):
-    """The share of the learning rate of every trainable variable, as a list of floats.
+    """The factor of the learning rate for every trainable variable, as a list of floats.
 
-    The head and the last norm have 1, the last block `layer_decay`, the one before its square, and
-    what embeds the patches least of all.
+    It is 1 for the head and the last norm, `layer_decay` for the last block, its square for the
+    block before, and smallest for the patch embedding.
     """
-    distances, blocks = {}, 0  # from the end; what stands between two blocks has the later's
+    distances, blocks = {}, 0  # from the end; a layer between two blocks counts with the later one
     for layer in reversed(model.layers):
         blocks += isinstance(layer, Block)
         distances[layer.name] = blocks
@@ -52,13 +53,14 @@ def layer_shares(model, layer_decay):
 
 @keras.saving.register_keras_serializable(package="keras_vit")
 class LayerwiseAdamW(keras.optimizers.Adam):
-    """AdamW in which every variable has its own share of the learning rate, for its decay too.
+    """AdamW with a factor of the learning rate for each variable, applied to its decay too.
 
     Args:
         learning_rate: float or schedule.
-        weight_decay: float, share of a variable's rate by which it shrinks a step.
-        shares: list of floats, one for each trainable variable, in the model's order.
-        decays: list of bools likewise, whether it decays.
+        weight_decay: float, decoupled weight decay; each step subtracts `rate * weight_decay`
+            times the variable.
+        shares: list of floats, the factor for each trainable variable, in the model's order.
+        decays: list of bools in the same order, whether the variable decays.
         **kwargs: of `keras.optimizers.Adam`.
 
     Raises:
@@ -71,8 +73,8 @@ class LayerwiseAdamW(keras.optimizers.Adam):
             raise ValueError(f"shares must be 0 or more. Received: shares={list(shares)}")
         if 0 in shares:
             warnings.warn(
-                "A share of 0 trains nothing, at the price of training: freeze such layers by "
-                f"layer.trainable=False. Received: shares={list(shares)}",
+                "Variables with a share of 0 are not trained, at the cost of training them. Freeze "
+                f"their layers by layer.trainable=False. Received: shares={list(shares)}",
                 stacklevel=2,
             )
         self.layer_weight_decay = weight_decay
@@ -94,9 +96,9 @@ class LayerwiseAdamW(keras.optimizers.Adam):
         super().build(variables)
 
     def exclude_from_weight_decay(self, var_list=None, var_names=None):
-        """Not here, where it would change nothing: `decays` says what decays."""
+        """Not supported, since `decays` says which variables decay."""
         raise ValueError(
-            "LayerwiseAdamW takes what decays as decays=[...], one for each trainable variable. "
+            "Pass decays=[...] to LayerwiseAdamW, one entry for each trainable variable. "
             f"Received: var_list={var_list}, var_names={var_names}"
         )
 
@@ -119,7 +121,7 @@ class LayerwiseAdamW(keras.optimizers.Adam):
 
 @keras.saving.register_keras_serializable(package="keras_vit")
 class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up from 0, a shape, and a linear cool-down to 0.
+    """A learning rate with linear warm-up, a shape, and a linear cool-down.
 
     Args:
         learning_rate: float, the rate at the end of the warm-up.
@@ -127,7 +129,7 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
         warmup_steps: int, batches of linear growth.
         shape: "cosine" (half a cosine to 0 at the end), "linear" (a line to 0), "rsqrt" (one over
             the square root of the steps, falling from the end of the warm-up) or "constant".
-        cooldown_steps: int, last batches over which the rate is brought down to 0 besides.
+        cooldown_steps: int, last batches, over which the rate is also scaled down to 0 linearly.
         timescale: int, batches after which "rsqrt" has fallen by the square root of 2.
 
     Raises:
@@ -154,7 +156,7 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
         super().__init__()
         if shape not in SHAPES:
             raise ValueError(
-                f"optimizer.schedule must be one of {', '.join(SHAPES)}. Received: {shape!r}"
+                f"shape must be one of {', '.join(map(repr, SHAPES))}. Received: shape={shape!r}"
             )
         if not 0 <= learning_rate < float("inf"):
             raise ValueError(
@@ -174,9 +176,9 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
             )
         if warmup_steps + cooldown_steps >= total_steps:
             raise ValueError(
-                "optimizer.warmup_steps and cooldown_steps must be fewer than the steps of the "
-                "run; lower them or raise train.epochs. Received: "
-                f"warmup_steps={warmup_steps}, cooldown_steps={cooldown_steps}, {total_steps} steps"
+                "warmup_steps + cooldown_steps must be less than total_steps: lower them, or train "
+                f"for more epochs. Received: warmup_steps={warmup_steps}, "
+                f"cooldown_steps={cooldown_steps}, total_steps={total_steps}"
             )
         self.learning_rate = learning_rate
         self.total_steps = total_steps

@@ -1,4 +1,4 @@
-"""Teachers: any Keras model as one from a student's images to logits.
+"""Teachers: any Keras model, adapted to a student's images and to logits.
 
 Letters: B batch, N images, H x W the student's image size, h x w the teacher's, C channels,
 K classes.
@@ -66,7 +66,7 @@ class Teacher(keras.Model):
 
 
 def teacher_logits(teacher, images, preprocess=None, from_logits=True, batch_size=32):
-    """What a teacher says of every image, computed once, for a `Distiller` without teacher.
+    """A teacher's logits for every image, computed once, for a `Distiller` without teacher.
 
     An image is then the same in every epoch for the teacher, whatever augmentation does to it for
     the student: in that this differs from the paper, whose teacher sees what the student sees.

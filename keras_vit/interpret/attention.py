@@ -98,7 +98,7 @@ def check_family(model):
     """Raises unless the model knows the grid of its patches."""
     if not isinstance(model, ImageModel):
         raise ValueError(
-            "Where patches lie in the image is known of this library's families alone, such as "
+            "Laying patches on the image needs a model of this library's families, such as "
             f"keras_vit.ViTBase. Received: {model.name}, a {type(model).__name__}"
         )
 

@@ -1,4 +1,4 @@
-"""What speaks for a class: gradient-weighted rollout, and Grad-CAM on tokens.
+"""Attribution to a class: gradient-weighted rollout, and Grad-CAM on tokens.
 
 Letters: B batch, N tokens, D width, h x w grid of patches.
 """
@@ -20,7 +20,7 @@ from keras_vit.layers import Block
 
 
 def attention_attribution(model, images, classes=None, layers=None):
-    """What spoke for a class, by attention and its gradient through all blocks: (B, h, w).
+    """Attribution to a class by attention and its gradient through all blocks: (B, h, w).
 
     In every block the scores are weighted by the gradient of the class's logit with respect to
     them; what is negative is left out, and the mean over the heads is how tokens contributed there.
@@ -64,7 +64,7 @@ def attention_attribution(model, images, classes=None, layers=None):
 
 
 def grad_cam(model, images, classes=None, layer=None):
-    """What speaks for a class in the feature map of a layer: (B, h, w), for every family.
+    """Grad-CAM: attribution to a class in the feature map of a layer, (B, h, w), for every family.
 
     The channels of the map are summed, each weighted by the mean over the map of the gradient of
     the class's logit with respect to it; what is negative is left out.

@@ -1,4 +1,4 @@
-"""Gradients of a class's logit with respect to something on the way, on every backend.
+"""Gradients of a class's logit with respect to values inside a model, on every backend.
 
 Letters: B batch, K classes.
 """
@@ -65,7 +65,7 @@ def check_classes(model, images, classes):
     number = model.num_classes
     if number is None:
         raise ValueError(
-            "What speaks for a class needs a model with a head. Received: num_classes=None"
+            "Attribution to a class needs a model with a head. Received: num_classes=None"
         )
     if classes is None:
         return None

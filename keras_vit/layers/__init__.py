@@ -1,4 +1,4 @@
-"""What models are built of. One idea a file; nothing here knows a model."""
+"""The layers that models are built of, one idea a file. None of them knows a model."""
 
 from keras_vit.layers.attention import Attention
 from keras_vit.layers.block import Block

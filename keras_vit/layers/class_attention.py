@@ -1,4 +1,4 @@
-"""The class token reads the patches: attention with one query, and its block.
+"""Class attention, in which the class token alone attends, and its block.
 
 Letters: B batch, N tokens (the class token included), D width, H heads, K = D / H width of a head.
 """

@@ -1,4 +1,4 @@
-"""The feed-forward network that sees its neighbours.
+"""The feed-forward network with a depthwise convolution.
 
 Letters: B batch, h x w grid, D width, M hidden width.
 """

@@ -1,4 +1,4 @@
-"""What a layer costs for one image: each counts itself, next to the mathematics it does."""
+"""The cost of a layer for one image. Every layer counts its own in `cost`."""
 
 from typing import NamedTuple
 

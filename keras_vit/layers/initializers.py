@@ -1,4 +1,4 @@
-"""Initial weights, which a model that is about to be filled can do without."""
+"""Initial weights, and a context that skips them for a model that is about to be loaded."""
 
 import contextlib
 import contextvars
@@ -12,9 +12,9 @@ _left = contextvars.ContextVar("left", default=None)  # a list of one number; No
 
 @contextlib.contextmanager
 def no_initialization(limit=None):
-    """Within it, weights of new layers are zeros: billions of random numbers take time and memory.
+    """A context in which new weights are zeros, since drawing billions of numbers takes time.
 
-    Whoever uses it assigns every weight afterwards.
+    Every weight must be assigned afterwards.
 
     Args:
         limit: int, how many numbers the weights may have in all, or None for any.

@@ -1,4 +1,4 @@
-"""What a pair of places in a window adds to its attention score: learned, or from a small network.
+"""Relative position biases of window attention: learned, or from a small network.
 
 Letters: a x b window, N = a*b places in it, H heads.
 """

@@ -1,4 +1,4 @@
-"""Where a token stands: learned or sin-cos position embeddings.
+"""Position embeddings, learned or sin-cos.
 
 Letters: B batch, N = h*w patches in a grid of h x w, P prefix tokens, D width, H x W image size.
 """

@@ -1,4 +1,4 @@
-"""Self-attention whose keys and values come from a smaller feature map than its queries.
+"""Spatial-reduction attention: keys and values come from a smaller feature map than queries.
 
 Letters: B batch, h x w grid, N = h*w queries, M keys, D width, H heads, K = D / H, R reduction.
 """

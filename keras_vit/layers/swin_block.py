@@ -1,4 +1,4 @@
-"""The transformer block of Swin: attention within windows, which move in every second block.
+"""The Swin transformer block: attention within windows, shifted in every second block.
 
 Letters: B batch, h x w map, D width, a x b window, W windows of a map, N = a*b, H heads.
 """

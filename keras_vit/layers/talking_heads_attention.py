@@ -1,4 +1,4 @@
-"""Self-attention whose heads talk to each other.
+"""Talking-heads attention.
 
 Letters: B batch, N tokens, D width, H heads, K = D / H width of a head.
 """

@@ -1,4 +1,4 @@
-"""Learned tokens that stand in front of the sequence, and the way back from tokens to the grid.
+"""Learned tokens in front of the sequence, and the way back from tokens to the grid.
 
 Letters: B batch, N tokens, P tokens in front, D width, h x w grid of patches.
 """

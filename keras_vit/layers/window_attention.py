@@ -1,4 +1,4 @@
-"""Multi-head self-attention within windows, with a bias that depends on where two places stand.
+"""Multi-head self-attention within windows, with a relative position bias.
 
 Letters: B batch, W windows of a map, a x b window, N = a*b places in it, D width, H heads,
 K = D / H width of a head.

@@ -4,7 +4,7 @@ import re
 
 import keras
 
-from keras_vit.optimizers import LayerwiseAdamW, WarmupSchedule, decays, layer_shares
+from keras_vit.optimizers import SHAPES, LayerwiseAdamW, WarmupSchedule, decays, layer_shares
 
 NAMES = ("adamw", "lion", "muon", "sgd")
 
@@ -59,6 +59,10 @@ def optimizer(
     """
     if name not in NAMES:
         raise ValueError(f"optimizer.name must be one of {', '.join(NAMES)}. Received: {name!r}")
+    if schedule not in SHAPES:
+        raise ValueError(
+            f"optimizer.schedule must be one of {', '.join(SHAPES)}. Received: {schedule!r}"
+        )
     if layer_decay != 1 and name != "adamw":
         raise ValueError(
             "optimizer.layer_decay needs optimizer.name='adamw'. "
