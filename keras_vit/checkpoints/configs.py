@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from keras_vit.checkpoints.catalog import imagenet_names
 from keras_vit.checkpoints.errors import CheckpointError
 from keras_vit.checkpoints.fields import Field, keys_of, one_or_two, read_fields
-from keras_vit.checkpoints.processors import add_timm
+from keras_vit.checkpoints.pictures.read import add_timm
 from keras_vit.checkpoints.untrusted import brief
 from keras_vit.preprocessing import Preprocessor
 

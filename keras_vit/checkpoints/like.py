@@ -6,7 +6,7 @@ from pathlib import Path
 from keras_vit.checkpoints.adapt import preprocessor_for_channels
 from keras_vit.checkpoints.catalog import catalog, imagenet_names, nearest
 from keras_vit.checkpoints.errors import CheckpointError
-from keras_vit.checkpoints.processors import preprocessor_of_timm
+from keras_vit.checkpoints.pictures.read import preprocessor_of_timm
 from keras_vit.layers.validation import as_pair
 
 IMAGENET = 1000

@@ -19,8 +19,9 @@ from keras_vit.checkpoints.errors import CheckpointError, named, readable
 from keras_vit.checkpoints.families import classes, family_of, names_of
 from keras_vit.checkpoints.fill import fill
 from keras_vit.checkpoints.like import borrowed, entry_like, without_preprocessing
-from keras_vit.checkpoints.matching import Unstacked, match
+from keras_vit.checkpoints.matching import match
 from keras_vit.checkpoints.readers.open import open_file
+from keras_vit.checkpoints.readers.unstacked import Unstacked
 from keras_vit.checkpoints.sources import locate
 from keras_vit.layers.validation import as_pair
 from keras_vit.models.resize import learned_positions

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from keras_vit.checkpoints.errors import CheckpointError
 from keras_vit.checkpoints.families import tables
-from keras_vit.checkpoints.readers.base import MAX_TENSORS, Tensor
 from keras_vit.checkpoints.tables import Names, as_tuple
 from keras_vit.checkpoints.untrusted import brief
 
@@ -139,36 +138,3 @@ def _reason_to_drop(name, table, prefix):
         if any(re.fullmatch(pattern, name) for name in names):
             return reason
     return None
-
-
-class Unstacked:
-    """big_vision's scanned models keep all blocks in one array: here it is one array a block."""
-
-    STACK = "Transformer/encoderblock/"
-
-    def __init__(self, reader):
-        self.reader = reader
-        self.path = reader.path
-        self.config = reader.config
-        self.tensors = {}
-        self._last = (None, None)
-        for name, tensor in reader.tensors.items():
-            if self.STACK not in name:
-                self.tensors[name] = tensor
-                continue
-            if not tensor.shape or tensor.shape[0] > 1000 or len(self.tensors) > MAX_TENSORS:
-                raise CheckpointError(f"{name!r} is no stack of blocks. Received: {tensor.shape}")
-            for i in range(tensor.shape[0]):
-                unstacked = name.replace(self.STACK, f"Transformer/encoderblock_{i}/")
-                self.tensors[unstacked] = Tensor(tensor.shape[1:], tensor.dtype, (name, i))
-
-    def read(self, name):
-        if name in self.reader.tensors:
-            return self.reader.read(name)
-        stack, i = self.tensors[name].place
-        if self._last[0] != stack:
-            self._last = (stack, self.reader.read(stack))
-        return self._last[1][i]
-
-    def close(self):
-        self.reader.close()

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from keras_vit.checkpoints.families import classes, family_of, names_of
-from keras_vit.checkpoints.writing import warn_of_crops
+from keras_vit.checkpoints.pictures.write import warn_of_crops
 from keras_vit.layers.validation import check_choice
 from keras_vit.scratch import scratch_beside
 

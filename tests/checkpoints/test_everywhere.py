@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from keras_vit.checkpoints.families import tables
-from keras_vit.checkpoints.matching import Unstacked, match
+from keras_vit.checkpoints.matching import match
 from keras_vit.checkpoints.readers.open import open_file
+from keras_vit.checkpoints.readers.unstacked import Unstacked
 from keras_vit.checkpoints.sources import locate
 from keras_vit.checkpoints.tables import as_tuple
 from tests.checkpoints import everywhere

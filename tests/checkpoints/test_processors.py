@@ -12,8 +12,11 @@ from PIL import Image
 import keras_vit
 from keras_vit.checkpoints.configs import Description
 from keras_vit.checkpoints.errors import CheckpointError
-from keras_vit.checkpoints.processors import CLASSES, add_timm, add_transformers
-from keras_vit.checkpoints.writing import preprocessor_to_timm, processor_for_transformers
+from keras_vit.checkpoints.pictures.read import CLASSES, add_timm, add_transformers
+from keras_vit.checkpoints.pictures.write import (
+    preprocessor_to_timm,
+    processor_for_transformers,
+)
 from keras_vit.preprocessing import load_image
 from tests.checkpoints.helpers import GOLDEN
 from tests.helpers import PHOTOS, once, once_but, tiny_vit, to_numpy

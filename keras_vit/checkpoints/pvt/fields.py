@@ -9,7 +9,7 @@ from keras_vit.checkpoints.configs import (
 )
 from keras_vit.checkpoints.errors import CheckpointError
 from keras_vit.checkpoints.fields import Field, keys_of, read_fields
-from keras_vit.checkpoints.processors import add_transformers
+from keras_vit.checkpoints.pictures.read import add_transformers
 from keras_vit.checkpoints.untrusted import brief
 
 

@@ -21,7 +21,7 @@ from keras_vit.checkpoints.fields import (
     read_fields,
     seen_in_tensors,
 )
-from keras_vit.checkpoints.processors import add_transformers
+from keras_vit.checkpoints.pictures.read import add_transformers
 from keras_vit.checkpoints.untrusted import brief
 
 _DINOV2 = ("dinov2", "dinov2_with_registers")

@@ -1,0 +1,1 @@
+"""How other libraries prepare pictures, read from their files and written for them."""

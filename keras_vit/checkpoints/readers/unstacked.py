@@ -1,0 +1,37 @@
+"""Blocks that a file has in one array, as one array a block."""
+
+from keras_vit.checkpoints.errors import CheckpointError
+from keras_vit.checkpoints.readers.base import MAX_TENSORS, Tensor
+
+
+class Unstacked:
+    """big_vision's scanned models keep all blocks in one array: here it is one array a block."""
+
+    STACK = "Transformer/encoderblock/"
+
+    def __init__(self, reader):
+        self.reader = reader
+        self.path = reader.path
+        self.config = reader.config
+        self.tensors = {}
+        self._last = (None, None)
+        for name, tensor in reader.tensors.items():
+            if self.STACK not in name:
+                self.tensors[name] = tensor
+                continue
+            if not tensor.shape or tensor.shape[0] > 1000 or len(self.tensors) > MAX_TENSORS:
+                raise CheckpointError(f"{name!r} is no stack of blocks. Received: {tensor.shape}")
+            for i in range(tensor.shape[0]):
+                unstacked = name.replace(self.STACK, f"Transformer/encoderblock_{i}/")
+                self.tensors[unstacked] = Tensor(tensor.shape[1:], tensor.dtype, (name, i))
+
+    def read(self, name):
+        if name in self.reader.tensors:
+            return self.reader.read(name)
+        stack, i = self.tensors[name].place
+        if self._last[0] != stack:
+            self._last = (stack, self.reader.read(stack))
+        return self._last[1][i]
+
+    def close(self):
+        self.reader.close()
