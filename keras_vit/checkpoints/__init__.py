@@ -1,1 +1,1 @@
-"""Other people's weights, in and out: strict, with a report."""
+"""Load and save pretrained weights. Every tensor is accounted for in a report."""

@@ -1,4 +1,4 @@
-"""A source's array in the shape of the weight that it is for, where the two differ in size."""
+"""Adapts an array to a weight of another size: positions, bias tables, patches, channels."""
 
 import math
 from typing import NamedTuple

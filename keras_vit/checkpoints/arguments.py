@@ -1,4 +1,4 @@
-"""The constructor's arguments that a `.keras` file holds, and preprocessing for any family's."""
+"""Constructor arguments from `.keras` files, and preprocessing for the models of every family."""
 
 import inspect
 

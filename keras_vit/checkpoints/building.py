@@ -1,4 +1,4 @@
-"""A model of what a source says, no larger than the source can fill."""
+"""Builds the model that a source describes, no larger than the source can fill."""
 
 import math
 
@@ -16,10 +16,10 @@ SIZES = frozenset(_SIZES.split())
 
 
 def build(model, arguments, wanted, *, tensors, name):
-    """The model of the arguments `wanted`, whose weights are still to be filled.
+    """Builds a model of the arguments `wanted`, without initial values.
 
-    Where the source's own arguments make no model that is the source's fault, and said so; what the
-    caller changed in them is not.
+    If the source's own arguments are invalid, the error names the source; if only the caller's
+    changes are, it is the model's own error.
 
     Args:
         model: its class.

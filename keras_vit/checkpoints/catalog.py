@@ -1,4 +1,4 @@
-"""Known checkpoints: what they are, where they are from, under which licence, how good."""
+"""The catalogue of known checkpoints: source, licence, preprocessing and accuracy."""
 
 import difflib
 import fnmatch

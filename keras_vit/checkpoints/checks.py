@@ -1,4 +1,4 @@
-"""What a model's arguments may be where a file says them: numbers that are numbers, no size absurd.
+"""Checks the arguments that a file gives for a model: right types, finite numbers, sane sizes.
 
 The model's own checks come with its layers, the first of which may be too large to be built.
 """
@@ -39,7 +39,7 @@ def check_arguments(arguments):
 
 
 def _check_windows(arguments):
-    """Raises where the masks and indices of a Swin's windows, which no weight shows, were huge."""
+    """Raises if the masks and indices of a Swin's windows, which no weight shows, would be huge."""
     windows, size = arguments.get("window_size"), arguments.get("image_size")
     if windows is None:
         return
@@ -59,9 +59,9 @@ def _patch(arguments):
 
 
 def check_blocks(matched, tensors):
-    """Raises unless blocks are numbered without a gap and, all as large as the first, in the file.
+    """Raises unless blocks are numbered without gaps and the file can hold all of them.
 
-    A number in a name makes as many blocks as it says.
+    A number in a name decides how many blocks are built, all as large as the first.
 
     Args:
         matched: `matching.Match`.

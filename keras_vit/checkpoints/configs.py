@@ -1,4 +1,4 @@
-"""What a source's own configuration says: transformers' `config.json`, timm's `config.json`.
+"""Reads configurations: `config.json` of transformers and of timm.
 
 Tensors say most of what a model is; a configuration adds what shapes cannot say, and is held
 against them. What cannot be honoured is refused by name.

@@ -1,4 +1,4 @@
-"""What is raised for a checkpoint that cannot be read, and how it comes to name the file."""
+"""`CheckpointError`, and context managers that turn other errors into it and name the file."""
 
 import contextlib
 import struct
@@ -17,7 +17,7 @@ class ArgumentError(ValueError):
 
 @contextlib.contextmanager
 def named(path):
-    """Has every `CheckpointError` name the file, or the source as the user named it."""
+    """Adds the file, or the source as the user named it, to every `CheckpointError`."""
     try:
         yield
     except CheckpointError as error:

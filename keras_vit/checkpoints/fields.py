@@ -1,4 +1,4 @@
-"""What tables of configuration fields are made of: one row a field, read in both directions."""
+"""Building blocks of tables of configuration fields: a row a field, used in both directions."""
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""The name under which version 0.1 had `CheckpointError`; gone with the version after this one."""
+"""The former place of `CheckpointError`, kept for one version with a deprecation warning."""
 
 import warnings
 

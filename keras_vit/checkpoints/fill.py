@@ -1,4 +1,4 @@
-"""The weights of a model from the tensors of a source: planned, checked, and then assigned."""
+"""Fills a model with the tensors of a source: plan, check, then assign."""
 
 import difflib
 import re

@@ -1,4 +1,4 @@
-"""Which grid the position embeddings of a source have, from how many there are.
+"""Finds the grid of a source's position embeddings from their number.
 
 What the configuration says must fit. Then the caller is asked, whose `position_grid` and
 `image_size` need not be the source's: they may be those to resample to. A square comes last.

@@ -1,4 +1,4 @@
-"""How the axes of a source's tensors become those of the weights here, and back.
+"""Converts arrays between a source's axis order and that of the weights here, in both directions.
 
 Letters: D width, H heads, K = D / H, p x q patch size, C channels, P prefix tokens, h x w grid.
 """

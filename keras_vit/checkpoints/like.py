@@ -1,4 +1,4 @@
-"""Preprocessing and names of classes for a source that says nothing of them."""
+"""Preprocessing and class names for a source that has none, borrowed from the catalogue."""
 
 import difflib
 from pathlib import Path
@@ -24,7 +24,7 @@ def entry_like(name):
 
 
 def borrowed(entry, arguments):
-    """What a model takes from a catalogue's entry.
+    """The preprocessing and class names that a model takes from an entry of the catalogue.
 
     Args:
         entry: `Entry`.

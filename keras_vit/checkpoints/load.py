@@ -1,4 +1,4 @@
-"""Other people's weights into a model: every tensor accounted for, or nothing changed."""
+"""Loads pretrained weights into a model: every tensor is accounted for, or nothing changes."""
 
 import contextlib
 import difflib
@@ -28,7 +28,7 @@ from keras_vit.models.resize import learned_positions
 
 
 def from_pretrained(source, *, like=None, **overrides):
-    """A model with published weights, built as their own configuration says.
+    """Builds a model from published weights and their configuration.
 
     Args:
         source: what to load: a hub id ("timm/vit_base_patch16_224.augreg2_in21k_ft_in1k",
@@ -118,7 +118,7 @@ def from_pretrained(source, *, like=None, **overrides):
 
 
 def load_weights(model, source, skip=()):
-    """Fills a model that stands already; whatever fails, and whenever, it stays as it was.
+    """Loads weights into an existing model. If anything fails, the model is left unchanged.
 
     All data is read and checked before the first weight changes, which takes memory for one more
     copy of the weights. RGB weights fill a model of another number of channels as in
@@ -224,7 +224,7 @@ def _described(found, reader, matched, overrides):
 
 
 def _without_preprocessing(name, arguments, overrides, own):
-    """What to say of a source without preprocessing that nobody gave any, or None.
+    """The warning for a source without preprocessing if the caller gives none, or None.
 
     `own` is whether it is one of our own files, which may normalise within the model.
     """
@@ -282,7 +282,7 @@ def _with_overrides(arguments, overrides, known):
 
 
 def _same_mathematics(family, config, arguments, *, said, name):
-    """Raises where the source computes with its tensors what the model does not.
+    """Raises if the source does other arithmetic with its tensors than the model.
 
     `said` is whether the source has a configuration, which says what tensors cannot.
     """

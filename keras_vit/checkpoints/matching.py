@@ -1,4 +1,4 @@
-"""Which library's names a file has, and which tensor is which."""
+"""Finds the table of names that fits a file, and matches each tensor to a row."""
 
 import functools
 import re
@@ -20,7 +20,7 @@ _CHUNK = re.compile(r"(^|\.)blocks\.\d+\.(?=\d+\.)")  # blocks in groups: blocks
 
 
 class Match(NamedTuple):
-    """The tensors of a file, sorted by the rows of a table.
+    """The tensors of a file, grouped by the rows of a table.
 
     Attributes:
         table: `Names` that fits best.
@@ -75,7 +75,7 @@ def _targets(matched):
 
 
 def _wrappers(tensors, table, prefix):
-    """What stands before the names of the whole model, nothing or "module." and the like."""
+    """Prefixes before the names of the whole model: none, or "module." and the like."""
     anchors = [
         prefix + source
         for row in table.rows

@@ -1,4 +1,4 @@
-"""The patch embedding of one patch size made into that of another."""
+"""Resizes a patch embedding to another patch size."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""What became of every tensor of a checkpoint and of every weight of the model."""
+"""The report of what became of every tensor of a checkpoint and every weight of the model."""
 
 from dataclasses import dataclass, field
 
@@ -8,7 +8,7 @@ from keras_vit.terminal import printable
 
 @dataclass
 class LoadReport:
-    """Prints as a table; nothing is in neither list.
+    """Prints as a table. Every tensor and every weight is listed.
 
     Attributes:
         source: str, what was loaded.

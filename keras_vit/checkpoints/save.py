@@ -1,4 +1,4 @@
-"""A model as a folder that transformers or timm opens: same logits, labels and preprocessing."""
+"""Saves a model as a folder that transformers or timm opens: same logits, labels, preprocessing."""
 
 import os
 from pathlib import Path

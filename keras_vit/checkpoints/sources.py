@@ -1,4 +1,4 @@
-"""Where a checkpoint is: a file, a folder, a hub, or a name of the catalogue."""
+"""Locates a checkpoint: a file, a folder, a hub id or a name of the catalogue."""
 
 import hashlib
 import re

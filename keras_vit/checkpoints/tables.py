@@ -1,4 +1,4 @@
-"""What renaming tables are made of: one row a tensor kind, read in both directions."""
+"""Building blocks of the tables of tensor names: a row a kind of tensor, used both ways."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""What files say, before anything of it is believed: bounded parsing, and words for errors.
+"""Parses untrusted data within bounds, and describes it briefly for error messages.
 
 Nothing here goes through a value of unknown depth: a few kilobytes of a pickle can describe a tuple
 whose `repr`, hash or comparison takes 2^100 steps.

@@ -1,4 +1,4 @@
-"""Files as other libraries read them: arrays under their names, configurations."""
+"""Writes models for other libraries: arrays under their names, configurations."""
 
 import itertools
 import json

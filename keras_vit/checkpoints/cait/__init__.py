@@ -1,1 +1,1 @@
-"""CaiT as other libraries name, configure and open it."""
+"""Checkpoints of CaiT: names, fields, reading and writing."""

@@ -1,4 +1,4 @@
-"""What timm says of a CaiT in its configuration."""
+"""Configuration fields of CaiT in timm."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""How the authors and timm, alike, name the tensors of CaiT."""
+"""Tensor names of CaiT: its authors and timm use the same."""
 
 from keras_vit.checkpoints.tables import Names, Row, both, fused, norm, numbered
 

@@ -1,4 +1,4 @@
-"""What tensors and configurations say of a CaiT."""
+"""Infers a CaiT from tensors and configuration."""
 
 import inspect
 

@@ -1,4 +1,4 @@
-"""A CaiT as timm opens it."""
+"""Writes a CaiT for timm."""
 
 from keras_vit.checkpoints.cait import names as tables
 from keras_vit.checkpoints.cait.fields import TIMM

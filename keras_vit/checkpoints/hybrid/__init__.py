@@ -1,1 +1,1 @@
-"""Hybrids of CNN and Vision Transformer as other libraries name, configure and open them."""
+"""Checkpoints of hybrids of CNN and Vision Transformer: names, fields, reading and writing."""

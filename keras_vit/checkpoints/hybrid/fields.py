@@ -1,4 +1,4 @@
-"""What timm says of a hybrid of CNN and Vision Transformer in its configuration."""
+"""Configuration fields of hybrids of CNN and Vision Transformer in timm."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""How timm and the authors name the tensors of the hybrids of CNN and Vision Transformer.
+"""Tensor names of hybrids of CNN and Vision Transformer, in timm and in the authors' files.
 
 The transformer's names are those of the Vision Transformer; here are those of the CNN before it.
 """

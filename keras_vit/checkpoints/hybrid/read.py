@@ -1,4 +1,4 @@
-"""What tensors and configurations say of a hybrid of CNN and Vision Transformer."""
+"""Infers a hybrid of CNN and Vision Transformer from tensors and configuration."""
 
 import inspect
 import re

@@ -1,4 +1,4 @@
-"""A hybrid of CNN and Vision Transformer as timm opens it."""
+"""Writes a hybrid of CNN and Vision Transformer for timm."""
 
 from keras_vit.checkpoints.errors import CheckpointError
 from keras_vit.checkpoints.fields import write_fields

@@ -1,1 +1,1 @@
-"""How other libraries prepare pictures, read from their files and written for them."""
+"""Preprocessing of other libraries: read from their configurations, and written to them."""

@@ -1,4 +1,4 @@
-"""How a source's authors prepared pictures: transformers' image processors, timm's settings.
+"""Reads how a source preprocesses images: transformers' image processors and timm's settings.
 
 What their own library would do with a file is done here too, or refused by name. An absent field
 has the value that its class gives it; null means false for a flag, and no value otherwise.

@@ -1,4 +1,4 @@
-"""A `Preprocessor` as timm's settings or transformers' image processor; how crops differ."""
+"""Writes a `Preprocessor` as timm's settings or a transformers image processor."""
 
 import math
 

@@ -1,1 +1,1 @@
-"""The Pyramid Vision Transformer as other libraries name, configure and open it."""
+"""Checkpoints of the Pyramid Vision Transformer: names, fields, reading and writing."""

@@ -1,4 +1,4 @@
-"""What transformers says of a Pyramid Vision Transformer, first or second, in its configuration."""
+"""Configuration fields of the Pyramid Vision Transformers, both versions, in transformers."""
 
 from keras_vit.checkpoints.configs import (
     DROP_PATH,

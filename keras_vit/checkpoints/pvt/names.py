@@ -1,4 +1,4 @@
-"""How the authors and transformers name the tensors of the Pyramid Vision Transformer.
+"""Tensor names of the Pyramid Vision Transformer, in transformers and in the authors' files.
 
 Every table is the same few rows for each of four stages. The last stage of the first PVT has a
 class token and plain attention, whose projection is one here and several there.

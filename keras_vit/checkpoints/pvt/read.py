@@ -1,4 +1,4 @@
-"""What tensors and configurations say of a Pyramid Vision Transformer, first or second."""
+"""Infers a Pyramid Vision Transformer, of either version, from tensors and configuration."""
 
 import math
 import re

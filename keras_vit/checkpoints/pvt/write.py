@@ -1,4 +1,4 @@
-"""A Pyramid Vision Transformer as transformers opens it, and what the second one shares of that."""
+"""Writes a Pyramid Vision Transformer for transformers; the second version shares its helpers."""
 
 from keras_vit.checkpoints.errors import CheckpointError
 from keras_vit.checkpoints.fields import write_fields

@@ -1,1 +1,1 @@
-"""The second Pyramid Vision Transformer as other libraries name, configure and open it."""
+"""Checkpoints of the Pyramid Vision Transformer v2: names, fields, reading and writing."""

@@ -1,4 +1,4 @@
-"""What timm says of a Pyramid Vision Transformer v2 in its configuration.
+"""Configuration fields of the Pyramid Vision Transformer v2 in timm.
 
 transformers says it as of the first one (`pvt.fields`).
 """

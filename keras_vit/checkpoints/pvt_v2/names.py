@@ -1,4 +1,4 @@
-"""How the authors, timm and transformers name the tensors of the Pyramid Vision Transformer v2.
+"""Tensor names of the Pyramid Vision Transformer v2, in timm, transformers and the authors' files.
 
 Its blocks have the names of the first one's; the depthwise convolution in their MLPs is its own.
 """

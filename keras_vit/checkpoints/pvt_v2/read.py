@@ -1,4 +1,4 @@
-"""What tensors and configurations say of a Pyramid Vision Transformer v2: as of the first one."""
+"""Infers a Pyramid Vision Transformer v2 from tensors and configuration, as the first version."""
 
 from keras_vit.checkpoints.pvt import read as pvt
 from keras_vit.checkpoints.pvt_v2.fields import describe as describe

@@ -1,4 +1,4 @@
-"""A Pyramid Vision Transformer v2 as transformers or timm open it."""
+"""Writes a Pyramid Vision Transformer v2 for transformers or timm."""
 
 from keras_vit.checkpoints.fields import write_fields
 from keras_vit.checkpoints.pvt.write import (

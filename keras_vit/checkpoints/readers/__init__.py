@@ -1,1 +1,1 @@
-"""Checkpoint files as named arrays that are read one at a time, and never run: a file a format."""
+"""Readers of checkpoint files, a module a format: named arrays, read one at a time."""

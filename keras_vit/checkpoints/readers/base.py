@@ -1,4 +1,4 @@
-"""What every reader of checkpoint files is made of.
+"""The base class of checkpoint readers, and checks that several of them share.
 
 Every reader checks what a file says of itself before it believes it: names, shapes and extents
 against the size of the file, and then what was read against what was promised. Nothing is

@@ -1,4 +1,4 @@
-"""The part of HDF5 that Keras writes: groups, attributes of text, arrays in one piece.
+"""Reads the part of HDF5 that Keras writes: groups, text attributes, contiguous arrays.
 
 The HDF5 library reads much more, and on broken files hangs or crashes, so that it would have to run
 in a process of its own. Here nothing is read twice: every structure has its own bytes, and all of

@@ -1,4 +1,4 @@
-"""Opens a checkpoint file by what is in it: one file, or an index of several."""
+"""Opens a checkpoint file by its content: a single file, or an index of shards."""
 
 from pathlib import Path
 

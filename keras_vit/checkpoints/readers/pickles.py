@@ -1,4 +1,4 @@
-"""Reads the pickles of PyTorch checkpoints without running them.
+"""Reads the pickles of PyTorch checkpoints without running code.
 
 A pickle is a program. Python's own `pickle` executes it, and whoever wrote the file decides what
 runs. Here the few instructions that dicts of tensors need are interpreted, and there is none that

@@ -1,4 +1,4 @@
-"""`.pth`, `.pt` and `.bin` files of `torch.save`, read without PyTorch and without running them."""
+"""Reads `.pth`, `.pt` and `.bin` files of `torch.save` without PyTorch and without running code."""
 
 import io
 import math

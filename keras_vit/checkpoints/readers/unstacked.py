@@ -1,4 +1,4 @@
-"""Blocks that a file has in one array, as one array a block."""
+"""Splits arrays that stack all blocks of a model into an array per block."""
 
 from keras_vit.checkpoints.errors import CheckpointError
 from keras_vit.checkpoints.readers.base import MAX_TENSORS, Tensor

@@ -1,1 +1,1 @@
-"""Swin Transformers of both versions as other libraries name, configure and open them."""
+"""Checkpoints of Swin Transformers of both versions: names, fields, reading and writing."""

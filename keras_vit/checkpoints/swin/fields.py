@@ -1,4 +1,4 @@
-"""What transformers and timm say of a Swin Transformer in their configurations."""
+"""Configuration fields of Swin Transformers in transformers and timm."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""How timm, transformers and the authors name a Swin Transformer's tensors, of both versions."""
+"""Tensor names of Swin Transformers, in timm, transformers and the authors' files."""
 
 from keras_vit.checkpoints.tables import Names, Row, both, fused, norm, numbered
 

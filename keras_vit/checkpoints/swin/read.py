@@ -1,4 +1,4 @@
-"""What tensors and configurations say of a Swin Transformer."""
+"""Infers a Swin Transformer from tensors and configuration."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""A Swin Transformer as a folder that transformers or timm opens."""
+"""Writes a Swin Transformer for transformers or timm."""
 
 from keras_vit.checkpoints.errors import CheckpointError
 from keras_vit.checkpoints.fields import write_fields

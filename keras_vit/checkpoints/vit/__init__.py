@@ -1,1 +1,1 @@
-"""Vision Transformers, DeiT among them, as other libraries name them."""
+"""Checkpoints of Vision Transformers, DeiT among them: names, fields, reading and writing."""

@@ -1,4 +1,4 @@
-"""What transformers and timm say of a Vision Transformer in their configurations."""
+"""Configuration fields of Vision Transformers in transformers and timm."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""How vision_transformer and big_vision, both in flax, name a Vision Transformer's tensors."""
+"""Tensor names of Vision Transformers in the flax code of vision_transformer and big_vision."""
 
 from keras_vit.checkpoints.tables import POSITIONS, Names, Row
 

@@ -1,4 +1,4 @@
-"""All names of a Vision Transformer's tensors: other libraries', and our own files'."""
+"""All tables of tensor names of Vision Transformers, and the one of our own files."""
 
 from keras_vit.checkpoints.tables import Names, numbered
 from keras_vit.checkpoints.vit.flax_names import (

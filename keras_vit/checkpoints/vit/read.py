@@ -1,4 +1,4 @@
-"""What tensors and callers say of a Vision Transformer."""
+"""Infers a Vision Transformer from tensors, configuration and the caller's arguments."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""How timm, and authors in the same words, name a Vision Transformer's tensors."""
+"""Tensor names of Vision Transformers in timm, and in files that use the same names."""
 
 from keras_vit.checkpoints.tables import POSITIONS, Names, Row, both, norm
 

@@ -1,4 +1,4 @@
-"""How transformers names a Vision Transformer's tensors, which it does otherwise in every class."""
+"""Tensor names of Vision Transformers in transformers, where every class has its own."""
 
 from keras_vit.checkpoints.tables import POSITIONS, Names, Row, both, fused, norm
 

@@ -1,4 +1,4 @@
-"""A Vision Transformer as a folder that transformers or timm opens."""
+"""Writes a Vision Transformer for transformers or timm."""
 
 import numpy as np
 from keras import ops
