@@ -34,7 +34,7 @@ def trace(model, image_size=None):
     _, height, width, channels = model.input.shape
     if image_size is None and None in (height, width):
         raise ValueError(
-            "The model takes images of any size: pass image_size, such as image_size=224."
+            "The model takes images of any size: say which, image_size=224 for example."
         )
     height, width = (height, width) if image_size is None else as_pair(image_size, "image_size")
     calls = []

@@ -98,7 +98,7 @@ def check_family(model):
     """Raises unless the model knows the grid of its patches."""
     if not isinstance(model, ImageModel):
         raise ValueError(
-            "Laying patches on the image needs a model of this library's families, such as "
+            "Where patches lie in the image is known of this library's families alone, such as "
             f"keras_vit.ViTBase. Received: {model.name}, a {type(model).__name__}"
         )
 
