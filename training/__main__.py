@@ -25,7 +25,7 @@ def main(arguments=None):
     """
     options = _parser().parse_args(arguments)
     with quiet():
-        from training.devices.processes import Processes
+        from training.devices.process_group import Processes
         from training.loop.stopping import StopRequest
 
     with StopRequest().listening() as stop:
@@ -124,7 +124,7 @@ def _parser():
 
 
 def _show(folder):
-    from training.results.summary import chance_in_words
+    from training.results.report import chance_in_words
 
     result = folder.read_result()
     say(

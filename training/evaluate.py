@@ -16,7 +16,7 @@ with quiet():
     from training.augment.transform import evaluation_transform
     from training.data import label_maps, sources
     from training.data.examples import Encoded
-    from training.recipe.tables import DataTable
+    from training.recipe.schema import DataTable
     from training.results.evaluation import evaluate, load, transform_of
 
 __all__ = ["evaluate", "load", "main", "read", "transform_of"]

@@ -21,7 +21,7 @@ from training.augment.mixing import cutmix, mixing, mixup
 from training.augment.pixels import as_bytes
 from training.augment.randaugment import LEVELS, OPERATIONS, operation
 from training.augment.transform import evaluation_transform, training_transform
-from training.recipe.tables import AugmentTable, DataTable
+from training.recipe.schema import AugmentTable, DataTable
 from training.terminal import fail
 
 SIZE, COLUMNS = 128, 7

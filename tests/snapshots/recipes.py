@@ -3,8 +3,8 @@
 import dataclasses
 
 from training import recipe
-from training.recipe.model_tables import ModelTable
-from training.recipe.tables import Recipe
+from training.recipe.model_schema import ModelTable
+from training.recipe.schema import Recipe
 
 PLAIN = {
     "model": {"variant": "ViTTiny"},

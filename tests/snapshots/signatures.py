@@ -17,7 +17,7 @@ ELSEWHERE = (
     ("keras_vit.picture_files", "load_image"),
     ("keras_vit.table", "Table"),
     ("training.cnn", "SmallCNN"),
-    ("training.results.measures", "Evaluation"),
+    ("training.results.metrics", "Evaluation"),
 )
 OURS = ("keras_vit", "training")
 WIDTH = 100

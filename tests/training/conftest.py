@@ -41,6 +41,6 @@ def finished(small, trained_once):
 def untrained(monkeypatch):
     """Runs are evaluated and reported, but not trained; nor are curves drawn or models exported."""
     monkeypatch.setattr(run, "fit", lambda job: None)
-    monkeypatch.setattr(finish.report, "curves", lambda *_: None)
+    monkeypatch.setattr(finish.figures, "curves", lambda *_: None)
     exported = SimpleNamespace(max_difference=0.0)
     monkeypatch.setattr(finish.keras_vit, "export", lambda *_, **__: exported)

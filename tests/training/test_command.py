@@ -59,7 +59,7 @@ def test_a_run_from_start_to_end(small, finished, capsys):
     assert result["export_max_difference"] < 1e-4
 
     from training import data
-    from training.recipe.tables import DataTable
+    from training.recipe.schema import DataTable
 
     test = data.load(DataTable("digits"), 10).test
     logits = keras.models.load_model(run / "model.keras").predict(

@@ -12,7 +12,7 @@ from training.augment import crops
 from training.augment.transform import evaluation_transform, training_transform
 from training.data.decoding import decode
 from training.loop import run
-from training.recipe.tables import AugmentTable, DataTable
+from training.recipe.schema import AugmentTable, DataTable
 
 # tf.data does all of this whatever the backend is.
 pytestmark = backends("tensorflow")

@@ -8,7 +8,7 @@ from training import data
 from training.augment.mixing import mixing
 from training.augment.transform import training_transform
 from training.data import sources
-from training.recipe.tables import AugmentTable, DataTable
+from training.recipe.schema import AugmentTable, DataTable
 
 # tf.data does all of this whatever the backend is.
 pytestmark = backends("tensorflow")

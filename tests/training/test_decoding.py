@@ -13,7 +13,7 @@ from training import data
 from training.augment import crops
 from training.augment.transform import evaluation_transform, training_transform
 from training.data.decoding import JPEG, OTHER, PNG, decode, kind
-from training.recipe.tables import DataTable
+from training.recipe.schema import DataTable
 
 # tf.data does all of this whatever the backend is.
 pytestmark = backends("tensorflow")
@@ -146,7 +146,7 @@ def test_crops_are_those_of_the_picture_upright():
 
 
 def test_the_option_reaches_training():
-    from training.recipe.tables import AugmentTable
+    from training.recipe.schema import AugmentTable
 
     contents = tf.constant(FILES["turned6.jpg"])
     for augment in (AugmentTable(), AugmentTable(crop_scale=(1.0, 1.0), crop_ratio=(1.0, 1.0))):

@@ -12,7 +12,7 @@ from tests.training.helpers import AskedToStop, check_resumed
 from training import recipe
 from training.cnn import SmallCNN
 from training.devices.distribute import Devices
-from training.devices.processes import Processes
+from training.devices.process_group import Processes
 from training.loop import finish, fit, run
 from training.loop.stopping import Stopped
 from training.recipe.smoke import SHAPES, overrides
@@ -100,7 +100,7 @@ def test_every_family_is_trained_and_reported(family, small, tmp_path):
         loaded.predict(images, verbose=0), job.model.predict(images, verbose=0), atol=1e-5
     )
     labels, probabilities = np.array([0, 1]), np.full((2, 10), 0.1)
-    finish.report.predictions(
+    finish.figures.predictions(
         job.model, images, labels, probabilities, tmp_path / "predictions.png"
     )
     assert (tmp_path / "predictions.png").stat().st_size > 1000

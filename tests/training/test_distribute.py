@@ -15,7 +15,7 @@ import pytest
 
 from tests.helpers import backends, once
 from training.devices import distribute, jax
-from training.devices.processes import Processes
+from training.devices.process_group import Processes
 from training.loop import run
 from training.loop.checkpoint_file import position
 
@@ -156,8 +156,8 @@ def test_the_copy_that_is_saved_has_the_state_of_a_loss_scale(small):
         assert float(copy.optimizer.dynamic_scale) == 64.0
 
 
-# `training.devices.processes` notices that another one is gone, on every backend alike; by default
-# with one whose runtime watches the others too.
+# `training.devices.process_group` notices that another one is gone, on every backend alike; by
+# default with one whose runtime watches the others too.
 @pytest.mark.parametrize(
     "how",
     [

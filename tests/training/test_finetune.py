@@ -10,7 +10,7 @@ import keras_vit
 from tests.helpers import backends, once, randomize, tiny_vit, to_numpy
 from training import recipe
 from training.loop import fit, run
-from training.recipe.model_tables import FinetuneTable, ModelTable
+from training.recipe.model_schema import FinetuneTable, ModelTable
 
 ARGUMENTS = dict(
     image_size=16,

@@ -15,7 +15,7 @@ from training import data
 from training.cnn import SmallCNN
 from training.data import fingerprint
 from training.loop import run
-from training.recipe.tables import DataTable
+from training.recipe.schema import DataTable
 
 # The same on every backend.
 pytestmark = once

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from training.results.measures import Evaluation, calibration_error, measure
+from training.results.metrics import Evaluation, calibration_error, measure
 
 
 def test_calibration_error_by_hand():

@@ -8,7 +8,7 @@ from keras import ops
 import keras_vit
 from keras_vit.optimizers import LayerwiseAdamW, WarmupSchedule, decays, layer_shares
 from tests.helpers import backends, tiny_swin
-from training.loop.averages import EvaluateAverage, averaged
+from training.loop.ema import EvaluateAverage, averaged
 from training.lora import enable_lora
 from training.recipe.optimizers import NAMES, optimizer
 

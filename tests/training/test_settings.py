@@ -17,8 +17,8 @@ from training.loop import fit, run
 from training.loop.callbacks import StopOnNaN
 from training.recipe import settings
 from training.recipe.optimizers import updates
-from training.recipe.tables import DataTable
-from training.results import measures, summary
+from training.recipe.schema import DataTable
+from training.results import metrics, report
 from training.results.folder import RunFolder
 
 # The same on every backend.
@@ -296,20 +296,20 @@ def test_the_updates_that_are_reported_happen(small, overrides, expected, monkey
 
 def test_accuracy_at_chance_is_said_with_what_chance_is():
     labels = np.array([0] * 30 + [1] * 70)
-    share = measures.chance(labels)
+    share = metrics.chance(labels)
     assert share == 0.7
-    assert measures.at_chance(0.7, share, 100) and measures.at_chance(0.3, share, 100)
-    assert measures.at_chance(0.83, share, 100) and not measures.at_chance(0.84, share, 100)
-    assert not measures.at_chance(0.71, share, 10**6)
-    assert measures.at_chance(1.0, 1.0, 100)
+    assert metrics.at_chance(0.7, share, 100) and metrics.at_chance(0.3, share, 100)
+    assert metrics.at_chance(0.83, share, 100) and not metrics.at_chance(0.84, share, 100)
+    assert not metrics.at_chance(0.71, share, 10**6)
+    assert metrics.at_chance(1.0, 1.0, 100)
     result = {"test_accuracy": 0.7, "test_chance": share, "test_images": 100}
-    said = summary.chance_in_words(result)
+    said = report.chance_in_words(result)
     assert said == ", no better than chance: always the most frequent class has 70.00 %"
-    said = summary.chance_in_words({**result, "test_accuracy": 0.8})
+    said = report.chance_in_words({**result, "test_accuracy": 0.8})
     assert said == ", not clearly better than chance: always the most frequent class has 70.00 %"
-    assert summary.chance_in_words({**result, "test_accuracy": 0.9}) == ""
+    assert report.chance_in_words({**result, "test_accuracy": 0.9}) == ""
     del result["test_chance"]  # of a run of before
-    assert summary.chance_in_words(result) == ""
+    assert report.chance_in_words(result) == ""
 
 
 @backends("tensorflow")

@@ -11,7 +11,7 @@ from PIL import Image, ImageFont
 from tests.helpers import backends
 from training import show_augmentations as show
 from training.augment.randaugment import OPERATIONS
-from training.recipe.tables import AugmentTable
+from training.recipe.schema import AugmentTable
 
 # The same on every backend.
 pytestmark = backends("tensorflow")

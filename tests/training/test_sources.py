@@ -23,7 +23,7 @@ from training import data
 from training.augment.transform import evaluation_transform, training_transform
 from training.data import examples
 from training.loop import run
-from training.recipe.tables import AugmentTable, DataTable
+from training.recipe.schema import AugmentTable, DataTable
 
 # tf.data does all of this whatever the backend is.
 pytestmark = backends("tensorflow")

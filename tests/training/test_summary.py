@@ -10,8 +10,8 @@ from training import data
 from training.devices.hardware import peak_memory
 from training.loop import run
 from training.loop.speed import Speed
-from training.recipe.tables import DataTable, FinetuneTable, ModelTable
-from training.results import report, summary
+from training.recipe.schema import DataTable, FinetuneTable, ModelTable
+from training.results import figures, report
 from training.results.folder import RunFolder
 
 # The same on every backend.
@@ -75,14 +75,14 @@ def test_names_that_do_not_name_every_class_are_left_out(tmp_path):
 def test_pairs_by_how_often_they_are_confused():
     labels = np.array([0, 0, 0, 1, 2, 2, 2, 3])
     predicted = np.array([0, 1, 1, 0, 1, 1, 1, 3])
-    assert summary.confused(labels, predicted) == [(2, 1, 3), (0, 1, 2), (1, 0, 1)]
-    assert summary.confused(labels, labels) == []
+    assert report.confused(labels, predicted) == [(2, 1, 3), (0, 1, 2), (1, 0, 1)]
+    assert report.confused(labels, labels) == []
 
 
 def test_rows_of_the_confusion_are_labels(tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(report.Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
-    report.confusion(np.array([0, 0, 1]), np.array([0, 1, 1]), 3, tmp_path / "x.png", list("abc"))
+    monkeypatch.setattr(figures.Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    figures.confusion(np.array([0, 0, 1]), np.array([0, 1, 1]), 3, tmp_path / "x.png", list("abc"))
     [axes] = drawn[0].axes
     pixels = np.asarray(axes.images[0].get_array())
     white = (pixels == 1).all(axis=-1)
@@ -97,21 +97,21 @@ def test_rows_of_the_confusion_are_labels(tmp_path, monkeypatch):
 def test_the_worst_come_first_and_a_picture_of_none_goes(tmp_path):
     probabilities = np.array([[0.6, 0.4], [0.9, 0.1], [0.2, 0.8], [0.7, 0.3]])
     labels = np.array([1, 1, 1, 1])
-    assert report.worst_first(labels, probabilities).tolist() == [1, 3, 0]
+    assert figures.worst_first(labels, probabilities).tolist() == [1, 3, 0]
     path, images = tmp_path / "worst.png", np.zeros((4, 24, 16, 3), "uint8")
     model = tiny_vit(num_classes=2, include_preprocessing=True)
-    report.worst(model, images, labels, probabilities, path, ["a long name, its other one", "b"])
+    figures.worst(model, images, labels, probabilities, path, ["a long name, its other one", "b"])
     assert path.read_bytes()[:4] == b"\x89PNG"
-    report.worst(model, images, probabilities.argmax(-1), probabilities, path)
+    figures.worst(model, images, probabilities.argmax(-1), probabilities, path)
     assert not path.exists()
 
 
 def test_names_in_pictures_are_short():
     names = ["tench, Tinca tinca", "a very long name of a class"]
-    assert report.class_name(names, 0, 20) == "tench"
-    assert report.class_name(names, 1, 8) == "a very …"
-    assert report.class_name(None, 7, 8) == "7"
-    assert report.class_name(names, 2, 8) == "2"  # which a model has and its data have not
+    assert figures.class_name(names, 0, 20) == "tench"
+    assert figures.class_name(names, 1, 8) == "a very …"
+    assert figures.class_name(None, 7, 8) == "7"
+    assert figures.class_name(names, 2, 8) == "2"  # which a model has and its data have not
 
 
 def test_more_than_fifty_classes_have_a_table(small, untrained):

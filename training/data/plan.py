@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from training.recipe.tables import Recipe
+from training.recipe.schema import Recipe
 
 
 @dataclass(frozen=True)

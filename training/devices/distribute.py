@@ -15,7 +15,7 @@ import keras
 
 from training.data.pipeline import Part
 from training.devices import jax, tensorflow, torch
-from training.devices.processes import Processes
+from training.devices.process_group import Processes
 
 
 @dataclass

@@ -6,7 +6,7 @@ from training import data
 from training.augment.transform import training_transform
 from training.recipe import settings
 from training.recipe.optimizers import optimizer
-from training.recipe.tables import JIT_COMPILE
+from training.recipe.schema import JIT_COMPILE
 
 
 def build(recipe, splits):

@@ -13,7 +13,6 @@ import numpy as np
 from keras_vit.models.adapted import merged
 from training.devices.distribute import Devices
 from training.files import replace
-from training.loop.averages import averaged, keeps_average
 from training.loop.checkpoint_file import (
     OWN_WEIGHTS,
     POSITION,
@@ -24,6 +23,7 @@ from training.loop.checkpoint_file import (
     variables_of,
 )
 from training.loop.distill import trained
+from training.loop.ema import averaged, keeps_average
 from training.loop.stopping import Diverged, StopRequest
 from training.lora import has_lora
 

@@ -15,8 +15,8 @@ from training import data
 from training.augment.transform import evaluation_transform
 from training.devices.hardware import peak_memory
 from training.recipe.optimizers import updates
-from training.results import report, summary
-from training.results.measures import chance, log_softmax, measure
+from training.results import figures, report
+from training.results.metrics import chance, log_softmax, measure
 
 
 def finish(job, train_seconds, made=None):
@@ -34,12 +34,12 @@ def finish(job, train_seconds, made=None):
     probabilities = np.exp(log_softmax(logits))
     predicted = probabilities.argmax(-1)
 
-    report.curves(folder.metrics, folder.curves)
+    figures.curves(folder.metrics, folder.curves)
     of_images = model, images, test.labels, probabilities
-    report.predictions(*of_images, folder.predictions, names)
-    report.worst(*of_images, folder.worst, names)
-    if classes <= summary.MATRIX:
-        report.confusion(test.labels, predicted, classes, folder.confusion, names)
+    figures.predictions(*of_images, folder.predictions, names)
+    figures.worst(*of_images, folder.worst, names)
+    if classes <= report.MATRIX:
+        figures.confusion(test.labels, predicted, classes, folder.confusion, names)
     if folder.saved_model.exists():
         shutil.rmtree(folder.saved_model)  # of an attempt at finishing that was stopped
     exported = keras_vit.export(model, folder.saved_model, samples=images[:32].astype("float32"))
@@ -73,6 +73,6 @@ def finish(job, train_seconds, made=None):
             "numpy": np.__version__,
         },
     }
-    summary.write(job, result, test.labels, predicted)
+    report.write(job, result, test.labels, predicted)
     folder.write_result(result)
     return result

@@ -4,9 +4,9 @@ from training import data
 from training.augment.mixing import mixing
 from training.augment.transform import evaluation_transform, training_transform
 from training.loop import logs
-from training.loop.averages import EvaluateAverage, unshare
 from training.loop.callbacks import Metrics, ReseedEveryEpoch, StopOnNaN
 from training.loop.checkpoint import Checkpoint
+from training.loop.ema import EvaluateAverage, unshare
 from training.loop.progress import ProgressOfRun
 from training.loop.restore import restore
 

@@ -10,18 +10,27 @@ import keras
 from training import data
 from training.data import fingerprint
 from training.devices import distribute
-from training.devices.processes import Processes
-from training.loop import beginning, distill
+from training.devices.process_group import Processes
+from training.loop import distill
 from training.loop.build import build
 from training.loop.checkpoint_file import kept
 from training.loop.finish import finish
 from training.loop.fit import fit
 from training.loop.restore import restore
 from training.loop.speed import Speed
+from training.loop.start import (
+    Request,
+    Start,
+    begin,
+    choose_run,
+    fingerprint_of,
+    load_splits,
+    notes_of,
+)
 from training.loop.stopping import StopRequest
 from training.recipe import of_tables
 from training.recipe.optimizers import updates
-from training.recipe.tables import Recipe
+from training.recipe.schema import Recipe
 from training.results import lock
 from training.results.folder import RunFolder
 from training.terminal import clock
@@ -97,8 +106,8 @@ def prepare(
     processes = processes or Processes()
     processes.meet()
     if processes.first:
-        request = beginning.Request(name, overrides, run_dir, resume, new, smoke)
-        folder, recipe = beginning.choose_run(request, processes.count)
+        request = Request(name, overrides, run_dir, resume, new, smoke)
+        folder, recipe = choose_run(request, processes.count)
         processes.tell([str(folder.path), recipe.as_dict()])
     else:
         path, tables = processes.hear()
@@ -107,13 +116,13 @@ def prepare(
     devices = distribute.start(recipe.distribute.strategy, processes)
     devices.check(recipe)
 
-    splits = beginning.load_splits(recipe, folder, resume, processes)
-    start = beginning.Start(recipe, folder, splits, resume)
+    splits = load_splits(recipe, folder, resume, processes)
+    start = Start(recipe, folder, splits, resume)
     began_with, notes = {}, []
     if processes.first:
-        began_with = beginning.fingerprint_of(start)
+        began_with = fingerprint_of(start)
         if not smoke:  # which is short, and of other data
-            notes = beginning.notes_of(start, devices)
+            notes = notes_of(start, devices)
     with devices.scope():
         model = build(recipe, splits)
         fitted = distill.fitted(recipe.distill, model)
@@ -127,7 +136,7 @@ def prepare(
             began_with["teacher"] = fingerprint.of_weights(fitted.teacher)
             if start.trains:
                 fingerprint.check_teacher(folder.data, began_with["teacher"])
-        beginning.begin(start, done, began_with)
+        begin(start, done, began_with)
     job = Job(
         recipe, folder, splits, model, fitted, done, devices, stop or StopRequest(), notes=notes
     )
@@ -148,9 +157,9 @@ def execute(job):
 
 
 def _execute(job):
-    begin = time.perf_counter()
+    started = time.perf_counter()
     fit(job)
-    train_seconds = time.perf_counter() - begin
+    train_seconds = time.perf_counter() - started
     made = updates(job.fitted)
     if not job.devices.alone:
         job.devices.leave()

@@ -9,7 +9,7 @@ from training.recipe.reader import (
     read_of_run,
     to_toml,
 )
-from training.recipe.tables import Recipe
+from training.recipe.schema import Recipe
 
 __all__ = [
     "RECIPES",

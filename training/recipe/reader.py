@@ -8,8 +8,8 @@ from pathlib import Path
 
 import tomli_w
 
-from training.recipe.model_tables import ModelTable, require
-from training.recipe.tables import Recipe
+from training.recipe.model_schema import ModelTable, require
+from training.recipe.schema import Recipe
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 FILES = ("folder:", "tfds:", "tfrecord:")  # sources of picture files
@@ -37,7 +37,7 @@ def read(path, overrides=()):
     Args:
         path: `Path` of a .toml file with the tables [model], [finetune], [distill], [data],
             [augment], [optimizer], [train], [distribute] and [log], whose keys are the attributes
-            in `training.recipe.tables`.
+            in `training.recipe.schema`.
         overrides: strings "table.key=value"; the value as in TOML, or a bare string.
 
     Returns:

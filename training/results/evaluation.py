@@ -14,9 +14,9 @@ from training.augment.transform import evaluation_transform
 from training.data.corrupt import without_corrupt
 from training.data.decoding import decode
 from training.data.examples import reader
-from training.recipe.tables import DataTable
+from training.recipe.schema import DataTable
 from training.results.folder import RunFolder
-from training.results.measures import check_labels, measure
+from training.results.metrics import check_labels, measure
 
 
 def evaluate(model, split, classes=None, transform=None, batch_size=64, verbose=0):
@@ -25,7 +25,7 @@ def evaluate(model, split, classes=None, transform=None, batch_size=64, verbose=
     Args:
         model: `keras.Model` from images (B, h, w, C) to logits (B, K).
         split: `Split` of N images, encoded or arrays; its labels as
-            `training.results.measures.measure` takes them.
+            `training.results.metrics.measure` takes them.
         classes: sorted integer array, the classes that compete; None for all.
         transform: function from an image or its bytes to what the model takes; by default
             `transform_of(model)`.

@@ -1,258 +1,139 @@
-"""The pictures of a run: learning curves, confusions, predictions and what the model looked at.
+"""report.md: what came out of a run, on one page; every number in it was measured in the run."""
 
-Letters: N images, H x W image size, C channels, K classes, h x w grid of patches.
-"""
-
-import csv
+import shlex
 
 import numpy as np
-from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure  # without pyplot: no screen and no global state
-from matplotlib.ticker import MaxNLocator
 
-from keras_vit.interpret.pictures import query_maps
-from keras_vit.layers import Block
+from training.results.figures import class_name
+from training.results.metrics import at_chance
+from training.terminal import clock
 
-INK, MUTED, GRID = "#1b1f24", "#6b7280", "#e5e7eb"
-TRAIN, VALIDATION, WRONG = "#9aa5b1", "#1f6feb", "#d1242f"
-ROWS, PAIRS = 5, 4
-NUMBERED = 25  # classes up to which there is place for a number in every cell
+MATRIX = 50  # classes up to which the confusions are a picture; beyond it a table of the worst
+PAIRS = 10
 
 
-def curves(metrics, path):
-    """Draws loss and accuracy of every epoch, training and validation.
+def write(job, result, labels, predicted):
+    """Writes the report of a run whose pictures are in its folder.
 
     Args:
-        metrics: `Path` of a `metrics.csv`.
-        path: `Path` of the PNG to write.
+        job: `training.loop.run.Job`.
+        result: dict, what becomes `result.json`.
+        labels, predicted: integer arrays (N,), of the test images.
     """
-    with open(metrics, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    epochs = [int(row["epoch"]) for row in rows]
-    figure = Figure(figsize=(11, 4.4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for axes, key, title, scale, form in (
-        (left, "loss", "Loss", 1, "{:.3f}"),
-        (right, "accuracy", "Accuracy", 100, "{:.1f} %"),
-    ):
-        for prefix, name, color in (
-            ("", "training (augmented)", TRAIN),
-            ("val_", "validation", VALIDATION),
-        ):
-            values = [scale * float(row[prefix + key]) for row in rows]
-            label = f"{name}, last: {form.format(values[-1])}"
-            marker = "o" if len(rows) < 5 else None  # one point is no line
-            axes.plot(epochs, values, color=color, lw=1.8, marker=marker, label=label)
-        axes.set_title(title, loc="left", color=INK, fontsize=13, fontweight="bold")
-        axes.set_xlabel("epoch", color=MUTED)
-        axes.legend(frameon=False, labelcolor=INK)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.yaxis.set_major_formatter("{x:g} %" if scale == 100 else "{x:g}")
-        axes.tick_params(colors=MUTED, length=0)
-        axes.grid(color=GRID, lw=0.8)
-        axes.set_axisbelow(True)
-        axes.spines[:].set_visible(False)
-    figure.savefig(path, dpi=150)
+    folder = job.folder
+    wrong = int((labels != predicted).sum())
+    parts = [
+        f"# {folder.path.name}: {100 * result['test_accuracy']:.2f} % of "
+        f"{result['test_images']:,} test images{chance_in_words(result)}",
+        _table(_result(result, wrong)),
+        "The test images were looked at once, after the last epoch.",
+        "## Learning",
+        f"![loss and accuracy of every epoch]({folder.curves.name})",
+        "## Mistakes",
+        *_confusions(job, labels, predicted),
+        f"![predictions and attention]({folder.predictions.name})",
+    ]
+    if folder.worst.exists():
+        parts.append(f"![the most confident mistakes]({folder.worst.name})")
+    if job.notes:
+        parts += ["## Settings", "\n".join(f"- {note}" for note in job.notes)]
+    parts += ["## Cost", _table(_cost(job, result)), "## Going on", _commands(job, result)]
+    folder.write_whole(folder.report, "\n\n".join(parts) + "\n")
 
 
-def predictions(model, images, labels, probabilities, path, class_names=None):
-    """Draws images with predicted and true label, each beside its attention.
-
-    Wrong ones come first, the most confident in front, in at most half of the places; the others
-    are the first right ones.
+def chance_in_words(result):
+    """What is added to an accuracy that is not clearly better than chance; "" for others.
 
     Args:
-        model: `VisionTransformer` on pixels 0..255.
-        images: array (N, H, W, C), pixels 0..255.
-        labels: integer array (N,).
-        probabilities: float array (N, K).
-        path: `Path` of the PNG to write.
-        class_names: list of str, what the labels stand for, or None for their numbers.
+        result: dict; one of before `test_chance` was measured says nothing.
     """
-    wrong = worst_first(labels, probabilities)
-    right = np.flatnonzero(probabilities.argmax(-1) == labels)
-    shown = [*wrong[: ROWS * PAIRS // 2], *right][: ROWS * PAIRS]
-    title = f"{len(wrong):,} of {len(labels):,} test images are wrong"
-    said = "Wrong ones first, in red. "
-    _sheet(model, images, labels, probabilities, shown, (title, said), path, class_names)
+    share = result.get("test_chance")
+    if share is None or not at_chance(result["test_accuracy"], share, result["test_images"]):
+        return ""
+    clearly = "clearly " if result["test_accuracy"] > share else ""
+    return (
+        f", {'not' if clearly else 'no'} {clearly}better than chance: always the most frequent "
+        f"class has {100 * share:.2f} %"
+    )
 
 
-def worst(model, images, labels, probabilities, path, class_names=None):
-    """Draws the wrong images whose prediction was most confident, as `predictions` does.
-
-    Where none is wrong there is no such picture, nor one of before.
-    """
-    shown = worst_first(labels, probabilities)[: ROWS * PAIRS]
-    if not len(shown):
-        path.unlink(missing_ok=True)
-        return
-    title, said = "The most confident mistakes", "The label may be the mistake: look. "
-    _sheet(model, images, labels, probabilities, shown, (title, said), path, class_names)
-
-
-def worst_first(labels, probabilities):
-    """Indices of the wrong images, the most confident first."""
-    wrong = np.flatnonzero(probabilities.argmax(-1) != labels)
-    return wrong[np.argsort(-probabilities.max(-1)[wrong], kind="stable")]
-
-
-def confusion(labels, predicted, num_classes, path, class_names=None):
-    """Draws which classes are taken for which.
+def confused(labels, predicted):
+    """Pairs of classes by how often one is taken for the other, most often first.
 
     Args:
         labels, predicted: integer arrays (N,).
-        num_classes: int, K.
-        path: `Path` of the PNG to write.
-        class_names: list of str, or None.
-    """
-    counts = np.bincount(labels * num_classes + predicted, minlength=num_classes**2)
-    counts = counts.reshape(num_classes, num_classes)  # (K of the label, K predicted)
-    shade = np.sqrt(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))[..., None]
-    is_right = np.eye(num_classes, dtype=bool)[..., None]
-    color = np.where(is_right, to_rgb(VALIDATION), to_rgb(WRONG))
-    names = [class_name(class_names, label, 18) for label in range(num_classes)]
-    margin = 0.9 + 0.09 * max(map(len, names))  # inches
-    side = max(num_classes * (0.42 if num_classes <= NUMBERED else 0.26), 3.6)
-    figure = Figure(figsize=(margin + side + 0.3, margin + side + 0.9), layout="constrained")
-    axes = figure.subplots()
-    axes.imshow(1 - shade * (1 - color))
-    if num_classes <= NUMBERED:
-        for row, column in np.argwhere(counts):
-            dark = shade[row, column, 0] > 0.6
-            ink = "white" if dark else INK
-            axes.text(column, row, counts[row, column], ha="center", va="center", color=ink)
-    wrong = int((labels != predicted).sum())
-    axes.set_title(
-        f"{wrong:,} of {len(labels):,} test images are wrong\n",
-        loc="left",
-        color=INK,
-        fontsize=13,
-        fontweight="bold",
-    )
-    axes.xaxis.tick_top()
-    axes.xaxis.set_label_position("top")
-    long = max(map(len, names)) > 3
-    axes.set_xticks(range(num_classes), names, rotation=90 if long else 0)
-    axes.set_yticks(range(num_classes), names)
-    axes.set_xlabel("predicted", color=MUTED)
-    axes.set_ylabel("label (shade: root of its share of the row)", color=MUTED)
-    axes.tick_params(colors=INK, length=0)
-    axes.set_xticks(np.arange(1, num_classes) - 0.5, minor=True)
-    axes.set_yticks(np.arange(1, num_classes) - 0.5, minor=True)
-    axes.grid(which="minor", color=GRID, lw=0.6)
-    axes.tick_params(which="minor", length=0)
-    axes.spines[:].set_color(GRID)
-    figure.savefig(path, dpi=150)
-
-
-def class_name(class_names, label, limit):
-    """What to call a class in a picture: its first name, at most `limit` letters of it."""
-    if class_names is None or label >= len(class_names):  # a model may have more than the data
-        return str(label)
-    name = class_names[label].split(",")[0]
-    return name if len(name) <= limit else f"{name[: limit - 1]}…"
-
-
-def _sheet(model, images, labels, probabilities, shown, texts, path, class_names):
-    """Draws the images `shown`, a list of indices, each beside its attention."""
-    predicted, confidence = probabilities.argmax(-1), probabilities.max(-1)
-    if _token_blocks(model):
-        attention, query = attention_of_last_block(model, images[shown].astype("float32"))
-        legend = f"Beside each image: what {query} attends to (last block, mean of the heads; "
-        legend += "bright is much)."
-    else:
-        attention, legend = [None] * len(shown), ""
-    rows = -(-len(shown) // PAIRS)
-    named = [*labels[shown], *predicted[shown]]
-    short = max(len(class_name(class_names, label, 22)) for label in named) < 5
-    row = 1.56 if short else 1.68  # of longer names a wrong image has two lines
-    height = 1.1 + row * rows  # inches, as the numbers below
-    figure = Figure(figsize=(11, height), facecolor="white")
-    for text, below_top, style in (
-        (texts[0], 0.34, {"color": INK, "fontsize": 14, "fontweight": "bold"}),
-        (
-            texts[1] + legend,
-            0.62,
-            {"color": MUTED, "fontsize": 10},
-        ),
-    ):
-        figure.text(0.03, 1 - below_top / height, text, va="center", **style)
-    columns = figure.add_gridspec(
-        rows,
-        PAIRS,
-        left=0.03,
-        right=0.97,
-        top=1 - 1.11 / height,
-        bottom=0.18 / height,
-        wspace=0.14,
-        hspace=0.25 if short else 0.35,
-    )
-    for place, index, looked_at in zip(np.ndindex(rows, PAIRS), shown, attention, strict=False):
-        plain, overlaid = columns[place].subgridspec(1, 2, wspace=0.03).subplots()
-        is_right = predicted[index] == labels[index]
-        _draw(plain, images[index])
-        if looked_at is None:
-            overlaid.axis("off")
-        else:
-            _draw(overlaid, images[index], looked_at)
-        said = class_name(class_names, predicted[index], 22)
-        truth = class_name(class_names, labels[index], 22)
-        if not is_right:
-            said = f"{said}, is {truth}" if short else f"{said}\nis {truth}"
-        plain.set_title(
-            said,
-            loc="left",
-            color=INK if is_right else WRONG,
-            fontsize=12 if short else 8,
-            fontweight="bold",
-            pad=4,
-        )
-        overlaid.set_title(
-            f"{100 * confidence[index]:.1f} %",
-            loc="right",
-            color=MUTED,
-            fontsize=10 if short else 8,
-            pad=4,
-        )
-    figure.savefig(path, dpi=150)
-
-
-def _token_blocks(model):
-    """Names of the blocks on tokens, in which one token may stand for the image."""
-    blocks = (layer for layer in model.layers if isinstance(layer, Block))
-    return [block.name for block in blocks if block.queries != "places"]
-
-
-def attention_of_last_block(model, images):
-    """What the model's summary of an image reads from where, in its last block.
-
-    Args:
-        model: model with blocks on tokens.
-        images: float array (N, H, W, C).
 
     Returns:
-        (attention (N, h, w), mean over the heads, each image's largest value 1; the name of what
-        attends: "the class token", or "the average patch" of a model without one.)
+        list of (label, predicted class, images).
     """
-    maps, query = query_maps(model, images, _token_blocks(model)[-1])  # (N, heads, h, w)
-    maps = maps.mean(axis=1)
-    return maps / maps.max(axis=(1, 2), keepdims=True), query
+    wrong = labels != predicted
+    pairs = np.stack([labels[wrong], predicted[wrong]], axis=-1)
+    pairs, counts = np.unique(pairs, axis=0, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    return [(*pairs[i].tolist(), int(counts[i])) for i in order]
 
 
-def _draw(axes, image, attention=None):
-    height, width, channels = image.shape
-    whole = (0, width, height, 0)
-    shades = {"cmap": "gray", "vmin": 0, "vmax": 255} if channels == 1 else {}
-    picture = image[..., 0] if channels == 1 else image.astype("uint8")
-    axes.imshow(picture, extent=whole, interpolation="nearest", **shades)
-    if attention is not None:
-        axes.imshow(
-            attention,
-            extent=whole,
-            cmap="inferno",
-            vmin=0,
-            vmax=1,
-            alpha=0.7,
-            interpolation="bicubic",
-        )
-    axes.axis("off")
+def _result(result, wrong):
+    count = result["test_images"]
+    rows = [("top-1", f"{100 * result['test_accuracy']:.2f} % ({count - wrong:,} of {count:,})")]
+    if result["test_top5"] is not None:
+        rows.append(("top-5", f"{100 * result['test_top5']:.2f} %"))
+    rows.append(("chance", f"{100 * result['test_chance']:.2f} % (the most frequent class)"))
+    rows.append(("loss", f"{result['test_loss']:.4f}"))
+    rows.append(("calibration error (ECE, 15 bins)", f"{100 * result['test_ece']:.2f} %"))
+    return rows
+
+
+def _confusions(job, labels, predicted):
+    names = job.splits.class_names
+    if job.folder.confusion.exists():
+        return [f"![which classes are taken for which]({job.folder.confusion.name})"]
+    pairs = confused(labels, predicted)[:PAIRS]
+    if not pairs:
+        return ["No test image is wrong."]
+    rows = [
+        (class_name(names, label, 40), class_name(names, other, 40), f"{images:,}")
+        for label, other, images in pairs
+    ]
+    return [_table(rows, ("label", "taken for", "images"))]
+
+
+def _cost(job, result):
+    first, last = result["trained_from_epoch"], result["epochs"]
+    epochs = f"epochs {first + 1} to {last}" if first < last else "no epoch, all were done"
+    rows = [("training", f"{clock(result['train_seconds'])} for {epochs}")]
+    if result["epoch_seconds"] is not None:
+        rows.append(("an epoch", f"{result['epoch_seconds']:.2f} s with validation (median)"))
+        rows.append(("training images", f"{result['images_per_second']:,.0f} a second (median)"))
+    rows.append(("updates", f"{result['updates']:,} in {result['steps']:,} steps of the run"))
+    rows.append(("peak memory", f"{_mib(result['peak_memory_bytes'])} of the process"))
+    if result["peak_device_memory_bytes"] is not None:
+        device = _mib(result["peak_device_memory_bytes"])
+        rows.append(("peak memory, accelerator", device))
+    rows.append(("parameters", f"{result['parameters']:,}"))
+    rows.append(("precision", job.recipe.train.precision))
+    rows.append(("hardware", result["hardware"]))
+    versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
+    return [*rows, ("versions", versions)]
+
+
+def _commands(job, result):
+    folder = shlex.quote(str(job.folder.path))
+    recipe = shlex.quote(str(job.folder.recipe))
+    return f"""```sh
+# more epochs, from where it stopped
+KERAS_BACKEND={result["backend"]} python -m training {recipe} --run-dir {folder} --resume \\
+    --set train.epochs={2 * result["epochs"]}
+# the same model on other images
+KERAS_BACKEND={result["backend"]} python -m training.evaluate {folder} --source folder:PATH
+```"""
+
+
+def _table(rows, head=("", "")):
+    lines = [head, ["---"] * len(head), *rows]
+    cells = ([str(cell).replace("|", "\\|") for cell in line] for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+
+
+def _mib(count):
+    return f"{count / 2**20:,.0f} MiB"

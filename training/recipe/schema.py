@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from keras_vit.optimizers import SHAPES
-from training.recipe.model_tables import DistillTable, FinetuneTable, ModelTable, require
+from training.recipe.model_schema import DistillTable, FinetuneTable, ModelTable, require
 from training.recipe.optimizers import NAMES
 
 INTERPOLATIONS = ("bilinear", "bicubic")

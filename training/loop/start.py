@@ -14,8 +14,8 @@ from training.data.corrupt import as_csv
 from training.data.examples import Splits, save
 from training.loop import logs
 from training.recipe import settings
+from training.recipe.schema import Recipe
 from training.recipe.smoke import overrides as smoke_overrides
-from training.recipe.tables import Recipe
 from training.results import lock
 from training.results.folder import RunFolder, choose
 
