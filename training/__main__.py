@@ -25,21 +25,21 @@ def main(arguments=None):
     """
     options = _parser().parse_args(arguments)
     with quiet():
-        from training.devices.process_group import Processes
+        from training.devices.process_group import ProcessGroup
         from training.loop.stopping import StopRequest
 
     with StopRequest().listening() as stop:
         try:
-            processes = Processes.of_environment(stop)
+            group = ProcessGroup.from_environment(stop)
         except ValueError as error:
             return fail(error, 2)
-        code = _run(options, stop, processes)
-    if processes.count > 1 and processes.first:
-        processes.end(code)
+        code = _run(options, stop, group)
+    if group.world_size > 1 and group.is_main:
+        group.end(code)
     return code
 
 
-def _run(options, stop, processes):
+def _run(options, stop, group):
     """Prepares and executes; returns the exit code."""
     with quiet():
         from training.devices import memory
@@ -58,17 +58,17 @@ def _run(options, stop, processes):
             options.new,
             options.smoke,
             stop,
-            processes,
+            group,
         )
-        if job.finished and processes.first:
+        if job.finished and group.is_main:
             say(f"{job.folder.path} is finished; raise train.epochs to train on.")
         else:
             run.execute(job)
     except (Stopped, OSError) as error:
         if memory.is_out_of_memory(error):
             return _no_memory(error, job)
-        if error is stop.asked and not processes.first:
-            processes.wait_for_end()  # the first one writes, and says it
+        if error is stop.asked and not group.is_main:
+            group.wait_for_end()  # the first one writes, and says it
         stopped = isinstance(error, Stopped)
         what = error if stopped else f"{type(error).__name__}: {error}"
         said = "nothing was trained"
@@ -76,15 +76,15 @@ def _run(options, stop, processes):
             said = f"{kept(job.folder.checkpoint)}; go on with --resume"
         return fail(f"stopped; {said}. Received: {what}", 128 + error.signal if stopped else 1)
     except Diverged as error:
-        if not processes.first:
-            processes.wait_for_end()  # the first one says it
+        if not group.is_main:
+            group.wait_for_end()  # the first one says it
         return fail(error, 1)
     except Exception as error:
         if not job and isinstance(error, ValueError):
             return fail(error, 2)
         if memory.is_out_of_memory(error):
             return _no_memory(error, job)
-        processes.give_time()
+        group.give_time()
         raise
     finally:
         if job:

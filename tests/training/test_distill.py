@@ -12,7 +12,7 @@ from tests.training.helpers import AskedToStop, check_resumed
 from training import recipe
 from training.cnn import SmallCNN
 from training.devices.distribute import Devices
-from training.devices.process_group import Processes
+from training.devices.process_group import ProcessGroup
 from training.loop import finish, fit, run
 from training.loop.stopping import Stopped
 from training.recipe.smoke import SHAPES, overrides
@@ -109,7 +109,7 @@ def test_every_family_is_trained_and_reported(family, small, tmp_path):
 def test_many_processes_are_refused(distilled):
     plan = recipe.read(Path(distilled))
     with pytest.raises(ValueError, match="teacher needs one device.*2 devices of 2 processes"):
-        Devices("data", Processes(0, 2), count=2).check(plan)
+        Devices("data", ProcessGroup(0, 2), count=2).check(plan)
 
 
 def test_the_smoke_form_of_a_recipe_keeps_its_family(distilled, tmp_path):

@@ -15,7 +15,7 @@ import pytest
 
 from tests.helpers import backends, once
 from training.devices import distribute, jax
-from training.devices.process_group import Processes
+from training.devices.process_group import ProcessGroup
 from training.loop import run
 from training.loop.checkpoint_file import position
 
@@ -198,7 +198,7 @@ def test_what_cannot_be_distributed_says_so(small, monkeypatch):
         with pytest.raises(ValueError, match=wrong):
             run.prepare(small, [f"distribute.strategy={strategy}"], "run")
     with pytest.raises(ValueError, match="is for one process.*WORLD_SIZE=2"):
-        distribute.start("none", Processes(0, 2))
+        distribute.start("none", ProcessGroup(0, 2))
     plan = run.prepare(small, [], "run").recipe
     with pytest.raises(ValueError, match="multiple of the number of devices, 3.*batch_size=256"):
         distribute.Devices("data", count=3).check(plan)
@@ -216,4 +216,4 @@ def test_half_an_environment_is_refused(environment, monkeypatch):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ValueError, match="RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT"):
-        Processes.of_environment()
+        ProcessGroup.from_environment()

@@ -15,13 +15,14 @@ class Part(NamedTuple):
     """Which part of every batch a process reads, and in how many pieces it hands it on.
 
     Attributes:
-        index: int, the process.
-        count: int, processes; of a batch of B the first reads the first B / count examples, ...
+        rank: int, of the process.
+        world_size: int, processes; of a batch of B, rank 0 reads the first B / world_size
+            examples, and so on.
         pieces: int, devices of a process that each take a piece as a batch of its own.
     """
 
-    index: int = 0
-    count: int = 1
+    rank: int = 0
+    world_size: int = 1
     pieces: int = 1
 
 
@@ -50,16 +51,16 @@ def train_dataset(split, plan, part=WHOLE_BATCH):
     """
     size, steps, epochs = len(split.labels), plan.steps_per_epoch, plan.epochs
     seed, repeats = plan.seed, plan.recipe.augment.repeats
-    own = plan.batch_size // part.count  # examples of a batch that are read here
+    own = plan.batch_size // part.world_size  # examples of a batch that are read here
     read = reader(split.images)
     with tf.device("CPU"):
         labels = tf.constant(split.labels)
 
     def one_epoch(epoch):
         order = tf.random.experimental.stateless_shuffle(tf.range(size), seed=[seed, epoch])
-        places = tf.reshape(tf.range(steps * plan.batch_size), (steps, part.count, own))
+        places = tf.reshape(tf.range(steps * plan.batch_size), (steps, part.world_size, own))
         first = tf.where(epoch == epochs.start, plan.first_step, 0)
-        places = tf.reshape(places[first:, part.index], [-1])
+        places = tf.reshape(places[first:, part.rank], [-1])
         shown = tf.gather(order, places // repeats), places % repeats
         return tf.data.Dataset.from_tensor_slices(shown).map(lambda *shown: (epoch, *shown))
 
@@ -115,8 +116,8 @@ def evaluation_dataset(split, num_classes, batch_size, transform, part=None):
     steps = -(-size // batch_size)
     shown, weight = np.arange(size), 1.0
     if part is not None:
-        own = batch_size // part.count
-        shown = np.arange(steps * batch_size).reshape(steps, part.count, own)[:, part.index]
+        own = batch_size // part.world_size
+        shown = np.arange(steps * batch_size).reshape(steps, part.world_size, own)[:, part.rank]
         shown, weight = shown.reshape(-1), steps * batch_size / size
         batch_size = own // part.pieces
 

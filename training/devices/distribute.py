@@ -15,7 +15,7 @@ import keras
 
 from training.data.pipeline import Part
 from training.devices import jax, tensorflow, torch
-from training.devices.process_group import Processes
+from training.devices.process_group import ProcessGroup
 
 
 @dataclass
@@ -24,13 +24,13 @@ class Devices:
 
     Attributes:
         strategy: "none", "data" or "model".
-        processes: `Processes` of the run.
+        group: `ProcessGroup` of the run.
         count: int, devices of all processes together.
         tf_strategy: `tf.distribute.Strategy` or None.
     """
 
     strategy: str = "none"
-    processes: Processes = field(default_factory=Processes)
+    group: ProcessGroup = field(default_factory=ProcessGroup)
     count: int = 1
     tf_strategy: object = None
 
@@ -49,10 +49,10 @@ class Devices:
         Args:
             make: function from a `Part` to a `tf.data.Dataset` of this process' part of a batch.
         """
-        part = Part(self.processes.index, self.processes.count)
+        part = Part(self.group.rank, self.group.world_size)
         if self.tf_strategy is None:
             return make(part)
-        pieces = self.tf_strategy.num_replicas_in_sync // part.count
+        pieces = self.tf_strategy.num_replicas_in_sync // part.world_size
         return self.tf_strategy.distribute_datasets_from_function(
             lambda context: make(part._replace(pieces=pieces))
         )
@@ -75,20 +75,20 @@ class Devices:
                 "TensorFlow does not compile under tf.distribute; set train.jit_compile='auto' or "
                 "distribute.strategy='none'. Received: train.jit_compile='on'"
             )
-        one_process = keras.backend.backend() == "jax" and self.processes.count == 1
+        one_process = keras.backend.backend() == "jax" and self.group.world_size == 1
         if recipe.distill.teacher and not (self.alone or one_process):
             raise ValueError(
                 "A teacher needs one device, or JAX with several in one process; set "
                 "distribute.strategy='none'. Received: "
                 f"distill.teacher={recipe.distill.teacher!r}, {self.count} devices of "
-                f"{self.processes.count} processes, {keras.backend.backend()}"
+                f"{self.group.world_size} processes, {keras.backend.backend()}"
             )
         lora = recipe.finetune.train == "lora"
-        if lora and keras.backend.backend() == "jax" and self.processes.count > 1:
+        if lora and keras.backend.backend() == "jax" and self.group.world_size > 1:
             raise ValueError(
                 "Low-rank updates cannot be saved from several processes with JAX; set "
                 "finetune.train='all', or use one process. Received: finetune.train='lora', "
-                f"WORLD_SIZE={self.processes.count}"
+                f"WORLD_SIZE={self.group.world_size}"
             )
 
     def check_model(self, model):
@@ -107,7 +107,7 @@ class Devices:
         if self.tf_strategy is not None:
             with self.scope():
                 tensorflow.build(model)
-            if self.processes.count > 1:
+            if self.group.world_size > 1:
                 tensorflow.mean_of_workers(model)
             tensorflow.clip_what_is_summed(model.optimizer)
         elif keras.backend.backend() == "torch" and not self.alone:
@@ -116,16 +116,16 @@ class Devices:
     @property
     def sharded(self):
         """Whether no process has all of the weights, so that all take part in a checkpoint."""
-        return self.strategy == "model" and self.processes.count > 1
+        return self.strategy == "model" and self.group.world_size > 1
 
     def asked(self, stop):
         """The `Stopped` that somebody has asked for, or None; of sharded weights the same in all.
 
         There all processes must call this after the same steps.
         """
-        if self.sharded and self.processes.first:
-            self.processes.tell([int(stop.asked.signal) if stop.asked else 0])
-        elif self.sharded and (number := self.processes.hear()[0]):
+        if self.sharded and self.group.is_main:
+            self.group.broadcast([int(stop.asked.signal) if stop.asked else 0])
+        elif self.sharded and (number := self.group.receive()[0]):
             stop.ask(number)
         return stop.asked
 
@@ -135,14 +135,14 @@ class Devices:
 
         It is None where the first process saves, and this one has handed over its weights.
         """
-        if keras.backend.backend() != "jax" or self.processes.count == 1:
+        if keras.backend.backend() != "jax" or self.group.world_size == 1:
             yield model
             return
         # Whatever is put into a variable of all processes they compare with each other first.
         distribution = keras.distribution.distribution()
         keras.distribution.set_distribution(None)
         try:
-            yield jax.copy_on_host(model, self.processes.first)
+            yield jax.copy_on_host(model, self.group.is_main)
         finally:
             keras.distribution.set_distribution(distribution)
 
@@ -150,19 +150,19 @@ class Devices:
         """Ends the work of the processes with each other; the first one goes on alone."""
         if keras.backend.backend() == "jax":
             keras.distribution.set_distribution(None)
-            if self.processes.count > 1:
+            if self.group.world_size > 1:
                 jax.shutdown()  # waits for the others, which come here too
-        if not self.processes.first:
-            self.processes.wait_for_end()
+        if not self.group.is_main:
+            self.group.wait_for_end()
 
 
-def start(strategy, processes):
+def start(strategy, group):
     """Takes the devices of a strategy; all processes must call it, before anything is computed.
 
     Args:
         strategy: "auto" (data parallel where there are several devices or processes), "none",
             "data" or "model".
-        processes: `Processes`.
+        group: `ProcessGroup`.
 
     Returns:
         `Devices`.
@@ -171,10 +171,10 @@ def start(strategy, processes):
         ValueError: where the backend has no such strategy or not the devices for it.
     """
     backend = keras.backend.backend()
-    if strategy == "none" and processes.count > 1:
+    if strategy == "none" and group.world_size > 1:
         raise ValueError(
             "distribute.strategy='none' is for one process; set 'auto' or 'data'. "
-            f"Received: WORLD_SIZE={processes.count}"
+            f"Received: WORLD_SIZE={group.world_size}"
         )
     if strategy == "model" and backend != "jax":
         raise ValueError(
@@ -185,12 +185,12 @@ def start(strategy, processes):
         return Devices()
     tf_strategy = None
     if backend == "tensorflow":
-        tf_strategy = tensorflow.start(processes)
+        tf_strategy = tensorflow.start(group)
         count = tf_strategy.num_replicas_in_sync if tf_strategy else 1
     elif backend == "jax":
-        count = jax.start(strategy, processes)
+        count = jax.start(strategy, group)
     else:
-        count = torch.start(processes)
+        count = torch.start(group)
     if count == 1 and strategy != "auto":
         raise ValueError(
             f"distribute.strategy={strategy!r} needs several devices or processes; set 'auto'. "
@@ -199,4 +199,4 @@ def start(strategy, processes):
     if count == 1:
         return Devices()
     used = "model" if strategy == "model" else "data"
-    return Devices(used, processes, count, tf_strategy)
+    return Devices(used, group, count, tf_strategy)

@@ -14,15 +14,15 @@ VIT_LAYOUT = {
 }
 
 
-def start(strategy, processes):
+def start(strategy, group):
     """Sets Keras's distribution over all devices and processes; returns how many devices."""
     import jax
 
-    if processes.count > 1:
+    if group.world_size > 1:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
         keras.utils.set_random_seed(0)  # or Keras would draw one and compare
-        host, port = processes.address
-        keras.distribution.initialize(f"{host}:{port}", processes.count, processes.index)
+        host, port = group.address
+        keras.distribution.initialize(f"{host}:{port}", group.world_size, group.rank)
     devices = keras.distribution.list_devices()
     if len(devices) == 1:
         return 1

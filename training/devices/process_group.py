@@ -1,9 +1,10 @@
 """The processes of a run on several devices or machines: they start, stop and end together.
 
-Each is told who it is by the environment variables of torchrun and Kubeflow: RANK and WORLD_SIZE,
-MASTER_ADDR and MASTER_PORT of the first process. What they compute with each other is the backend's
-business. Beside it every process keeps a connection to the first one, at MASTER_PORT + 1: over it
-they agree, and notice at once when one is gone, where a backend would wait for minutes or for ever.
+Each finds its rank in the environment variables of torchrun and Kubeflow: RANK and WORLD_SIZE,
+MASTER_ADDR and MASTER_PORT of rank 0, the main process. The backend does the collective
+computation. Beside it every process keeps a connection to the main process, at MASTER_PORT + 1, for
+messages, and to notice at once that a process is gone, where a backend would wait for minutes or
+for ever.
 """
 
 import contextlib
@@ -18,144 +19,151 @@ import time
 WAIT_SECONDS = 600  # for all processes to be there
 
 
-class Processes:
-    """This process among all of a run.
+class ProcessGroup:
+    """All processes of a run, as one of them sees them.
 
     Args:
-        index: int, this process; 0 is the first, which alone reports and writes.
-        count: int, all of them.
-        address: (host, port) of the first one.
-        stop: `StopRequest`; of the first process it is asked, by whichever process was.
+        rank: int, of this process; rank 0 is the main process, which alone reports and writes.
+        world_size: int, how many processes there are.
+        address: (host, port) of the main process.
+        stop: `StopRequest` of this process. A signal to any process reaches that of the main one.
 
     Attributes:
         addresses: list of "host:port", where the backend may call each process.
-        kept: function that says what the checkpoint holds, for the message when a process is gone;
-            None until the run folder is known.
+        describe_checkpoint: function that says what the checkpoint holds, for the message when a
+            process is gone; None until the run folder is known.
     """
 
-    def __init__(self, index=0, count=1, address=None, stop=None):
-        self.index, self.count, self.address, self.stop = index, count, address, stop
-        self.kept = None
+    def __init__(self, rank=0, world_size=1, address=None, stop=None):
+        self.rank, self.world_size, self.address, self.stop = rank, world_size, address, stop
+        self.describe_checkpoint = None
         self.addresses = []
-        self._others, self._said, self._over = {}, queue.Queue(), False
+        self._connections, self._received, self._ended = {}, queue.Queue(), False
         self._lock = threading.Lock()
-        if stop is not None and index > 0:
+        if stop is not None and rank > 0:
             stop.forward = self.ask_to_stop
 
     @classmethod
-    def of_environment(cls, stop=None):
-        """Who this process is; a ValueError where the environment says only a part of it."""
+    def from_environment(cls, stop=None):
+        """The group by the environment; a ValueError where that holds only a part of it."""
         names = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
         found = {name: os.environ[name] for name in names if name in os.environ}
         if found.get("WORLD_SIZE", "1") == "1":
             return cls(stop=stop)
         try:
-            index, count, port = (int(found[key]) for key in ("RANK", "WORLD_SIZE", "MASTER_PORT"))
+            rank, world_size, port = (
+                int(found[key]) for key in ("RANK", "WORLD_SIZE", "MASTER_PORT")
+            )
             address = found["MASTER_ADDR"], port
-            if not 0 <= index < count:
+            if not 0 <= rank < world_size:
                 raise ValueError
         except (KeyError, ValueError):
             raise ValueError(
                 f"A run of several processes needs {', '.join(names)}, as torchrun sets them, with "
                 f"RANK below WORLD_SIZE. Received: {found}"
             ) from None
-        return cls(index, count, address, stop)
+        return cls(rank, world_size, address, stop)
 
     @property
-    def first(self):
-        """Whether this is the process that reports and writes."""
-        return self.index == 0
+    def is_main(self):
+        """Whether this is the main process, of rank 0, which reports and writes."""
+        return self.rank == 0
 
-    def meet(self):
-        """Waits until all are there; `addresses` then has a free "host:port" of each."""
-        if self.count == 1:
+    def connect(self):
+        """Connects all processes; `addresses` then has a free "host:port" of each."""
+        if self.world_size == 1:
             return
         with socket.socket() as probe:  # a port that is free now
             probe.bind(("", 0))
             own_port = probe.getsockname()[1]
         host, port = self.address[0], self.address[1] + 1
         deadline = time.monotonic() + WAIT_SECONDS
-        if not self.first:
-            self._others[0] = _Connection(_connect(host, port, deadline))
-            self._others[0].send({"index": self.index, "port": own_port})
-            self.addresses = self._others[0].receive()
+        if not self.is_main:
+            self._connections[0] = _Connection(_connect(host, port, deadline))
+            self._connections[0].send({"rank": self.rank, "port": own_port})
+            self.addresses = self._connections[0].receive()
         else:
-            addresses = [f"{host}:{own_port}"] + [None] * (self.count - 1)
+            addresses = [f"{host}:{own_port}"] + [None] * (self.world_size - 1)
             with socket.create_server(("", port)) as server:
-                while len(self._others) < self.count - 1:
+                while len(self._connections) < self.world_size - 1:
                     server.settimeout(max(deadline - time.monotonic(), 0.1))
-                    connection = _Connection(_accept(server, len(self._others) + 1, self.count))
+                    connection = _Connection(
+                        _accept(server, len(self._connections) + 1, self.world_size)
+                    )
                     hello = connection.receive()
-                    self._others[hello["index"]] = connection
-                    addresses[hello["index"]] = f"{connection.host}:{hello['port']}"
+                    self._connections[hello["rank"]] = connection
+                    addresses[hello["rank"]] = f"{connection.host}:{hello['port']}"
             self.addresses = addresses
-            self.tell(addresses)
-        for index, connection in self._others.items():
-            threading.Thread(target=self._watch, args=(index, connection), daemon=True).start()
+            self.broadcast(addresses)
+        for rank, connection in self._connections.items():
+            threading.Thread(target=self._watch, args=(rank, connection), daemon=True).start()
 
-    def tell(self, message):
-        """From the first process to all others: something that JSON can say."""
+    def broadcast(self, message):
+        """Sends a message, something that JSON can hold, from the main process to all others."""
+        self._send(message)
+
+    def _send(self, message):
         with self._lock:
-            for connection in self._others.values():
+            for connection in self._connections.values():
                 connection.send(message)
 
-    def hear(self):
-        """What the first process tells next; waits for it."""
-        return self._said.get()
+    def receive(self):
+        """The next message that the main process broadcasts; waits for it."""
+        return self._received.get()
 
-    def wait_for_first(self):
-        """Keeps the others until the first process has come here too, with what it wrote."""
-        if self.first:
-            self.tell(["here"])
+    def wait_for_main(self):
+        """Keeps the others until the main process has come here too, with what it wrote."""
+        if self.is_main:
+            self.broadcast(["here"])
         else:
-            self.hear()
+            self.receive()
 
     def end(self, code):
-        """Ends all processes with an exit code; called in the first one."""
-        self._over = True
-        self.tell({"end": code})
+        """Ends all processes with an exit code; called in the main process."""
+        self._ended = True
+        self.broadcast({"end": code})
         _exit(code)
 
     def wait_for_end(self):
-        """Keeps this process until the first one ends them all."""
+        """Keeps this process until the main process ends them all."""
         threading.Event().wait()
 
     def give_time(self):
-        """Time to notice that a process is gone, for one whose computation has failed by that."""
-        if self.count > 1:
+        """Waits for `_watch` to notice that a process is gone, after a computation failed by it."""
+        if self.world_size > 1:
             time.sleep(10)
 
     def ask_to_stop(self, number):
-        """Hands a signal on to the first process, which keeps a checkpoint and stops them all."""
-        self.tell({"stop": int(number)})
+        """Passes a signal on to the main process, which writes a checkpoint and stops them all."""
+        self._send({"stop": int(number)})
 
-    def _watch(self, index, connection):
-        """Reads what a process says; where it falls silent the run is over."""
+    def _watch(self, rank, connection):
+        """Reads the messages of a process; where its connection closes the run is over."""
         while (message := connection.receive()) is not None:
             if not isinstance(message, dict):
-                self._said.put(message)
+                self._received.put(message)
             elif "stop" in message:
                 self.stop.ask(message["stop"])
             elif "end" in message:
                 _exit(message["end"])
             else:
-                self._said.put(message)
-        if not self._over:
-            self._lost(index)
+                self._received.put(message)
+        if not self._ended:
+            self._lost(rank)
 
-    def _lost(self, index):
-        self._over = True
-        if self.first or index == 0:
-            said = f"{self.kept()}; " if self.kept else ""
+    def _lost(self, rank):
+        self._ended = True
+        if self.is_main or rank == 0:
+            said = f"{self.describe_checkpoint()}; " if self.describe_checkpoint else ""
             print(
-                f"error: process {index} of {self.count} has ended; {said}start all of them again, "
-                "with --resume if there is a checkpoint. Received: its connection is closed at "
-                f"process {self.index}",
+                f"error: process {rank} of {self.world_size} has ended; {said}start all of them "
+                "again, with --resume if there is a checkpoint. Received: its connection is closed "
+                f"at process {self.rank}",
                 file=sys.stderr,
                 flush=True,
             )
-        if self.first:
-            self.tell({"end": 1})
+        if self.is_main:
+            self.broadcast({"end": 1})
         _exit(1)
 
 

@@ -6,15 +6,13 @@ import os
 import numpy as np
 
 
-def start(processes):
+def start(group):
     """The `tf.distribute.Strategy` of all devices and processes; None for one device."""
     import tensorflow as tf
 
-    if processes.count > 1:
-        task = {"type": "worker", "index": processes.index}
-        os.environ["TF_CONFIG"] = json.dumps(
-            {"cluster": {"worker": processes.addresses}, "task": task}
-        )
+    if group.world_size > 1:
+        task = {"type": "worker", "index": group.rank}
+        os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": group.addresses}, "task": task})
         return tf.distribute.MultiWorkerMirroredStrategy()
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     if len(devices) == 1:

@@ -6,19 +6,19 @@ import os
 import keras
 
 
-def start(processes):
+def start(group):
     """Joins the process group; returns how many devices train together."""
     import torch
 
     gpus = torch.cuda.device_count()
-    if processes.count == 1:
+    if group.world_size == 1:
         if gpus > 1:
             print(f"One of {gpus} GPUs; for all: torchrun --nproc-per-node {gpus} -m training ...")
         return 1
     if gpus:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
     torch.distributed.init_process_group("nccl" if gpus else "gloo")
-    return processes.count
+    return group.world_size
 
 
 def replicate(model):

@@ -19,7 +19,7 @@ def fit(job):
     with job.stop.fitting():
         if done["step"]:  # the rest of an epoch
             _fit(job, plan_of(job, range(done["epochs"], done["epochs"] + 1), done["step"]), done)
-            job.devices.processes.wait_for_first()  # it has written the epoch that all go on from
+            job.devices.group.wait_for_main()  # it has written the epoch that all go on from
             with job.devices.scope():  # fit leaves the average in the model
                 done = restore(job.model, job.folder.checkpoint)
         if done["epochs"] < job.recipe.train.epochs:
@@ -93,13 +93,13 @@ def _callbacks(job, plan, done, progress):
         folder.checkpoint, plan.first_step, train.skip_nan, done.get("skipped", 0)
     )
     reseed = ReseedEveryEpoch(
-        plan.seed, plan.first_step, done.get("within_epoch"), devices.processes.index
+        plan.seed, plan.first_step, done.get("within_epoch"), devices.group.rank
     )
     callbacks = [*([EvaluateAverage()] if plan.recipe.optimizer.ema else []), reseed, stop_on_nan]
     checkpoint = Checkpoint(
         folder.checkpoint, folder.best, plan, devices, job.stop, lambda: stop_on_nan.skipped
     )
-    if devices.processes.first:
+    if devices.group.is_main:
         # The clock comes first, so that what the others do at an epoch's end is not counted.
         clock = [] if plan.first_step else [job.speed]
         written = [Metrics(folder.metrics, plan.epochs.start), checkpoint]

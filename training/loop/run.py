@@ -10,7 +10,7 @@ import keras
 from training import data
 from training.data import fingerprint
 from training.devices import distribute
-from training.devices.process_group import Processes
+from training.devices.process_group import ProcessGroup
 from training.loop import distill
 from training.loop.build import build
 from training.loop.checkpoint_file import kept
@@ -80,7 +80,7 @@ def prepare(
     new=False,
     smoke=False,
     stop=None,
-    processes=None,
+    group=None,
 ):
     """Reads and checks recipe, data and run folder, builds the model and restores a checkpoint.
 
@@ -94,8 +94,8 @@ def prepare(
         new: whether to take the next free folder.
         smoke: whether to run the recipe's smoke form, by default in runs/NAME-smoke.
         stop: `StopRequest` that may end the training after a step.
-        processes: `Processes` that train together, all with the same arguments and file system. The
-            first one reads them and tells the others.
+        group: `ProcessGroup` of the processes that train together, all with the same arguments and
+            file system. The main process reads them and broadcasts them.
 
     Returns:
         `Job`.
@@ -103,23 +103,23 @@ def prepare(
     Raises:
         ValueError: for whatever a user can get wrong, before anything is trained.
     """
-    processes = processes or Processes()
-    processes.meet()
-    if processes.first:
+    group = group or ProcessGroup()
+    group.connect()
+    if group.is_main:
         request = Request(name, overrides, run_dir, resume, new, smoke)
-        folder, recipe = choose_run(request, processes.count)
-        processes.tell([str(folder.path), recipe.as_dict()])
+        folder, recipe = choose_run(request, group.world_size)
+        group.broadcast([str(folder.path), recipe.as_dict()])
     else:
-        path, tables = processes.hear()
+        path, tables = group.receive()
         folder, recipe = RunFolder(path), of_tables(tables)
-    processes.kept = functools.partial(kept, folder.checkpoint)
-    devices = distribute.start(recipe.distribute.strategy, processes)
+    group.describe_checkpoint = functools.partial(kept, folder.checkpoint)
+    devices = distribute.start(recipe.distribute.strategy, group)
     devices.check(recipe)
 
-    splits = load_splits(recipe, folder, resume, processes)
+    splits = load_splits(recipe, folder, resume, group)
     start = Start(recipe, folder, splits, resume)
     began_with, notes = {}, []
-    if processes.first:
+    if group.is_main:
         began_with = fingerprint_of(start)
         if not smoke:  # which is short, and of other data
             notes = notes_of(start, devices)
@@ -131,7 +131,7 @@ def prepare(
             done = restore(model, folder.checkpoint)
     devices.check_model(model)
     devices.replicate(model)
-    if processes.first:
+    if group.is_main:
         if recipe.distill.teacher:
             began_with["teacher"] = fingerprint.of_weights(fitted.teacher)
             if start.trains:

@@ -88,17 +88,17 @@ def choose_run(request, world_size):
     return folder, recipe
 
 
-def load_splits(recipe, folder, resume, processes):
+def load_splits(recipe, folder, resume, group):
     """The data; of many files the first process looks through them, for all."""
     classes = recipe.model.all_arguments()["num_classes"]
-    if processes.first:
+    if group.is_main:
         splits = data.load(recipe.data, classes, folder.examples if resume else None)
-        if processes.count > 1 and splits.encoded:
+        if group.world_size > 1 and splits.encoded:
             _take(folder, resume)
             _write_examples(splits, folder)
-        processes.wait_for_first()
+        group.wait_for_main()
         return splits
-    processes.wait_for_first()
+    group.wait_for_main()
     return data.load(recipe.data, classes, folder.examples)
 
 
