@@ -44,7 +44,7 @@ def _run(options, stop, group):
     with quiet():
         from training.devices import memory
         from training.loop import run
-        from training.loop.checkpoint_file import kept
+        from training.loop.checkpoint_file import describe
         from training.loop.stopping import Diverged, Stopped
         from training.results import lock
 
@@ -73,7 +73,7 @@ def _run(options, stop, group):
         what = error if stopped else f"{type(error).__name__}: {error}"
         said = "nothing was trained"
         if job:
-            said = f"{kept(job.folder.checkpoint)}; go on with --resume"
+            said = f"{describe(job.folder.checkpoint)}; go on with --resume"
         return fail(f"stopped; {said}. Received: {what}", 128 + error.signal if stopped else 1)
     except Diverged as error:
         if not group.is_main:

@@ -25,7 +25,7 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from training import lock
-lock.hold(Path(sys.argv[1]))
+lock.acquire(Path(sys.argv[1]))
 exec(sys.argv[2])
 print("held", flush=True)
 time.sleep(60)
@@ -55,16 +55,16 @@ def test_two_processes_cannot_have_it_and_a_kill_gives_it_back(tmp_path):
     expected = rf"--resume.*--new. Received: {tmp_path}, in use by process {other.pid} on \w"
     for _ in range(2):  # the first refusal has taken nothing away
         with pytest.raises(ValueError, match=expected):
-            lock.hold(path)
+            lock.acquire(path)
     kill(other)
-    assert lock.hold(path) and not lock.hold(path)
+    assert lock.acquire(path) and not lock.acquire(path)
     assert path.read_text().startswith(f"process {os.getpid()} on ")
     lock.release(path)
     assert not path.exists()
     lock.release(path)  # nothing more to give
-    lock.hold(path)
+    lock.acquire(path)
     path.unlink()  # with its folder, which is then made again
-    assert lock.hold(path) and path.exists()
+    assert lock.acquire(path) and path.exists()
     lock.release(path)
 
 
@@ -86,7 +86,7 @@ def test_a_child_that_lives_on_does_not_keep_it(tmp_path):
             assert other.stdout.readline() == b"held\n"
             other.send_signal(signal.SIGKILL)
             assert other.wait() == -signal.SIGKILL
-            assert lock.hold(path)
+            assert lock.acquire(path)
         finally:
             os.killpg(other.pid, signal.SIGKILL)  # the child; an error where it has not lived on
             other.stdout.close()
@@ -95,12 +95,12 @@ def test_a_child_that_lives_on_does_not_keep_it(tmp_path):
 
 def test_a_forked_child_is_not_the_owner(tmp_path):
     path = tmp_path / "run.lock"
-    lock.hold(path)
+    lock.acquire(path)
     child = os.fork()
     if not child:
         try:
             lock.release(path)
-            lock.hold(path)
+            lock.acquire(path)
         except ValueError:
             os._exit(7)
         os._exit(0)
@@ -114,8 +114,8 @@ def test_a_file_system_without_locks_is_said(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(lock.fcntl, "lockf", lockf)
     path = tmp_path / "run.lock"
-    lock.hold(path)
-    lock.hold(path)
+    lock.acquire(path)
+    lock.acquire(path)
     said = capsys.readouterr().out
     assert said.count("warning: the file system") == 1
     assert str(tmp_path) in said and os.strerror(errno.ENOLCK) in said
@@ -132,7 +132,7 @@ def test_a_start_that_fails_gives_it_back_and_another_owners_stays(small):
     run.prepare(small, [], "run", resume=True)
     with pytest.raises(ValueError, match="may change"):  # it is ours from before
         run.prepare(small, ["train.seed=3"], "run", resume=True)
-    assert not lock.hold(RunFolder("run").lock)
+    assert not lock.acquire(RunFolder("run").lock)
     lock.release(RunFolder("run").lock)
 
 
@@ -202,7 +202,7 @@ print("ready", flush=True)
 had = 0
 while had < 100:
     try:
-        lock.hold(path)
+        lock.acquire(path)
     except ValueError:
         time.sleep(rng.uniform(0, 1e-3))
         continue
@@ -254,16 +254,16 @@ def test_a_run_that_has_ended_leaves_its_folder_to_others(small, monkeypatch):
 
 def test_a_lock_file_that_cannot_be_opened_or_removed(tmp_path, monkeypatch):
     path = tmp_path / "run.lock"
-    assert lock.hold(path)
+    assert lock.acquire(path)
     with monkeypatch.context() as patch:
         patch.setattr(os, "unlink", lambda path: _denied())
         lock.release(path)  # the lock is given back, its file stays
-    assert path.exists() and lock.hold(path)
+    assert path.exists() and lock.acquire(path)
     lock.release(path)
     with monkeypatch.context() as patch:
         patch.setattr(os, "open", lambda *arguments: _denied())
         with pytest.raises(ValueError, match="remove it. Received: .*run.lock"):
-            lock.hold(path)
+            lock.acquire(path)
 
 
 def _denied():

@@ -8,7 +8,7 @@ from keras import ops
 import keras_vit
 from keras_vit.optimizers import LayerwiseAdamW, WarmupSchedule, decays, layer_shares
 from tests.helpers import backends, tiny_swin
-from training.loop.ema import EvaluateAverage, averaged
+from training.loop.ema import EvaluateEMA, ema_weights
 from training.lora import enable_lora
 from training.recipe.optimizers import NAMES, optimizer
 
@@ -223,7 +223,7 @@ def test_the_average_is_evaluated_and_left_at_the_end(accumulate):
         targets,
         epochs=3,
         validation_data=(images, targets),
-        callbacks=[Watch(), EvaluateAverage()],
+        callbacks=[Watch(), EvaluateEMA()],
         **arguments,
     )
     expected = seen[0]
@@ -241,7 +241,7 @@ def test_the_average_is_evaluated_and_left_at_the_end(accumulate):
 def test_evaluating_an_average_needs_one():
     vit = model()
     vit.compile("adam", "mse")
-    with pytest.raises(ValueError, match="use_ema=True. Received: Adam"), averaged(vit):
+    with pytest.raises(ValueError, match="use_ema=True. Received: Adam"), ema_weights(vit):
         pass
 
 

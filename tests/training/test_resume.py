@@ -7,7 +7,7 @@ from tests.training.helpers import AskedToStop, check_resumed, rows, weights, wr
 from training.loop import fit, run
 from training.loop.callbacks import StopOnNaN
 from training.loop.checkpoint import Checkpoint
-from training.loop.checkpoint_file import kept, position
+from training.loop.checkpoint_file import describe, position
 from training.loop.stopping import Diverged, Stopped
 
 
@@ -51,7 +51,7 @@ def test_a_run_goes_on_within_an_epoch(small, whole, monkeypatch):
         patch.setattr(fit, "Checkpoint", AskedToStop)
         with pytest.raises(Stopped):
             run.fit(run.prepare(small, overrides, "stopped"))
-    assert kept("stopped/model.keras").endswith("keeps 1 epoch and 3 steps of epoch 2")
+    assert describe("stopped/model.keras").endswith("keeps 1 epoch and 3 steps of epoch 2")
     check_resumed(job, "stopped", {"epochs": 1, "step": 3})
 
 

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 
 from training.files import replace
-from training.loop.checkpoint import seeds
-from training.loop.checkpoint_file import kept
+from training.loop.checkpoint import seed_states
+from training.loop.checkpoint_file import describe
 from training.loop.stopping import Diverged
 
 
@@ -40,7 +40,7 @@ class ReseedEveryEpoch(keras.callbacks.Callback):
             torch.manual_seed(self._draw(0, self.first_step + batch, self.process))
         if batch > 0:
             return
-        for i, state in enumerate(seeds(self.model)):
+        for i, state in enumerate(seed_states(self.model)):
             state.assign(np.array([self._draw(i + 1, 0), 0]).astype(state.dtype))
             if self.kept:
                 state.assign(self.kept[f"seed{i}"])
@@ -93,7 +93,7 @@ class StopOnNaN(keras.callbacks.Callback):
         if self.skipped == self.skip:
             skipped = f", after {self.skip} steps that were left out" if self.skip else ""
             raise Diverged(
-                f"The loss must stay finite; {kept(self.checkpoint)}. Lower "
+                f"The loss must stay finite; {describe(self.checkpoint)}. Lower "
                 f"optimizer.learning_rate or set optimizer.clip_norm. Received: {where}{skipped}"
             )
         self.skipped += 1

@@ -18,12 +18,12 @@ from training.loop.checkpoint_file import (
     POSITION,
     VARIABLES,
     WITHIN_EPOCH,
-    kept,
+    describe,
     position,
     variables_of,
 )
-from training.loop.distill import trained
-from training.loop.ema import averaged, keeps_average
+from training.loop.distill import student_of
+from training.loop.ema import ema_weights, uses_ema
 from training.loop.stopping import Diverged, StopRequest
 from training.lora import has_lora
 
@@ -88,7 +88,7 @@ class Checkpoint(keras.callbacks.Callback):
         self._save(epoch + 1, 0, float((logs or {}).get("val_accuracy", -1.0)))
 
     def _save(self, epochs, step, accuracy=-1.0):
-        with self.devices.savable(trained(self.model)) as model:
+        with self.devices.savable(student_of(self.model)) as model:
             if model is None:
                 return
             self._check_finite(model)
@@ -117,8 +117,8 @@ class Checkpoint(keras.callbacks.Callback):
             raise
 
     def _write(self, model, scratch, position):
-        own_weights = own(model)
-        held = {"seed": seeds(self.model)}
+        own_weights = training_weights(model)
+        held = {"seed": seed_states(self.model)}
         if self.devices.alone:
             held["metric"] = self.model.metrics_variables
         within = {
@@ -127,7 +127,7 @@ class Checkpoint(keras.callbacks.Callback):
             for i, variable in enumerate(variables)
             if position["step"]
         }
-        average = averaged if keeps_average(model) else nullcontext
+        average = ema_weights if uses_ema(model) else nullcontext
         with average(model), _compilation_that_fits(model), merged(model):
             model.save(scratch)
         with zipfile.ZipFile(scratch, "a") as archive:
@@ -157,24 +157,24 @@ class Checkpoint(keras.callbacks.Callback):
             if not np.isfinite(keras.ops.convert_to_numpy(variable).astype("float32")).all():
                 rate = float(self.model.optimizer.learning_rate)
                 raise Diverged(
-                    f"The weights must stay finite; {kept(self.path)}. Lower "
+                    f"The weights must stay finite; {describe(self.path)}. Lower "
                     "optimizer.learning_rate or set optimizer.clip_norm. Received: "
                     f"{variable.path} in epoch {self.epoch + 1}, at a learning rate of {rate:.2e}"
                 )
 
 
-def own(model):
+def training_weights(model):
     """The weights that training goes on with, by path, where a saved model has others; else {}."""
     if has_lora(model):
         weights = [x for x in model.weights if "seed_generator" not in x.path]
     else:
-        weights = model.trainable_variables if keeps_average(model) else []
+        weights = model.trainable_variables if uses_ema(model) else []
     return {weight.path: keras.ops.convert_to_numpy(weight) for weight in weights}
 
 
-def seeds(model):
+def seed_states(model):
     """The variables that say what dropout and drop path draw next."""
-    return [v for v in trained(model).variables if v.name == "seed_generator_state"]
+    return [v for v in student_of(model).variables if v.name == "seed_generator_state"]
 
 
 @contextmanager

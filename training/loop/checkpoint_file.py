@@ -22,7 +22,7 @@ def position(path):
         return json.loads(archive.read(POSITION))
 
 
-def kept(path):
+def describe(path):
     """What a checkpoint holds, in words."""
     found = position(path)
     if not found:

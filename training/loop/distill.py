@@ -4,7 +4,7 @@ from keras_vit.distillation import Distiller
 from training.results.evaluation import load
 
 
-def fitted(table, model):
+def with_teacher(table, model):
     """What `fit` is called on: the compiled model itself, or a compiled `Distiller` around it.
 
     Both have one optimizer, so that the model alone is what is saved, averaged and evaluated.
@@ -31,6 +31,6 @@ def fitted(table, model):
     return distiller
 
 
-def trained(model):
+def student_of(model):
     """The model that a run is about: the student of a `Distiller`, else the model itself."""
     return model.student if isinstance(model, Distiller) else model

@@ -6,13 +6,13 @@ import keras
 from keras import ops
 
 
-def keeps_average(model):
+def uses_ema(model):
     """Whether a compiled model's optimizer keeps an average of the weights."""
     return bool(_optimizer(model).use_ema)
 
 
 @contextlib.contextmanager
-def averaged(model):
+def ema_weights(model):
     """Within it the model has the optimizer's average of its weights; then its own, exactly.
 
     Args:
@@ -46,7 +46,7 @@ def unshare(model):
         variable.assign(ops.copy(variable))
 
 
-class EvaluateAverage(keras.callbacks.Callback):
+class EvaluateEMA(keras.callbacks.Callback):
     """Puts the optimizer's average of the weights into the model for every validation.
 
     Training goes on with exactly the weights that it had; `keras.callbacks.SwapEMAWeights` on
@@ -55,7 +55,7 @@ class EvaluateAverage(keras.callbacks.Callback):
 
     def on_test_begin(self, logs=None):
         self._within = contextlib.ExitStack()
-        self._within.enter_context(averaged(self.model))
+        self._within.enter_context(ema_weights(self.model))
 
     def on_test_end(self, logs=None):
         self._within.close()

@@ -6,7 +6,7 @@ from training.augment.transform import evaluation_transform, training_transform
 from training.loop import logs
 from training.loop.callbacks import Metrics, ReseedEveryEpoch, StopOnNaN
 from training.loop.checkpoint import Checkpoint
-from training.loop.ema import EvaluateAverage, unshare
+from training.loop.ema import EvaluateEMA, unshare
 from training.loop.progress import ProgressOfRun
 from training.loop.restore import restore
 
@@ -95,7 +95,7 @@ def _callbacks(job, plan, done, progress):
     reseed = ReseedEveryEpoch(
         plan.seed, plan.first_step, done.get("within_epoch"), devices.group.rank
     )
-    callbacks = [*([EvaluateAverage()] if plan.recipe.optimizer.ema else []), reseed, stop_on_nan]
+    callbacks = [*([EvaluateEMA()] if plan.recipe.optimizer.ema else []), reseed, stop_on_nan]
     checkpoint = Checkpoint(
         folder.checkpoint, folder.best, plan, devices, job.stop, lambda: stop_on_nan.skipped
     )

@@ -13,7 +13,7 @@ from training.devices import distribute
 from training.devices.process_group import ProcessGroup
 from training.loop import distill
 from training.loop.build import build
-from training.loop.checkpoint_file import kept
+from training.loop.checkpoint_file import describe
 from training.loop.finish import finish
 from training.loop.fit import fit
 from training.loop.restore import restore
@@ -71,7 +71,7 @@ class Job:
         return self.folder.state == "finished"
 
 
-@lock.undone_by_failure()
+@lock.released_on_failure()
 def prepare(
     name,
     overrides=(),
@@ -112,7 +112,7 @@ def prepare(
     else:
         path, tables = group.receive()
         folder, recipe = RunFolder(path), of_tables(tables)
-    group.describe_checkpoint = functools.partial(kept, folder.checkpoint)
+    group.describe_checkpoint = functools.partial(describe, folder.checkpoint)
     devices = distribute.start(recipe.distribute.strategy, group)
     devices.check(recipe)
 
@@ -125,7 +125,7 @@ def prepare(
             notes = notes_of(start, devices)
     with devices.scope():
         model = build(recipe, splits)
-        fitted = distill.fitted(recipe.distill, model)
+        fitted = distill.with_teacher(recipe.distill, model)
         done = {"epochs": 0, "step": 0}
         if folder.checkpoint.exists():
             done = restore(model, folder.checkpoint)

@@ -144,7 +144,7 @@ def begin(start, done, began_with):
 def _take(folder, resume):
     """Makes the folder, and it this process' own."""
     folder.create()
-    if lock.hold(folder.lock) and not resume:
+    if lock.acquire(folder.lock) and not resume:
         choose(folder.path, False, False)  # another may have begun a run there meanwhile
 
 

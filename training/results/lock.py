@@ -19,7 +19,7 @@ _held = {}
 os.register_at_fork(after_in_child=_held.clear)  # the child does not have them
 
 
-def hold(path):
+def acquire(path):
     """Takes the lock of a run, for this process, until `release` or the end of the process.
 
     Of a run of several processes the first one takes it, for all of them.
@@ -81,7 +81,7 @@ def release(path):
 
 
 @contextlib.contextmanager
-def undone_by_failure():
+def released_on_failure():
     """Gives back what is taken within it, if that fails."""
     before = set(_held)
     try:
