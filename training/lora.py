@@ -1,7 +1,5 @@
 """Fine-tuning by low-rank updates of the attention's projections."""
 
-import keras
-
 from keras_vit.layers import Block
 
 HEADS = ("head", "distillation_head")
@@ -40,9 +38,3 @@ def enable_lora(model, rank):
             layer.enable_lora(rank)
             if layer.bias is not None:
                 layer.bias.trainable = False
-
-
-def has_lora(model):
-    """Whether any layer of a model has a low-rank update."""
-    layers = model._flatten_layers()
-    return any(isinstance(x, keras.layers.Dense) and x.lora_enabled for x in layers)

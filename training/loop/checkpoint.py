@@ -10,7 +10,7 @@ from contextlib import contextmanager, nullcontext
 import keras
 import numpy as np
 
-from keras_vit.models.adapted import merged
+from keras_vit.models.adapted import has_lora, merged
 from training.devices.distribute import Devices
 from training.files import replace
 from training.loop.checkpoint_file import (
@@ -25,7 +25,6 @@ from training.loop.checkpoint_file import (
 from training.loop.distill import student_of
 from training.loop.ema import ema_weights, uses_ema
 from training.loop.stopping import Diverged, StopRequest
-from training.lora import has_lora
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -165,11 +164,16 @@ class Checkpoint(keras.callbacks.Callback):
 
 def training_weights(model):
     """The weights that training goes on with, by path, where a saved model has others; else {}."""
-    if has_lora(model):
+    if _has_lora(model):
         weights = [x for x in model.weights if "seed_generator" not in x.path]
     else:
         weights = model.trainable_variables if uses_ema(model) else []
     return {weight.path: keras.ops.convert_to_numpy(weight) for weight in weights}
+
+
+def _has_lora(model):
+    """Whether any layer of a model has a low-rank update."""
+    return any(has_lora(layer) for layer in model._flatten_layers())
 
 
 def seed_states(model):
@@ -185,7 +189,7 @@ def _compilation_that_fits(model):
     the file would get an optimizer for the matrices, without the state that was saved. The state
     itself is in the file: `restore` takes it from there.
     """
-    compiled, model.compiled = model.compiled, not has_lora(model)
+    compiled, model.compiled = model.compiled, not _has_lora(model)
     try:
         yield
     finally:
