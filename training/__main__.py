@@ -1,4 +1,4 @@
-"""python -m training RECIPE: the command line around `training.loop.run`."""
+"""python -m training RECIPE: the command line of `training.loop.run`."""
 
 import argparse
 import sys
@@ -7,9 +7,9 @@ from training.terminal import fail, quiet, say
 
 EXAMPLES = """examples:
   python -m training digits                       train into runs/digits
-  python -m training digits --resume              go on after a stop, to the same result
+  python -m training digits --resume              resume a stopped run, to the same result
   python -m training digits --new                 train again, into runs/digits-2
-  python -m training deit3 --smoke                try a recipe for ten steps, without its data
+  python -m training deit3 --smoke                try a recipe in ten steps, without its data
   python -m training digits --set train.epochs=20 --set model.depth=4
   python -m training my_recipe.toml --run-dir /tmp/run
   KERAS_BACKEND=jax python -m training digits     on another backend
@@ -20,8 +20,8 @@ def main(arguments=None):
     """Runs the command.
 
     Returns:
-        Its exit code: 0 done, 1 diverged, out of memory or of disk, 2 for a mistake of the user,
-        130 and 143 where it was stopped.
+        The exit code: 0 done, 1 diverged, out of memory or of disk space, 2 a mistake of the user,
+        130 and 143 stopped by a signal.
     """
     options = _parser().parse_args(arguments)
     with quiet():
@@ -68,7 +68,7 @@ def _run(options, stop, group):
         if memory.is_out_of_memory(error):
             return _no_memory(error, job)
         if error is stop.asked and not group.is_main:
-            group.wait_for_end()  # the first one writes, and says it
+            group.wait_for_end()  # the main process writes and prints it
         stopped = isinstance(error, Stopped)
         what = error if stopped else f"{type(error).__name__}: {error}"
         said = "nothing was trained"
@@ -77,7 +77,7 @@ def _run(options, stop, group):
         return fail(f"stopped; {said}. Received: {what}", 128 + error.signal if stopped else 1)
     except Diverged as error:
         if not group.is_main:
-            group.wait_for_end()  # the first one says it
+            group.wait_for_end()  # the main process prints it
         return fail(error, 1)
     except Exception as error:
         if not job and isinstance(error, ValueError):
@@ -93,7 +93,7 @@ def _run(options, stop, group):
 
 
 def _no_memory(error, job):
-    """Says what would fit; returns the exit code."""
+    """Prints which settings would fit into memory; returns the exit code."""
     from training.devices import memory
 
     said = "It ended before the first step: the data or the model alone may be too large."
@@ -105,7 +105,7 @@ def _no_memory(error, job):
 def _parser():
     parser = argparse.ArgumentParser(
         prog="python -m training",
-        description="Trains a Vision Transformer by a recipe, through tf.data and model.fit.",
+        description="Trains a Vision Transformer by a recipe, with tf.data and model.fit.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -115,7 +115,7 @@ def _parser():
     )
     parser.add_argument("--run-dir", metavar="DIR", help="run folder (default: runs/RECIPE)")
     choice = parser.add_mutually_exclusive_group()
-    choice.add_argument("--resume", action="store_true", help="go on with the run in the folder")
+    choice.add_argument("--resume", action="store_true", help="resume the run in the folder")
     choice.add_argument("--new", action="store_true", help="take the next free folder")
     parser.add_argument(
         "--smoke", action="store_true", help="ten steps of a small model on embedded images"

@@ -1,4 +1,4 @@
-"""A small convolutional network: what a recipe trains as a teacher, or to compare with.
+"""A small convolutional network, to train as a teacher or as a baseline.
 
 Letters: B batch, H x W image size, C channels, D width of a stage, K classes.
 """

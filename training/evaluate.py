@@ -1,4 +1,4 @@
-"""python -m training.evaluate MODEL: any model on the images of any source.
+"""python -m training.evaluate MODEL: evaluates any model on the images of any source.
 
 Letters: K classes.
 """
@@ -32,7 +32,7 @@ EXAMPLES = """examples:
 
 
 def read(table, name, num_classes, examples=None):
-    """One split of a source.
+    """Reads one split of a source.
 
     Args:
         table: `DataTable`.
@@ -154,7 +154,7 @@ def _check_shape(images, model, transform_resizes):
 def _parser():
     parser = argparse.ArgumentParser(
         prog="python -m training.evaluate",
-        description="Measures any model on the images of any source: accuracy, loss, calibration.",
+        description="Evaluates any model on the images of any source: accuracy, loss, calibration.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -1,11 +1,11 @@
-"""Files that are there whole or not at all."""
+"""Atomic writes of files."""
 
 import os
 from pathlib import Path
 
 
 def replace(scratch, path):
-    """Moves a complete file into place so that a crash leaves the old or the new one."""
+    """Moves a complete file into place; after a crash the old or the new one is there."""
     with open(scratch, "rb+") as file:
         os.fsync(file.fileno())
     os.replace(scratch, path)

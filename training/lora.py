@@ -1,4 +1,4 @@
-"""Fine-tuning by low-rank updates of the attention's projections."""
+"""LoRA: fine-tuning by low-rank updates of the projections of the attention."""
 
 from keras_vit.layers import Block
 
@@ -7,12 +7,12 @@ PROJECTIONS = ("qkv", "query", "key_value", "proj")
 
 
 def enable_lora(model, rank):
-    """Leaves of a model trainable only its head, and a low-rank update of every attention.
+    """Freezes a model except for its head and a low-rank update of every attention.
 
-    The projections to queries, keys and values, which are one matrix here, or two where keys come
-    from a smaller map, and the one behind them each get `rank` directions. `model.save` keeps
-    them; a run's checkpoints have them added to the matrices (`keras_vit.models.adapted.merged`),
-    so everything that is loaded from them has none of this.
+    The projections to queries, keys and values (one matrix, or two where keys come from a smaller
+    map) and the output projection each get an update of rank `rank`. `model.save` saves the
+    updates. The checkpoints of a run have them merged into the matrices
+    (`keras_vit.models.adapted.merged`), so that models loaded from them are plain.
 
     Args:
         model: built model with transformer blocks.

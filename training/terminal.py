@@ -1,4 +1,4 @@
-"""What the commands say, and what they keep quiet."""
+"""Terminal output of the commands."""
 
 import contextlib
 import os
@@ -7,7 +7,7 @@ import sys
 
 @contextlib.contextmanager
 def quiet():
-    """Keeps what TensorFlow's C++ says on being imported off the terminal; no setting does."""
+    """Suppresses the messages of TensorFlow's C++ code on import, which no setting does."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     kept = os.dup(2)
     try:
@@ -20,13 +20,13 @@ def quiet():
 
 
 def fail(error, code):
-    """Says what went wrong; returns the exit code."""
+    """Prints an error; returns the exit code."""
     say(f"error: {' '.join(str(error).split())}", sys.stderr)
     return code
 
 
 def say(text, file=None):
-    """Prints a line, whatever file names or labels in it hold."""
+    """Prints a line; unprintable characters in file names or labels are escaped."""
     with quiet():
         from keras_vit.terminal import printable
 
@@ -34,7 +34,7 @@ def say(text, file=None):
 
 
 def clock(seconds):
-    """Seconds as a person reads them: 75 -> "1:15", 3675 -> "1:01:15"."""
+    """Formats seconds: 75 -> "1:15", 3675 -> "1:01:15"."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

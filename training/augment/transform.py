@@ -1,4 +1,4 @@
-"""From an image as a source has it to what the model sees, in training and in evaluation.
+"""The transforms from an image of a source to a model input, for training and evaluation.
 
 Letters: h x w size that the model takes, C channels.
 """
@@ -14,7 +14,7 @@ from training.data.decoding import decode
 
 
 def training_transform(augment, data, shape):
-    """The function that crops and changes one image at random, as a recipe says.
+    """The random crop and augmentation of one image, as a recipe defines it.
 
     Args:
         augment: `AugmentTable`.
@@ -84,7 +84,7 @@ def training_transform(augment, data, shape):
 
 
 def evaluation_transform(data, shape):
-    """The function that gives one image as it is evaluated; nothing in it is random.
+    """The deterministic transform of one image for evaluation.
 
     Args:
         data: `DataTable`.

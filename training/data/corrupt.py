@@ -1,4 +1,4 @@
-"""Finds images that cannot be decoded before a run starts, so that none can stop it later."""
+"""Finds images that cannot be decoded, before they can stop a run."""
 
 import csv
 import io
@@ -15,7 +15,7 @@ BATCH = 256
 
 
 def without_corrupt(split, name, already, at_most, upright=True):
-    """Leaves the images out that are no whole pictures.
+    """Leaves out images that cannot be decoded.
 
     Every image is read and decoded once, at an eighth of its size, by all cores: 1,000 pictures of
     500 x 375 pixels a second and core (1,400 before their headers were looked at), so twenty

@@ -1,4 +1,4 @@
-"""From the bytes of a picture's file to the pixels that `keras_vit.preprocessing.load_image` gives.
+"""Decodes picture files in tf.data to the pixels of `keras_vit.preprocessing.load_image`.
 
 Letters: H x W size of the picture, C channels.
 """

@@ -1,4 +1,4 @@
-"""What a data set is here: images and labels, the images as arrays or as places in files.
+"""Examples: images, as arrays or as byte ranges of files, and labels.
 
 Letters: N examples, H x W image size, C channels.
 """
@@ -15,7 +15,7 @@ WHOLE = -1  # the length of an image that is a whole file
 
 
 class Encoded:
-    """Images that stay in their files until they are looked at, each by its index.
+    """Images that are read from their files when they are needed, by index.
 
     Args:
         files: bytes array (F,), paths.
@@ -53,7 +53,7 @@ class Encoded:
         )
 
     def name(self, index):
-        """What to call an image in a message."""
+        """The name of an image in messages."""
         path = os.fsdecode(self.files[self.file[index]])
         whole = self.lengths[index] == WHOLE
         return path if whole else f"{path} at byte {self.offsets[index]}"
@@ -92,7 +92,7 @@ class Splits(NamedTuple):
 
     Attributes:
         train, validation, test: `Split`.
-        class_names: list of str, what the labels stand for, or None where nobody says.
+        class_names: list of str, the names of the labels, or None if they are not known.
         skipped: list of (split, image, reason), the images that were left out.
     """
 
@@ -118,11 +118,11 @@ def reader(images):
 
 
 def save(splits, path):
-    """Writes which encoded examples a run uses, so that going on needs no second look at all files.
+    """Writes which encoded examples a run uses, so that resuming need not check all files again.
 
     Args:
         splits: `Splits` of `Encoded` images.
-        path: `Path` of the .npz file; it is there whole or not at all.
+        path: `Path` of the .npz file, which is written atomically.
     """
     arrays = {}
     for name in ("train", "validation", "test"):
@@ -138,7 +138,7 @@ def save(splits, path):
 
 
 def restore(path):
-    """Reads what `save` has written; returns `Splits`."""
+    """Reads a file that `save` has written; returns `Splits`."""
     with np.load(path, allow_pickle=False) as arrays:
         splits = []
         for name in ("train", "validation", "test"):

@@ -1,8 +1,8 @@
-"""What a run was begun with, so that other data are noticed when it goes on.
+"""Fingerprints of the data of a run, so that a resumed run notices other data.
 
-Arrays are known by their contents, files by name and size: a million of them are looked at in
-seconds, and a copy of a folder, whose files have other times, is the same data. TFRecord files,
-which are few and large, have their first and last bytes compared too.
+Arrays are compared by contents, files by name and size: a million files take seconds, and a copied
+folder, whose files have other times, counts as the same data. Of TFRecord files, which are few and
+large, the first and last bytes are compared too.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ SPLITS = ("train", "validation", "test")
 
 
 def of_splits(splits):
-    """What can be compared of a data set.
+    """The fingerprint of a data set.
 
     Args:
         splits: `Splits`.
@@ -63,13 +63,14 @@ def paths(splits):
 
 
 def check(path, now, splits, source):
-    """Raises where a run's data are others than when it began; what has come besides is said.
+    """Raises if the data of a run have changed since it started; prints how many were added.
 
     Args:
-        path: `Path` of what was written then; a run of before there was such a file passes.
+        path: `Path` of the fingerprint that was written then; runs of earlier versions without it
+            pass.
         now: dict of `of_splits`.
         splits: `Splits`, for the names of the files.
-        source: str, what the message calls the data.
+        source: str, the name of the data in the message.
     """
     before = _read(path)
     if "arrays" in before:
@@ -90,7 +91,7 @@ def check(path, now, splits, source):
 
 
 def check_teacher(path, now):
-    """Raises where a teacher's weights, a hash of `of_weights`, are others than when it began."""
+    """Raises if the hash of the teacher's weights (`of_weights`) has changed."""
     before = _read(path).get("teacher", now)
     if before != now:
         raise ValueError(
@@ -104,7 +105,7 @@ def _read(path):
 
 
 def _other_arrays(before, now):
-    """What is to be said of arrays that differ, as a list."""
+    """Descriptions of the arrays that differ: a list of str."""
     wrong = []
     for name, (shape, dtype, contents) in before.items():
         now_shape, now_dtype, now_contents = now.get(name, [[], "nothing", ""])
@@ -117,7 +118,7 @@ def _other_arrays(before, now):
 
 
 def _other_files(before, now, splits):
-    """The same of files."""
+    """Descriptions of the files that differ: a list of str."""
     if before["files"] != now.get("files"):
         return [f"{now.get('files', 0):,} files, {before['files']:,} before"]
     then, sizes = np.array(before["sizes"]), np.array(now["sizes"])
@@ -141,7 +142,7 @@ def _other_files(before, now, splits):
 def _sizes(files):
     """(list of bytes of every file, -1 where there is none; how many more pictures lie there).
 
-    Folder by folder: that is what file systems answer quickest, those of a network above all.
+    Folder by folder, which is fastest, above all on network file systems.
     """
     folders = defaultdict(dict)
     for index, path in enumerate(files):

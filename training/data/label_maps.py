@@ -1,4 +1,4 @@
-"""What the labels of ImageNet's other test sets mean to a model of ImageNet's 1,000 classes."""
+"""Maps the labels of other ImageNet test sets to the 1,000 classes of a model."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""Where images come from: scikit-learn's digits, an .npz file, folders of pictures."""
+"""Sources of images: scikit-learn's digits, an .npz file, folders of pictures."""
 
 import os
 import warnings
@@ -83,7 +83,7 @@ def folder(path, train_split):
         parts = [path / name for name in train_split.split("+") if name in names]
         class_names = sorted({name for part in parts for name in folders(part)})
     if names and not parts:
-        return Source(names, None, None)  # whoever asks for the names will refuse it
+        return Source(names, None, None)  # `loading._names` raises for it
     if not class_names:
         raise ValueError(
             "data.source must name a folder with a folder for each class, in it or in its folder "

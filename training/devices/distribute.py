@@ -1,4 +1,4 @@
-"""One model on many devices and machines, by what each backend has for that.
+"""Training one model on many devices and machines, by the means of each backend.
 
 | strategy | TensorFlow | JAX | PyTorch |
 | --- | --- | --- | --- |
@@ -20,7 +20,7 @@ from training.devices.process_group import ProcessGroup
 
 @dataclass
 class Devices:
-    """What a run computes on.
+    """The devices that a run computes on.
 
     Attributes:
         strategy: "none", "data" or "model".
@@ -36,15 +36,15 @@ class Devices:
 
     @property
     def alone(self):
-        """Whether there is only one device."""
+        """Whether the run uses a single device."""
         return self.strategy == "none"
 
     def scope(self):
-        """Within it the model must be made, compiled and restored."""
+        """Context in which the model must be built, compiled and restored."""
         return self.tf_strategy.scope() if self.tf_strategy else contextlib.nullcontext()
 
     def dataset(self, make):
-        """What `model.fit` and `model.evaluate` take.
+        """The data set that `model.fit` and `model.evaluate` take.
 
         Args:
             make: function from a `Part` to a `tf.data.Dataset` of this process' part of a batch.
@@ -58,7 +58,7 @@ class Devices:
         )
 
     def check(self, recipe):
-        """Raises for what a recipe has and its devices cannot do."""
+        """Raises for settings of a recipe that the devices do not support."""
         batch_size, accumulate = recipe.train.batch_size, recipe.optimizer.accumulate
         if batch_size % self.count:
             raise ValueError(
@@ -92,7 +92,7 @@ class Devices:
             )
 
     def check_model(self, model):
-        """Raises for a model whose matrices cannot be split, or none of which is."""
+        """Raises for a model none of whose weights is split, with strategy "model"."""
         if self.strategy != "model":
             return
         split = [v for v in model.variables if any(v.value.sharding.spec)]
@@ -103,7 +103,7 @@ class Devices:
             )
 
     def replicate(self, model):
-        """Makes the steps of a compiled model those of all devices, where Keras does not."""
+        """Synchronizes the steps of a compiled model over all devices, where Keras does not."""
         if self.tf_strategy is not None:
             with self.scope():
                 tensorflow.build(model)
@@ -115,13 +115,14 @@ class Devices:
 
     @property
     def sharded(self):
-        """Whether no process has all of the weights, so that all take part in a checkpoint."""
+        """Whether weights are split over processes, so that all take part in a checkpoint."""
         return self.strategy == "model" and self.group.world_size > 1
 
     def asked(self, stop):
-        """The `Stopped` that somebody has asked for, or None; of sharded weights the same in all.
+        """The `Stopped` that was requested, or None.
 
-        There all processes must call this after the same steps.
+        With sharded weights it is the same in all processes, which must call this after the same
+        steps.
         """
         if self.sharded and self.group.is_main:
             self.group.broadcast([int(stop.asked.signal) if stop.asked else 0])
@@ -131,14 +132,14 @@ class Devices:
 
     @contextlib.contextmanager
     def savable(self, model):
-        """Within it what this process saves of a model: with JAX and other processes a copy of it.
+        """Context with the model that this process saves: with several JAX processes a copy.
 
-        It is None where the first process saves, and this one has handed over its weights.
+        It is None in the processes other than the main one, which saves the weights of all.
         """
         if keras.backend.backend() != "jax" or self.group.world_size == 1:
             yield model
             return
-        # Whatever is put into a variable of all processes they compare with each other first.
+        # Under a distribution, assigning a variable compares the value across all processes.
         distribution = keras.distribution.distribution()
         keras.distribution.set_distribution(None)
         try:
@@ -147,7 +148,7 @@ class Devices:
             keras.distribution.set_distribution(distribution)
 
     def leave(self):
-        """Ends the work of the processes with each other; the first one goes on alone."""
+        """Shuts distribution down; the main process continues alone."""
         if keras.backend.backend() == "jax":
             keras.distribution.set_distribution(None)
             if self.group.world_size > 1:
@@ -157,7 +158,7 @@ class Devices:
 
 
 def start(strategy, group):
-    """Takes the devices of a strategy; all processes must call it, before anything is computed.
+    """Sets up the devices of a strategy; all processes must call it before any computation.
 
     Args:
         strategy: "auto" (data parallel where there are several devices or processes), "none",
@@ -168,7 +169,7 @@ def start(strategy, group):
         `Devices`.
 
     Raises:
-        ValueError: where the backend has no such strategy or not the devices for it.
+        ValueError: if the backend lacks the strategy or the devices for it.
     """
     backend = keras.backend.backend()
     if strategy == "none" and group.world_size > 1:

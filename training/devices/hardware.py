@@ -1,4 +1,4 @@
-"""How much memory a run took."""
+"""The peak memory of a run."""
 
 import resource
 import sys
@@ -9,10 +9,10 @@ from keras_vit.hardware import accelerators
 
 
 def peak_memory():
-    """The most memory that this process has had, in bytes.
+    """The peak memory of this process, in bytes.
 
     Returns:
-        (int of the host's, int of an accelerator's or None: there is none, or nobody says).
+        (int, of the host; int, of an accelerator, or None if there is none or it is not known).
     """
     unit = 1 if sys.platform == "darwin" else 1024
     host = unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,4 +1,4 @@
-"""What a training step needs, said when there was not enough of it."""
+"""The memory that a training step needs, for the message when there was not enough."""
 
 import errno
 import math
@@ -11,9 +11,8 @@ from keras_vit.layers import Block
 
 # Weights, gradients and the two moments of AdamW, in float32.
 BYTES_A_PARAMETER = 16
-# How the shortage is said: by the kind of error, NumPy's and PyTorch's for GPUs and TensorFlow's,
-# or in the message of a plain RuntimeError: XLA's, PyTorch's for CPUs (on Linux, on Windows),
-# C++'s, and that of NVIDIA's libraries.
+# Out-of-memory errors by class: NumPy, PyTorch on GPUs, TensorFlow. By the message of a plain
+# RuntimeError: XLA, PyTorch on CPUs (Linux, Windows), C++, NVIDIA's libraries.
 KINDS = {"MemoryError", "OutOfMemoryError", "ResourceExhaustedError"}
 WORDS = (
     "resource_exhausted",
@@ -27,7 +26,7 @@ WORDS = (
 
 
 def is_out_of_memory(error):
-    """Whether an exception is a backend's or the system's way to say so."""
+    """Whether an exception of a backend or of the system means that memory ran out."""
     names = {kind.__name__ for kind in type(error).__mro__}
     said = str(error).lower()
     return (
@@ -39,7 +38,7 @@ def is_out_of_memory(error):
 
 
 def needs(model, batch_size, bfloat16=False, remat=False):
-    """Bytes that a training step of a model needs at least, estimated.
+    """Estimates the bytes that a training step of a model needs at least.
 
     Args:
         model: functional `keras.Model` on images, built in float32 or 16 bits.
@@ -65,7 +64,7 @@ def needs(model, batch_size, bfloat16=False, remat=False):
 
 
 def device_memory():
-    """Bytes that the device has in all, or None where the backend does not tell."""
+    """Total bytes of memory of the device; None if the backend does not report it."""
     backend = keras.backend.backend()
     if backend == "torch":
         import torch
@@ -88,11 +87,11 @@ def device_memory():
 
 
 def advice(model, batch_size, memory=None):
-    """What would fit, in words.
+    """Advice on settings that would fit into memory.
 
     Args:
-        model, batch_size: as the step had them.
-        memory: int, bytes of the device; by default what `device_memory` says.
+        model, batch_size: those of the step that failed.
+        memory: int, bytes of the device; by default `device_memory()`.
 
     Returns:
         str, one line.

@@ -1,4 +1,4 @@
-"""Data parallelism of TensorFlow: `tf.distribute`, and what Keras 3.15 leaves to do there."""
+"""Data parallelism on TensorFlow: `tf.distribute`, and workarounds for Keras 3.15."""
 
 import json
 import os

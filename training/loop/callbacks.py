@@ -1,4 +1,4 @@
-"""Callbacks that make a run safe: nothing lost, nothing silently wrong, the same on resume."""
+"""Callbacks for reproducible seeds, for losses that are not finite, and for `metrics.csv`."""
 
 import keras
 import numpy as np
@@ -12,15 +12,15 @@ from training.loop.stopping import Diverged
 class ReseedEveryEpoch(keras.callbacks.Callback):
     """Makes dropout and drop path a function of (seed, epoch, step).
 
-    Keras does not keep the states of seed generators in `.keras` files. With this a run that starts
-    again draws what it would have drawn.
+    Keras does not save the states of seed generators in `.keras` files. With this callback a
+    resumed run draws the same numbers as one that was not interrupted.
 
     Args:
         seed: int.
         first_step: int, steps of the first epoch that a resumed run has behind it.
         within_epoch: dict of arrays from `training.loop.restore.restore`, with which that epoch
             goes on.
-        process: int, of those that train together; with PyTorch each draws for itself.
+        process: int, rank of the process; with PyTorch each rank draws its own numbers.
     """
 
     def __init__(self, seed, first_step=0, within_epoch=None, process=0):
@@ -67,9 +67,9 @@ class StopOnNaN(keras.callbacks.Callback):
     Args:
         checkpoint: `Path` of the file that the message names.
         first_step: int, steps of the first epoch that a resumed run has behind it.
-        skip: int, how many such steps are passed over; the optimizer must leave their update out
+        skip: int, how many such steps are skipped; the optimizer must leave their update out
             (`training.recipe.optimizers.optimizer`). The means of the epoch then begin anew.
-        skipped: int, how many of these a resumed run has behind it.
+        skipped: int, how many steps a resumed run has skipped already.
     """
 
     def __init__(self, checkpoint, first_step=0, skip=0, skipped=0):
@@ -104,11 +104,11 @@ class StopOnNaN(keras.callbacks.Callback):
 
 
 class Metrics(keras.callbacks.CSVLogger):
-    """`metrics.csv` with a row an epoch, counted from 1; going on adds no epoch twice.
+    """`metrics.csv` with a row per epoch, counted from 1; resuming adds no epoch twice.
 
     Args:
         path: `Path` of the file.
-        first_epoch: int, epochs that a resumed run has behind it.
+        first_epoch: int, epochs that a resumed run has trained already.
     """
 
     def __init__(self, path, first_epoch=0):

@@ -1,4 +1,4 @@
-"""Checkpoints: all that a run needs to go on as if nothing had happened, in one file."""
+"""Writes checkpoints: one file with all that is needed to resume a run exactly."""
 
 import functools
 import json
@@ -28,12 +28,12 @@ from training.loop.stopping import Diverged, StopRequest
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Writes model, optimizer and position after every epoch, whole or not at all.
+    """Writes model, optimizer and position after every epoch, atomically.
 
-    Where the optimizer keeps an average of the weights, that is the model in the file, and where
-    low-rank updates are trained, these are added to the matrices, and it is not compiled. What
-    training goes on with then lies beside it, and within an epoch also the random states and the
-    sums of the metrics. Of a `Distiller` the model is the student.
+    If the optimizer keeps an EMA of the weights, the model in the file has the EMA. If low-rank
+    updates are trained, they are merged into the matrices, and the model is saved without its
+    compilation. The weights that training continues with are then stored beside it; within an
+    epoch also the random states and the sums of the metrics. Of a `Distiller` the student is saved.
 
     Args:
         path: `Path` ending in .keras. `keras.models.load_model(path)` reads it like any other.
@@ -41,10 +41,10 @@ class Checkpoint(keras.callbacks.Callback):
         plan: `Plan` of the call of `fit`, which also says whether checkpoints are written within
             an epoch and how many epochs keep a file of their own, epoch-0007.keras; None for one
             checkpoint an epoch.
-        devices: `Devices` that the model is trained on. Of several devices the sums of the metrics
-            are not kept: the means of an epoch that is gone on with are those of its rest.
+        devices: `Devices` that the model is trained on. With several devices the sums of the
+            metrics are not saved: the means of a resumed epoch are those of its remaining steps.
         stop: `StopRequest` that may end the run, with a checkpoint, after a step or between epochs.
-        skipped: function that returns how many steps of the run have been left out.
+        skipped: function that returns how many steps of the run have been skipped.
     """
 
     def __init__(
@@ -69,12 +69,12 @@ class Checkpoint(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
         if asked := self.asked():
-            raise asked  # not at the end of the one before, which others log
+            raise asked  # not at the end of the last epoch, which other callbacks still log
 
     def on_train_batch_end(self, batch, logs=None):
         step = self.first_step + batch + 1
         if step == self.steps:
-            return  # the end of the epoch is near
+            return  # `on_epoch_end` follows
         asked = self.asked()
         if asked or self.every and step % self.every == 0:
             if keras.backend.backend() == "jax":
@@ -96,7 +96,7 @@ class Checkpoint(keras.callbacks.Callback):
             self._keep(epochs)
 
     def _save_whole(self, model, epochs, step, accuracy):
-        # In a name that ends in .keras too, or Keras refuses it.
+        # Keras requires a name that ends in .keras.
         scratch = self.path.with_name(f".writing-{self.path.name}")
         best_scratch = self.best_path.with_name(f".writing-{self.best_path.name}")
         is_best = accuracy > self.best
@@ -106,11 +106,11 @@ class Checkpoint(keras.callbacks.Callback):
             position["skipped"] = skipped
         try:
             self._write(model, scratch, position)
-            if is_best:  # first, so that no checkpoint speaks of a best one that is not there
+            if is_best:  # first, so that no checkpoint refers to a best one that does not exist
                 shutil.copyfile(scratch, best_scratch)
                 replace(best_scratch, self.best_path)
             replace(scratch, self.path)
-        except OSError:  # no space left: do not take what there is
+        except OSError:  # no space left: free what was written
             scratch.unlink(missing_ok=True)
             best_scratch.unlink(missing_ok=True)
             raise
@@ -138,7 +138,7 @@ class Checkpoint(keras.callbacks.Callback):
                         np.savez(file, **arrays)
 
     def _keep(self, epochs):
-        """Gives the newest checkpoint a second name, and takes the one of the oldest."""
+        """Links the newest checkpoint to a name of its own and removes the oldest link."""
         kept = self.path.with_name(f"epoch-{epochs:04}.keras")
         kept.unlink(missing_ok=True)
         try:
@@ -151,7 +151,7 @@ class Checkpoint(keras.callbacks.Callback):
             old.unlink()
 
     def _check_finite(self, model):
-        """The loss of the last step does not tell what its update did to the weights."""
+        """Raises for weights that are not finite, which the loss of the last step cannot show."""
         for variable in model.trainable_variables:
             if not np.isfinite(keras.ops.convert_to_numpy(variable).astype("float32")).all():
                 rate = float(self.model.optimizer.learning_rate)
@@ -163,7 +163,7 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 def training_weights(model):
-    """The weights that training goes on with, by path, where a saved model has others; else {}."""
+    """The weights that training continues with, by path, if the saved model has others; else {}."""
     if _has_lora(model):
         weights = [x for x in model.weights if "seed_generator" not in x.path]
     else:
@@ -177,17 +177,17 @@ def _has_lora(model):
 
 
 def seed_states(model):
-    """The variables that say what dropout and drop path draw next."""
+    """The states of the seed generators of dropout and drop path."""
     return [v for v in student_of(model).variables if v.name == "seed_generator_state"]
 
 
 @contextmanager
 def _compilation_that_fits(model):
-    """Within it `model.save` leaves out how a model with low-rank updates was compiled.
+    """Context in which `model.save` omits the compilation of a model with low-rank updates.
 
-    Its optimizer has variables for the updates. Keras adds these to the matrices, and whoever loads
-    the file would get an optimizer for the matrices, without the state that was saved. The state
-    itself is in the file: `restore` takes it from there.
+    Its optimizer has variables for the updates. Keras merges these into the matrices, so the loaded
+    model would have an optimizer for the matrices, without the saved state. The state itself is in
+    the file, where `restore` reads it.
     """
     compiled, model.compiled = model.compiled, not _has_lora(model)
     try:

@@ -1,4 +1,4 @@
-"""What is in a checkpoint beside the model that Keras writes, and how to read it."""
+"""The members of a checkpoint beside the model that Keras writes."""
 
 import io
 import json
@@ -15,7 +15,7 @@ VARIABLES = "variables.json"
 
 
 def position(path):
-    """What a checkpoint says of the run: `epochs`, `step`, `best` accuracy; {} without a file."""
+    """The position of the run: `epochs`, `step`, `best` accuracy; {} if there is no file."""
     if not Path(path).exists():
         return {}
     with zipfile.ZipFile(path) as archive:
@@ -23,7 +23,7 @@ def position(path):
 
 
 def describe(path):
-    """What a checkpoint holds, in words."""
+    """A description of what a checkpoint holds, for messages."""
     found = position(path)
     if not found:
         return "nothing was kept"
@@ -43,7 +43,7 @@ def read_arrays(path, member):
 
 
 def variables_of(model):
-    """What a checkpoint restores: (name, shape) of all weights, then of the optimizer's state."""
+    """[name, shape] of all weights, then of the optimizer's state."""
     weights = [(v.path, v.shape) for v in model.weights if v.name != "seed_generator_state"]
     state = [(f"optimizer/{v.name}", v.shape) for v in model.optimizer.variables]
     return [[name, list(shape)] for name, shape in weights + state]

@@ -1,13 +1,13 @@
-"""The [distill] table at work: a run's model as the student of a teacher."""
+"""The [distill] table: training a model as the student of a teacher."""
 
 from keras_vit.distillation import Distiller
 from training.results.evaluation import load
 
 
 def with_teacher(table, model):
-    """What `fit` is called on: the compiled model itself, or a compiled `Distiller` around it.
+    """The model to call `fit` on: the compiled model itself, or a compiled `Distiller` around it.
 
-    Both have one optimizer, so that the model alone is what is saved, averaged and evaluated.
+    Both share one optimizer, so that the student alone is saved, averaged and evaluated.
 
     Args:
         table: `DistillTable`.
@@ -32,5 +32,5 @@ def with_teacher(table, model):
 
 
 def student_of(model):
-    """The model that a run is about: the student of a `Distiller`, else the model itself."""
+    """The student of a `Distiller`; any other model itself."""
     return model.student if isinstance(model, Distiller) else model

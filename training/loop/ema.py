@@ -1,4 +1,4 @@
-"""Averages of the weights, judged and saved while training goes on with the weights themselves."""
+"""The EMA of the weights: evaluated and saved while training continues with the weights."""
 
 import contextlib
 
@@ -7,19 +7,19 @@ from keras import ops
 
 
 def uses_ema(model):
-    """Whether a compiled model's optimizer keeps an average of the weights."""
+    """Whether the optimizer of a compiled model keeps an EMA of the weights."""
     return bool(_optimizer(model).use_ema)
 
 
 @contextlib.contextmanager
 def ema_weights(model):
-    """Within it the model has the optimizer's average of its weights; then its own, exactly.
+    """Context in which a model has the EMA of its weights; restores the weights exactly.
 
     Args:
         model: compiled `keras.Model`.
 
     Raises:
-        ValueError: where the optimizer keeps no average.
+        ValueError: if the optimizer keeps no EMA.
     """
     optimizer = _optimizer(model)
     if not optimizer.use_ema:
@@ -38,19 +38,19 @@ def ema_weights(model):
 
 
 def unshare(model):
-    """Gives the model arrays of its own after Keras has put the optimizer's averages into it.
+    """Copies the weights of a model after Keras has assigned the optimizer's EMA to them.
 
-    JAX gives a model's arrays away while it trains or evaluates; the averages must not be these.
+    On JAX training and evaluation donate the arrays of a model; those of the EMA must survive.
     """
     for variable in model.trainable_variables:
         variable.assign(ops.copy(variable))
 
 
 class EvaluateEMA(keras.callbacks.Callback):
-    """Puts the optimizer's average of the weights into the model for every validation.
+    """Validates with the EMA of the weights.
 
-    Training goes on with exactly the weights that it had; `keras.callbacks.SwapEMAWeights` on
-    TensorFlow rounds them. `model.fit` itself leaves the average in the model at its end.
+    Training continues with exactly the weights that it had; `keras.callbacks.SwapEMAWeights` rounds
+    them on TensorFlow. `model.fit` itself leaves the EMA in the model at the end.
     """
 
     def on_test_begin(self, logs=None):

@@ -1,4 +1,4 @@
-"""What follows the training: the test images, the figures, the export and the result."""
+"""After training: evaluation on the test images, figures, export and result."""
 
 import importlib
 import os
@@ -20,7 +20,7 @@ from training.results.metrics import chance, log_softmax, measure
 
 
 def finish(job, train_seconds, made=None):
-    """The one look at the test images, the pictures, the export, and the result last of all."""
+    """Evaluates on the test images, draws the figures, exports and writes the result last."""
     host_memory, device_memory = peak_memory()  # of training: before anything else takes some
     model, folder, test = job.model, job.folder, job.splits.test
     classes, names = model.output.shape[-1], job.splits.class_names

@@ -1,4 +1,4 @@
-"""Learning curves while a run goes on: TensorBoard and Weights & Biases."""
+"""Logs learning curves to TensorBoard and Weights & Biases during training."""
 
 import importlib.util
 import os
@@ -25,10 +25,10 @@ def check(log):
 
 
 def callbacks(recipe, folder):
-    """The callbacks of the [log] table, to come behind `Checkpoint`.
+    """The callbacks of the [log] table, to run after `Checkpoint`.
 
-    There an epoch is logged when it is kept, so that a run that was killed and goes on logs none
-    twice.
+    An epoch is then logged after its checkpoint was written, so that a killed and resumed run logs
+    none twice.
 
     Args:
         recipe: `Recipe`.
@@ -38,7 +38,7 @@ def callbacks(recipe, folder):
         list of `keras.callbacks.Callback`.
 
     Raises:
-        ConnectionError: where Weights & Biases refuses to begin.
+        ConnectionError: if `wandb.init` fails.
     """
     found = []
     if recipe.log.tensorboard:
@@ -49,10 +49,10 @@ def callbacks(recipe, folder):
 
 
 class TensorBoard(keras.callbacks.TensorBoard):
-    """`keras.callbacks.TensorBoard` with every epoch on disk as soon as it is over.
+    """`keras.callbacks.TensorBoard` that flushes every epoch at its end.
 
-    Validation is logged with its epoch and not, as Keras does besides, by the step at which it
-    was made: that would be before the epoch is kept.
+    Validation is logged by epoch alone. Keras also logs it by step, before the checkpoint of the
+    epoch is written.
     """
 
     def on_test_end(self, logs=None):
@@ -65,10 +65,10 @@ class TensorBoard(keras.callbacks.TensorBoard):
 
 
 class Wandb(keras.callbacks.Callback):
-    """Sends a row of `metrics.csv` an epoch; wandb's own callback for Keras fails on JAX (0.31).
+    """Logs the values of `metrics.csv` every epoch; wandb's own Keras callback fails on JAX (0.31).
 
     Args:
-        run: what `wandb.init` has returned.
+        run: the run that `wandb.init` returned.
     """
 
     def __init__(self, run):
@@ -85,7 +85,7 @@ class Wandb(keras.callbacks.Callback):
 
 
 def _begin_wandb(recipe, folder):
-    """A run of Weights & Biases that belongs to the run folder, gone on with where it began."""
+    """The Weights & Biases run of a run folder, new or resumed."""
     os.environ.setdefault("WANDB_SILENT", "true")  # the terminal is the progress bar's
     import wandb
 

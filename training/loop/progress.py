@@ -1,4 +1,4 @@
-"""What is printed while a run goes on."""
+"""The progress bar of a run."""
 
 import time
 
@@ -10,14 +10,14 @@ from training.terminal import clock
 
 
 class ProgressOfRun(keras.callbacks.Callback):
-    """One bar for the whole run; where the output is no terminal, one plain line an epoch.
+    """One progress bar for the whole run; one line per epoch if the output is not a terminal.
 
     Args:
         epochs: int, epochs of the whole run.
-        first_epoch: int, epochs that a resumed run has behind it.
+        first_epoch: int, epochs that a resumed run has trained already.
         steps: int, steps an epoch.
         batch_size: int, images a step.
-        first_step: int, steps of the first epoch that a resumed run has behind it.
+        first_step: int, steps of the first epoch that are done already.
         console: `rich.console.Console`; by default on standard output.
     """
 
@@ -25,7 +25,7 @@ class ProgressOfRun(keras.callbacks.Callback):
         super().__init__()
         self.epochs, self.first_epoch = epochs, first_epoch
         self.steps, self.batch_size = steps, batch_size
-        self.begun = first_epoch * steps + first_step  # steps of the run that lie behind it
+        self.begun = first_epoch * steps + first_step  # steps of the run that are done already
         self.console = console or Console(highlight=False)
         self.bar = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
@@ -71,7 +71,7 @@ class ProgressOfRun(keras.callbacks.Callback):
         self.stop()
 
     def stop(self):
-        """Gives the terminal back; also after an exception."""
+        """Releases the terminal; also after an exception."""
         self.bar.stop()
 
     def _show(self, steps, logs):

@@ -1,4 +1,4 @@
-"""Puts a checkpoint back into the model and the optimizer of its run."""
+"""Restores a checkpoint into the model and the optimizer of its run."""
 
 import io
 import json
@@ -19,27 +19,27 @@ from training.loop.checkpoint_file import (
 
 
 def restore(model, path):
-    """Puts a `Checkpoint` into a compiled model and its optimizer.
+    """Restores a checkpoint into a compiled model and its optimizer.
 
     Args:
         model: `keras.Model` compiled as the one that was saved.
         path: `Path` of the checkpoint.
 
     Returns:
-        dict: `epochs` and `step`, how much the checkpoint has seen; `best` accuracy; `skipped`
+        dict: `epochs` and `step`, the position of the run; `best` accuracy; `skipped`
         steps, where there are any; and `within_epoch`, for
         `training.loop.callbacks.ReseedEveryEpoch`.
 
     Raises:
-        ValueError: where a variable of the model or of the optimizer is not in the checkpoint, is
-            of another shape there, or is there alone.
+        ValueError: if the variables of the model and of the optimizer and those in the checkpoint
+            differ in name, shape or order.
     """
-    if not model.optimizer.built:  # a second time Keras's loss scale would make its own again
+    if not model.optimizer.built:  # a second build would duplicate the loss scale
         model.optimizer.build(model.trainable_variables)
     _check_variables(model, path)
     repeated = _repeated_loss_scale(model.optimizer, path)
     try:
-        with warnings.catch_warnings():  # Keras would go on with a new optimizer
+        with warnings.catch_warnings():  # otherwise Keras continues with a new optimizer
             action = "ignore" if repeated else "error"
             warnings.filterwarnings(action, message="Skipping variable loading for optimizer")
             model.load_weights(path)
@@ -56,7 +56,7 @@ def restore(model, path):
 def _check_variables(model, path):
     """Raises unless a checkpoint has the variables of a model and its optimizer, and no others.
 
-    Checkpoints of earlier versions do not say what they have.
+    Checkpoints of earlier versions have no list of their variables.
     """
     with zipfile.ZipFile(path) as archive:
         if VARIABLES not in archive.namelist():
@@ -78,10 +78,11 @@ def _check_variables(model, path):
 
 
 def _repeated_loss_scale(optimizer, path):
-    """What earlier versions kept of a loss scale, where it has variables more than once; else [].
+    """The duplicated variables of a loss scale that earlier versions saved; else [].
 
-    They made its counter and scale again at a resume within an epoch, before the inner optimizer's
-    variables, and the last ones were in use. What is inside Keras reads from elsewhere in the file.
+    They created its counter and scale again when resuming within an epoch, before the variables of
+    the inner optimizer, and used the last ones. Keras reads the inner optimizer from elsewhere in
+    the file.
     """
     if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         return []

@@ -1,4 +1,4 @@
-"""One run: everything is checked, then it trains, looks at the test images once and reports."""
+"""A training run from start to end: check everything, train, evaluate once, report."""
 
 import dataclasses
 import functools
@@ -38,20 +38,20 @@ from training.terminal import clock
 
 @dataclass(frozen=True)
 class Job:
-    """A run that is ready to start: nothing that a user can get wrong is left to fail.
+    """A run that is ready to train: all that a user can get wrong has been checked.
 
     Attributes:
         recipe: `Recipe` in force.
         folder: `RunFolder`; it exists and holds the recipe.
         splits: `Splits` of the data.
         model: compiled `keras.Model`.
-        fitted: what is fitted, the model or a `Distiller` around it.
-        done: dict of what a checkpoint has restored: `epochs` and `step`, how much of the run is
-            done, and the states `within_epoch`.
+        fitted: the model that `fit` is called on: `model`, or a `Distiller` around it.
+        done: dict of what the checkpoint restored: `epochs` and `step`, the progress of the run,
+            and the states `within_epoch`.
         devices: `Devices` that it is trained on.
         stop: `StopRequest` that ends the training after a step.
-        speed: `Speed`, how long the epochs of this sitting take.
-        notes: list of str, what `training.recipe.settings` has to say of the recipe.
+        speed: `Speed`, which times the epochs since the run was started or resumed.
+        notes: list of str, settings without effect (`training.recipe.settings`).
     """
 
     recipe: Recipe
@@ -90,7 +90,7 @@ def prepare(
         name: recipe name, or path of a .toml file.
         overrides: strings "table.key=value".
         run_dir: run folder; by default runs/NAME.
-        resume: whether to go on with the run in the folder.
+        resume: whether to resume the run in the folder.
         new: whether to take the next free folder.
         smoke: whether to run the recipe's smoke form, by default in runs/NAME-smoke.
         stop: `StopRequest` that may end the training after a step.
@@ -101,7 +101,7 @@ def prepare(
         `Job`.
 
     Raises:
-        ValueError: for whatever a user can get wrong, before anything is trained.
+        ValueError: for any mistake in the recipe, the data or the arguments, before training.
     """
     group = group or ProcessGroup()
     group.connect()
@@ -121,7 +121,7 @@ def prepare(
     began_with, notes = {}, []
     if group.is_main:
         began_with = fingerprint_of(start)
-        if not smoke:  # which is short, and of other data
+        if not smoke:  # a smoke run is short and uses other data
             notes = notes_of(start, devices)
     with devices.scope():
         model = build(recipe, splits)
@@ -148,7 +148,7 @@ def prepare(
 def execute(job):
     """Trains, evaluates and writes everything into the run folder; returns the result, a dict.
 
-    The folder is then free for other processes.
+    The lock on the folder is released at the end.
     """
     try:
         return _execute(job)

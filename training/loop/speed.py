@@ -1,4 +1,4 @@
-"""How long the epochs of a run take."""
+"""Times the epochs of a run."""
 
 import time
 
@@ -7,7 +7,7 @@ import numpy as np
 
 
 class Speed(keras.callbacks.Callback):
-    """Measures how long epochs take; the first of a sitting, which compiles, counts only if alone.
+    """Times epochs. The first one, which compiles, counts only if there is no other.
 
     Attributes:
         epochs: list of seconds, training and validation.
@@ -30,14 +30,14 @@ class Speed(keras.callbacks.Callback):
         self.training.append((self._trained or now) - self._begin)
 
     def summary(self, images):
-        """What is known after training.
+        """The median times after training.
 
         Args:
             images: int, training images an epoch.
 
         Returns:
-            dict with `epoch_seconds` and `images_per_second`, of the median epoch; both None where
-            no epoch was trained.
+            dict with `epoch_seconds` and `images_per_second` of the median epoch; both None if no
+            epoch was trained.
         """
         if not self.epochs:
             return {"epoch_seconds": None, "images_per_second": None}

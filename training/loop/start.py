@@ -1,4 +1,4 @@
-"""How a run begins or goes on: which folder, recipe and data it has, all of it checked."""
+"""The start of a run, new or resumed: its folder, recipe and data, checked."""
 
 import contextlib
 import json
@@ -29,7 +29,7 @@ MAY_CHANGE_ON_RESUME = [
 
 @dataclass(frozen=True)
 class Request:
-    """What the command asks for; the attributes are as in `training.loop.run.prepare`."""
+    """The options of the command; the attributes are as in `training.loop.run.prepare`."""
 
     name: str
     overrides: tuple = ()
@@ -41,13 +41,13 @@ class Request:
 
 @dataclass(frozen=True)
 class Start:
-    """A run that begins or goes on.
+    """A run that is new or resumed, before its model is built.
 
     Attributes:
         recipe: `Recipe` in force.
         folder: `RunFolder`.
         splits: `Splits` of the data.
-        resume: whether the run goes on.
+        resume: whether the run is resumed.
     """
 
     recipe: Recipe
@@ -57,12 +57,12 @@ class Start:
 
     @property
     def trains(self):
-        """Whether there is anything left to train."""
+        """Whether any epochs are left to train."""
         return self.folder.state != "finished" or self.changes_epochs
 
     @property
     def changes_epochs(self):
-        """Whether a run that goes on is to have another number of epochs."""
+        """Whether a resumed run is given a new number of epochs."""
         return self.recipe.train.epochs != recipes.read_of_run(self.folder.recipe).train.epochs
 
 
@@ -89,7 +89,7 @@ def choose_run(request, world_size):
 
 
 def load_splits(recipe, folder, resume, group):
-    """The data; of many files the first process looks through them, for all."""
+    """The data. The main process alone checks the files, on behalf of all processes."""
     classes = recipe.model.all_arguments()["num_classes"]
     if group.is_main:
         splits = data.load(recipe.data, classes, folder.examples if resume else None)
@@ -103,7 +103,7 @@ def load_splits(recipe, folder, resume, group):
 
 
 def fingerprint_of(start):
-    """What the data are known by; where a run goes on they must be those that it began with."""
+    """The fingerprint of the data; those of a resumed run must match the ones it started with."""
     if not start.trains:
         return {}
     found = fingerprint.of_splits(start.splits)
@@ -113,7 +113,7 @@ def fingerprint_of(start):
 
 
 def notes_of(start, devices):
-    """Notes on settings without effect; prints them too."""
+    """Prints and returns the notes on settings without effect."""
     recipe, splits = start.recipe, start.splits
     steps = data.steps_per_epoch(splits.train, recipe.train.batch_size)
     notes = settings.check(recipe, splits, steps, devices, start.resume)
@@ -123,7 +123,7 @@ def notes_of(start, devices):
 
 
 def begin(start, done, began_with):
-    """Makes the folder that of this run, once all that can be checked has been."""
+    """Claims the folder and writes the recipe into it, after all checks have passed."""
     recipe, folder, epochs = start.recipe, start.folder, start.recipe.train.epochs
     if start.resume and start.changes_epochs and epochs <= done["epochs"]:
         raise ValueError(
@@ -142,14 +142,14 @@ def begin(start, done, began_with):
 
 
 def _take(folder, resume):
-    """Makes the folder, and it this process' own."""
+    """Creates the folder and takes its lock."""
     folder.create()
     if lock.acquire(folder.lock) and not resume:
-        choose(folder.path, False, False)  # another may have begun a run there meanwhile
+        choose(folder.path, False, False)  # another process may have started a run there meanwhile
 
 
 def _write_examples(splits, folder):
-    """Keeps which images of many files a run uses, and which it does not."""
+    """Writes which encoded images the run uses, and which were left out."""
     if not splits.encoded or folder.examples.exists():
         return
     if splits.skipped:
@@ -160,15 +160,15 @@ def _write_examples(splits, folder):
 
 
 def _say_what_is_in_force(path, folder):
-    """Of a run that goes on the recipe in its folder counts, not what was edited meanwhile."""
-    with contextlib.suppress(ValueError):  # a file that is no recipe any more says nothing
+    """A resumed run uses the recipe in its folder; says so where the given one was edited."""
+    with contextlib.suppress(ValueError):  # the given file may not be a valid recipe any more
         keys = settings.other_keys(recipes.read(path), recipes.read_of_run(folder.recipe))
         if keys:
             print(f"note: {folder.recipe} counts, not {path}; they differ in {', '.join(keys)}")
 
 
 def _check_overrides(path, overrides):
-    """Raises where they change what a run's recipe says of its result; the same again may stand."""
+    """Raises for an override that would change the result of a resumed run."""
     before = recipes.read_of_run(path)
     for override in overrides:
         table, key, _ = recipes.parse_override(override)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: a run that is asked to stop ends at a step, with a checkpoint."""
+"""Early ends of a run: Ctrl-C and SIGTERM, which leave a checkpoint, and divergence."""
 
 import contextlib
 import signal
@@ -7,10 +7,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(BaseException):
-    """Somebody asked the run to stop; no `except Exception` on the way may swallow that.
+    """A signal stopped the run. A `BaseException`, so that no `except Exception` swallows it.
 
     Args:
-        number: `signal.Signals` that asked.
+        number: `signal.Signals` that was received.
     """
 
     def __init__(self, number):
@@ -22,15 +22,15 @@ class Stopped(BaseException):
 
 
 class Diverged(ArithmeticError):
-    """The loss is no number any more; the message says when."""
+    """The loss or the weights are not finite; the message says when."""
 
 
 class StopRequest:
-    """Takes a first Ctrl-C or SIGTERM as a wish, while a model is fitted, and a second as an order.
+    """Handles Ctrl-C and SIGTERM: during `fit` the first stops after a step, the second at once.
 
     Attributes:
-        asked: `Stopped` that is to be raised after the step, or None.
-        forward: function of the signal's number that takes the wish elsewhere, or None.
+        asked: `Stopped` to raise after the step, or None.
+        forward: function that passes the number of a signal on to another process, or None.
     """
 
     def __init__(self):
@@ -39,7 +39,7 @@ class StopRequest:
 
     @contextlib.contextmanager
     def listening(self):
-        """Within it the signals of this process come here."""
+        """Context in which this object handles the signals of the process."""
         before = {number: signal.getsignal(number) for number in SIGNALS}
         self._listen = True
         self._take_signals()
@@ -52,10 +52,10 @@ class StopRequest:
 
     @contextlib.contextmanager
     def fitting(self):
-        """Within it somebody looks at `asked` after every step."""
+        """Context in which `asked` is checked after every step."""
         self._fitting = True
         if self._listen:
-            self._take_signals()  # again: the backends of several processes take SIGTERM to them
+            self._take_signals()  # again: with several processes the backends replace the handler
         try:
             yield
         finally:
@@ -68,7 +68,7 @@ class StopRequest:
             signal.signal(number, self._take)
 
     def ask(self, number):
-        """Asks for the end of the run at the end of this step."""
+        """Requests that the run stops at the end of this step."""
         self.asked = self.asked or Stopped(number)
 
     def _take(self, number, frame):

@@ -1,4 +1,4 @@
-"""What a recipe may say of its model: [model], [finetune] and [distill]."""
+"""The schema of the tables [model], [finetune] and [distill], and how the model is built."""
 
 import inspect
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from keras_vit.models import registry
 from training.cnn import SmallCNN
 from training.lora import HEADS, enable_lora
 
-# What makes two models of one family the same, but for what is asked of them.
+# The arguments that make up the architecture: a recipe must share them with its source.
 ARCHITECTURE = ("version", "width", "widths", "depth", "depths", "num_heads", "mlp_dim")
 
 

@@ -1,4 +1,4 @@
-"""Reading recipes: strict, and every error names what was meant."""
+"""Reads recipes strictly; an error for an unknown name suggests the nearest one."""
 
 import dataclasses
 import difflib
@@ -19,7 +19,7 @@ def find(name):
     """The file of a recipe: a name in training/recipes, or a path that ends in .toml.
 
     Raises:
-        ValueError: for a file that does not exist; a name that is unknown brings the nearest.
+        ValueError: for a file that does not exist, or an unknown name, with the nearest one.
     """
     if name.endswith(".toml"):
         if not Path(name).is_file():
@@ -44,8 +44,8 @@ def read(path, overrides=()):
         `Recipe`.
 
     Raises:
-        ValueError: for a file that is no TOML, unknown or missing tables and keys, values of
-            another type or out of bounds.
+        ValueError: for a file that is not TOML, unknown or missing tables and keys, and values of
+            the wrong type or out of bounds.
 
     Example:
         >>> read(find("digits"), ["train.epochs=3"]).train.epochs
@@ -55,7 +55,7 @@ def read(path, overrides=()):
 
 
 def read_of_run(path, overrides=()):
-    """The recipe that a run folder keeps, with every key that there was when the run began.
+    """Reads the recipe in a run folder, with the defaults of the version that wrote it.
 
     Args, Returns, Raises: as `read`.
     """

@@ -1,4 +1,4 @@
-"""What a recipe may say: a dataclass for every table, with its types, defaults and bounds."""
+"""The schema of recipes: a dataclass for every table, with types, defaults and bounds."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -255,7 +255,7 @@ class DistributeTable:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that a run is made from."""
+    """A recipe: everything that determines a run."""
 
     model: ModelTable
     finetune: FinetuneTable

@@ -1,27 +1,27 @@
-"""Settings that change nothing are said; those that leave a run nothing to learn are refused."""
+"""Checks a recipe for settings without effect, and for runs that cannot learn anything."""
 
 import dataclasses
 
 import numpy as np
 
-HALF, SOME = 0.5, 0.05  # of an average: what its first weights may have of it, and what is said
+HALF, SOME = 0.5, 0.05  # share of the first weights in the EMA: the limit, and what is noted
 
 
 def check(plan, splits, steps, devices, resume):
-    """Looks for settings without effect.
+    """Finds settings without effect.
 
     Args:
         plan: `Recipe`.
         splits: `Splits`.
         steps: int, steps an epoch.
         devices: `Devices`.
-        resume: whether the run has begun: nothing is refused then, for its recipe stays as it is.
+        resume: whether the run is resumed: its recipe is fixed, so nothing is refused.
 
     Returns:
-        list of str, what is to be said.
+        list of str, the notes.
 
     Raises:
-        ValueError: where the run would learn nothing, or keep nothing of what it learns.
+        ValueError: if the run would learn nothing, or keep nothing of what it learns.
     """
     total = steps * plan.train.epochs
     refused = [*_one_class(splits), *_no_update(plan, total), *_old_average(plan, total)]
@@ -31,7 +31,7 @@ def check(plan, splits, steps, devices, resume):
 
 
 def check_trainable(model):
-    """Raises for a model of which everything is frozen."""
+    """Raises for a model that is frozen as a whole."""
     if not model.trainable_variables:
         raise ValueError(
             "There must be a weight to train: leave a layer out of model.frozen_layers. Received: "
@@ -51,7 +51,7 @@ def other_keys(plan, other):
 
 
 def _listed(value):
-    """A value as TOML gives it back."""
+    """A value as TOML represents it."""
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -75,7 +75,7 @@ def _no_update(plan, total):
 
 
 def _first_weights(plan, total):
-    """What the weights after the first update have of the average in the end."""
+    """The share of the weights after the first update in the final EMA."""
     updates = total // plan.optimizer.accumulate
     return plan.optimizer.ema ** (updates - 1) if updates > 1 else 0.0
 
@@ -93,7 +93,7 @@ def _old_average(plan, total):
 
 
 def _partial(plan, splits, total):
-    """What has less effect than it seems to have."""
+    """Settings with less effect than they seem to have."""
     accumulate, share = plan.optimizer.accumulate, _first_weights(plan, total)
     rest = total % accumulate
     if 100 * rest > total:
@@ -114,7 +114,7 @@ def _partial(plan, splits, total):
 
 
 def _idle(plan, splits, steps, devices):
-    """The settings that change nothing beside the others, in words."""
+    """Settings that have no effect given the others."""
     data, augment, optimizer, distill = plan.data, plan.augment, plan.optimizer, plan.distill
     teacher, tuned = bool(distill.teacher), plan.finetune.train
     kind = data.source.partition(":")[0]
@@ -169,7 +169,7 @@ _MOVES = ("rotate", "translate", "zoom", "flip")
 
 
 def _value(plan, key):
-    """(what a recipe has for a key, what it is by default)."""
+    """(value of a key in a recipe, its default)."""
     name, key = key.split(".")
     if name == "model":
         return plan.model.arguments.get(key, []), []
@@ -178,14 +178,14 @@ def _value(plan, key):
 
 
 def _held_out(splits):
-    """Whether the test images are some of the source's training images."""
+    """Whether the test images were held out from the training images of the source."""
     if not splits.encoded:
         return False
     return np.array_equal(splits.test.images.files, splits.train.images.files)
 
 
 def _resized(plan, splits):
-    """Whether images become others by resizing: encoded ones do, and arrays of another size."""
+    """Whether images are resized: encoded ones are, and arrays of another size."""
     if splits.encoded or plan.augment.crop_scale:
         return True
     size = plan.model.all_arguments()["image_size"]

@@ -1,4 +1,4 @@
-"""A recipe's smoke form: everything that it uses, at a size that runs in seconds."""
+"""The smoke form of a recipe: all of its features at a size that runs in seconds."""
 
 import keras
 
@@ -11,11 +11,11 @@ CNN = dict(widths=[8, 16])
 
 
 def overrides(path, folder):
-    """What makes the smoke form of a recipe: ten steps of a small model on embedded images.
+    """The overrides for the smoke form of a recipe: ten steps of a small model on digits.
 
-    Crops, augmentation, rule, schedule, averaging and what is trained stay as the recipe has them.
-    Where it starts from published weights, random ones of the small shape are written first, and
-    where it has a teacher, a random one.
+    Crops, augmentation, optimizer, schedule, EMA and the trained layers stay as in the recipe. If
+    it starts from published weights, random ones of the small shape are written first; if it has a
+    teacher, a random one.
 
     Args:
         path: `Path` of the recipe.

@@ -1,4 +1,4 @@
-"""Any model measured on the images of any source.
+"""Evaluates any model on the images of any source.
 
 Letters: N images, B batch, h x w size that the model takes, C channels, K classes.
 """
@@ -20,7 +20,7 @@ from training.results.metrics import check_labels, measure
 
 
 def evaluate(model, split, classes=None, transform=None, batch_size=64, verbose=0):
-    """Measures a model on images; of these never more than some batches are in memory.
+    """Evaluates a model on images, a few batches of which are in memory at a time.
 
     Args:
         model: `keras.Model` from images (B, h, w, C) to logits (B, K).
@@ -58,7 +58,7 @@ def evaluate(model, split, classes=None, transform=None, batch_size=64, verbose=
 
 
 def transform_of(model):
-    """How a picture of any size becomes what a model takes.
+    """The transform from a picture of any size to the input of a model.
 
     Args:
         model: `keras.Model` on images (B, h, w, C).
@@ -69,7 +69,7 @@ def transform_of(model):
         `training.augment.transform.evaluation_transform` with its defaults.
 
     Raises:
-        ValueError: for a model of which nobody knows what it takes.
+        ValueError: for a model whose preprocessing is not known.
     """
     preprocessor, shape = getattr(model, "preprocessor", None), model.input.shape[1:]
     ours = isinstance(model, ImageModel)
@@ -97,7 +97,7 @@ def transform_of(model):
 
 
 def load(name):
-    """A model by name, and the run that it is of.
+    """Loads a model by name, with the run that it comes from.
 
     Args:
         name: a run folder, a .keras file, or what `keras_vit.from_pretrained` takes.
@@ -106,7 +106,7 @@ def load(name):
         (`keras.Model` from images to logits, `RunFolder` or None).
 
     Raises:
-        ValueError: for what is none of these, and for a model without logits.
+        ValueError: for any other name, and for a model without logits.
     """
     folder, path = RunFolder(name), Path(name)
     run = folder if folder.recipe.exists() else None

@@ -1,4 +1,4 @@
-"""The pictures of a run: learning curves, confusions, predictions and what the model looked at.
+"""The figures of a run: learning curves, confusion matrix, predictions and attention.
 
 Letters: N images, H x W image size, C channels, K classes, h x w grid of patches.
 """
@@ -16,7 +16,7 @@ from keras_vit.layers import Block
 INK, MUTED, GRID = "#1b1f24", "#6b7280", "#e5e7eb"
 TRAIN, VALIDATION, WRONG = "#9aa5b1", "#1f6feb", "#d1242f"
 ROWS, PAIRS = 5, 4
-NUMBERED = 25  # classes up to which there is place for a number in every cell
+NUMBERED = 25  # up to so many classes every cell has its number
 
 
 def curves(metrics, path):
@@ -80,7 +80,7 @@ def predictions(model, images, labels, probabilities, path, class_names=None):
 def worst(model, images, labels, probabilities, path, class_names=None):
     """Draws the wrong images whose prediction was most confident, as `predictions` does.
 
-    Where none is wrong there is no such picture, nor one of before.
+    If no image is wrong, no figure is written, and one of an earlier run is removed.
     """
     shown = worst_first(labels, probabilities)[: ROWS * PAIRS]
     if not len(shown):
@@ -97,7 +97,7 @@ def worst_first(labels, probabilities):
 
 
 def confusion(labels, predicted, num_classes, path, class_names=None):
-    """Draws which classes are taken for which.
+    """Draws the confusion matrix.
 
     Args:
         labels, predicted: integer arrays (N,).
@@ -146,7 +146,7 @@ def confusion(labels, predicted, num_classes, path, class_names=None):
 
 
 def class_name(class_names, label, limit):
-    """What to call a class in a picture: its first name, at most `limit` letters of it."""
+    """The label of a class in a figure: its first name, at most `limit` letters of it."""
     if class_names is None or label >= len(class_names):  # a model may have more than the data
         return str(label)
     name = class_names[label].split(",")[0]
@@ -224,7 +224,7 @@ def _token_blocks(model):
 
 
 def attention_of_last_block(model, images):
-    """What the model's summary of an image reads from where, in its last block.
+    """The attention of the class token, or of the average patch, in the last block.
 
     Args:
         model: model with blocks on tokens.

@@ -1,4 +1,4 @@
-"""Run folders: which one to use, what is in it, and nothing overwritten that nobody named."""
+"""Run folders: their files, and which folder a run uses, so that nothing is overwritten."""
 
 import json
 import re
@@ -45,14 +45,14 @@ class RunFolder:
             return "unfinished"
         if self.path.exists() and not self.path.is_dir():
             return "foreign"
-        # What a run left that was killed before it had begun is nobody's.
+        # Files of a run that was killed before it started do not count.
         names = {x.name for x in self.path.iterdir()} if self.path.exists() else set()
         own = {name for name in names if name.startswith(".writing-")}
         own |= {"smoke", self.lock.name}
         return "foreign" if names - own else "free"
 
     def create(self):
-        """Makes the folder and proves that files can be written there; a ValueError otherwise."""
+        """Creates the folder; a ValueError if it is not writable."""
         probe = self.path / ".writing-probe"
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -69,29 +69,30 @@ class RunFolder:
         return json.loads(self.result.read_text(encoding="utf-8"))
 
     def write_result(self, result):
-        """Marks the run as finished; the last thing that a run does."""
+        """Writes the result, which marks the run as finished."""
         self.write_whole(self.result, json.dumps(result, indent=2) + "\n")
 
     def write_whole(self, path, text):
-        """Writes `text` to a file of this folder so that it is there whole or not at all."""
+        """Writes `text` to a file of this folder atomically."""
         scratch = path.with_name(f".writing-{path.name}")
         scratch.write_text(text, encoding="utf-8")
         replace(scratch, path)
 
 
 def choose(base, resume, new):
-    """The folder that a run goes to.
+    """Chooses the folder of a run.
 
     Args:
         base: `Path`, such as runs/digits; later runs lie beside it as runs/digits-2, ...
-        resume: whether to go on with the latest run there.
+        resume: whether to resume the latest run there.
         new: whether to take the next free name.
 
     Returns:
-        `RunFolder`; free, or holding a run if `resume`.
+        `RunFolder`; free, or with a run if `resume`.
 
     Raises:
-        ValueError: if there is a run and neither was asked for, or none to resume, or other files.
+        ValueError: if there is a run but neither `resume` nor `new`, no run to resume, or other
+            files.
     """
     folders = _numbered(base)
     if resume:

@@ -1,7 +1,7 @@
-"""One owner for a run folder: a lock that the kernel takes back when a process ends, killed or not.
+"""The lock of a run folder, which the kernel releases when the process ends, killed or not.
 
 It is a POSIX record lock, which belongs to the process. A `flock` belongs to the open file: a
-forked child that outlives a killed run would keep it.
+forked child that outlives a killed run would hold it.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import fcntl
 import os
 import socket
 
-# What file systems say that have no locks, or whose lock server does not answer.
+# Errors of file systems without locks, or whose lock server does not answer.
 WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL)
 
 # Descriptors by resolved path. A process that closes any descriptor of a file loses its locks on
@@ -22,17 +22,17 @@ os.register_at_fork(after_in_child=_held.clear)  # the child does not have them
 def acquire(path):
     """Takes the lock of a run, for this process, until `release` or the end of the process.
 
-    Of a run of several processes the first one takes it, for all of them.
+    In a run of several processes the main process takes it, for all of them.
 
     Args:
         path: `Path` of the lock file, in a folder that exists.
 
     Returns:
-        Whether it was taken now; False where this process has it already. Where the file system has
-        no locks, that is said and nothing is kept from anybody.
+        Whether it was taken now; False if this process holds it already. If the file system has no
+        locks, a warning is printed and no process is kept out.
 
     Raises:
-        ValueError: where another process has it; the message names that process.
+        ValueError: if another process holds it; the message names that process.
     """
     key = os.path.realpath(path)
     if key in _held:
@@ -61,8 +61,8 @@ def acquire(path):
             )
         if _is_at(file, path):
             break
-        os.close(file)  # its owner has removed it just now
-    with contextlib.suppress(OSError):  # a full disk: the lock counts, not who has it
+        os.close(file)  # its owner removed the file just now
+    with contextlib.suppress(OSError):  # a full disk: the lock matters, not the name in it
         os.ftruncate(file, 0)
         os.write(file, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
     _held[key] = file
@@ -70,11 +70,11 @@ def acquire(path):
 
 
 def release(path):
-    """Gives the lock back and removes its file; nothing where this process does not have it."""
+    """Releases the lock and removes its file; does nothing if this process does not hold it."""
     file = _held.pop(os.path.realpath(path), None)
     if file is None:
         return
-    with contextlib.suppress(OSError):  # the lock counts, not its file
+    with contextlib.suppress(OSError):  # the lock matters, not its file
         if _is_at(file, path):  # still held, so nobody else can have it
             os.unlink(path)
     os.close(file)
@@ -82,7 +82,7 @@ def release(path):
 
 @contextlib.contextmanager
 def released_on_failure():
-    """Gives back what is taken within it, if that fails."""
+    """Context that releases the locks taken within it if an exception is raised."""
     before = set(_held)
     try:
         yield
@@ -93,7 +93,7 @@ def released_on_failure():
 
 
 def _refused(error, folder, owner):
-    """What to raise where the lock is not to be had."""
+    """The exception to raise if the lock cannot be taken."""
     if error.errno not in (errno.EACCES, errno.EAGAIN):
         return error
     return ValueError(
@@ -104,7 +104,7 @@ def _refused(error, folder, owner):
 
 
 def _is_at(file, path):
-    """Whether a descriptor is of the file that is at a path now."""
+    """Whether a descriptor refers to the file that is at a path now."""
     try:
         return os.path.samestat(os.fstat(file), os.stat(path))
     except FileNotFoundError:

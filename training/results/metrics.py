@@ -1,4 +1,4 @@
-"""How good predictions are: accuracy, cross-entropy and calibration, from logits.
+"""Accuracy, cross-entropy and calibration error, computed from logits.
 
 Letters: N images, K classes.
 """
@@ -13,7 +13,7 @@ BINS = 15
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured on a set of images.
+    """The metrics of a model on a set of images.
 
     Attributes:
         images: int, N.
@@ -111,7 +111,7 @@ def calibration_error(confidence, right, bins=BINS):
 
 
 def chance(labels):
-    """The share that is right of whoever always answers the most frequent class.
+    """The accuracy of always predicting the most frequent class.
 
     Args:
         labels: integer array (N,).
@@ -162,7 +162,7 @@ def check_labels(labels, classes):
 
 
 def _rank(logits, labels):
-    """How many classes come before the right one; equal logits in the order of the classes."""
+    """The rank of the right class, from 0; equal logits rank in the order of the classes."""
     own = np.take_along_axis(logits, labels[:, None], axis=-1)  # (N, 1)
     before = np.arange(logits.shape[1]) < labels[:, None]
     return ((logits > own) | ((logits == own) & before)).sum(axis=-1)

@@ -1,4 +1,4 @@
-"""report.md: what came out of a run, on one page; every number in it was measured in the run."""
+"""report.md: the results of a run on one page, with numbers measured in the run alone."""
 
 import shlex
 
@@ -8,12 +8,12 @@ from training.results.figures import class_name
 from training.results.metrics import at_chance
 from training.terminal import clock
 
-MATRIX = 50  # classes up to which the confusions are a picture; beyond it a table of the worst
+MATRIX = 50  # up to so many classes a confusion matrix is drawn; beyond, a table of the worst
 PAIRS = 10
 
 
 def write(job, result, labels, predicted):
-    """Writes the report of a run whose pictures are in its folder.
+    """Writes the report of a run whose figures are in its folder.
 
     Args:
         job: `training.loop.run.Job`.
@@ -42,10 +42,10 @@ def write(job, result, labels, predicted):
 
 
 def chance_in_words(result):
-    """What is added to an accuracy that is not clearly better than chance; "" for others.
+    """A remark on an accuracy that is not clearly better than chance; "" for others.
 
     Args:
-        result: dict; one of before `test_chance` was measured says nothing.
+        result: dict; results of earlier versions without `test_chance` give no remark.
     """
     share = result.get("test_chance")
     if share is None or not at_chance(result["test_accuracy"], share, result["test_images"]):
@@ -58,7 +58,7 @@ def chance_in_words(result):
 
 
 def confused(labels, predicted):
-    """Pairs of classes by how often one is taken for the other, most often first.
+    """The most frequent confusions between two classes, the most frequent first.
 
     Args:
         labels, predicted: integer arrays (N,).
