@@ -121,12 +121,12 @@ def test_folders_are_known_by_names_and_sizes(pets, capsys):
     (pets / "train/dog/notes.txt").write_text("no picture")
     capsys.readouterr()
     again()
-    assert "more than when the run began" not in capsys.readouterr().out
+    assert "than when the run started" not in capsys.readouterr().out
 
     for name in ("new1.png", "new2.JPEG"):
         (pets / "validation/owl" / name).write_bytes(picture("train", 1)[0])
     again()  # it has its own list of what it uses
-    assert "1 picture more than when the run began" in capsys.readouterr().out  # one is gone
+    assert "1 more picture than when the run started" in capsys.readouterr().out  # one is gone
 
     one, other = pets / "train/dog/001.JPEG", pets / "validation/owl/002.JPEG"
     contents = one.read_bytes()

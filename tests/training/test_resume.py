@@ -193,10 +193,10 @@ def test_a_step_that_is_no_number_is_left_out(small, monkeypatch, capsys):
     monkeypatch.setattr(fit, "StopOnNaN", SpoilOneStep)
     job = run.prepare(small, ["train.skip_nan=1", "train.epochs=1"], "run")
     run.fit(job)
-    assert "left out a step, 1 of at most 1: loss=nan in epoch 1, step 3" in capsys.readouterr().out
+    assert "skipped a step, 1 of at most 1: loss=nan in epoch 1, step 3" in capsys.readouterr().out
     assert np.isfinite([float(value) for value in rows(job)[0].values()]).all()
-    with pytest.raises(Diverged, match="in epoch 2, step 3.*after 1 steps that were left out"):
+    with pytest.raises(Diverged, match="in epoch 2, step 3.*after 1 skipped steps"):
         run.fit(run.prepare(small, ["train.epochs=2"], "run", resume=True))
     job = run.prepare(small, ["train.skip_nan=1", "train.epochs=2"], "again")
-    with pytest.raises(Diverged, match="in epoch 2, step 3.*after 1 steps that were left out"):
+    with pytest.raises(Diverged, match="in epoch 2, step 3.*after 1 skipped steps"):
         run.fit(job)

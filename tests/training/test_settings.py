@@ -222,7 +222,10 @@ def test_an_edited_recipe_does_not_reach_a_run_that_goes_on(small, capsys):
     capsys.readouterr()
     assert run.prepare(small, [], "run", resume=True).recipe.train.epochs == 4
     said = capsys.readouterr().out
-    assert "run/recipe.toml counts, not small.toml; they differ in train.epochs, train.seed" in said
+    assert (
+        "the run uses run/recipe.toml, not small.toml; they differ in train.epochs, train.seed"
+        in said
+    )
     run.prepare("run/recipe.toml", [], "run", resume=True)
     assert "counts" not in capsys.readouterr().out
     Path(small).write_text("no recipe")
@@ -304,9 +307,11 @@ def test_accuracy_at_chance_is_said_with_what_chance_is():
     assert metrics.at_chance(1.0, 1.0, 100)
     result = {"test_accuracy": 0.7, "test_chance": share, "test_images": 100}
     said = report.chance_in_words(result)
-    assert said == ", no better than chance: always the most frequent class has 70.00 %"
+    assert said == ", no better than chance: predicting the most frequent class gives 70.00 %"
     said = report.chance_in_words({**result, "test_accuracy": 0.8})
-    assert said == ", not clearly better than chance: always the most frequent class has 70.00 %"
+    assert (
+        said == ", not clearly better than chance: predicting the most frequent class gives 70.00 %"
+    )
     assert report.chance_in_words({**result, "test_accuracy": 0.9}) == ""
     del result["test_chance"]  # of a run of before
     assert report.chance_in_words(result) == ""
@@ -324,7 +329,7 @@ def test_the_reports_first_line_and_the_terminal_say_it(small, untrained, capsys
     drawn = ["--set", "train.epochs=1", "--set", "optimizer.warmup_steps=0"]
     assert main([small, "--run-dir", "run", *drawn, "--set", "data.max_corrupt=3"]) == 0
     first, *rest = RunFolder("run").report.read_text().splitlines()
-    chance = "no better than chance: always the most frequent class has 10.31 %"
+    chance = "no better than chance: predicting the most frequent class gives 10.31 %"
     assert re.fullmatch(rf"# run: \d+\.\d\d % of 359 test images, {chance}", first), first
     assert "- data.max_corrupt=3 has no effect with data.source=digits" in rest
     assert "| updates | 0 in 5 steps of the run |" in rest

@@ -65,7 +65,7 @@ def _undecodable(images, at_most, upright):
 
     def check(index):
         shape = tf.shape(decode(read(index), channels=3, ratio=8, upright=upright))
-        return index, tf.reduce_prod(shape)  # what nobody needs would not be computed
+        return index, tf.reduce_prod(shape)  # TensorFlow would not compute an unused result
 
     indices = tf.data.Dataset.range(len(images)).map(check, num_parallel_calls=tf.data.AUTOTUNE)
     wrong, expected = [], 0

@@ -87,7 +87,7 @@ def check(path, now, splits, source):
     if now.get("others", 0) > before.get("others", 0):
         more = now["others"] - before["others"]
         pictures = "picture" if more == 1 else "pictures"
-        print(f"{more:,} {pictures} more than when the run began; it goes on without them")
+        print(f"{more:,} more {pictures} than when the run started; they are not used")
 
 
 def check_teacher(path, now):

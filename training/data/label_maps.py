@@ -31,7 +31,7 @@ def target(name, split, class_names, model):
             - "imagenet-a", "imagenet-r": the same with 200 of the 1,000 classes, and the others do
               not compete.
         split: `Split` whose labels count `class_names`.
-        class_names: list of str, or None where nobody says.
+        class_names: list of str, or None if they are not known.
         model: `keras.Model` with K logits.
 
     Returns:

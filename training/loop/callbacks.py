@@ -17,7 +17,7 @@ class ReseedEveryEpoch(keras.callbacks.Callback):
 
     Args:
         seed: int.
-        first_step: int, steps of the first epoch that a resumed run has behind it.
+        first_step: int, steps of the first epoch that are done already.
         within_epoch: dict of arrays from `training.loop.restore.restore`, with which that epoch
             goes on.
         process: int, rank of the process; with PyTorch each rank draws its own numbers.
@@ -66,7 +66,7 @@ class StopOnNaN(keras.callbacks.Callback):
 
     Args:
         checkpoint: `Path` of the file that the message names.
-        first_step: int, steps of the first epoch that a resumed run has behind it.
+        first_step: int, steps of the first epoch that are done already.
         skip: int, how many such steps are skipped; the optimizer must leave their update out
             (`training.recipe.optimizers.optimizer`). The means of the epoch then begin anew.
         skipped: int, how many steps a resumed run has skipped already.
@@ -91,13 +91,13 @@ class StopOnNaN(keras.callbacks.Callback):
             f"learning rate of {rate:.2e}"
         )
         if self.skipped == self.skip:
-            skipped = f", after {self.skip} steps that were left out" if self.skip else ""
+            skipped = f", after {self.skip} skipped steps" if self.skip else ""
             raise Diverged(
                 f"The loss must stay finite; {describe(self.checkpoint)}. Lower "
                 f"optimizer.learning_rate or set optimizer.clip_norm. Received: {where}{skipped}"
             )
         self.skipped += 1
-        print(f"left out a step, {self.skipped} of at most {self.skip}: {where}", flush=True)
+        print(f"skipped a step, {self.skipped} of at most {self.skip}: {where}", flush=True)
         if keras.backend.backend() == "jax":
             self.model.jax_state_sync()
         self.model.reset_metrics()

@@ -128,7 +128,7 @@ def begin(start, done, began_with):
     if start.resume and start.changes_epochs and epochs <= done["epochs"]:
         raise ValueError(
             f"train.epochs must exceed the {done['epochs']} epochs that the run in {folder.path} "
-            f"has behind it. Received: train.epochs={epochs}"
+            f"has trained. Received: train.epochs={epochs}"
         )
     _take(folder, start.resume)
     if folder.state == "finished" and epochs > done["epochs"]:
@@ -164,7 +164,8 @@ def _say_what_is_in_force(path, folder):
     with contextlib.suppress(ValueError):  # the given file may not be a valid recipe any more
         keys = settings.other_keys(recipes.read(path), recipes.read_of_run(folder.recipe))
         if keys:
-            print(f"note: {folder.recipe} counts, not {path}; they differ in {', '.join(keys)}")
+            said = f"note: the run uses {folder.recipe}, not {path}; they differ in"
+            print(said, ", ".join(keys))
 
 
 def _check_overrides(path, overrides):

@@ -87,8 +87,8 @@ def _old_average(plan, total):
         most = int(1e4 * HALF ** (1 / (updates - 1))) / 1e4
         yield (
             f"optimizer.ema must be at most {most:g} for {updates:,} updates: the average of the "
-            f"weights, which is what is kept, would be {100 * share:.0f} % those that the run "
-            f"begins with. Lower it or raise train.epochs. Received: optimizer.ema={ema}"
+            f"weights that is saved would be {100 * share:.0f} % those that the run begins with. "
+            f"Lower it or raise train.epochs. Received: optimizer.ema={ema}"
         )
 
 
@@ -103,8 +103,8 @@ def _partial(plan, splits, total):
         )
     if SOME < share <= HALF:
         yield (
-            f"the average of the weights, which is what is kept, will be {100 * share:.0f} % those "
-            f"that the run begins with (optimizer.ema={plan.optimizer.ema})"
+            f"the average of the weights that is saved will be {100 * share:.0f} % those that the "
+            f"run begins with (optimizer.ema={plan.optimizer.ema})"
         )
     if 2 * plan.optimizer.warmup_steps > total:
         yield f"the warm-up takes {plan.optimizer.warmup_steps:,} of {total:,} steps"

@@ -56,7 +56,7 @@ def acquire(path):
                 raise _refused(error, path.parent, owner) from None
             print(
                 f"warning: the file system of {path.parent} has no locks ({error.strerror}): "
-                "nothing keeps another process from this run folder, so start none",
+                "do not start another process in this run folder",
                 flush=True,
             )
         if _is_at(file, path):
@@ -75,7 +75,7 @@ def release(path):
     if file is None:
         return
     with contextlib.suppress(OSError):  # the lock matters, not its file
-        if _is_at(file, path):  # still held, so nobody else can have it
+        if _is_at(file, path):  # still held, so no other process has it
             os.unlink(path)
     os.close(file)
 
@@ -97,7 +97,7 @@ def _refused(error, folder, owner):
     if error.errno not in (errno.EACCES, errno.EAGAIN):
         return error
     return ValueError(
-        "Another process works in the run folder: wait for its end or stop it, then go on with "
+        "Another process is using the run folder: wait for its end or stop it, then go on with "
         "--resume; or start another run beside it with --new. Received: "
         f"{folder}, in use by {owner or 'a process that did not write its number'}"
     )

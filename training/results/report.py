@@ -52,8 +52,8 @@ def chance_in_words(result):
         return ""
     clearly = "clearly " if result["test_accuracy"] > share else ""
     return (
-        f", {'not' if clearly else 'no'} {clearly}better than chance: always the most frequent "
-        f"class has {100 * share:.2f} %"
+        f", {'not' if clearly else 'no'} {clearly}better than chance: predicting the "
+        f"most frequent class gives {100 * share:.2f} %"
     )
 
 
