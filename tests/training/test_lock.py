@@ -24,7 +24,7 @@ pytestmark = once
 HOLD = """
 import sys, time
 from pathlib import Path
-from training import lock
+from training.results import lock
 lock.acquire(Path(sys.argv[1]))
 exec(sys.argv[2])
 print("held", flush=True)
@@ -196,7 +196,7 @@ def test_a_run_that_goes_on_keeps_others_away_until_it_is_killed(small, capsys):
 HAMMER = """
 import os, random, sys, time
 from pathlib import Path
-from training import lock
+from training.results import lock
 path, guard, rng = Path(sys.argv[1]), sys.argv[1] + ".guard", random.Random(int(sys.argv[2]))
 print("ready", flush=True)
 had = 0
