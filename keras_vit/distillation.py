@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_vit.layers.validation import check_choice
 from keras_vit.models.base import ImageModel
+from keras_vit.models.inputs import build_training
 from keras_vit.models.vit import VisionTransformer
 from keras_vit.teacher import Teacher, normalization, num_classes
 
@@ -164,7 +165,9 @@ class Distiller(keras.Model):
         self.built = True
 
     def fit(self, x=None, *args, **kwargs):
-        history = super().fit(self._checked(x), *args, **kwargs)
+        data = self._checked(x)
+        build_training(self, self.student.output, x, *args, **kwargs)
+        history = super().fit(data, *args, **kwargs)
         # Keras ends with the optimizer's averages in the model, if it keeps some. On JAX, which
         # gives a model's arrays away in every step, the next `fit` would give them away twice.
         for variable in self.trainable_variables:

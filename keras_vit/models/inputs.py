@@ -27,7 +27,9 @@ class ImageInputs(keras.Model):
     _looked = False  # whether values of a tensor were read since the last `fit` or `predict`
 
     def fit(self, x=None, *args, **kwargs):
-        return super().fit(self.checked_data(x), *args, **kwargs)
+        data = self.checked_data(x)
+        build_training(self, self.output, x, *args, **kwargs)
+        return super().fit(data, *args, **kwargs)
 
     def evaluate(self, x=None, *args, **kwargs):
         # Of a validation within `fit` Keras keeps the data that it was given first.
@@ -38,7 +40,9 @@ class ImageInputs(keras.Model):
         return super().predict(self.checked_data(x), *args, **kwargs)
 
     def train_on_batch(self, x, *args, **kwargs):
-        return super().train_on_batch(self.checked_data(x), *args, **kwargs)
+        data = self.checked_data(x)
+        build_training(self, self.output, x, *args, **kwargs)
+        return super().train_on_batch(data, *args, **kwargs)
 
     def test_on_batch(self, x, *args, **kwargs):
         return super().test_on_batch(self.checked_data(x), *args, **kwargs)
@@ -89,6 +93,30 @@ class ImageInputs(keras.Model):
                 f"model with keras_vit.resize(model, image_size=...), or build it with "
                 f"image_size=None. Received: shape={tuple(shape)}"
             )
+
+
+def build_training(model, outputs, x=None, y=None, *_, **__):
+    """Makes the variables of a compiled model's optimizer and metrics, with TensorFlow.
+
+    Keras makes them while it traces the first step, and a `tf.function` that makes variables is
+    traced twice: up to a minute for a large model. Other backends have no such cost.
+
+    Args:
+        model: built `keras.Model`.
+        outputs: symbolic output of a step, (B, K).
+        x, y and others: what `fit` is given; metrics are made where y is an array or tensor, or x a
+            tf.data pipeline.
+    """
+    if keras.backend.backend() != "tensorflow" or not model.compiled:
+        return
+    optimizer, metrics = model.optimizer, model._compile_metrics
+    with model.distribute_strategy.scope():
+        if optimizer is not None and not optimizer.built and model.trainable_variables:
+            optimizer.build(model.trainable_variables)
+        labels = _labels(x) if y is None else y
+        if metrics is not None and not metrics.built and getattr(labels, "shape", None):
+            dtype = keras.backend.standardize_dtype(labels.dtype)
+            metrics.build(keras.KerasTensor((None, *labels.shape[1:]), dtype), outputs)
 
 
 def look(model, images):
@@ -174,6 +202,12 @@ def _images(data):
     if isinstance(data, (tuple, list)) and data:
         data = data[0]
     return next(iter(data.values())) if isinstance(data, dict) and len(data) == 1 else data
+
+
+def _labels(data):
+    """What a tf.data pipeline of (x, y, ...) says of its labels, or None."""
+    spec = getattr(data, "element_spec", None)
+    return spec[1] if isinstance(spec, tuple) and len(spec) > 1 else None
 
 
 def _has_values(images):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import keras_vit
-from tests.helpers import compile_model, images, once, once_but, tiny_vit
+from tests.helpers import backends, compile_model, images, once, once_but, tiny_vit
 
 BACKEND = keras.backend.backend()
 LABELS = np.arange(6) % 4
@@ -213,3 +213,24 @@ def test_a_student_looks_at_what_its_distiller_gets():
     assert len(said(distiller.predict, pixels(), verbose=0)) == 1
     student._told = False
     assert said(distiller.fit, images(batch=6), LABELS, verbose=0) == []
+
+
+@backends("tensorflow")  # whose functions are traced twice where they make variables
+@pytest.mark.parametrize("distilled", [False, True])
+@pytest.mark.parametrize("pipeline", [False, True])
+def test_a_step_of_training_is_traced_once(pipeline, distilled):
+    import tensorflow as tf
+
+    trained, traced = tiny_vit(depth=1), []
+    if distilled:
+        trained = keras_vit.Distiller(trained, tiny_vit(depth=1))
+    step = trained.train_step
+    trained.train_step = lambda data: traced.append(1) or step(data)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    trained.compile("adam", loss, metrics=["accuracy"], weighted_metrics=["accuracy"])
+    data = images(batch=6), LABELS
+    if pipeline:
+        data = (tf.data.Dataset.from_tensor_slices(data).batch(6),)
+    history = trained.fit(*data, epochs=2, verbose=0).history
+    assert len(traced) == 1
+    assert len(history["accuracy"]) == len(history["weighted_accuracy"]) == 2
