@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from keras_vit.models.inputs import build_training
 from keras_vit.models.registry import FAMILIES
 
 # Photos, where this machine has them.
@@ -90,3 +91,4 @@ def run(model, pixels):
 def compile_model(model, optimizer="adam", loss="mse"):
     """Compiles; on TensorFlow without XLA, whose compilation takes longer than a tiny step."""
     model.compile(optimizer, loss, jit_compile=keras.backend.backend() == "jax")
+    build_training(model, outputs=None)  # models of Keras too
