@@ -278,8 +278,8 @@ def _prefix_tokens(a):
     pooled = a.pooling in ("token", "token_gap")
     numbers = {
         "registers": a.num_registers,
-        "distillation_token": int(a.distillation_token),
-        "class_token": int(pooled if a.class_token is None else a.class_token),
+        "distillation_token": 1 if a.distillation_token else 0,
+        "class_token": 1 if (pooled if a.class_token is None else a.class_token) else 0,
     }
     return {name: number for name, number in numbers.items() if number}
 
