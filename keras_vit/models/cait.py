@@ -167,15 +167,10 @@ CAIT = register_family(
 )
 
 
+# fmt: off
 @CAIT.variant
 def CaiTXXSmall24(
-    *,
-    width=192,
-    depth=24,
-    num_heads=4,
-    mlp_dim=768,
-    layer_scale=1e-5,
-    name="cait_xxsmall24",
+    *, width=192, depth=24, num_heads=4, mlp_dim=768, layer_scale=1e-5, name="cait_xxsmall24",
     **kwargs,
 ):
     """CaiT-XXS24 (Touvron et al. 2021, table 3)."""
@@ -183,13 +178,7 @@ def CaiTXXSmall24(
 
 @CAIT.variant
 def CaiTXXSmall36(
-    *,
-    width=192,
-    depth=36,
-    num_heads=4,
-    mlp_dim=768,
-    layer_scale=1e-5,
-    name="cait_xxsmall36",
+    *, width=192, depth=36, num_heads=4, mlp_dim=768, layer_scale=1e-5, name="cait_xxsmall36",
     **kwargs,
 ):
     """CaiT-XXS36 (Touvron et al. 2021, table 3)."""
@@ -197,13 +186,7 @@ def CaiTXXSmall36(
 
 @CAIT.variant
 def CaiTXSmall24(
-    *,
-    width=288,
-    depth=24,
-    num_heads=6,
-    mlp_dim=1152,
-    layer_scale=1e-5,
-    name="cait_xsmall24",
+    *, width=288, depth=24, num_heads=6, mlp_dim=1152, layer_scale=1e-5, name="cait_xsmall24",
     **kwargs,
 ):
     """CaiT-XS24 (Touvron et al. 2021, table 3)."""
@@ -211,13 +194,7 @@ def CaiTXSmall24(
 
 @CAIT.variant
 def CaiTSmall24(
-    *,
-    width=384,
-    depth=24,
-    num_heads=8,
-    mlp_dim=1536,
-    layer_scale=1e-5,
-    name="cait_small24",
+    *, width=384, depth=24, num_heads=8, mlp_dim=1536, layer_scale=1e-5, name="cait_small24",
     **kwargs,
 ):
     """CaiT-S24 (Touvron et al. 2021, table 3)."""
@@ -225,13 +202,7 @@ def CaiTSmall24(
 
 @CAIT.variant
 def CaiTSmall36(
-    *,
-    width=384,
-    depth=36,
-    num_heads=8,
-    mlp_dim=1536,
-    layer_scale=1e-6,
-    name="cait_small36",
+    *, width=384, depth=36, num_heads=8, mlp_dim=1536, layer_scale=1e-6, name="cait_small36",
     **kwargs,
 ):
     """CaiT-S36 (Touvron et al. 2021, table 3)."""
@@ -239,13 +210,7 @@ def CaiTSmall36(
 
 @CAIT.variant
 def CaiTMedium36(
-    *,
-    width=768,
-    depth=36,
-    num_heads=16,
-    mlp_dim=3072,
-    layer_scale=1e-6,
-    name="cait_medium36",
+    *, width=768, depth=36, num_heads=16, mlp_dim=3072, layer_scale=1e-6, name="cait_medium36",
     **kwargs,
 ):
     """CaiT-M36 (Touvron et al. 2021, table 3)."""
@@ -253,13 +218,7 @@ def CaiTMedium36(
 
 @CAIT.variant
 def CaiTMedium48(
-    *,
-    width=768,
-    depth=48,
-    num_heads=16,
-    mlp_dim=3072,
-    layer_scale=1e-6,
-    name="cait_medium48",
+    *, width=768, depth=48, num_heads=16, mlp_dim=3072, layer_scale=1e-6, name="cait_medium48",
     **kwargs,
 ):
     """CaiT-M48, as timm has it."""

@@ -23,110 +23,58 @@ DEIT = register_family(
 )
 
 
+# fmt: off
 @DEIT.variant
 def DeiTTiny(
-    *,
-    patch_size=16,
-    width=192,
-    depth=12,
-    num_heads=3,
-    mlp_dim=768,
-    distillation_token=True,
-    name="deit_tiny",
-    **kwargs,
+    *, patch_size=16, width=192, depth=12, num_heads=3, mlp_dim=768, distillation_token=True,
+    name="deit_tiny", **kwargs,
 ):
     """DeiT-Ti, distilled (Touvron et al. 2021, table 1)."""
 
 
 @DEIT.variant
 def DeiTSmall(
-    *,
-    patch_size=16,
-    width=384,
-    depth=12,
-    num_heads=6,
-    mlp_dim=1536,
-    distillation_token=True,
-    name="deit_small",
-    **kwargs,
+    *, patch_size=16, width=384, depth=12, num_heads=6, mlp_dim=1536, distillation_token=True,
+    name="deit_small", **kwargs,
 ):
     """DeiT-S, distilled (Touvron et al. 2021, table 1)."""
 
 
 @DEIT.variant
 def DeiTBase(
-    *,
-    patch_size=16,
-    width=768,
-    depth=12,
-    num_heads=12,
-    mlp_dim=3072,
-    distillation_token=True,
-    name="deit_base",
-    **kwargs,
+    *, patch_size=16, width=768, depth=12, num_heads=12, mlp_dim=3072, distillation_token=True,
+    name="deit_base", **kwargs,
 ):
     """DeiT-B, distilled (Touvron et al. 2021, table 1)."""
 
 
 @DEIT.variant
 def DeiT3Small(
-    *,
-    patch_size=16,
-    width=384,
-    depth=12,
-    num_heads=6,
-    mlp_dim=1536,
-    layer_scale=1e-4,
-    position_embedding="learned_patches",
-    name="deit3_small",
-    **kwargs,
+    *, patch_size=16, width=384, depth=12, num_heads=6, mlp_dim=1536, layer_scale=1e-4,
+    position_embedding="learned_patches", name="deit3_small", **kwargs,
 ):
     """DeiT III-S (Touvron et al. 2022)."""
 
 
 @DEIT.variant
 def DeiT3Base(
-    *,
-    patch_size=16,
-    width=768,
-    depth=12,
-    num_heads=12,
-    mlp_dim=3072,
-    layer_scale=1e-4,
-    position_embedding="learned_patches",
-    name="deit3_base",
-    **kwargs,
+    *, patch_size=16, width=768, depth=12, num_heads=12, mlp_dim=3072, layer_scale=1e-4,
+    position_embedding="learned_patches", name="deit3_base", **kwargs,
 ):
     """DeiT III-B (Touvron et al. 2022)."""
 
 
 @DEIT.variant
 def DeiT3Large(
-    *,
-    patch_size=16,
-    width=1024,
-    depth=24,
-    num_heads=16,
-    mlp_dim=4096,
-    layer_scale=1e-4,
-    position_embedding="learned_patches",
-    name="deit3_large",
-    **kwargs,
+    *, patch_size=16, width=1024, depth=24, num_heads=16, mlp_dim=4096, layer_scale=1e-4,
+    position_embedding="learned_patches", name="deit3_large", **kwargs,
 ):
     """DeiT III-L (Touvron et al. 2022)."""
 
 
 @DEIT.variant
 def DeiT3Huge(
-    *,
-    patch_size=14,
-    width=1280,
-    depth=32,
-    num_heads=16,
-    mlp_dim=5120,
-    layer_scale=1e-4,
-    position_embedding="learned_patches",
-    name="deit3_huge",
-    **kwargs,
+    *, patch_size=14, width=1280, depth=32, num_heads=16, mlp_dim=5120, layer_scale=1e-4,
+    position_embedding="learned_patches", name="deit3_huge", **kwargs,
 ):
     """DeiT III-H/14 (Touvron et al. 2022)."""

@@ -232,17 +232,11 @@ HYBRID = register_family(
 )
 
 
+# fmt: off
 @HYBRID.variant
 def RViTTiny16(
-    *,
-    stem_depths=(),
-    patch_size=8,
-    width=192,
-    depth=12,
-    num_heads=3,
-    mlp_dim=768,
-    name="r_vit_tiny16",
-    **kwargs,
+    *, stem_depths=(), patch_size=8, width=192, depth=12, num_heads=3, mlp_dim=768,
+    name="r_vit_tiny16", **kwargs,
 ):
     """R + ViT-Ti/16 (Steiner et al. 2021, section 3).
 
@@ -252,44 +246,23 @@ def RViTTiny16(
 
 @HYBRID.variant
 def R26ViTSmall32(
-    *,
-    stem_depths=(2, 2, 2, 2),
-    patch_size=1,
-    width=384,
-    depth=12,
-    num_heads=6,
-    mlp_dim=1536,
-    name="r26_vit_small32",
-    **kwargs,
+    *, stem_depths=(2, 2, 2, 2), patch_size=1, width=384, depth=12, num_heads=6, mlp_dim=1536,
+    name="r26_vit_small32", **kwargs,
 ):
     """R26 + ViT-S/32 (Steiner et al. 2021, section 3)."""
 
 
 @HYBRID.variant
 def R50ViTBase16(
-    *,
-    stem_depths=(3, 4, 9),
-    patch_size=1,
-    width=768,
-    depth=12,
-    num_heads=12,
-    mlp_dim=3072,
-    name="r50_vit_base16",
-    **kwargs,
+    *, stem_depths=(3, 4, 9), patch_size=1, width=768, depth=12, num_heads=12, mlp_dim=3072,
+    name="r50_vit_base16", **kwargs,
 ):
     """R50 + ViT-B/16 (Dosovitskiy et al. 2021, section 4.1)."""
 
 
 @HYBRID.variant
 def R50ViTLarge32(
-    *,
-    stem_depths=(3, 4, 6, 3),
-    patch_size=1,
-    width=1024,
-    depth=24,
-    num_heads=16,
-    mlp_dim=4096,
-    name="r50_vit_large32",
-    **kwargs,
+    *, stem_depths=(3, 4, 6, 3), patch_size=1, width=1024, depth=24, num_heads=16, mlp_dim=4096,
+    name="r50_vit_large32", **kwargs,
 ):
     """R50 + ViT-L/32 (Steiner et al. 2021, section 3)."""

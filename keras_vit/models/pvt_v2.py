@@ -199,13 +199,10 @@ PVT_V2 = register_family(
 )
 
 
+# fmt: off
 @PVT_V2.variant
 def PVTv2B0(
-    *,
-    widths=(32, 64, 160, 256),
-    depths=(2, 2, 2, 2),
-    mlp_ratios=(8, 8, 4, 4),
-    name="pvt_v2_b0",
+    *, widths=(32, 64, 160, 256), depths=(2, 2, 2, 2), mlp_ratios=(8, 8, 4, 4), name="pvt_v2_b0",
     **kwargs,
 ):
     """PVTv2-B0 (Wang et al. 2022, table 1)."""
@@ -213,11 +210,7 @@ def PVTv2B0(
 
 @PVT_V2.variant
 def PVTv2B1(
-    *,
-    widths=(64, 128, 320, 512),
-    depths=(2, 2, 2, 2),
-    mlp_ratios=(8, 8, 4, 4),
-    name="pvt_v2_b1",
+    *, widths=(64, 128, 320, 512), depths=(2, 2, 2, 2), mlp_ratios=(8, 8, 4, 4), name="pvt_v2_b1",
     **kwargs,
 ):
     """PVTv2-B1 (Wang et al. 2022, table 1)."""
@@ -225,11 +218,7 @@ def PVTv2B1(
 
 @PVT_V2.variant
 def PVTv2B2(
-    *,
-    widths=(64, 128, 320, 512),
-    depths=(3, 4, 6, 3),
-    mlp_ratios=(8, 8, 4, 4),
-    name="pvt_v2_b2",
+    *, widths=(64, 128, 320, 512), depths=(3, 4, 6, 3), mlp_ratios=(8, 8, 4, 4), name="pvt_v2_b2",
     **kwargs,
 ):
     """PVTv2-B2 (Wang et al. 2022, table 1)."""
@@ -237,11 +226,7 @@ def PVTv2B2(
 
 @PVT_V2.variant
 def PVTv2B3(
-    *,
-    widths=(64, 128, 320, 512),
-    depths=(3, 4, 18, 3),
-    mlp_ratios=(8, 8, 4, 4),
-    name="pvt_v2_b3",
+    *, widths=(64, 128, 320, 512), depths=(3, 4, 18, 3), mlp_ratios=(8, 8, 4, 4), name="pvt_v2_b3",
     **kwargs,
 ):
     """PVTv2-B3 (Wang et al. 2022, table 1)."""
@@ -249,11 +234,7 @@ def PVTv2B3(
 
 @PVT_V2.variant
 def PVTv2B4(
-    *,
-    widths=(64, 128, 320, 512),
-    depths=(3, 8, 27, 3),
-    mlp_ratios=(8, 8, 4, 4),
-    name="pvt_v2_b4",
+    *, widths=(64, 128, 320, 512), depths=(3, 8, 27, 3), mlp_ratios=(8, 8, 4, 4), name="pvt_v2_b4",
     **kwargs,
 ):
     """PVTv2-B4 (Wang et al. 2022, table 1)."""
@@ -261,11 +242,7 @@ def PVTv2B4(
 
 @PVT_V2.variant
 def PVTv2B5(
-    *,
-    widths=(64, 128, 320, 512),
-    depths=(3, 6, 40, 3),
-    mlp_ratios=(4, 4, 4, 4),
-    name="pvt_v2_b5",
+    *, widths=(64, 128, 320, 512), depths=(3, 6, 40, 3), mlp_ratios=(4, 4, 4, 4), name="pvt_v2_b5",
     **kwargs,
 ):
     """PVTv2-B5 (Wang et al. 2022, table 1)."""
@@ -273,12 +250,7 @@ def PVTv2B5(
 
 @PVT_V2.variant
 def PVTv2B2Linear(
-    *,
-    widths=(64, 128, 320, 512),
-    depths=(3, 4, 6, 3),
-    reductions=(1, 1, 1, 1),
-    pool_size=7,
-    name="pvt_v2_b2_linear",
-    **kwargs,
+    *, widths=(64, 128, 320, 512), depths=(3, 4, 6, 3), reductions=(1, 1, 1, 1), pool_size=7,
+    name="pvt_v2_b2_linear", **kwargs,
 ):
     """PVTv2-B2-Li: linear attention (Wang et al. 2022, section 3.2)."""

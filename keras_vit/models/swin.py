@@ -234,6 +234,7 @@ SWIN = register_family(
 )
 
 
+# fmt: off
 @SWIN.variant
 def SwinTiny(
     *, width=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24), name="swin_tiny", **kwargs
@@ -264,44 +265,23 @@ def SwinLarge(
 
 @SWIN.variant
 def SwinV2Tiny(
-    *,
-    version=2,
-    image_size=256,
-    window_size=8,
-    width=96,
-    depths=(2, 2, 6, 2),
-    num_heads=(3, 6, 12, 24),
-    name="swin_v2_tiny",
-    **kwargs,
+    *, version=2, image_size=256, window_size=8, width=96, depths=(2, 2, 6, 2),
+    num_heads=(3, 6, 12, 24), name="swin_v2_tiny", **kwargs,
 ):
     """SwinV2-T (Liu et al. 2022, section 4.1)."""
 
 
 @SWIN.variant
 def SwinV2Small(
-    *,
-    version=2,
-    image_size=256,
-    window_size=8,
-    width=96,
-    depths=(2, 2, 18, 2),
-    num_heads=(3, 6, 12, 24),
-    name="swin_v2_small",
-    **kwargs,
+    *, version=2, image_size=256, window_size=8, width=96, depths=(2, 2, 18, 2),
+    num_heads=(3, 6, 12, 24), name="swin_v2_small", **kwargs,
 ):
     """SwinV2-S (Liu et al. 2022, section 4.1)."""
 
 
 @SWIN.variant
 def SwinV2Base(
-    *,
-    version=2,
-    image_size=256,
-    window_size=8,
-    width=128,
-    depths=(2, 2, 18, 2),
-    num_heads=(4, 8, 16, 32),
-    name="swin_v2_base",
-    **kwargs,
+    *, version=2, image_size=256, window_size=8, width=128, depths=(2, 2, 18, 2),
+    num_heads=(4, 8, 16, 32), name="swin_v2_base", **kwargs,
 ):
     """SwinV2-B (Liu et al. 2022, section 4.1)."""

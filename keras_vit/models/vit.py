@@ -340,6 +340,7 @@ VIT = register_family(
 )
 
 
+# fmt: off
 @VIT.variant
 def ViTTiny(
     *, patch_size=16, width=192, depth=12, num_heads=3, mlp_dim=768, name="vit_tiny", **kwargs
@@ -384,13 +385,7 @@ def ViTGiant(
 
 @VIT.variant
 def ViTGigantic(
-    *,
-    patch_size=14,
-    width=1664,
-    depth=48,
-    num_heads=16,
-    mlp_dim=8192,
-    name="vit_gigantic",
+    *, patch_size=14, width=1664, depth=48, num_heads=16, mlp_dim=8192, name="vit_gigantic",
     **kwargs,
 ):
     """ViT-G/14 (Zhai et al. 2022, table 2)."""
@@ -398,14 +393,7 @@ def ViTGigantic(
 
 @VIT.variant
 def ViTSo400m(
-    *,
-    patch_size=14,
-    width=1152,
-    depth=27,
-    num_heads=16,
-    mlp_dim=4304,
-    pooling="map",
-    name="vit_so400m",
-    **kwargs,
+    *, patch_size=14, width=1152, depth=27, num_heads=16, mlp_dim=4304, pooling="map",
+    name="vit_so400m", **kwargs,
 ):
     """SoViT-400m/14 (Alabdulmohsin et al. 2023, section 5), with attention pooling."""
