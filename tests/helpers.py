@@ -1,6 +1,5 @@
 """Checks that hold for every layer and every model."""
 
-import functools
 from pathlib import Path
 
 import keras
@@ -66,10 +65,24 @@ def tiny(family, **arguments):
     return found.model(**{**found.tiny, "num_classes": 4, **arguments})
 
 
-tiny_vit = functools.partial(tiny, "vit")  # on 24 x 16 pixels, as all but Swin's
-tiny_swin = functools.partial(tiny, "swin")  # on 32 x 32: maps 8 x 8 and 4 x 4, windows of 4
-tiny_hybrid = functools.partial(tiny, "hybrid")  # a ResNet of two stages: maps 6 x 4 and 3 x 2
-tiny_cait = functools.partial(tiny, "cait")
+def tiny_vit(**arguments):
+    """On 24 x 16 pixels, as all but Swin's."""
+    return tiny("vit", **arguments)
+
+
+def tiny_swin(**arguments):
+    """On 32 x 32 pixels: maps 8 x 8 and 4 x 4, windows of 4."""
+    return tiny("swin", **arguments)
+
+
+def tiny_hybrid(**arguments):
+    """With a ResNet of two stages: maps 6 x 4 and 3 x 2."""
+    return tiny("hybrid", **arguments)
+
+
+def tiny_cait(**arguments):
+    """Of one block and one of class attention."""
+    return tiny("cait", **arguments)
 
 
 def tiny_pvt(version, **arguments):

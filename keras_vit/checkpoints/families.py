@@ -58,10 +58,10 @@ def family_of(model):
 
 
 def tables(config=None):
-    """list of `Names` of all families, or of that one whose model Keras has configured so."""
-    known, name = families(), config.get("registered_name") if isinstance(config, dict) else None
-    said = [x for x in known if keras.saving.get_registered_name(x.model) == name]
-    return [table for family in said or known for table in family.names.TABLES]
+    """list of `Names` of all families; that of the model that a Keras configuration names first."""
+    name = config.get("registered_name") if isinstance(config, dict) else None
+    known = sorted(families(), key=lambda x: keras.saving.get_registered_name(x.model) != name)
+    return [table for family in known for table in family.names.TABLES]
 
 
 def classes():

@@ -43,7 +43,8 @@ def match(tensors, path, config=None):
     Args:
         tensors: dict of name to `Tensor`.
         path: where they are from, for errors.
-        config: the source's configuration, or None; a `.keras` file's says which family it is.
+        config: the source's configuration, or None; where two tables explain as much, it
+            tells which family a `.keras` file is of.
 
     Returns:
         `Match`.

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import keras_vit
+from keras_vit.models import registry
 from tests.helpers import once, to_numpy
 from tests.training.helpers import AskedToStop, check_resumed
 from training import recipe
@@ -15,11 +16,12 @@ from training.devices.distribute import Devices
 from training.devices.process_group import ProcessGroup
 from training.loop import finish, fit, run
 from training.loop.stopping import Stopped
-from training.recipe.smoke import SHAPES, overrides
+from training.recipe.smoke import overrides, shape_of
 
 # The same on every backend, and one compiles nothing.
 pytestmark = once
 
+FAMILIES = [*dict.fromkeys(x.model for x in registry.FAMILIES.values()), SmallCNN]
 TEACHER = dict(widths=(4,), image_size=8, num_channels=1, include_preprocessing=True)
 
 
@@ -59,7 +61,7 @@ def test_a_distilled_run_goes_on_within_an_epoch(distilled, monkeypatch):
 
 def test_low_rank_updates_of_a_student_are_saved_without_its_teacher(distilled):
     keras_vit.VisionTransformer(
-        **{**SHAPES[keras_vit.VisionTransformer], "patch_size": 4},
+        **{**shape_of(keras_vit.VisionTransformer), "patch_size": 4},
         num_channels=1,
         image_size=8,
         num_classes=10,
@@ -83,10 +85,10 @@ def test_a_teacher_of_other_classes_or_none_is_refused(distilled):
             run.prepare(distilled, [f"distill.teacher={teacher}"], "run")
 
 
-@pytest.mark.parametrize("family", list(SHAPES), ids=lambda family: family.__name__)
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.__name__)
 def test_every_family_is_trained_and_reported(family, small, tmp_path):
     """From the recipe to the pictures; what a run writes last is tested once for all."""
-    model = {**SHAPES[family], "image_size": 8, "num_channels": 1, "num_classes": 10}
+    model = {**shape_of(family), "image_size": 8, "num_channels": 1, "num_classes": 10}
     table = "\n".join(f"{key} = {value}" for key, value in model.items())
     text = (tmp_path / small).read_text()
     text = f'[model]\nvariant = "{family.__name__}"\n{table}\n[data]{text.split("[data]")[1]}'

@@ -26,8 +26,7 @@ def overrides(path, folder):
     """
     plan = recipe.read(path)
     family = plan.model.family
-    shape = CNN if family is SmallCNN else _as_toml(registry.family_of(family).smoke)
-    shape = {**shape, "num_channels": NUM_CHANNELS}
+    shape = {**shape_of(family), "num_channels": NUM_CHANNELS}
     model = {**shape, "image_size": IMAGE_SIZE, "num_classes": NUM_CLASSES}
     found = [f"model.{key}={value}" for key, value in model.items()]
     found += ["data.source=digits", "data.validation=0.1"]
@@ -56,6 +55,7 @@ def overrides(path, folder):
     return found
 
 
-def _as_toml(arguments):
-    """The arguments with lists for tuples, which TOML does not have."""
+def shape_of(family):
+    """Arguments of the smoke form of a class of models, with lists for tuples, as TOML has them."""
+    arguments = CNN if family is SmallCNN else registry.family_of(family).smoke
     return {k: list(v) if isinstance(v, tuple) else v for k, v in arguments.items()}
