@@ -13,7 +13,16 @@ from PIL import Image
 
 import keras_vit
 from keras_vit.export.formats import FORMATS, PRECISIONS
-from tests.exports import EXPORT, NAMES, WRITTEN_HERE, picture_model, plain, where_written
+from keras_vit.export.samples import noise_pictures
+from tests.exports import (
+    EXPORT,
+    NAMES,
+    WRITTEN_HERE,
+    build,
+    picture_model,
+    plain,
+    where_written,
+)
 from tests.helpers import (
     backends,
     images,
@@ -209,16 +218,26 @@ def test_models_of_mixed_precision(what, tmp_path, in_this_process):
         np.testing.assert_allclose(plain(report)(x)["logits"], run(whole, x), atol=1e-5)
 
 
-@once
-def test_kernels_on_the_left_are_quantised_too(tmp_path, in_this_process):
+@pytest.mark.parametrize("format", where_written(["onnx", "openvino"], "onnx", "openvino"))
+def test_kernels_on_the_left_are_quantised_too(format, tmp_path, in_this_process):
     """CaiT's talking heads, which NNCF took for a node without an input."""
     model = tiny_cait()
     randomize(model)
-    x = images(batch=24)
+    x, path = images(batch=24), tmp_path / f"cait{FORMATS[format].suffix}"
     report = keras_vit.export(
-        model, tmp_path / "cait.onnx", precision="int8_static", samples=x, calibration=x
+        model, path, format, precision="int8_static", samples=x, calibration=x
     )
     assert 0.01 * report.spread < report.difference < 0.3 * report.spread
+
+
+@backends("tensorflow")
+def test_ranges_are_the_widest_of_the_calibration(tmp_path, in_this_process):
+    """The quantiser's own mean of ranges is off by 0.37 of the spread here."""
+    model, x = build("deit 4"), noise_pictures([(24, 16)] * 32, seed=1)
+    x = np.stack([a / 127.5 - 1 for a in x])
+    path = tmp_path / "deit.tflite"
+    report = keras_vit.export(model, path, "litert", precision="int8_static", calibration=x)
+    assert report.difference < 0.1 * report.spread
 
 
 WITH_ANY_SIZE = {  # where the family can
