@@ -65,15 +65,16 @@ class ToyTransformer(ImageClassifier):
         dtype=None,
         name=None,
     ):
-        size = (image_size, image_size) if isinstance(image_size, int) else image_size
+        layer, size = self.layer, image_size
+        size = (size, size) if isinstance(size, int) else size
         images = keras.Input((*(size or (None, None)), num_channels), name="images")
         x = images  # (B, H, W, C)
         if include_preprocessing:
-            x = pixels_to_input(preprocessor, name="preprocessing", dtype=dtype)(x)
-        x = PatchEmbedding(width, patch_size, name="patch_embedding", dtype=dtype)(x)  # (B, N, D)
+            x = layer(pixels_to_input, preprocessor, name="preprocessing")(x)
+        x = layer(PatchEmbedding, width, patch_size, name="patch_embedding")(x)  # (B, N, D)
         for i in range(depth):
-            x = ToyBlock(num_heads, width, remat=remat, name=f"block{i:02d}", dtype=dtype)(x)
-        x = TokenPooling("gap", name="pool", dtype=dtype)(x)  # (B, D)
+            x = layer(ToyBlock, num_heads, width, remat=remat, name=f"block{i:02d}")(x)
+        x = layer(TokenPooling, "gap", name="pool")(x)  # (B, D)
         if num_classes is not None:
-            x = ClassificationHead(num_classes, name="head", dtype=dtype)(x)  # (B, K)
+            x = layer(ClassificationHead, num_classes, name="head")(x)  # (B, K)
         super().__init__(images, x, name)
