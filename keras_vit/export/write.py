@@ -3,10 +3,12 @@
 python -m keras_vit.export.write JOB.json
 """
 
+import importlib
 import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import keras
@@ -42,8 +44,20 @@ def write(model_file, path, format, inputs, precision):
             ) from error
         return
     file = Path(model_file).with_name("job.json")
-    file.write_text(json.dumps(job))
+    file.write_text(json.dumps({"modules": _modules(model_file), "job": job}))
     python("-m", "keras_vit.export.write", file, backend=backend, doing=f"write {format}")
+
+
+def _modules(model_file):
+    """Names of the modules that register the classes in a `.keras` file, the library's left out.
+
+    A class of the running script itself, `__main__`, cannot be imported by another process.
+    """
+    with zipfile.ZipFile(model_file) as file:
+        config = file.read("config.json").decode()
+    classes = keras.saving.get_custom_objects().items()
+    used = {x.__module__ for name, x in classes if json.dumps(name) in config}
+    return sorted(x for x in used if x != "__main__" and x.partition(".")[0] != "keras_vit")
 
 
 def write_here(model_file, path, format, inputs, precision):
@@ -93,7 +107,10 @@ LAST_WORDS = "keras_vit.export: "  # what comes before may be warnings
 
 if __name__ == "__main__":
     try:
-        write_here(**json.loads(Path(sys.argv[1]).read_text()))
+        read = json.loads(Path(sys.argv[1]).read_text())
+        for module in read["modules"]:
+            importlib.import_module(module)
+        write_here(**read["job"])
     except Exception as error:
         name = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
         sys.exit(f"{LAST_WORDS}{name}{error}")
