@@ -82,7 +82,7 @@ def attend(
 
 
 def causal_mask(query, key):
-    """Boolean (1, 1, N, M), True where the key is not behind the query."""
+    """Boolean (1, 1, N, M), True where the key does not come after the query."""
     queries = ops.arange(ops.shape(query)[1], dtype="int32")
     keys = ops.arange(ops.shape(key)[1], dtype="int32")
     return (keys[None] <= queries[:, None])[None, None]
