@@ -10,7 +10,7 @@ from keras import ops
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.validation import check_choice
 from keras_vit.layers.windows import relative_index
-from keras_vit.ops.resample import resample_grid
+from keras_vit.ops.resample import geometric_matrix, resample_grid
 
 CONVENTIONS = ("authors", "timm")
 
@@ -118,23 +118,7 @@ def resample_bias_table(table, size, convention="authors"):
     if convention == "authors" or tuple(table.shape[:2]) == tuple(size):
         return resample_grid(table, size, "hf")
     rows, columns = (
-        ops.cast(_geometric_matrix(old, new), "float32")
+        ops.cast(geometric_matrix(old, new), "float32")
         for old, new in zip(table.shape, size, strict=False)
     )
     return ops.einsum("ip,jq,pqh->ijh", rows, columns, ops.cast(table, "float32"))
-
-
-def _geometric_matrix(old, new):
-    """The matrix (new, old) that resamples one side; both are odd, their middles meet.
-
-    The steps grow by 1 % at least, so a side that stays as long is resampled too, as in timm.
-    """
-    half = old // 2
-    low, high = 1.01, 1.5  # the ratio with which `half` steps reach the new border
-    while high - low > 1e-6:
-        ratio = (low + high) / 2
-        low, high = (low, ratio) if (1 - ratio**half) / (1 - ratio) > new // 2 else (ratio, high)
-    places = np.cumsum(ratio ** np.arange(half))
-    places = np.concatenate([-places[::-1], [0], places])
-    wanted = np.arange(new) - new // 2
-    return np.stack([np.interp(wanted, places, column) for column in np.eye(old)], axis=1)

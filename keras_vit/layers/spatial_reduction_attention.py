@@ -13,29 +13,7 @@ from keras_vit.layers.initializers import Initial
 from keras_vit.layers.regularization import active, drop
 from keras_vit.layers.validation import check_count, check_grid, check_rate
 from keras_vit.ops.attention import attend
-
-
-def adaptive_average(grid, size):
-    """Averages a feature map (B, h, w, D) to (B, size, size, D), whatever h and w are.
-
-    Cell i of a side is the mean of the cells from floor(i h / size) up to ceil((i + 1) h / size),
-    so neighbours share cells where `size` does not divide h: PyTorch's `AdaptiveAvgPool2d`. Each
-    side is one explicit matrix, the same on every backend.
-    """
-    _, h, w, _ = ops.shape(grid)
-    rows = ops.cast(_averaging_matrix(h, size), grid.dtype)  # (size, h)
-    columns = ops.cast(_averaging_matrix(w, size), grid.dtype)  # (size, w)
-    return ops.einsum("ih,jw,bhwd->bijd", rows, columns, grid)
-
-
-def _averaging_matrix(old, new):
-    """The matrix (new, old) that averages one side; `old` is an int or a scalar tensor."""
-    i = ops.expand_dims(ops.arange(new, dtype="int32"), 1)  # (new, 1)
-    source = ops.arange(old, dtype="int32")  # (old,)
-    first = (i * old) // new
-    last = ((i + 1) * old + new - 1) // new  # the first cell beyond
-    inside = ops.cast(ops.logical_and(source >= first, source < last), "float32")
-    return inside / ops.sum(inside, axis=1, keepdims=True)
+from keras_vit.ops.resample import adaptive_average
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")

@@ -1,6 +1,6 @@
 """Resampling by explicit matrices, one for each side, alike on every backend.
 
-Letters: h x w grid or size, D width.
+Letters: B batch, h x w grid or size, D width.
 """
 
 import math
@@ -105,6 +105,47 @@ def resampling_matrix(old, new, mode):
     fold = np.eye(old, dtype="float32")[np.clip(taps, 0, old - 1)]  # (old + 4, old)
     distance = xp.arange(-2, old + 2, dtype="float32") - centre  # (new, old + 4)
     return xp.matmul(cubic(xp, distance, a=-0.75), fold)
+
+
+def geometric_matrix(old, new):
+    """The matrix (new, old) that resamples one side; both are odd, their middles meet.
+
+    Linear between places whose distances grow geometrically towards the ends, so that the middle
+    stays as it was. The steps grow by 1 % at least, so a side that stays as long is resampled too,
+    as in timm (`layers/pos_embed_rel.py`).
+    """
+    half = old // 2
+    low, high = 1.01, 1.5  # the ratio with which `half` steps reach the new border
+    while high - low > 1e-6:
+        ratio = (low + high) / 2
+        low, high = (low, ratio) if (1 - ratio**half) / (1 - ratio) > new // 2 else (ratio, high)
+    places = np.cumsum(ratio ** np.arange(half))
+    places = np.concatenate([-places[::-1], [0], places])
+    wanted = np.arange(new) - new // 2
+    return np.stack([np.interp(wanted, places, column) for column in np.eye(old)], axis=1)
+
+
+def adaptive_average(grid, size):
+    """Averages a feature map (B, h, w, D) to (B, size, size, D), whatever h and w are.
+
+    Cell i of a side is the mean of the cells from floor(i h / size) up to ceil((i + 1) h / size),
+    so neighbours share cells where `size` does not divide h: PyTorch's `AdaptiveAvgPool2d`. Each
+    side is one explicit matrix, the same on every backend.
+    """
+    _, h, w, _ = ops.shape(grid)
+    rows = ops.cast(_averaging_matrix(h, size), grid.dtype)  # (size, h)
+    columns = ops.cast(_averaging_matrix(w, size), grid.dtype)  # (size, w)
+    return ops.einsum("ih,jw,bhwd->bijd", rows, columns, grid)
+
+
+def _averaging_matrix(old, new):
+    """The matrix (new, old) that averages one side; `old` is an int or a scalar tensor."""
+    i = ops.expand_dims(ops.arange(new, dtype="int32"), 1)  # (new, 1)
+    source = ops.arange(old, dtype="int32")  # (old,)
+    first = (i * old) // new
+    last = ((i + 1) * old + new - 1) // new  # the first cell beyond
+    inside = ops.cast(ops.logical_and(source >= first, source < last), "float32")
+    return inside / ops.sum(inside, axis=1, keepdims=True)
 
 
 def triangle(xp, distance):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_vit.layers import Attention, SpatialReductionAttention
-from keras_vit.layers.spatial_reduction_attention import adaptive_average
+from keras_vit.ops.resample import adaptive_average
 from tests.helpers import randomize, to_numpy
 
 
