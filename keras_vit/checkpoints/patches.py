@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from keras_vit.ops.resample import resampling_matrix
+
 
 def resample_patches(kernel, size):
     """FlexiViT's pseudo-inverse resize of a patch embedding.
@@ -19,13 +21,10 @@ def resample_patches(kernel, size):
     Source: Beyer et al. 2023 (arXiv:2212.08013), section 3.4, equation 4.
     """
     p, q, channels, width = kernel.shape
-    rows, columns = (_bilinear(old, new) for old, new in zip((p, q), size, strict=True))
+    rows, columns = (
+        resampling_matrix(old, new, "bilinear", dtype="float64")
+        for old, new in zip((p, q), size, strict=True)
+    )
     resize = np.kron(rows, columns)  # (p' q', p q): a patch as a vector, resized
     new = np.linalg.pinv(resize.T) @ kernel.reshape(p * q, channels * width)
     return new.reshape(*size, channels, width).astype("float32")
-
-
-def _bilinear(old, new):
-    """The matrix (new, old) that resizes one side bilinearly, without antialiasing."""
-    centre = np.clip((np.arange(new) + 0.5) * (old / new) - 0.5, 0, old - 1)
-    return np.maximum(0.0, 1.0 - np.abs(np.arange(old) - centre[:, None]))

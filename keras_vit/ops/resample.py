@@ -74,18 +74,21 @@ def resample_grid(grid, size, mode="timm"):
     return grid
 
 
-def _length(side, xp):
+def _length(side, xp, dtype="float32"):
     """The length of a side as an array (1, 1), whatever it was."""
-    side = ops.cast(side, "float32") if ops.is_tensor(side) else side
-    return xp.ones((1, 1), dtype="float32") * side
+    side = ops.cast(side, dtype) if ops.is_tensor(side) else side
+    return xp.ones((1, 1), dtype=dtype) * side
 
 
-def resampling_matrix(old, new, mode):
-    """The matrix (new, old) that resamples one side; `new` may be unknown to an exporter yet."""
+def resampling_matrix(old, new, mode, dtype="float32"):
+    """The matrix (new, old) that resamples one side; `new` may be unknown to an exporter yet.
+
+    An array of NumPy where `new` is an int, else a tensor.
+    """
     xp = np if isinstance(new, int) else ops
-    length = _length(new, xp)
-    index = xp.expand_dims(xp.arange(new, dtype="float32"), 1)  # (new, 1)
-    source = xp.arange(old, dtype="float32")  # (old,)
+    length = _length(new, xp, dtype)
+    index = xp.expand_dims(xp.arange(new, dtype=dtype), 1)  # (new, 1)
+    source = xp.arange(old, dtype=dtype)  # (old,)
 
     if mode == "flax":
         centre = index * ((old - 1) / xp.maximum(length - 1, 1))
@@ -102,8 +105,8 @@ def resampling_matrix(old, new, mode):
         return weights / xp.sum(weights, axis=1, keepdims=True)
     # "hf", "dinov2": what falls outside the grid goes to the nearest cell of the border.
     taps = np.arange(-2, old + 2)
-    fold = np.eye(old, dtype="float32")[np.clip(taps, 0, old - 1)]  # (old + 4, old)
-    distance = xp.arange(-2, old + 2, dtype="float32") - centre  # (new, old + 4)
+    fold = np.eye(old, dtype=dtype)[np.clip(taps, 0, old - 1)]  # (old + 4, old)
+    distance = xp.arange(-2, old + 2, dtype=dtype) - centre  # (new, old + 4)
     return xp.matmul(cubic(xp, distance, a=-0.75), fold)
 
 
