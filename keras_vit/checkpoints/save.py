@@ -3,8 +3,10 @@
 import os
 from pathlib import Path
 
+from keras_vit.checkpoints.errors import CheckpointError
 from keras_vit.checkpoints.families import classes, family_of, names_of
 from keras_vit.checkpoints.pictures.write import warn_of_crops
+from keras_vit.layers.activations import PUBLISHED
 from keras_vit.layers.validation import check_choice
 from keras_vit.scratch import scratch_beside
 
@@ -37,6 +39,12 @@ def save_pretrained(model, folder, format="hf"):
     if family is None:
         raise ValueError(
             f"save_pretrained expects a {names_of(classes())}. Received: {type(model).__name__}"
+        )
+    activation = model.get_config().get("mlp", PUBLISHED[0])
+    if format != "keras" and activation not in PUBLISHED:
+        raise CheckpointError(
+            f"Other libraries' files hold the activations {', '.join(PUBLISHED)}; format='keras' "
+            f"keeps all. Received: mlp={activation!r}"
         )
     folder = Path(folder)
     if folder.exists():

@@ -4,6 +4,8 @@ import inspect
 
 import keras
 
+from keras_vit.layers.activations import activation_name
+
 
 def constructor_arguments(cls, args, kwargs):
     """The arguments of `cls(*args, **kwargs)` by name, defaults included.
@@ -31,6 +33,14 @@ def constructor_arguments(cls, args, kwargs):
     return arguments
 
 
+def recorded(arguments):
+    """Arguments as configurations keep them: of a function, which is an activation, its name."""
+    return {
+        name: activation_name(value) if inspect.isfunction(value) else value
+        for name, value in arguments.items()
+    }
+
+
 class ConfiguredLayer(keras.layers.Layer):
     """A layer whose `get_config` returns what its constructor was called with.
 
@@ -41,7 +51,8 @@ class ConfiguredLayer(keras.layers.Layer):
     def __new__(cls, *args, **kwargs):
         layer = super().__new__(cls, *args, **kwargs)
         # Past Keras's tracking, which would wrap every list and dict.
-        object.__setattr__(layer, "_arguments", constructor_arguments(cls, args, kwargs))
+        arguments = recorded(constructor_arguments(cls, args, kwargs))
+        object.__setattr__(layer, "_arguments", arguments)
         return layer
 
     def get_config(self):

@@ -6,13 +6,12 @@ Letters: B batch, N tokens, D width, M hidden width.
 import keras
 from keras import ops
 
+from keras_vit.layers.activations import activation_function, activation_name
 from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.regularization import drop
-from keras_vit.layers.validation import check_choice, check_count, check_rate, check_tokens
-
-ACTIVATIONS = ("gelu", "gelu_tanh", "quick_gelu", "swiglu")
+from keras_vit.layers.validation import check_count, check_rate, check_tokens
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
@@ -23,7 +22,9 @@ class MLP(ConfiguredLayer):
         hidden_dim: int, M.
         activation: "gelu" (exact, by the error function), "gelu_tanh" (its tanh approximation, as
             flax has it by default), "quick_gelu" (x sigmoid(1.702 x), as CLIP has it) or "swiglu":
-            `fc1` gives 2M features, SiLU of the first half gates the second.
+            `fc1` gives 2M features, SiLU of the first half gates the second. Also a function of
+            `keras.activations`, its name, or a function of your own that is registered with
+            `keras.saving.register_keras_serializable`; files hold its name.
         use_bias: whether the linear layers have biases.
         dropout_rate: float in [0, 1), dropout after the activation and after `fc2`.
 
@@ -35,7 +36,7 @@ class MLP(ConfiguredLayer):
         Tokens (B, N, D).
 
     Raises:
-        ValueError: for another activation, a rate outside [0, 1) or an input of another rank.
+        ValueError: for an unknown activation, a rate outside [0, 1) or an input of another rank.
 
     Example:
         >>> MLP(3072)(np.zeros((1, 197, 768))).shape
@@ -48,13 +49,12 @@ class MLP(ConfiguredLayer):
     def __init__(self, hidden_dim, activation="gelu", use_bias=True, dropout_rate=0.0, **kwargs):
         super().__init__(**kwargs)
         check_count(hidden_dim, "hidden_dim")
-        check_choice(activation, "activation", ACTIVATIONS)
         check_rate(dropout_rate, "dropout_rate")
         self.hidden_dim = hidden_dim
-        self.activation = activation
+        self.activation = activation_name(activation)
         self.use_bias = use_bias
         self.dropout_rate = dropout_rate
-        self.fc1_dim = 2 * hidden_dim if activation == "swiglu" else hidden_dim
+        self.fc1_dim = 2 * hidden_dim if self.activation == "swiglu" else hidden_dim
         self.fc1 = self._dense(self.fc1_dim, "fc1")
         self.dropout1 = keras.layers.Dropout(dropout_rate, dtype=self.dtype_policy, name="dropout1")
         self.dropout2 = keras.layers.Dropout(dropout_rate, dtype=self.dtype_policy, name="dropout2")
@@ -79,10 +79,8 @@ class MLP(ConfiguredLayer):
         if self.activation == "swiglu":
             gate, x = ops.split(x, 2, axis=-1)
             x = ops.silu(gate) * x  # (B, N, M)
-        elif self.activation == "quick_gelu":
-            x = x * ops.sigmoid(1.702 * x)
         else:
-            x = ops.gelu(x, approximate=self.activation == "gelu_tanh")
+            x = activation_function(self.activation)(x)
         x = drop(self.dropout1, x, training)
         x = self.fc2(x)  # (B, N, D)
         return drop(self.dropout2, x, training)

@@ -6,13 +6,15 @@ import re
 
 import keras
 
+from keras_vit.layers.configured import recorded
 from keras_vit.models.normalization import as_preprocessor
 
 # The documentation of arguments that mean the same in every family.
 SHARED = {
     "num_classes": "int, K, or None for features (B, width) instead of logits.",
     "num_channels": "int, C.",
-    "mlp": '"gelu" (exact), "gelu_tanh", "quick_gelu" or "swiglu".',
+    "mlp": """activation of the MLPs: "gelu" (exact), "gelu_tanh", "quick_gelu", "swiglu", or
+        another that `keras_vit.layers.MLP` takes, such as `keras.activations.relu`.""",
     "norm_epsilon": "float, epsilon of every layer normalisation.",
     "attention_dropout_rate": "float in [0, 1), dropout on the attention scores.",
     "drop_path_rate": """float in [0, 1), stochastic depth of the last block; it grows linearly from
@@ -55,7 +57,7 @@ def configured(family):
             raise TypeError(f"{type(self).__name__}: {error}") from None
         bound.apply_defaults()
         _, *given = bound.arguments.items()
-        arguments = dict(given)
+        arguments = recorded(dict(given))
         policy = arguments["dtype"] or keras.config.dtype_policy()
         arguments["dtype"] = keras.dtype_policies.get(policy)
         arguments["preprocessor"] = as_preprocessor(arguments["preprocessor"])

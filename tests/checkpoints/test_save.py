@@ -96,6 +96,8 @@ def test_fine_tuned_models_of_both_formats_and_keras_read_back(tmp_path):
         ),
         ({"distillation_token": True, "num_registers": 1}, "timm", "Received: num_registers=1"),
         ({"mlp": "swiglu"}, "hf", "Received: mlp='swiglu'"),
+        ({"mlp": "relu"}, "hf", "format='keras' keeps all. Received: mlp='relu'"),
+        ({"mlp": "relu"}, "timm", "format='keras' keeps all. Received: mlp='relu'"),
         ({"pooling": "token_gap"}, "timm", "Received: pooling='token_gap'"),
         ({"norm_epsilon": 1e-12}, "timm", "Received: norm_epsilon=1e-12"),
         ({"patch_bias": False}, "timm", "Received: patch_bias=False, pre_norm=False"),

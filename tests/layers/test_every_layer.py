@@ -121,8 +121,8 @@ def test_documented(layer_class):
         (lambda: layers.Attention(4, dropout_rate=-0.1), "dropout_rate must be .*Received.*-0.1"),
         (lambda: layers.Attention(4, attention_dropout_rate=1.0), r"\[0, 1\).*Received"),
         (
-            lambda: layers.MLP(8, activation="relu"),
-            "'gelu', 'gelu_tanh', 'quick_gelu', 'swiglu'.*'relu'",
+            lambda: layers.MLP(8, activation="rellu"),
+            "'gelu', 'gelu_tanh', 'quick_gelu', 'swiglu'.*'rellu'",
         ),
         (lambda: layers.MLP(8)(FEATURES), "MLP expects tokens .*Received"),
         (lambda: layers.ConvolutionalMLP(8)(TOKENS), "a feature map of shape.*Received: shape="),

@@ -201,7 +201,7 @@ def test_normalization_statistics_stay_accurate(policy):
         ({"preprocessor": "timm"}, "must be a keras_vit.Preprocessor or None. Received: 'timm'"),
         ({"class_names": ["cat"]}, "one name for each class. Received: 1 names, num_classes=4"),
         ({"class_names": "abcd"}, "class_names must be a list of str. Received: 'abcd'"),
-        ({"mlp": "relu"}, "'gelu', 'gelu_tanh', 'quick_gelu', 'swiglu'.*'relu'"),
+        ({"mlp": "rellu"}, "'gelu', 'gelu_tanh', 'quick_gelu', 'swiglu'.*'rellu'"),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
@@ -236,3 +236,43 @@ def test_a_pipeline_of_another_size_is_refused_before_training():
         for run in (model.fit, model.evaluate, model.predict):
             with pytest.raises(ValueError, match="Received"):
                 run(data, verbose=0)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+def squared_relu(x):
+    return keras.ops.square(keras.ops.relu(x))
+
+
+def relu(x):  # of a name that Keras has, and not registered
+    return x
+
+
+@pytest.mark.parametrize(
+    ("activation", "name"),
+    [
+        (keras.activations.gelu, "gelu"),
+        (keras.activations.relu, "relu"),
+        (keras.activations.swish, "silu"),
+        (squared_relu, "tests>squared_relu"),
+    ],
+)
+def test_an_activation_is_a_function_or_its_name(activation, name, tmp_path):
+    model = tiny_vit(mlp=activation)
+    randomize(model)
+    assert model.get_config()["mlp"] == name
+    block = model.get_layer("block00")
+    assert block.get_config()["mlp"] == block.mlp.get_config()["activation"] == name
+    hidden = to_numpy(block.mlp.fc1(block.norm2(np.ones((1, 3, 16), "float32"))))
+    expected = to_numpy(block.mlp.fc2(activation(hidden)))
+    found = to_numpy(block.mlp(block.norm2(np.ones((1, 3, 16), "float32"))))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(to_numpy(loaded(images())), to_numpy(model(images())))
+
+
+@once
+@pytest.mark.parametrize("activation", [relu, lambda x: x, keras.activations.get, 3, "rellu"])
+def test_an_activation_without_a_name_is_refused(activation):
+    with pytest.raises(ValueError, match="register_keras_serializable registers. Received"):
+        tiny_vit(mlp=activation)
