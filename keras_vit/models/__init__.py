@@ -1,1 +1,1 @@
-"""Model families: a family a file, its variants as literal rows."""
+"""The model families, one per file, each with its variants."""

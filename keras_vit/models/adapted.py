@@ -1,7 +1,8 @@
-"""Saving layers that `enable_lora` or `quantize` changed after they were built.
+"""Saves layers that `enable_lora` or `quantize` changed after the model was built.
 
-Keras builds a saved model from its configuration before it reads the weights, and the layers inside
-a block have no entry there. So the model's configuration lists these changes, in `adapted_layers`.
+Keras builds a saved model from its configuration before it loads the weights, and the configuration
+does not describe the layers inside a block. So the model's configuration lists such changes, in
+`adapted_layers`.
 """
 
 import contextlib
@@ -11,20 +12,20 @@ import keras
 from keras_vit.layers.validation import check_count
 from keras_vit.models.frozen import named_layers
 
-MODES = ("int8", "int4", "float8")  # the others need data to be calibrated on
+MODES = ("int8", "int4", "float8")  # the others need calibration data
 CHANGES = {"quantization", "lora_rank", "lora_alpha"}
 CONFIGS = ("Int8QuantizationConfig", "Int4QuantizationConfig", "Float8QuantizationConfig")
 
 
 def adapted_layers(model):
-    """What was done to the layers of a model since they were built.
+    """The changes that `enable_lora` and `quantize` made to the layers of a model.
 
     Returns:
-        dict of path to dict: "quantization", Keras's configuration of it, "lora_rank" and
-        "lora_alpha", as far as they apply; None where nothing was done.
+        dict of layer path to dict with the keys that apply: "quantization" (Keras's quantisation
+        configuration, serialised), "lora_rank" and "lora_alpha"; None if nothing was changed.
 
     Raises:
-        ValueError: for a layer quantised in a mode that does not load again.
+        ValueError: if a layer is quantised in a mode that cannot be loaded again.
     """
     found = {}
     for path, layer in named_layers(model).items():
@@ -33,8 +34,8 @@ def adapted_layers(model):
         if mode is not None and getattr(layer, "_is_quantized", False):
             if mode not in MODES:
                 raise ValueError(
-                    f"A model quantised in the mode {mode!r} cannot be saved: its layers do not "
-                    f"load again. Use one of {', '.join(MODES)}, or `export`. Received: {path}"
+                    f"A model quantised in the mode {mode!r} cannot be saved: its layers cannot be "
+                    f"loaded again. Use one of {', '.join(MODES)}, or `export`. Received: {path}"
                 )
             changes["quantization"] = keras.saving.serialize_keras_object(layer.quantization_config)
         if has_lora(layer) and not merges(model):
@@ -45,14 +46,16 @@ def adapted_layers(model):
 
 
 def adapt(model, adapted):
-    """Changes layers as `adapted_layers` says, but not which of their weights are trainable.
+    """Applies the changes that `adapted_layers` returned.
+
+    It does not change which weights are trainable: `frozen_layers` does.
 
     Args:
         model: functional model, built.
-        adapted: what `adapted_layers` gave, or None.
+        adapted: the result of `adapted_layers`, or None.
 
     Raises:
-        ValueError: for a path that is no layer's, or unknown changes.
+        ValueError: for a path without a layer, or an unknown change.
     """
     if adapted is None:
         return
@@ -63,7 +66,8 @@ def adapt(model, adapted):
         layer = layers.get(path)
         if layer is None or not isinstance(changes, dict) or not set(changes) <= CHANGES:
             raise ValueError(
-                "adapted_layers must be what a model's get_config gives. "
+                "adapted_layers must be what a model's get_config gives: paths of its layers and "
+                f"any of {', '.join(sorted(CHANGES))}. "
                 f"Received: {path!r} of a {type(changes).__name__}"
             )
         quantization = changes.get("quantization")
@@ -76,17 +80,17 @@ def adapt(model, adapted):
                 layer._kernel.trainable = True  # `frozen_layers` says what is frozen
     if keras.backend.backend() == "torch":
         for layer in model._flatten_layers():
-            layer._track_variables()  # as `Model.quantize` does: parameters that went
+            layer._track_variables()  # as `Model.quantize` does: drops parameters that are gone
 
 
 def has_lora(layer):
-    """Whether a layer has a low-rank update of its own."""
+    """Whether LoRA is enabled for a layer."""
     return getattr(layer, "lora_enabled", False)
 
 
 @contextlib.contextmanager
 def merged(model):
-    """Context in which `model.save` merges low-rank updates into the matrices.
+    """Context manager in which `model.save` merges low-rank updates into the matrices.
 
     Args:
         model: any `keras.Model`.
@@ -104,7 +108,7 @@ def merges(model):
 
 
 def _quantization(config):
-    """The object of a configuration; classes other than Keras's own are refused."""
+    """Deserialises a quantisation configuration; only Keras's own classes are accepted."""
     if not isinstance(config, dict) or config.get("class_name") not in CONFIGS:
         raise ValueError(
             f"quantization must be the configuration of one of {', '.join(CONFIGS)}. "
@@ -114,14 +118,14 @@ def _quantization(config):
 
 
 class LowRankUpdates(keras.Operation):
-    """Keeps low-rank updates apart from their matrices in model files.
+    """Saves low-rank updates separately from their matrices in model files.
 
-    Keras merges an update into its matrix when a layer is saved, and starts a new one of zeros,
-    which has no gradient, when it is loaded. This object, an attribute of the model, is saved and
-    loaded after the layers and restores both.
+    Keras merges an update into its matrix when it saves a layer. When it loads the layer, the new
+    update is all zeros and gets no gradient. This object is an attribute of the model; Keras saves
+    and loads it after the layers, so that it restores both the matrices and the updates.
 
     Args:
-        layers: function that gives {path: layer} of the layers with LoRA.
+        layers: function that returns {path: layer} for the layers with LoRA.
     """
 
     def __init__(self, layers):
@@ -139,13 +143,13 @@ class LowRankUpdates(keras.Operation):
             if all(_key(path, weight) in store for weight in weights):
                 for weight in weights:
                     weight.assign(store[_key(path, weight)])
-            else:  # a file with the update in its matrix: a new one, which can be trained
+            else:  # the file has the update merged: start a new one that can be trained
                 first = layer.lora_kernel_a
                 first.assign(keras.initializers.HeUniform(seed=i)(first.shape))
 
 
 def low_rank_updates(model):
-    """The `LowRankUpdates` of a model; it is no part of its graph."""
+    """The `LowRankUpdates` of a model; it is not part of the graph."""
 
     def layers():
         if merges(model):

@@ -1,4 +1,6 @@
-"""The base of all models: the graph, its configuration and the preprocessing of pictures.
+"""`ImageModel`, the base class of all models: layers, configuration, preprocessing of pictures.
+
+A picture is a raw input of any size; an image is a model's input (`keras_vit.preprocessing`).
 
 Letters: B batch, H x W image size, C channels, P prefix tokens.
 """
@@ -21,23 +23,28 @@ PATCHES = (PatchEmbedding, OverlappingPatchEmbedding)
 
 
 class ImageModel(Features, ImageInputs):
-    """A functional model on images; families derive from it.
+    """Base class of the model families: a functional `keras.Model` on images.
 
-    A family's constructor builds the graph and hands it over. `keras_vit.models.configured` records
-    its arguments, which are the configuration.
+    The constructor of a family builds the graph and passes its input and output to this class.
+    `keras_vit.models.configured` records the constructor's arguments, which `get_config` returns.
 
     Args:
-        inputs, outputs, name: of the functional model; by default it has Keras's name.
+        inputs: symbolic input, (B, H, W, C).
+        outputs: symbolic output.
+        name: str; None for a name that Keras generates.
 
     Attributes:
-        patch_size: (p, q) in pixels, of the last layer that cuts patches.
-        num_prefix_tokens: int, P, tokens in front of the last sequence that are no patches.
+        patch_size: (p, q), in pixels, of the last layer that embeds patches; (1, 1) without one.
+        num_prefix_tokens: int, P, number of tokens before the patches in the last layer with
+            tokens or a feature map.
+        whole_patches: bool, whether the image size must be a multiple of `patch_size`.
+        drop_remainder: bool, whether pixels that fill no patch are dropped instead.
     """
 
     def __init__(self, inputs, outputs, name=None):
         super().__init__(inputs=inputs, outputs=outputs, name=name)
         arguments = self._arguments
-        self._arguments = arguments  # as an attribute of Keras, which tracks the preprocessor
+        self._arguments = arguments  # set again, so that Keras tracks the preprocessor
         self.dtype_policy = arguments["dtype"]
         self._layouts = token_layouts(self)
         cuts = [layer for layer in self.layers if isinstance(layer, PATCHES)]
@@ -49,7 +56,7 @@ class ImageModel(Features, ImageInputs):
         self.num_prefix_tokens = last.num_prefix_tokens
         adapt(self, arguments.get("adapted_layers"))
         freeze(self, arguments["frozen_layers"])
-        self.low_rank_updates = low_rank_updates(self)  # for its files
+        self.low_rank_updates = low_rank_updates(self)  # saved in model files
 
     @property
     def _given(self):
@@ -57,14 +64,18 @@ class ImageModel(Features, ImageInputs):
         return SimpleNamespace(**self._arguments)
 
     def layer(self, kind, /, *args, name, **kwargs):
-        """The model's layer of this name, made with the model's dtype policy by the first call.
+        """Returns the layer of this name; the first call creates it, with the model's dtype policy.
 
-        So the code that builds a graph also applies its layers to other tensors afterwards.
+        The code that builds a graph can therefore be called again to apply the same layers to other
+        tensors.
 
         Args:
-            kind: layer class, or function that makes a layer.
-            args, kwargs: what it is made with; not read where the layer is there already.
-            name: str.
+            kind: layer class, or function that returns a layer.
+            args, kwargs: arguments of `kind`; ignored if the layer exists.
+            name: str, name of the layer.
+
+        Returns:
+            `keras.layers.Layer`.
         """
         if name not in self._made:
             kwargs = {"dtype": self._arguments["dtype"], **kwargs}
@@ -73,9 +84,10 @@ class ImageModel(Features, ImageInputs):
 
     @property
     def preprocessor(self):
-        """`keras_vit.Preprocessor` from pictures to images, or None. It is saved with the model.
+        """`keras_vit.Preprocessor` that turns pictures into images, or None. Saved with the model.
 
-        The normalisation within a model with `include_preprocessing=True` stays what it is.
+        A model with `include_preprocessing=True` cannot change its normalisation: assigning a
+        `Preprocessor` with another `mean` or `std` raises a `ValueError`.
         """
         return self._arguments["preprocessor"]
 
@@ -84,27 +96,27 @@ class ImageModel(Features, ImageInputs):
         before, after = self._arguments["preprocessor"], as_preprocessor(preprocessor)
         if self.takes_pixels and mean_and_std(after) != mean_and_std(before):
             raise ValueError(
-                "mean and std are part of this model (include_preprocessing=True): give a "
-                "Preprocessor with the same, or build the model anew with preprocessor=.... "
+                "mean and std are part of this model (include_preprocessing=True): set a "
+                "Preprocessor with the same values, or build a new model with preprocessor=.... "
                 f"Expected: {mean_and_std(before)}. Received: {mean_and_std(after)}"
             )
         self._tracker.untrack(before)
-        self._arguments["preprocessor"] = after  # tracked there
+        self._arguments["preprocessor"] = after  # Keras tracks it in this dict
 
     def __setattr__(self, name, value):
-        if name == "preprocessor":  # Keras and PyTorch would take the layer as one of the graph's
+        if name == "preprocessor":  # Keras and PyTorch would add the layer to those of the graph
             object.__setattr__(self, name, value)
         else:
             super().__setattr__(name, value)
 
     @property
     def takes_pixels(self):
-        """Whether the model normalises by itself, and takes pixels 0..255."""
+        """bool, whether the model takes pixels 0..255 and normalises them itself."""
         return self._arguments["include_preprocessing"]
 
     @property
     def grid_size(self):
-        """(h, w), the grid of patches, or None where the model takes images of any size."""
+        """(h, w), the grid of patches, or None if the model takes images of any size."""
         grid = self.input.shape[1:3]
         if self._patches is not None:
             grid = self._layouts[self._patches].grid_size
@@ -112,9 +124,10 @@ class ImageModel(Features, ImageInputs):
 
     @property
     def picture_preprocessor(self):
-        """The `Preprocessor` from pictures to this model's input, or None.
+        """`Preprocessor` that turns pictures into this model's input, or None.
 
-        It is `preprocessor`, without the normalisation where that is part of the model.
+        This is `preprocessor`; if the model normalises its input itself, it is a copy that leaves
+        pixels at 0..255.
         """
         if self.preprocessor is None or not self.takes_pixels:
             return self.preprocessor
@@ -122,18 +135,18 @@ class ImageModel(Features, ImageInputs):
         return Preprocessor.from_config({**self.preprocessor.get_config(), **pixels})
 
     def preprocess_images(self, images):
-        """Preprocesses pictures of any size for this model.
+        """Turns pictures of any size into a batch of images for this model.
 
         Args:
             images: list of pictures, each a path, the bytes of a file, a PIL image, or an array of
                 pixels 0..255, (H, W, 3).
 
         Returns:
-            Tensor (B, H, W, C), what the model's `preprocessor` makes of them; of a model that
-            normalises by itself pixels 0..255.
+            Tensor (B, H, W, C): normalised images, or pixels 0..255 if the model normalises its
+            input itself (`include_preprocessing=True`).
 
         Raises:
-            ValueError: for a model without `preprocessor`, or what is no picture.
+            ValueError: if the model has no `preprocessor`, or an item is not a picture.
 
         Example:
             >>> model.preprocess_images(["cat.jpg"]).shape
@@ -142,9 +155,9 @@ class ImageModel(Features, ImageInputs):
         check_list(images)
         if self.preprocessor is None:
             raise ValueError(
-                "Pictures need a model with preprocessor=keras_vit.Preprocessor(...), as "
-                "keras_vit.from_pretrained gives it; or give an array of images as the model takes "
-                "them. Received: preprocessor=None"
+                "To take pictures, a model needs preprocessor=keras_vit.Preprocessor(...), which "
+                "keras_vit.from_pretrained sets; or pass an array of images that are already "
+                "preprocessed. Received: preprocessor=None"
             )
         preprocessor = self.picture_preprocessor
         return ops.stack([preprocessor(load_image(x)) for x in images])
@@ -164,6 +177,6 @@ class ImageModel(Features, ImageInputs):
 
 
 def check_list(images):
-    """Raises unless `images` are several pictures."""
+    """Raises a `ValueError` unless `images` is an iterable of pictures."""
     if isinstance(images, (str, bytes)) or not hasattr(images, "__iter__"):
         raise ValueError(f"images must be a list of pictures. Received: {type(images)}")

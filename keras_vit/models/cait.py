@@ -1,10 +1,10 @@
 """CaiT, Class-Attention in Image Transformers, of Touvron et al. 2021 (arXiv:2103.17239).
 
-First the patches attend to each other, without a class token and with heads that talk; then the
-class token reads them in a few blocks of its own. Factors on every residual branch start small
-(LayerScale), which lets it be deep. Differences from the paper: none in what is computed. Initial
-weights of linear layers are Glorot uniform, as in the other models here (the paper's code draws
-them normal of 0.02); where LayerScale starts is as in timm.
+First the patches attend to each other, without a class token and with talking heads; then the class
+token attends to the patches in a few blocks of its own. LayerScale with small initial values on
+every residual branch makes deep models trainable. The computation is that of the paper. Linear
+layers are initialised Glorot uniform, as in the other models here (normal with standard deviation
+0.02 in the paper's code); the initial values of LayerScale are those of timm.
 
 Letters: B batch, H x W image size, C channels, h x w grid of patches, N = h*w, D width, K classes.
 """
@@ -35,26 +35,28 @@ class CaiT(ImageClassifier):
     """Class-attention transformer from images (B, H, W, C) to logits (B, num_classes).
 
     Args:
-        image_size: int, (H, W), or None for any multiple of the patch size at call time.
-        patch_size: int or (p, q), size of a patch in pixels.
+        image_size: int or (H, W), in pixels, a multiple of `patch_size`; None to accept any such
+            size at call time.
+        patch_size: int or (p, q), patch size in pixels.
         width: int, D, width of the tokens.
         depth: int, number of blocks in which the patches attend to each other.
         class_depth: int, number of blocks in which the class token attends to the patches.
-        num_heads: int, attention heads of a block; `width` must be a multiple of it.
-        mlp_dim: int, hidden width of a block's MLP.
-        position_grid: int or (h, w), the grid that learned position embeddings are kept for; by
-            default that of `image_size`, or of 224 pixels where `image_size` is None.
-        position_resample: "timm", "hf" or "flax": how position embeddings are resampled to another
+        num_heads: int, attention heads of each block; `width` must be a multiple of it.
+        mlp_dim: int, hidden width of the MLP in each block.
+        position_grid: int or (h, w), grid of the learned position embeddings; by default the grid
+            of `image_size`, or of 224 pixels if `image_size` is None.
+        position_resample: "timm", "hf" or "flax", how position embeddings are resampled to another
             grid (`keras_vit.layers.resample_grid`).
-        qkv_bias: whether the projections to queries, keys and values have biases.
-        layer_scale: float, where the factors of the residual branches start.
-        dropout_rate: float in [0, 1), dropout after the position embedding and, where patches
-            attend to each other, after the attention and in the MLP.
-        attention_dropout_rate: float in [0, 1), dropout on the scores there.
-        drop_path_rate: float in [0, 1), stochastic depth, the same for every block there.
+        qkv_bias: bool, whether the projections to queries, keys and values have biases.
+        layer_scale: float, initial value of LayerScale.
+        dropout_rate: float in [0, 1), dropout after the position embedding and, in the first
+            `depth` blocks, after the attention and in the MLP.
+        attention_dropout_rate: float in [0, 1), dropout on the attention scores in the first
+            `depth` blocks.
+        drop_path_rate: float in [0, 1), stochastic depth rate of each of the first `depth` blocks.
 
     Raises:
-        ValueError: for sizes that do not divide, rates outside [0, 1), unknown choices.
+        ValueError: if sizes do not divide, a rate is outside [0, 1) or a choice is unknown.
 
     Example:
         >>> model = keras_vit.CaiTSmall24(num_classes=10)
@@ -143,14 +145,14 @@ class CaiT(ImageClassifier):
 
 
 def _check(arguments):
-    """Raises for what only the model as a whole can judge; the layers check the rest."""
+    """Raises a `ValueError` for arguments that no layer checks."""
     for name in ("depth", "class_depth", "width", "num_heads", "num_channels"):
         check_count(arguments[name], name)
     for name in ("dropout_rate", "drop_path_rate"):
         check_rate(arguments[name], name)
     if arguments["layer_scale"] is None:
         raise ValueError(
-            "layer_scale must be a number, where the factors of every branch start. "
+            "layer_scale must be a number, the initial value of LayerScale: CaiT always has it. "
             "Received: layer_scale=None"
         )
     check_class_names(arguments["class_names"], arguments["num_classes"])
@@ -221,4 +223,4 @@ def CaiTMedium48(
     *, width=768, depth=48, num_heads=16, mlp_dim=3072, layer_scale=1e-6, name="cait_medium48",
     **kwargs,
 ):
-    """CaiT-M48, as timm has it."""
+    """CaiT-M48, as in timm."""

@@ -1,4 +1,4 @@
-"""Models that classify pictures.
+"""`ImageClassifier`, the base class of models that classify images.
 
 Letters: B batch.
 """
@@ -11,19 +11,20 @@ from keras_vit.models.base import ImageModel, check_list
 
 
 class ImageClassifier(ImageModel):
-    """A model from images (B, H, W, C) to logits (B, num_classes); families derive from it.
+    """Base class of models from images (B, H, W, C) to logits (B, num_classes).
 
-    Args: as `ImageModel`; the constructor has `num_classes` and `class_names` too.
+    It takes the same arguments as `ImageModel`. The constructor of a subclass must also have
+    `num_classes` and `class_names`.
     """
 
     @property
     def num_classes(self):
-        """int, how many logits there are, or None for a model that gives features."""
+        """int, number of classes, or None for a model without a head."""
         return self._arguments["num_classes"]
 
     @property
     def class_names(self):
-        """list of str, what the logits stand for, or None; it is saved with the model."""
+        """list of str, one name per class, or None. It is saved with the model."""
         return self._arguments["class_names"]
 
     @class_names.setter
@@ -37,15 +38,16 @@ class ImageClassifier(ImageModel):
         Args:
             images: list of pictures, each a path, the bytes of a file, a PIL image, or an array of
                 pixels 0..255, (H, W, 3).
-            top: int, how many classes to name for each.
-            batch_size: int, pictures at a time.
+            top: int, number of classes to return for each picture.
+            batch_size: int, number of pictures in a batch.
 
         Returns:
-            list, for each picture the `top` most probable as (label, probability), most probable
-            first; labels are `class_names`, or class indices where the model has none.
+            list with one list per picture of (label, probability) for the `top` most probable
+            classes, the most probable first. Labels are `class_names`, or class indices if the
+            model has no names.
 
         Raises:
-            ValueError: for a model without `preprocessor` or head, or what is no picture.
+            ValueError: if the model has no `preprocessor` or no head, or an item is not a picture.
 
         Example:
             >>> model.predict_images(["cat.jpg"], top=1)
@@ -62,16 +64,16 @@ class ImageClassifier(ImageModel):
         return found
 
     def image_probabilities(self, images):
-        """The probabilities of all classes for pictures of any size, in one batch.
+        """Computes the probabilities of all classes for pictures of any size, in one batch.
 
         Args:
-            images: as `predict_images` takes them.
+            images: list of pictures, as in `predict_images`.
 
         Returns:
-            float32 array (B, num_classes), the softmax of the logits.
+            NumPy array (B, num_classes), float32, the softmax of the logits.
 
         Raises:
-            ValueError: as `predict_images`.
+            ValueError: if the model has no `preprocessor` or no head, or an item is not a picture.
 
         Example:
             >>> model.image_probabilities(["cat.jpg"]).shape
@@ -86,14 +88,14 @@ class ImageClassifier(ImageModel):
         if self.preprocessor is None or self.num_classes is None:
             raise ValueError(
                 "predict_images needs a model with a head and with preprocessor=keras_vit."
-                "Preprocessor(...), as keras_vit.from_pretrained gives them. Received: "
+                "Preprocessor(...); keras_vit.from_pretrained sets both. Received: "
                 f"num_classes={self.num_classes}, preprocessor={self.preprocessor}"
             )
         check_list(images)
 
 
 def check_class_names(class_names, num_classes):
-    """Raises unless there is a name for every class, or none at all."""
+    """Raises a `ValueError` unless `class_names` is None or a list of `num_classes` str."""
     if class_names is None:
         return
     if not isinstance(class_names, (list, tuple)) or not all(

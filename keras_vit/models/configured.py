@@ -1,4 +1,4 @@
-"""The arguments of a family's constructor: recorded in one place, and documented in one place."""
+"""`configured`: records and documents the constructor arguments of a model family."""
 
 import functools
 import inspect
@@ -17,34 +17,35 @@ SHARED = {
         another that `keras_vit.layers.MLP` takes, such as `keras.activations.relu`.""",
     "norm_epsilon": "float, epsilon of every layer normalisation.",
     "attention_dropout_rate": "float in [0, 1), dropout on the attention scores.",
-    "drop_path_rate": """float in [0, 1), stochastic depth of the last block; it grows linearly from
-        0 at the first.""",
-    "remat": """whether training recomputes every block in the backward pass (gradient
-        checkpointing): less memory, about a third more work.""",
-    "include_preprocessing": """if True the model takes pixels 0..255 and normalises them itself, as
-        `preprocessor` says, by default to -1..1; otherwise it expects normalised images.""",
-    "preprocessor": """`keras_vit.Preprocessor`, how pictures of any size become this model's input;
-        `predict_images` uses it, and it is saved with the model.""",
-    "class_names": "list of str, what the K logits stand for.",
+    "drop_path_rate": """float in [0, 1), stochastic depth rate of the last block; the rate grows
+        linearly from 0 in the first block.""",
+    "remat": """bool, whether training recomputes every block in the backward pass (gradient
+        checkpointing). This saves memory and costs about a third more computation.""",
+    "include_preprocessing": """bool. If True, the model takes pixels 0..255 and normalises them
+        itself, with the mean and std of `preprocessor`, or to -1..1 without one. If False, it takes
+        normalised images.""",
+    "preprocessor": """`keras_vit.Preprocessor` that turns pictures of any size into this model's
+        input. `predict_images` uses it, and it is saved with the model.""",
+    "class_names": "list of str, the names of the K classes.",
     "frozen_layers": """list of paths of layers or weights that are not trained, such as "block00"
-        or "block00/attention"; setting `trainable` later changes the configuration likewise,
-        so that a saved model loads as it was.""",
-    "adapted_layers": """how layers were changed since they were built, by `enable_lora` or
-        `quantize`, as `get_config` gives it, so that a saved model loads as it was.""",
+        or "block00/attention". `get_config` lists what `trainable` says when it is called, so a
+        loaded model has the same layers frozen.""",
+    "adapted_layers": """dict, the changes that `enable_lora` or `quantize` made after the model was
+        built, as `get_config` returns them; used to load a saved model.""",
     "dtype": 'dtype policy of every layer, such as "mixed_bfloat16"; by default the global one.',
-    "name": "str.",
+    "name": "str, name of the model.",
 }
 
 
 def configured(family):
-    """Class decorator of an `ImageModel`: records the constructor's arguments, documents them.
+    """Class decorator of an `ImageModel`: records and documents the constructor's arguments.
 
-    `self._arguments` is there when the constructor begins: a dict of every argument by name, of
-    which `dtype` is a policy and `preprocessor` a `Preprocessor` or None already. The class's
-    docstring gets those arguments from `SHARED` that its "Args" leave out.
+    Before the constructor runs, `self._arguments` is set to a dict of all arguments by name, in
+    which `dtype` is a dtype policy and `preprocessor` a `Preprocessor` or None. Arguments that the
+    class's docstring leaves out of "Args" are documented from `SHARED`.
 
     Raises:
-        TypeError: for an argument that is documented nowhere.
+        TypeError: if an argument is documented neither in the class nor in `SHARED`.
     """
     init = family.__init__
     signature = inspect.signature(init)
@@ -61,19 +62,19 @@ def configured(family):
         policy = arguments["dtype"] or keras.config.dtype_policy()
         arguments["dtype"] = keras.dtype_policies.get(policy)
         arguments["preprocessor"] = as_preprocessor(arguments["preprocessor"])
-        # Past Keras, which takes attributes only when the graph is there.
+        # Keras's own __setattr__ raises before the graph is built.
         object.__setattr__(self, "_arguments", arguments)
         object.__setattr__(self, "_made", {})  # layers by name
         init(self, **arguments)
 
-    __init__.__signature__ = signature  # for Keras, which does not follow wrappers everywhere
+    __init__.__signature__ = signature  # Keras does not follow `__wrapped__` everywhere
     family.__init__ = __init__
     family.__doc__ = _documented(family, list(signature.parameters)[1:])
     return family
 
 
 def _documented(family, names):
-    """The docstring of a class, with every argument in the order of the constructor."""
+    """The docstring of a class with all arguments, in the order of the constructor."""
     if family.__doc__ is None:
         return None  # python -OO
     doc = inspect.cleandoc(family.__doc__)

@@ -1,13 +1,13 @@
-"""DeiT, the data-efficient Vision Transformers: distilled by attention, and DeiT III.
+"""DeiT, the data-efficient image transformers: DeiT with distillation, and DeiT III.
 
-A DeiT is a ViT, so both are variants of `VisionTransformer`. That of Touvron et al. 2021
-(arXiv:2012.12877) has a distillation token beside the class token and a head on each: in training
-one learns the labels and the other what a teacher says (`keras_vit.Distiller`), at inference the
-logits are the mean of both. Without a teacher, `distillation_token=False`, it is the ViT itself.
+Both are variants of `VisionTransformer`. DeiT (Touvron et al. 2021, arXiv:2012.12877) has a
+distillation token beside the class token, and a head on each. During training one head learns from
+the labels and the other from a teacher (`keras_vit.Distiller`); at inference the logits are the
+mean of both. With `distillation_token=False` it is a plain ViT, trained without a teacher.
 
-That of Touvron et al. 2022 (arXiv:2204.07118, DeiT III) learns from labels alone: LayerScale in
-every block, and no position for the class token. LayerScale starts from 1e-4, as in its authors'
-code.
+DeiT III (Touvron et al. 2022, arXiv:2204.07118) is trained on labels alone. It has LayerScale in
+every block and no position embedding for the class token. LayerScale starts at 1e-4, as in the
+authors' code.
 """
 
 from keras_vit.models.registry import register_family

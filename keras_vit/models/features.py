@@ -1,4 +1,4 @@
-"""Features of a model: outputs of named layers, as tokens or maps, and pyramids of maps.
+"""Features of a model: outputs of named layers, as tokens or maps, and feature pyramids.
 
 Letters: B batch, H x W image size, C channels, h x w grid of patches, N = h*w, P prefix tokens,
 D width.
@@ -13,43 +13,56 @@ from keras_vit.models.inputs import look
 
 
 class Features:
-    """The part of `keras_vit.models.base.ImageModel` that gives features."""
+    """Mixin of `keras_vit.models.base.ImageModel` with the methods that return features."""
 
     def token_layout(self, layer_name):
-        """The layout of the tokens or the map that a layer gives.
+        """The layout of the tokens or the feature map that a layer outputs.
 
         Args:
-            layer_name: str. For a layer that gives a vector, such as the pooling, it is the layout
-                of the tokens that it reads.
+            layer_name: str. For a layer that outputs vectors, such as the pooling, the result is
+                the layout of its input.
 
         Returns:
             `keras_vit.models.layout.TokenLayout`: prefix tokens, grid, patch size.
 
         Raises:
-            ValueError: for a layer that does not exist, or neither reads nor gives patches.
+            ValueError: if the layer does not exist, or neither its input nor its output has
+                patches.
+
+        Example:
+            >>> keras_vit.ViTBase().token_layout("block00").grid_size
+            (14, 14)
         """
-        self.get_layer(layer_name)  # raises where there is none
+        self.get_layer(layer_name)  # raises if it does not exist
         layout = self._layouts.get(layer_name)
         if layout is None:
             raise ValueError(
-                f"{layer_name!r} gives neither tokens of known patches nor a feature map, and "
-                f"reads none. Received: layer_name={layer_name!r} of {self.name}"
+                f"{layer_name!r} gives neither tokens of known patches nor a feature map, and its "
+                "input is neither. Pass an earlier layer, such as a block. "
+                f"Received: layer_name={layer_name!r} of {self.name}"
             )
         return layout
 
     def feature_model(self, layers=None, grid=False):
-        """A model from images to the outputs of named layers; it shares this model's weights.
+        """Returns a model from images to outputs of named layers. It shares this model's weights.
 
         Args:
             layers: list of layer names, such as `["block05", "norm"]`; by default every block.
-            grid: if True the prefix tokens are left out and the patches laid back onto their grid.
+            grid: bool. If True, prefix tokens are removed and the patch tokens are reshaped to a
+                feature map.
 
         Returns:
-            `keras.Model` from images (B, H, W, C) to a dict of tokens (B, P + N, D), or feature
-            maps (B, h, w, D), by layer name. Layers that work on maps give maps either way.
+            `keras.Model` from images (B, H, W, C) to a dict by layer name of tokens
+            (B, P + N, D), or of feature maps (B, h, w, D) with `grid=True`. Layers that output
+            feature maps, such as Swin's blocks, do so with either.
 
         Raises:
-            ValueError: for a layer that does not exist, or whose output has no grid.
+            ValueError: if a layer does not exist, or with `grid=True` its output has no grid.
+
+        Example:
+            >>> encoder = keras_vit.ViTBase().feature_model(["block05", "norm"], grid=True)
+            >>> encoder(images)["norm"].shape
+            (8, 14, 14, 768)
         """
         if layers is None:
             layers = [layer.name for layer in self.layers if isinstance(layer, Block)]
@@ -72,7 +85,22 @@ class Features:
         return keras.Model(self.input, outputs, name=f"{self.name}_features")
 
     def features(self, images, layers=None, grid=False):
-        """Outputs of named layers for `images` (B, H, W, C), as `feature_model` gives them."""
+        """Computes the outputs of named layers.
+
+        Args:
+            images: array or tensor (B, H, W, C), the model's input.
+            layers, grid: as in `feature_model`.
+
+        Returns:
+            dict of layer name to tensor, as in `feature_model`, in the order of `layers`.
+
+        Raises:
+            ValueError: as in `feature_model`, or if the model does not take such images.
+
+        Example:
+            >>> keras_vit.ViTBase().features(images, ["block05"])["block05"].shape
+            (8, 197, 768)
+        """
         self.check_size(images.shape)
         look(self, images)
         outputs = self.feature_model(layers, grid)(images, training=False)
@@ -80,10 +108,10 @@ class Features:
 
     @property
     def _pyramid(self):
-        """dict of stage to the layer that gives its map, finest first; None without stages.
+        """dict of stage to the name of its last layer, finest map first; None without stages.
 
-        The layers of a stage have its name in front, "stage0_...", and the last gives its map.
-        Where tokens follow the last map, "tokens" are those of the last block.
+        Names of layers in a stage start with the name of the stage, "stage0_...". If blocks follow
+        the last stage, as in a hybrid, "tokens" is the last block.
         """
         stages = {}
         for layer in self.layers:
@@ -96,18 +124,41 @@ class Features:
         return stages or None
 
     def pyramid_model(self):
-        """A model from images (B, H, W, C) to a dict of every stage's feature map, finest first."""
+        """Returns a model from images to the feature map of every stage. It shares the weights.
+
+        Returns:
+            `keras.Model` from images (B, H, W, C) to a dict of maps (B, h, w, D), finest first:
+            {"stage0": ..., "stage1": ...}. A hybrid adds its last block as "tokens".
+
+        Raises:
+            ValueError: if the model has no stages.
+        """
         if self._pyramid is None:
             raise ValueError(
-                "A pyramid needs a family with stages of falling resolution; use features(images, "
-                f"layers, grid=True) here. Received: {self.name}"
+                "A pyramid needs a family with stages of falling resolution, such as Swin or PVT; "
+                "for other models use features(images, layers, grid=True). "
+                f"Received: {self.name}"
             )
         maps = self.feature_model(list(self._pyramid.values()), grid=True).output
         outputs = {stage: maps[name] for stage, name in self._pyramid.items()}
         return keras.Model(self.input, outputs, name=f"{self.name}_pyramid")
 
     def pyramid(self, images):
-        """Feature maps of every stage for `images` (B, H, W, C): {"stage0": (B, h, w, D), ...}."""
+        """Computes the feature map of every stage.
+
+        Args:
+            images: array or tensor (B, H, W, C), the model's input.
+
+        Returns:
+            dict of maps (B, h, w, D), finest first, as in `pyramid_model`.
+
+        Raises:
+            ValueError: if the model has no stages, or does not take such images.
+
+        Example:
+            >>> keras_vit.SwinTiny().pyramid(images)["stage0"].shape
+            (8, 56, 56, 96)
+        """
         self.check_size(images.shape)
         look(self, images)
         outputs = self.pyramid_model()(images, training=False)
@@ -115,7 +166,7 @@ class Features:
 
 
 def _called_beside(layer, *tensors):
-    """The output of a new layer on a model's tensors; the model's layers keep no node of it."""
+    """Applies a new layer to symbolic tensors of a model without changing the model's graph."""
     output = layer(*tensors)
     for tensor in tensors:
         tensor._keras_history.operation._outbound_nodes.pop()

@@ -1,10 +1,10 @@
-"""Which layers and weights are not trained, as paths in a model's configuration."""
+"""Frozen layers and weights, as paths in a model's configuration."""
 
 import difflib
 
 
 def named_layers(model):
-    """dict of path to layer: "block00", "block00/attention", "block00/attention/qkv", ..."""
+    """dict of path to layer, nested ones included: "block00", "block00/attention", ..."""
     found = {}
 
     def walk(layer, path):
@@ -21,12 +21,15 @@ def named_layers(model):
 def frozen_paths(model, lora=True):
     """The shortest list of paths that describes which layers and weights are frozen.
 
-    A frozen layer is listed by its parts where one of these is trainable.
+    If a frozen layer has a trainable part, its frozen parts are listed instead of the layer.
 
     Args:
         model: functional model.
-        lora: whether layers keep their low-rank updates. If these are merged into the matrices, the
-            matrices count as trainable, as the updates were.
+        lora: bool, whether layers keep their low-rank updates. If False, the updates are merged
+            into the matrices, and these count as trainable, as the updates were.
+
+    Returns:
+        list of str, such as `["block00", "block01/norm1/gamma"]`.
     """
     found = []
 
@@ -51,14 +54,14 @@ def frozen_paths(model, lora=True):
 
 
 def freeze(model, paths):
-    """Freezes layers, with everything in them, and single weights.
+    """Freezes layers, with all layers inside them, or single weights.
 
     Args:
         model: functional model.
         paths: list of paths, such as "block00", "block00/attention" or "block00/norm1/gamma".
 
     Raises:
-        ValueError: for a path that does not exist.
+        ValueError: if a path does not exist.
     """
     if not paths:
         return
@@ -73,7 +76,7 @@ def freeze(model, paths):
             near = difflib.get_close_matches(str(path), known, 3)
             raise ValueError(
                 "frozen_layers must hold paths of layers or weights, such as 'block00' or "
-                f"'block00/attention'{'; near: ' + ', '.join(near) if near else ''}. "
+                f"'block00/attention'{'; similar: ' + ', '.join(near) if near else ''}. "
                 f"Received: {path!r}"
             )
         known[path].trainable = False

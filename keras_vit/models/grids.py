@@ -4,16 +4,20 @@ from keras_vit.layers.validation import as_pair
 
 
 def patch_grids(patch_size, image_size, position_grid, drop_remainder=False):
-    """The three sizes as pairs, checked against each other.
+    """Converts the three sizes to pairs and checks them against each other.
 
     Args:
         patch_size: int or (p, q), in pixels.
-        image_size: int, (H, W) or None for any.
-        position_grid: int, (h, w) or None for that of the image, or of 224 pixels.
-        drop_remainder: whether the image may be no multiple of the patch.
+        image_size: int or (H, W), in pixels, or None for any size.
+        position_grid: int or (h, w); None for the grid of the image, or of 224 pixels if
+            `image_size` is None.
+        drop_remainder: bool, whether the image size may be other than a multiple of the patch size.
 
     Returns:
         (p, q), (H, W) or None, (h, w).
+
+    Raises:
+        ValueError: for sizes that are not positive integers, or do not divide.
     """
     patch_size = as_pair(patch_size, "patch_size")
     if image_size is not None:
@@ -27,13 +31,13 @@ def patch_grids(patch_size, image_size, position_grid, drop_remainder=False):
 
 
 def check_multiple(image_size, whole, of, **received):
-    """Raises unless both sides of an image are multiples of a patch.
+    """Raises a `ValueError` unless both sides of an image are multiples of a patch size.
 
     Args:
-        image_size: int, (H, W), or None for any, which passes.
-        whole: (p, q) in pixels.
-        of: str, what `whole` is.
-        received: the arguments that it comes from, for the error.
+        image_size: int or (H, W), in pixels, or None for any size, which passes.
+        whole: (p, q), in pixels.
+        of: str, the name of `whole` in the error message.
+        received: arguments to show in the error message.
     """
     if image_size is None:
         return

@@ -1,12 +1,12 @@
 """The hybrid of Dosovitskiy et al. 2021 (arXiv:2010.11929), section 3.1: a ViT on a CNN's map.
 
-The CNN is the paper's, a ResNet of BiT (Kolesnikov et al. 2020, arXiv:1912.11370) with standardised
-weights and group normalisation, or any other Keras model. Differences from the paper: none in what
-is computed; R26 and R stems are those of Steiner et al. 2021 (arXiv:2106.10270). As in the authors'
-code the ResNet normalises after its convolutions, which BiT does before.
+The CNN is the paper's, a BiT ResNet (Kolesnikov et al. 2020, arXiv:1912.11370) with weight
+standardisation and group normalisation, or any other Keras model. The computation is that of the
+paper; R26 and R stems are those of Steiner et al. 2021 (arXiv:2106.10270). As in the authors' code,
+the ResNet normalises after its convolutions; BiT does so before them.
 
-Initial weights are those of the authors' code, but class token and head, zeros there, are normal of
-0.02.
+Weights are initialised as in the authors' code, except the class token and the head, which start at
+zero there and are normal with standard deviation 0.02 here.
 
 Letters: B batch, H x W image size, C channels, h x w grid of patches, N = h*w, D width, K classes.
 """
@@ -40,37 +40,40 @@ from keras_vit.models.vit import pre_logits
 class HybridVisionTransformer(ImageClassifier):
     """Vision Transformer on a CNN's feature map, from images (B, H, W, C) to logits (B, K).
 
-    Its patches are those of the map: `model.patch_size`, in pixels, is `patch_size` times the
+    The patches are cut from the map, so `model.patch_size`, in pixels, is `patch_size` times the
     stride of the CNN.
 
     Args:
-        image_size: int, (H, W), or None for any size at call time; multiples of `patch_size` times
-            the stride of the CNN, which in the ResNets is 4, doubled by every stage but the first.
+        image_size: int or (H, W), in pixels, a multiple of `patch_size` times the stride of the
+            CNN; None to accept any such size at call time. The stride of the ResNet is 4, doubled
+            by every stage but the first.
         stem: `keras.Model` from images (B, H, W, C) to a feature map (B, h', w', C'), channels
-            last, that serves as the CNN under its own name and in its own dtype, or None for the
-            paper's ResNet.
-        stem_depths: tuple of int, blocks of each stage of the ResNet; `remat` is for them too.
-        stem_width: int, channels after its first convolution; the first stage has 4 times as many,
-            every other twice those of the one before.
-        stem_groups: int, groups of channels that its normalisations take together.
-        patch_size: int or (p, q), size of a patch in places of the map.
+            last, to use as the CNN; it keeps its name and dtype. None for the paper's ResNet.
+        stem_depths: tuple of int, number of blocks of each stage of the ResNet. `remat` applies to
+            these blocks too.
+        stem_width: int, channels after the first convolution of the ResNet; the first stage has 4
+            times as many, and every later stage twice as many as the one before.
+        stem_groups: int, number of groups in the ResNet's group normalisations; `stem_width` must
+            be a multiple of it.
+        patch_size: int or (p, q), patch size in positions of the map.
         width: int, D, width of the tokens.
         depth: int, number of transformer blocks.
-        num_heads: int, attention heads of a block; `width` must be a multiple of it.
-        mlp_dim: int, hidden width of a block's MLP.
-        position_grid: int or (h, w), the grid that learned position embeddings are kept for; by
-            default that of `image_size`, or of 224 pixels where `image_size` is None.
-        position_resample: "timm", "hf" or "flax": how position embeddings are resampled to another
+        num_heads: int, attention heads of each block; `width` must be a multiple of it.
+        mlp_dim: int, hidden width of the MLP in each block.
+        position_grid: int or (h, w), grid of the learned position embeddings; by default the grid
+            of `image_size`, or of 224 pixels if `image_size` is None.
+        position_resample: "timm", "hf" or "flax", how position embeddings are resampled to another
             grid (`keras_vit.layers.resample_grid`).
         convention: "authors" or "timm", whose epsilons the ResNet has
             (`keras_vit.layers.BottleneckBlock`).
-        representation_size: int, width of a linear layer with tanh before the head, or None.
-        dropout_rate: float in [0, 1), dropout after the position embedding, the attention and in
-            the MLP.
+        representation_size: int, width of a linear layer with tanh before the head, or None for no
+            such layer.
+        dropout_rate: float in [0, 1), dropout after the position embedding, after the attention
+            and in the MLP.
 
     Raises:
-        ValueError: for sizes that do not divide, rates outside [0, 1), unknown choices, a `stem`
-            that gives no map of a whole fraction of its images.
+        ValueError: if sizes do not divide, a rate is outside [0, 1), a choice is unknown, or the
+            stride of `stem` is not a whole number.
 
     Example:
         >>> model = keras_vit.R50ViTBase16(num_classes=10)
@@ -114,8 +117,9 @@ class HybridVisionTransformer(ImageClassifier):
         name=None,
     ):
         if isinstance(stem, dict):
-            stem = keras.saving.deserialize_keras_object(copy.deepcopy(stem))  # which empties it
-        self._arguments["stem"] = getattr(stem, "name", None)  # `get_config` asks the layer
+            # A copy, because Keras removes entries from the configuration.
+            stem = keras.saving.deserialize_keras_object(copy.deepcopy(stem))
+        self._arguments["stem"] = getattr(stem, "name", None)  # `get_config` serialises the layer
         _check(self._arguments)
         stem_depths = self._arguments["stem_depths"] = tuple(stem_depths)
         image_size = None if image_size is None else as_pair(image_size, "image_size")
@@ -181,7 +185,7 @@ class HybridVisionTransformer(ImageClassifier):
 
 
 def _check(arguments):
-    """Raises for what only the model as a whole can judge; the layers check the rest."""
+    """Raises a `ValueError` for arguments that no layer checks."""
     for name in ("depth", "width", "num_heads", "num_channels", "stem_width", "stem_groups"):
         check_count(arguments[name], name)
     if arguments["stem_width"] % arguments["stem_groups"]:
@@ -192,7 +196,7 @@ def _check(arguments):
     depths = arguments["stem_depths"]
     if not isinstance(depths, (tuple, list)):
         raise ValueError(
-            "stem_depths must be a tuple, one number a stage of the ResNet. "
+            "stem_depths must be a tuple with one number per stage of the ResNet. "
             f"Received: stem_depths={depths!r}"
         )
     for depth in depths:
@@ -240,7 +244,8 @@ def RViTTiny16(
 ):
     """R + ViT-Ti/16 (Steiner et al. 2021, section 3).
 
-    Its name counts a stem that halves the image and patches of 8; the stem in fact quarters it.
+    The paper's name assumes a stem of stride 2 and patches of 8; the stride of the stem is 4, so
+    patches have 32 x 32 pixels.
     """
 
 

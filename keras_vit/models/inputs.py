@@ -1,4 +1,4 @@
-"""Checks of the images that a model is given: their size, and the range of their values.
+"""Checks of a model's input: image size and range of values.
 
 Letters: B batch, H x W image size, C channels.
 """
@@ -12,15 +12,15 @@ from keras import ops
 from keras_vit.callers import warn
 from keras_vit.layers.validation import check_images
 
-# Normalised images stay within some 3 of zero; a picture of pixels below 30 is nearly black.
+# Normalised images are within about 3 of zero; an image with all pixels below 30 is nearly black.
 NORMALIZED, PIXELS = 4, 30
 
 
 class ImageInputs(keras.Model):
-    """A functional model that checks its images in `fit`, `predict` and every other way in.
+    """A functional model that checks its input in `fit`, `predict`, `__call__` and the like.
 
-    Subclasses have `patch_size`, `whole_patches`, whether image sizes must be multiples of it,
-    `drop_remainder` and `takes_pixels`, whether they normalise by themselves.
+    Subclasses set `patch_size`, `whole_patches` (whether image sizes must be multiples of it),
+    `drop_remainder` and `takes_pixels` (whether they normalise pixels themselves).
     """
 
     _told = False  # whether the warning about the range of values was given
@@ -32,7 +32,7 @@ class ImageInputs(keras.Model):
         return super().fit(data, *args, **kwargs)
 
     def evaluate(self, x=None, *args, **kwargs):
-        # Of a validation within `fit` Keras keeps the data that it was given first.
+        # Within `fit` Keras reuses the validation data of the first epoch.
         again = kwargs.get("_use_cached_eval_dataset", False)
         return super().evaluate(self.checked_data(x, watch=not again), *args, **kwargs)
 
@@ -57,21 +57,24 @@ class ImageInputs(keras.Model):
         return super().__call__(inputs, *args, **kwargs)
 
     def call(self, inputs, training=None, mask=None):
-        self.check_size(inputs.shape)  # again: JAX's trainer does not come through __call__
+        self.check_size(inputs.shape)  # again: Keras's JAX trainer does not use __call__
         return super().call(inputs, training=training, mask=mask)
 
     def checked_data(self, data, watch=True):
-        """Checks arrays and tf.data pipelines before Keras starts.
+        """Checks the image size of arrays and tf.data pipelines before Keras starts.
 
-        An error in the middle would be too late: on JAX it leaves the model without its weights,
-        and on TensorFlow, which generalises its traces, a wrong size would not even show.
+        A later error is too late: on JAX it leaves the model without its weights, and TensorFlow
+        relaxes the shapes of its traces, so that a wrong size raises no error at all.
 
         Args:
-            data: whatever Keras takes.
-            watch: whether to look at the range of the images too.
+            data: any data that `fit`, `evaluate` or `predict` takes.
+            watch: bool, whether to check the range of values of the first batch too.
 
         Returns:
-            `data`, or what gives the same and looks at the first batch as it passes.
+            `data`, or a wrapper that yields the same batches and checks the first.
+
+        Raises:
+            ValueError: if the model does not take images of this shape.
         """
         images = _images(getattr(data, "element_spec", data))
         shape = getattr(images, "shape", None)
@@ -80,7 +83,7 @@ class ImageInputs(keras.Model):
         return watched(self, data) if watch else data
 
     def check_size(self, shape):
-        """Raises unless the model takes images of this shape (B, H, W, C)."""
+        """Raises a `ValueError` unless the model takes images of this shape, (B, H, W, C)."""
         patch_size = self.patch_size if self.whole_patches else (1, 1)
         check_images(shape, patch_size, self.name, self.drop_remainder)
         expected = self.input.shape[1:]
@@ -89,23 +92,23 @@ class ImageInputs(keras.Model):
             for a, b in zip(expected, shape[1:], strict=True)
         ):
             raise ValueError(
-                f"{self.name} was built for images of shape {expected}. Resize the images, or the "
-                f"model with keras_vit.resize(model, image_size=...), or build it with "
+                f"{self.name} was built for images of shape {expected}. Resize the images, resize "
+                f"the model with keras_vit.resize(model, image_size=...), or build it with "
                 f"image_size=None. Received: shape={tuple(shape)}"
             )
 
 
 def build_training(model, outputs, x=None, y=None, *_, **__):
-    """Makes the variables of a compiled model's optimizer and metrics, with TensorFlow.
+    """Creates the variables of a compiled model's optimizer and metrics; on TensorFlow only.
 
-    Keras makes them while it traces the first step, and a `tf.function` that makes variables is
-    traced twice: up to a minute for a large model. Other backends have no such cost.
+    Keras creates them while it traces the first step, and a `tf.function` that creates variables is
+    traced twice, which takes up to a minute for a large model.
 
     Args:
         model: built `keras.Model`.
         outputs: symbolic output of a step, (B, K).
-        x, y and others: what `fit` is given; metrics are made where y is an array or tensor, or x a
-            tf.data pipeline.
+        x, y: data of `fit`; metrics are built if `y` is an array or tensor, or `x` a tf.data
+            pipeline. Further arguments of `fit` are ignored.
     """
     if keras.backend.backend() != "tensorflow" or not model.compiled:
         return
@@ -120,14 +123,15 @@ def build_training(model, outputs, x=None, y=None, *_, **__):
 
 
 def look(model, images):
-    """Warns, once for each model, of pixels where it takes normalised images, or the reverse.
+    """Warns, once per model, if it is given pixels 0..255 but takes normalised images, or reversed.
 
-    A sample of pixels is read: of arrays at every call, of tensors only once after each `fit` or
-    `predict`, since reading from an accelerator waits for it. Tensors being traced are skipped.
+    A sample of the pixels is checked. Arrays are checked in every call, tensors only once after
+    each `fit` or `predict`, because reading them waits for the accelerator. Tensors that are being
+    traced are skipped.
 
     Args:
         model: `ImageInputs`.
-        images: array or tensor (B, H, W, C); anything else is left alone.
+        images: array or tensor (B, H, W, C); anything else is ignored.
     """
     if model._told or len(getattr(images, "shape", ())) != 4:
         return
@@ -141,23 +145,23 @@ def look(model, images):
         return
     low, high = float(some.min()), float(some.max())
     if low == high:
-        return  # black, or made up to build a model
+        return  # black, or a constant that builds a model
     model._looked = model._looked or not array
-    if model.takes_pixels:  # a picture may be dark, but its fractions come from 0..1 or -1..1
+    if model.takes_pixels:  # an image may be dark, but fractions mean a range of 0..1 or -1..1
         wrong = max(high, -low) <= NORMALIZED and (some != np.round(some)).any()
     elif some.dtype.kind in "ui":
         wrong = high > 1
     else:
-        wrong = high > PIXELS and low > -high / 4  # below zero a bicubic kernel goes too
+        wrong = high > PIXELS and low > -high / 4  # bicubic resizing gives values below zero too
     if wrong:
         _tell(model, f"values from {low:.3g} to {high:.3g}, {some.dtype}")
 
 
 def watched(model, data):
-    """`data` for Keras's `fit`, `evaluate` or `predict` that checks its first batch on the way.
+    """Wraps data of `fit`, `evaluate` or `predict` so that the first batch is checked.
 
-    Nothing is read ahead or twice, so a pipeline's order and randomness do not change. Sources of
-    PyTorch tensors are returned as they are; their batches are checked when the model is called.
+    No batch is read ahead or twice, so the order and randomness of a pipeline do not change.
+    PyTorch data loaders are returned unchanged: the model checks their batches when it is called.
     """
     model._looked = False
     if model._told:
@@ -172,7 +176,7 @@ def watched(model, data):
     if inspect.isgenerator(data):
         return _watched_generator(model, data)
     if isinstance(data, keras.utils.PyDataset):
-        # A worker process could not warn, and would need a copy of the model.
+        # A worker process cannot warn, and would need a copy of the model.
         return data if data.use_multiprocessing else _WatchedDataset(model, data)
     look(model, _images(data))
     return data
@@ -182,8 +186,8 @@ def _tell(model, received):
     model._told = True
     if model.takes_pixels:
         expected = (
-            "pixels 0..255, which it normalises by itself (include_preprocessing=True): give it "
-            "those, or build it with include_preprocessing=False"
+            "pixels 0..255, which it normalises itself (include_preprocessing=True): pass pixels, "
+            "or build it with include_preprocessing=False"
         )
     else:
         expected = (
@@ -192,31 +196,31 @@ def _tell(model, received):
             "keras_vit.Preprocessor)"
         )
     warn(
-        f"{model.name} takes {expected}; its answers mean nothing otherwise. This warning comes "
-        f"once. Received: {received}"
+        f"{model.name} takes {expected}. With other values its outputs are meaningless. This "
+        f"warning is given once. Received: {received}"
     )
 
 
 def _images(data):
-    """The images of what Keras takes: x, (x, ...), or a dict of one input."""
+    """The images in data that Keras takes: x, (x, ...), or a dict with one input."""
     if isinstance(data, (tuple, list)) and data:
         data = data[0]
     return next(iter(data.values())) if isinstance(data, dict) and len(data) == 1 else data
 
 
 def _labels(data):
-    """What a tf.data pipeline of (x, y, ...) says of its labels, or None."""
+    """The spec of the labels of a tf.data pipeline of (x, y, ...), or None."""
     spec = getattr(data, "element_spec", None)
     return spec[1] if isinstance(spec, tuple) and len(spec) > 1 else None
 
 
 def _has_values(images):
-    """Whether a tensor of this backend has values now, and here."""
+    """Whether a tensor of this backend has values that this process can read now."""
     if keras.backend.backend() == "torch":
         import torch
 
         if torch.compiler.is_compiling() or type(images) not in (torch.Tensor, torch.nn.Parameter):
-            return False  # also the fakes of an export
+            return False  # fake tensors of an export too
         return images.device.type != "meta" and not torch._C._functorch.is_functorch_wrapped_tensor(
             images
         )
@@ -231,11 +235,11 @@ def _has_values(images):
 
 
 def _watched_pipeline(model, data):
-    """The tf.data pipeline, with a look at the first batch of every pass."""
+    """The tf.data pipeline, with a check of the first batch of every epoch."""
     import tensorflow as tf
 
     if not isinstance(data, tf.data.Dataset) or tf.distribute.has_strategy():
-        return data  # shared out over devices, where Python may not run
+        return data  # distributed over devices, where Python may not run
     if keras.backend.backend() == "tensorflow" and _replicas(model) > 1:
         return data
 
@@ -268,7 +272,7 @@ def _watched_generator(model, generator):
 
 
 class _WatchedDataset(keras.utils.PyDataset):
-    """A PyDataset that checks the first batch it is asked for."""
+    """A `PyDataset` that checks the first batch that is requested."""
 
     def __init__(self, model, source):
         super().__init__(source.workers, max_queue_size=source.max_queue_size)

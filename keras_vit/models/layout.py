@@ -1,4 +1,4 @@
-"""Token layouts: how many prefix tokens, and where the patches lie in an image or a video.
+"""Token layouts: the number of prefix tokens and the grid of patches of a layer's output.
 
 Layers that change the layout implement `compute_token_layout(layout)`; all others keep it.
 
@@ -10,18 +10,19 @@ import math
 
 import keras
 
-NOMINAL_SIZE = 224  # of a side that is not known, where a CNN's stride is asked
+NOMINAL_SIZE = 224  # pixels, for sides of unknown size when a CNN's stride is computed
 
 
 @dataclasses.dataclass(frozen=True)
 class TokenLayout:
-    """How tokens (B, P + T*h*w, D), or a map (B, h, w, D), lie in the image or video.
+    """How tokens (B, P + T*h*w, D), or a map (B, h, w, D), correspond to an image or video.
 
     Attributes:
-        num_prefix_tokens: int, P, tokens in front of the sequence that are no patches.
-        grid_size: (h, w), the grid of patches, each None where it is known at call time only.
-        patch_size: (p, q), the size of a patch in pixels.
-        num_steps: int, T, number of patches along the time axis; 1 for images.
+        num_prefix_tokens: int, P, number of tokens before the patches.
+        grid_size: (h, w), grid of patches; a side is None if it is known only at call time.
+        patch_size: (p, q), patch size in pixels.
+        num_steps: int, T, number of patches along the time axis; 1 for images, None if it is known
+            only at call time.
         frames_per_step: int, number of frames in a patch (a tubelet); 1 for images.
 
     Example:
@@ -37,30 +38,33 @@ class TokenLayout:
 
     @property
     def num_tokens(self):
-        """P + T*h*w, or None where a part of it is not known."""
+        """int, P + T*h*w, or None if T, h or w is not known."""
         sides = (self.num_steps, *self.grid_size)
         return None if None in sides else self.num_prefix_tokens + math.prod(sides)
 
     def grid_of(self, image_size):
-        """(h, w) of an image of another size (H, W), in whole patches."""
+        """(h, w), the grid of whole patches of an image of size (H, W)."""
         h, w = (side // patch for side, patch in zip(image_size, self.patch_size, strict=True))
         return h, w
 
     def prefixed(self, num_tokens):
-        """With more tokens in front."""
+        """The layout with `num_tokens` more prefix tokens."""
         return dataclasses.replace(self, num_prefix_tokens=self.num_prefix_tokens + num_tokens)
 
     def without_prefix(self):
-        """Of the patches alone."""
+        """The layout without prefix tokens."""
         return dataclasses.replace(self, num_prefix_tokens=0)
 
     def in_patches(self, patch_size, frames=1, round_up=False):
-        """Of larger patches, each made of `frames` x p x q of these.
+        """The layout of larger patches, each made of `frames` x p x q of the present ones.
 
         Args:
-            patch_size: int or (p, q).
-            frames: int.
-            round_up: whether a patch that is not whole counts, in height and width.
+            patch_size: int or (p, q), in present patches.
+            frames: int, in present patches along the time axis.
+            round_up: bool, whether an incomplete patch counts, in height and width.
+
+        Returns:
+            `TokenLayout`.
         """
         p, q = (patch_size, patch_size) if isinstance(patch_size, int) else patch_size
         up = (p - 1, q - 1) if round_up else (0, 0)
@@ -76,16 +80,15 @@ class TokenLayout:
 
 
 def token_layouts(model):
-    """The `TokenLayout` of what every layer gives, derived from the layers alone.
+    """Derives the `TokenLayout` of every layer's output from the graph.
 
     Args:
-        model: functional `keras.Model` on images (B, H, W, C) or videos (B, T, H, W, C), perhaps
-            with other inputs beside them.
+        model: functional `keras.Model` on images (B, H, W, C) or videos (B, T, H, W, C). It may
+            have other inputs too.
 
     Returns:
-        dict of layer name to `TokenLayout`. Of a layer that gives neither tokens nor a map, such
-        as one that pools them, it is the layout of what it reads; layers that read a vector have
-        None.
+        dict of layer name to `TokenLayout`. If the output of a layer is neither tokens nor a map,
+        as in a pooling, it is the layout of the layer's input; None if that has none either.
     """
     found = {}
 
@@ -100,7 +103,7 @@ def token_layouts(model):
 
 
 def _of_input(shape):
-    """The layout of an input: every pixel is a patch."""
+    """The layout of a model's input, in which every pixel is a patch; None for other inputs."""
     if len(shape) == 4:
         return TokenLayout(0, tuple(shape[1:3]), (1, 1))
     if len(shape) == 5:
@@ -109,7 +112,7 @@ def _of_input(shape):
 
 
 def _after(layer, layout):
-    """The layout of what a layer gives, or None where that is neither tokens nor a map."""
+    """The layout of a layer's output, or None if that is neither tokens nor a map."""
     if hasattr(layer, "compute_token_layout"):
         return layer.compute_token_layout(layout)
     shape = getattr(layer.output, "shape", ())
@@ -121,11 +124,11 @@ def _after(layer, layout):
     if len(shape) == 5:
         return layout
     counts = {shape[1], layout.num_tokens} - {None} if len(shape) == 3 else {0, 1}
-    return layout if len(counts) < 2 else None  # others than it read
+    return layout if len(counts) < 2 else None  # another number of tokens
 
 
 def _stride(layer, layout):
-    """By how much a layer without `compute_token_layout` shrinks a map, one number or a pair."""
+    """The stride of a layer without `compute_token_layout`, int or pair."""
     if isinstance(layer, keras.Model):
         size = tuple(NOMINAL_SIZE if side is None else side for side in layout.grid_size)
         _, h, w, _ = layer.compute_output_shape((None, *size, layer.input.shape[-1]))

@@ -1,11 +1,11 @@
 """The Pyramid Vision Transformer of Wang et al. 2021 (arXiv:2102.12122).
 
-Four stages, each a small Vision Transformer on a map half as large as the one before. Differences
-from the paper: none in what is computed. Initial weights of linear layers are Glorot uniform, as in
-the other models here (the paper's code draws them normal of 0.02).
+Four stages, each a small Vision Transformer on a map at half the resolution of the one before. The
+computation is that of the paper. Linear layers are initialised Glorot uniform, as in the other
+models here (normal with standard deviation 0.02 in the paper's code).
 
-Letters: B batch, H x W image size, C channels, h x w grid of the stage at hand, N = h*w tokens, D
-width of the stage, K classes.
+Letters: B batch, H x W image size, C channels, h x w grid of the current stage, N = h*w tokens,
+D width of the stage, K classes.
 """
 
 import math
@@ -39,29 +39,32 @@ class PyramidVisionTransformer(ImageClassifier):
 
     Args:
         num_classes: int, K, or None for features (B, D of the last stage) instead of logits.
-        image_size: int, (H, W), or None for any multiple of 32 at call time; 32 is the product of
-            `patch_sizes`.
-        depths: tuple of int, transformer blocks of each stage.
+        image_size: int or (H, W), in pixels, a multiple of the product of `patch_sizes` (32 by
+            default); None to accept any such size at call time.
+        depths: tuple of int, number of transformer blocks of each stage.
         widths: tuple of int, D of each stage.
         num_heads: tuple of int, attention heads of each stage.
-        mlp_ratios: tuple of numbers, how many times wider than D the MLP is inside.
-        reductions: tuple of int, the side of the patches of a stage's map that are one key and
-            value; 1 in the last stage, whose class token lies on no map.
-        patch_sizes: tuple of int, by how much each stage shrinks the map before it.
-        position_grid: int or (h, w), the grid of the first stage that learned position embeddings
-            are kept for, and shrunk by `patch_sizes` those of the others; by default that of
-            `image_size`, or of 224 pixels where `image_size` is None.
-        position_resample: "bilinear", as the paper's code has it, "timm", "hf" or "flax": how
-            position embeddings are resampled to another grid (`keras_vit.layers.resample_grid`).
-        qkv_bias: whether the projections to queries, keys and values have biases.
+        mlp_ratios: tuple of numbers, hidden width of the MLP divided by D, for each stage.
+        reductions: tuple of int, reduction ratio of each stage: patches of reduction x reduction
+            positions on the map become one key and value. It must be 1 in the last stage, which has
+            a class token.
+        patch_sizes: tuple of int, patch size of each stage, in positions of the map before it; it
+            is the stride too.
+        position_grid: int or (h, w), grid of the learned position embeddings of the first stage;
+            the later stages divide it by their patch sizes. By default the grid of `image_size`,
+            or of 224 pixels if `image_size` is None.
+        position_resample: "bilinear" (as in the paper's code), "timm", "hf" or "flax", how position
+            embeddings are resampled to another grid (`keras_vit.layers.resample_grid`).
+        qkv_bias: bool, whether the projections to queries, keys and values have biases.
         norm_epsilon: float, epsilon of the normalisations in the blocks and of the last one.
-        conv_norm_epsilon: float, epsilon of those after patch embeddings and reductions: 1e-5 in
-            the paper's code, 1e-6 in transformers.
-        dropout_rate: float in [0, 1), dropout after the position embeddings, the attention and in
-            the MLP.
+        conv_norm_epsilon: float, epsilon of the normalisations after patch embeddings and
+            reductions: 1e-5 in the paper's code, 1e-6 in transformers.
+        dropout_rate: float in [0, 1), dropout after the position embeddings, after the attention
+            and in the MLP.
 
     Raises:
-        ValueError: for sizes that do not divide, rates outside [0, 1), stages that do not match.
+        ValueError: if sizes do not divide, a rate is outside [0, 1), or the tuples of the stages
+            differ in length.
 
     Example:
         >>> model = keras_vit.PVTSmall(num_classes=10)
@@ -169,7 +172,7 @@ class PyramidVisionTransformer(ImageClassifier):
 
 
 def _grids(image_size, position_grid, shrunk):
-    """The image size as a pair, and the grid of learned positions of each stage."""
+    """The image size as a pair or None, and the grid of the position embeddings of each stage."""
     whole = shrunk[-1]
     if image_size is not None:
         image_size = as_pair(image_size, "image_size")
@@ -179,20 +182,20 @@ def _grids(image_size, position_grid, shrunk):
         size = tuple(side * shrunk[0] for side in as_pair(position_grid, "position_grid"))
         if any(side % whole for side in size):
             raise ValueError(
-                "position_grid must be a multiple of by how much the later stages shrink it. "
-                f"Received: position_grid={position_grid!r}, shrunk by {whole // shrunk[0]}"
+                "position_grid must be a multiple of the product of the later stages' patch sizes. "
+                f"Received: position_grid={position_grid!r}, product={whole // shrunk[0]}"
             )
     return image_size, [tuple(max(side // by, 1) for side in size) for by in shrunk]
 
 
 def _check(arguments):
-    """Raises for what only the model as a whole can judge; the layers check the rest."""
+    """Raises a `ValueError` for arguments that no layer checks."""
     check_count(arguments["num_channels"], "num_channels")
     check_rate(arguments["dropout_rate"], "dropout_rate")
     if arguments["reductions"][-1] != 1:
         raise ValueError(
-            "The last stage attends to its class token, which lies on no map to be reduced. "
-            f"Expected: reductions that end in 1. Received: reductions={arguments['reductions']}"
+            "reductions must end in 1: the last stage has a class token, which cannot be reduced. "
+            f"Received: reductions={arguments['reductions']}"
         )
     check_class_names(arguments["class_names"], arguments["num_classes"])
 
@@ -218,7 +221,7 @@ PVT = register_family(
         mlp_ratios=(2, 2),
         reductions=(2, 1),
     ),
-    # Wang et al. 2021, table 2: no hub that the catalogue knows has these weights.
+    # Wang et al. 2021, table 2: these weights are on no hub of the catalogue.
     paper_top1={"PVTTiny": 75.1, "PVTSmall": 79.8, "PVTMedium": 81.2, "PVTLarge": 81.7},
 )
 

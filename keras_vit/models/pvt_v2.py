@@ -1,12 +1,12 @@
 """The Pyramid Vision Transformer v2 of Wang et al. 2022 (arXiv:2106.13797).
 
-What changed since PVT (`pvt.py`): patches overlap, the MLP has a depthwise convolution, so that
-neither position embeddings nor a class token are needed and images may have any size, and attention
-may average keys and values to a fixed size, which makes its cost linear. Differences from the
-paper: none in what is computed. Initial weights are those of the paper's code, but for linear
-layers, which are Glorot uniform as in the other models here (there normal of 0.02).
+Changes from PVT (`pvt.py`): patches overlap, and the MLP has a depthwise convolution, so the model
+needs neither position embeddings nor a class token and takes images of any size. Attention can
+average keys and values to a fixed size, which makes its cost linear. The computation is that of the
+paper. Weights are initialised as in the paper's code, except those of linear layers, which are
+Glorot uniform, as in the other models here (normal with standard deviation 0.02 there).
 
-Letters: B batch, H x W image size, C channels, h x w grid of the stage at hand, D width of the
+Letters: B batch, H x W image size, C channels, h x w grid of the current stage, D width of the
 stage, K classes.
 """
 
@@ -31,27 +31,31 @@ class PyramidVisionTransformerV2(ImageClassifier):
 
     Args:
         num_classes: int, K, or None for features (B, D of the last stage) instead of logits.
-        image_size: int, (H, W), or None for any size at call time. A stage's map has the size of
-            the image divided by 4, 8, 16 or 32, rounded up, and must not be smaller than what
-            `reductions` reduces to one key: images of at least 29 pixels for the defaults.
-        depths: tuple of int, transformer blocks of each stage.
+        image_size: int or (H, W), in pixels, or None to accept any size at call time. The map of a
+            stage has the size of the image divided by 4, 8, 16 or 32, rounded up. It must be at
+            least as large as the reduction of the stage, so with the default arguments images must
+            have at least 29 x 29 pixels.
+        depths: tuple of int, number of transformer blocks of each stage.
         widths: tuple of int, D of each stage.
         num_heads: tuple of int, attention heads of each stage.
-        mlp_ratios: tuple of numbers, how many times wider than D the MLP is inside.
-        reductions: tuple of int, the side of the patches of a stage's map that are one key and
-            value.
-        pool_size: int, the side that keys and values are averaged to (linear attention), or None;
-            with it all `reductions` must be 1.
-        patch_sizes: tuple of odd int, side of the overlapping patches of each stage.
-        strides: tuple of int, by how much each stage shrinks the map before it.
-        qkv_bias: whether the projections to queries, keys and values have biases.
-        norm_epsilon: float, epsilon of the normalisations in the blocks and of the last one.
-        conv_norm_epsilon: float, epsilon of those after patch embeddings and reductions: 1e-5 in
-            the paper's code and timm, 1e-6 in transformers.
+        mlp_ratios: tuple of numbers, hidden width of the MLP divided by D, for each stage.
+        reductions: tuple of int, reduction ratio of each stage: patches of reduction x reduction
+            positions on the map become one key and value.
+        pool_size: int, side of the grid that keys and values are averaged to (linear attention), or
+            None. If it is given, all `reductions` must be 1.
+        patch_sizes: tuple of odd int, side of the overlapping patches of each stage, in positions
+            of the map before it.
+        strides: tuple of int, stride of the patches of each stage.
+        qkv_bias: bool, whether the projections to queries, keys and values have biases.
+        norm_epsilon: float, epsilon of the normalisations in the blocks and at the end of each
+            stage.
+        conv_norm_epsilon: float, epsilon of the normalisations after patch embeddings and
+            reductions: 1e-5 in the paper's code and timm, 1e-6 in transformers.
         dropout_rate: float in [0, 1), dropout after the attention and in the MLP.
 
     Raises:
-        ValueError: for images that are too small, rates outside [0, 1), stages that do not match.
+        ValueError: if images are too small, a rate is outside [0, 1), or the tuples of the stages
+            differ in length.
 
     Example:
         >>> model = keras_vit.PVTv2B2(num_classes=10, image_size=None)
@@ -94,7 +98,7 @@ class PyramidVisionTransformerV2(ImageClassifier):
             fractions=("mlp_ratios",),
         )
         shrunk = [math.prod(strides[: s + 1]) for s in range(len(depths))]  # 4, 8, 16, 32
-        # The smallest side of which every stage's map holds a patch to reduce.
+        # The smallest side for which the map of every stage is as large as its reduction.
         least = max(by * (r - 1) + 1 for by, r in zip(shrunk, reductions, strict=True))
         image_size = _check(self._arguments, least)
         rates = stage_rates(drop_path_rate, depths)
@@ -149,14 +153,13 @@ class PyramidVisionTransformerV2(ImageClassifier):
 
 
 def _check(arguments, least):
-    """The image size as a pair; raises for what only the model as a whole can judge."""
+    """The image size as a pair or None; raises a `ValueError` for arguments no layer checks."""
     check_count(arguments["num_channels"], "num_channels")
     check_class_names(arguments["class_names"], arguments["num_classes"])
     if arguments["pool_size"] is not None and set(arguments["reductions"]) != {1}:
         raise ValueError(
-            "pool_size averages keys and values to one size, which leaves nothing to reduce. "
-            f"Expected: reductions of 1. Received: reductions={arguments['reductions']}, "
-            f"pool_size={arguments['pool_size']}"
+            "With pool_size, which averages keys and values, all reductions must be 1. "
+            f"Received: reductions={arguments['reductions']}, pool_size={arguments['pool_size']}"
         )
     if arguments["image_size"] is None:
         return None
@@ -168,8 +171,8 @@ def _check(arguments, least):
 def _check_least(size, least):
     if any(isinstance(side, int) and side < least for side in size):
         raise ValueError(
-            f"Images must have at least {least} x {least} pixels, or a stage's feature map is "
-            f"smaller than what it is reduced by. Received: image size={tuple(size)}"
+            f"Images must have at least {least} x {least} pixels; with fewer, the feature map of a "
+            f"stage is smaller than its reduction. Received: image size={tuple(size)}"
         )
 
 

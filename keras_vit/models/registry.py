@@ -1,7 +1,7 @@
-"""The families of models: the one list that weights, listings, recipes, tests and benchmarks read.
+"""The registry of model families, which checkpoints, listings, recipes, tests and benchmarks read.
 
-A model file registers its family and, below its class, the variants. Everything else finds the
-family here, the package that reads and writes its checkpoints included.
+The file of a model registers its family and the variants. All other code finds the family here, and
+with it the package that reads and writes its checkpoints.
 """
 
 import inspect
@@ -15,20 +15,21 @@ Model = TypeVar("Model")
 
 @dataclass(frozen=True)
 class Family(Generic[Model]):
-    """A class of models, its forms for tests, and its variants.
+    """A model class, its small configurations for tests, and its variants.
 
     Attributes:
         name: str, the key in `FAMILIES`.
-        title: str, what listings call it.
-        model: the class; two families may share it.
-        tiny: dict of arguments, a model of a few thousand parameters, for tests.
-        smoke: dict of arguments, a small model on 8 x 8 pixels, for a recipe's smoke form.
-        checkpoints: str, the package that reads and writes its weights, of the modules that
-            `keras_vit.checkpoints.families` describes.
-        paper_top1: dict of variant to the paper's ImageNet-1k accuracy in %, of those whose weights
-            no hub has.
-        variants: dict of name to the function that builds the variant.
-        rows: dict of the variant's name to the arguments that it sets.
+        title: str, the name in listings.
+        model: the model class; two families may share one.
+        tiny: dict of arguments of a model with a few thousand parameters, for tests.
+        smoke: dict of arguments of a small model that takes images of 8 x 8 pixels, for the smoke
+            test of a recipe.
+        checkpoints: str, the package that reads and writes the family's checkpoints;
+            `keras_vit.checkpoints.families` describes its modules.
+        paper_top1: dict of variant name to the paper's ImageNet-1k top-1 accuracy in %, for
+            variants without published weights.
+        variants: dict of variant name to the function that builds it.
+        rows: dict of variant name to the arguments that it sets.
     """
 
     name: str
@@ -42,21 +43,21 @@ class Family(Generic[Model]):
     rows: dict = field(default_factory=dict)
 
     def variant(self, row: Callable[Arguments, None]) -> Callable[Arguments, Model]:
-        """Makes a variant of a function, whose keyword arguments are the family's other defaults.
+        """Decorator that registers a variant: a function with other defaults for the arguments.
 
         >>> @VIT.variant
         ... def ViTTiny(*, width=192, num_heads=3, mlp_dim=768, name="vit_tiny", **kwargs):
         ...     "ViT-Ti/16."
 
         Args:
-            row: function without a body.
+            row: function with keyword-only arguments and no body.
 
         Returns:
-            A function with every keyword argument of the family that returns its model. Its
-            docstring is that of `row` and then the family's.
+            A function that takes all arguments of the model class and returns a model. Its
+            docstring is that of `row`, followed by that of the class.
 
         Raises:
-            TypeError: for an argument that the family does not have.
+            TypeError: if the model class does not have one of the arguments.
         """
         own = inspect.signature(row).parameters.values()
         defaults = {x.name: x.default for x in own if x.kind is x.KEYWORD_ONLY}
@@ -64,20 +65,21 @@ class Family(Generic[Model]):
         unknown = sorted(set(defaults) - set(signature.parameters))
         if unknown:
             raise TypeError(
-                f"{self.model.__name__} has no argument {unknown}. Received: {row.__name__}"
+                f"{self.model.__name__} has no argument {unknown}. "
+                f"Received: {row.__name__}({', '.join(defaults)})"
             )
 
         def build(**kwargs):
             return self.model(**{**defaults, **kwargs})
 
-        said = ", ".join(f"{key}={value!r}" for key, value in defaults.items() if key != "name")
+        shown = ", ".join(f"{key}={value!r}" for key, value in defaults.items() if key != "name")
         for key in ("__module__", "__name__", "__qualname__"):
             setattr(build, key, getattr(row, key))
-        build.__wrapped__ = row  # where inspect.getsource finds the numbers
+        build.__wrapped__ = row  # so that inspect.getsource shows the numbers
         build.__doc__ = "\n\n".join(
             [
                 inspect.getdoc(row) or row.__name__,
-                f"A `{self.model.__name__}` with {said}.",
+                f"A `{self.model.__name__}` with {shown}.",
                 inspect.getdoc(self.model) or "",
             ]
         )
@@ -109,17 +111,19 @@ def register_family(
     """Adds a family to `FAMILIES`.
 
     Args:
-        name, title, model, tiny, smoke, paper_top1: as `Family` has them.
-        checkpoints: as `Family` has it; by default "keras_vit.checkpoints." and `name`.
+        name, title, model, tiny, smoke, paper_top1: attributes of `Family`.
+        checkpoints: attribute of `Family`; by default f"keras_vit.checkpoints.{name}".
 
     Returns:
-        `Family`, whose `variant` registers the variants.
+        `Family`, whose `variant` registers variants.
 
     Raises:
-        ValueError: where another family has the name.
+        ValueError: if a family of this name is registered already.
     """
     if name in FAMILIES:
-        raise ValueError(f"name must be new: another family has it. Received: name={name!r}")
+        raise ValueError(
+            f"A family of this name is registered already: choose another. Received: name={name!r}"
+        )
     checkpoints = checkpoints or f"keras_vit.checkpoints.{name}"
     family = Family(name, title, model, tiny, smoke, checkpoints, paper_top1 or {})
     FAMILIES[name] = family
@@ -127,11 +131,11 @@ def register_family(
 
 
 def family_of(model):
-    """The first `Family` that a model, or a class of models, belongs to, or None."""
+    """The first `Family` that a model or a model class belongs to, or None."""
     kind = model if inspect.isclass(model) else type(model)
     return next((x for x in FAMILIES.values() if issubclass(kind, x.model)), None)
 
 
 def variants():
-    """dict of every variant's name to its `Family`."""
+    """dict of variant name to `Family`, for the variants of all families."""
     return {name: family for family in FAMILIES.values() for name in family.variants}

@@ -1,4 +1,4 @@
-"""`resize`: a copy of a model for another image size, or with other windows."""
+"""`resize`: copies a model for another image size or window size."""
 
 from keras import ops
 
@@ -11,27 +11,30 @@ BIAS_TABLE = "/position_bias/table"
 
 
 def resize(model, image_size, window_size=None):
-    """A new model for another image size with the weights of `model`.
+    """Returns a new model for another image size, with the weights of `model`.
 
-    Learned position embeddings are resampled to the new grid in the model's own way
-    (`position_resample`); those of class, distillation and register tokens, and every other weight,
-    are copied as they are. For an equal size the new model computes the same.
+    Learned position embeddings are resampled to the new grid as the model's `position_resample`
+    says. All other weights are copied, the positions of class, distillation and register tokens
+    included. If the image size does not change, the new model computes the same as `model`.
 
-    A `SwinTransformer` keeps its windows unless `window_size` says otherwise, or maps of the new
-    size are smaller; where they change, its bias tables are resampled as its `convention` says.
+    A `SwinTransformer` keeps its window size unless `window_size` is given, or a stage's map is
+    smaller than the window at the new size. Where the window changes, the bias tables are resampled
+    as the model's `convention` says.
 
     Args:
         model: a model of this library.
-        image_size: int, (H, W), for most families multiples of the patch size, or None for any size
-            at call time (the embeddings then keep their grid and are resampled in every call).
-        window_size: int or a tuple, one a stage, of a `SwinTransformer`; by default as before.
+        image_size: int or (H, W), in pixels, for most families a multiple of the patch size; None
+            to accept any size at call time. The position embeddings then keep their grid and are
+            resampled in every call.
+        window_size: int, or tuple of int, one per stage, for a `SwinTransformer`; by default the
+            model's window size.
 
     Returns:
-        A model of the same class, not compiled; frozen layers stay frozen.
+        A model of the same class, not compiled. Frozen layers stay frozen.
 
     Raises:
-        ValueError: for a size that is no multiple of the patch, or a model whose weights are not
-            those that its configuration gives (after `enable_lora` or `quantize`).
+        ValueError: if `image_size` is not a multiple of the patch size, `window_size` is given for
+            a model without windows, or `enable_lora` or `quantize` changed the model.
 
     Example:
         >>> keras_vit.resize(keras_vit.ViTBase(), image_size=384).count_params()
@@ -42,7 +45,7 @@ def resize(model, image_size, window_size=None):
     config = {**model.get_config(), "image_size": image_size}
     if config["adapted_layers"] is not None:
         raise ValueError(
-            "resize expects the weights that the model was built with: resize first, then call "
+            "resize expects a model without LoRA or quantisation: resize first, then call "
             f"enable_lora or quantize. Received: changed layers {list(config['adapted_layers'])}"
         )
     if image_size is not None and config["preprocessor"] is not None:
@@ -51,7 +54,8 @@ def resize(model, image_size, window_size=None):
         config["window_size"] = config["window_size"] if window_size is None else window_size
     elif window_size is not None:
         raise ValueError(
-            f"A {type(model).__name__} has no windows. Received: window_size={window_size}"
+            f"A {type(model).__name__} has no windows: leave window_size out. "
+            f"Received: window_size={window_size}"
         )
     learned = learned_positions(model)
     if learned:
@@ -67,12 +71,12 @@ def resize(model, image_size, window_size=None):
             value = resample_grid(value, layer.grid_size, layer.resample)
         elif weight.path.endswith(BIAS_TABLE):
             value = resample_bias_table(value, weight.shape[:2], config["convention"])
-        # A copy: JAX gives the arrays of a model away while it trains or predicts.
+        # A copy, because JAX donates the arrays of a model while it trains or predicts.
         weight.assign(ops.copy(value))
     return resized
 
 
 def learned_positions(model):
-    """The layers with learned position embeddings, one in all or one a stage."""
+    """The layers of a model with learned position embeddings: none, one, or one per stage."""
     found = [layer for layer in model.layers if isinstance(layer, AddPositionEmbedding)]
     return [layer for layer in found if layer.kind == "learned"]

@@ -1,18 +1,21 @@
-"""Arguments with one value for each stage, and drop path rates for each block."""
+"""Arguments with one value per stage, and the drop path rate of each block."""
 
 from keras_vit.layers.validation import check_count, check_rate
 
 
 def as_stages(arguments, names, fractions=()):
-    """The named arguments as tuples of positive integers, one a stage; raises for anything else.
+    """Converts the named arguments to tuples of positive integers, one per stage.
 
     Args:
-        arguments: dict of the constructor's arguments, in which they become tuples too.
-        names: list of str, the first tells how many stages there are.
-        fractions: names whose values may be any positive numbers.
+        arguments: dict of the constructor's arguments; the named ones are replaced by the tuples.
+        names: list of str; the length of the first argument is the number of stages.
+        fractions: names of arguments whose values may also be positive floats.
 
     Returns:
         list of tuples, in the order of `names`.
+
+    Raises:
+        ValueError: for other lengths or values.
     """
     values = [arguments[name] for name in names]
     for name, value in zip(names, values, strict=True):
@@ -30,7 +33,7 @@ def as_stages(arguments, names, fractions=()):
 
 
 def stage_rates(rate, depths):
-    """Drop path rates: one a block, a list a stage, from 0 at the very first to `rate` at the last.
+    """Drop path rates of all blocks, one list per stage; they grow linearly from 0 to `rate`.
 
     >>> stage_rates(0.3, (2, 2))
     [[0.0, 0.1], [0.2, 0.3]]

@@ -1,15 +1,16 @@
 """The Swin Transformer of Liu et al. 2021 (arXiv:2103.14030) and 2022 (arXiv:2111.09883).
 
 Four stages, each at half the resolution of the one before, with attention in windows: the cost is
-linear in the number of pixels, and the stages are a feature pyramid (`model.pyramid(images)`).
+linear in the number of pixels, and the maps of the stages are a feature pyramid
+(`model.pyramid(images)`).
 
-Maps that windows do not divide are padded, as in the authors' code for detection. Where a stage's
-map is smaller than the window, the window shrinks to it, as in the authors' code for
-classification; so the image size that a model is built for decides. Two `convention`s differ in
-how.
+A map whose size is not a multiple of the window is padded, as in the authors' code for detection. A
+window larger than the map of its stage shrinks to the map, as in the authors' code for
+classification; this depends on the image size that the model is built for. The authors' code and
+timm do both in different ways, which `convention` selects.
 
-Initial weights are those of the authors' code: truncated normal of 0.02; norms of version 2 start
-at zero.
+Weights are initialised as in the authors' code: truncated normal with standard deviation 0.02; the
+normalisations on the residual branches of version 2 start at zero.
 
 Letters: B batch, H x W image size, C channels, h x w map of the first stage, D its width,
 K classes.
@@ -43,29 +44,34 @@ class SwinTransformer(ImageClassifier):
 
     Args:
         num_classes: int, K, or None for features (B, 8 x width with four stages).
-        image_size: int, (H, W), multiples of the patch size, or None for any of them at call time;
-            windows then never shrink, and maps smaller than one are padded.
-        version: 1, or 2: scaled cosine attention, log-spaced continuous position bias, and
-            normalisation of the residual branches' results.
-        patch_size: int or (p, q), size of a patch in pixels.
-        width: int, D, channels of the first stage; they double from stage to stage.
-        depths: tuple of int, blocks of each stage.
-        num_heads: tuple of int, attention heads of each stage's blocks.
-        window_size: int, side of the windows in places of the map, or a tuple, one a stage.
-        pretrained_window_size: int or a tuple, one a stage, of version 2: the windows by which
-            offsets are normalised, by default (and for 0) those in use.
-        mlp_ratio: float, hidden width of a block's MLP over its channels.
-        convention: whose rules hold for maps that windows do not divide, "authors" (transformers
-            too) or "timm". "authors": maps are padded, then shifted; windows shrink to the shorter
-            side, then nothing shifts; bias tables are resampled bicubically. "timm": maps are
-            shifted, then padded; each side shrinks and stops shifting for itself; bias tables are
-            resampled linearly in geometric steps.
-        qkv_bias: whether the projection to queries, keys and values has a bias.
-        dropout_rate: float in [0, 1), dropout after the patch embedding, the attention and in the
-            MLP.
+        image_size: int or (H, W), in pixels, a multiple of `patch_size`; None to accept any such
+            size at call time. With None, windows never shrink, and maps smaller than a window are
+            padded.
+        version: 1 or 2. Version 2 has scaled cosine attention, log-spaced continuous position bias,
+            and normalisation at the end of the residual branches.
+        patch_size: int or (p, q), patch size in pixels.
+        width: int, D, channels of the first stage; each later stage has twice as many as the one
+            before.
+        depths: tuple of int, number of blocks of each stage.
+        num_heads: tuple of int, attention heads of each stage.
+        window_size: int, side of the windows in positions of the map, or a tuple with one per
+            stage.
+        pretrained_window_size: int or tuple of int, one per stage, for version 2: window size by
+            which the relative positions are normalised. By default, and for 0, the window size in
+            use.
+        mlp_ratio: float, hidden width of the MLP divided by the channels of the block.
+        convention: "authors" (transformers too) or "timm", whose rules apply to maps whose size is
+            not a multiple of the window. "authors": maps are padded, then shifted; a window shrinks
+            to the shorter side of the map, and is then not shifted; bias tables are resampled with
+            bicubic interpolation. "timm": maps are shifted, then padded; each side of a window
+            shrinks, and stops shifting, independently of the other; bias tables are resampled with
+            linear interpolation at geometrically spaced positions.
+        qkv_bias: bool, whether the projection to queries, keys and values has a bias.
+        dropout_rate: float in [0, 1), dropout after the patch embedding, after the attention and in
+            the MLP.
 
     Raises:
-        ValueError: for sizes that do not divide, rates outside [0, 1), unknown choices.
+        ValueError: if sizes do not divide, a rate is outside [0, 1) or a choice is unknown.
 
     Example:
         >>> model = keras_vit.SwinTiny(num_classes=10)
@@ -156,11 +162,20 @@ class SwinTransformer(ImageClassifier):
 
 
 def per_stage(value, stages, name):
-    """One number for every stage, given as one for all, as a tuple, or None for 0."""
+    """Converts an int, a tuple with one int per stage, or None (for 0) to a tuple.
+
+    Args:
+        value: int, tuple of int, or None.
+        stages: int, number of stages.
+        name: str, name of the argument, for the error message.
+
+    Raises:
+        ValueError: for another length or other values.
+    """
     values = (value or 0,) * stages if value is None or isinstance(value, int) else value
     if not isinstance(values, (tuple, list)) or len(values) != stages:
         raise ValueError(
-            f"{name} must be an integer or one for each stage. "
+            f"{name} must be an integer, or a tuple with one for each stage. "
             f"Received: {name}={value!r}, {stages} stages"
         )
     for number in values:
@@ -169,10 +184,13 @@ def per_stage(value, stages, name):
 
 
 def stage_windows(arguments):
-    """The windows (a, b) of each stage: those asked for, shrunk to the maps where they are smaller.
+    """The window size of each stage, shrunk where the stage's map is smaller.
 
     Args:
-        arguments: dict, those of `SwinTransformer`.
+        arguments: dict of the arguments of `SwinTransformer`.
+
+    Returns:
+        list of (a, b), one per stage, in positions of the map.
     """
     depths, image_size = arguments["depths"], arguments["image_size"]
     asked = per_stage(arguments["window_size"], len(depths), "window_size")
@@ -190,14 +208,14 @@ def stage_windows(arguments):
 
 
 def _check(arguments):
-    """Raises for what only the model as a whole can judge; the layers check the rest."""
+    """Raises a `ValueError` for arguments that no layer checks."""
     for name in ("width", "num_channels"):
         check_count(arguments[name], name)
     depths, heads = arguments["depths"], arguments["num_heads"]
     for name, value in (("depths", depths), ("num_heads", heads)):
         if not isinstance(value, (tuple, list)) or not value:
             raise ValueError(
-                f"{name} must be a tuple, one number a stage. Received: {name}={value}"
+                f"{name} must be a tuple with one number per stage. Received: {name}={value}"
             )
         for number in value:
             check_count(number, name)
@@ -212,13 +230,15 @@ def _check(arguments):
         check_rate(arguments[name], name)
     ratio = arguments["mlp_ratio"]
     if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or not 0 < ratio < math.inf:
-        raise ValueError(f"mlp_ratio must be a number above 0. Received: mlp_ratio={ratio!r}")
+        raise ValueError(
+            f"mlp_ratio must be a finite number above 0. Received: mlp_ratio={ratio!r}"
+        )
     check_class_names(arguments["class_names"], arguments["num_classes"])
     patch_size = as_pair(arguments["patch_size"], "patch_size")
     check_multiple(arguments["image_size"], patch_size, "patch_size", patch_size=patch_size)
     if arguments["pretrained_window_size"] is not None and arguments["version"] == 1:
         raise ValueError(
-            "pretrained_window_size belongs to version 2. Received: "
+            "pretrained_window_size applies to version 2 only; leave it out. Received: "
             f"pretrained_window_size={arguments['pretrained_window_size']}, version=1"
         )
 

@@ -1,14 +1,14 @@
 """The Vision Transformer of Dosovitskiy et al. 2021 (arXiv:2010.11929).
 
-Differences from the paper, each an argument: a distillation token with a head of its own (DeiT),
+Extensions of the paper, each an argument: a distillation token with a head of its own (DeiT),
 registers (Darcet et al. 2024), LayerScale and drop path (DeiT III), query-key normalisation
-(ViT-22B), GAP and MAP pooling (Zhai et al. 2022), sin-cos positions (Beyer et al. 2022), a norm
-before the blocks (CLIP) or after the pooling (MAE). The head has one linear layer, as in
-fine-tuning; `representation_size` adds that of pre-training.
+(ViT-22B), GAP and MAP pooling (Zhai et al. 2022), sin-cos positions (Beyer et al. 2022), a layer
+normalisation before the blocks (CLIP) or after the pooling (MAE). The head is one linear layer, as
+in fine-tuning; `representation_size` adds the hidden layer of pre-training.
 
-Initial weights are those of the paper's code (google-research/vision_transformer): Glorot uniform
-matrices, Lecun normal patch embedding, normal positions of 0.02; but class token and head, zeros
-there, are normal of 0.02 too.
+Weights are initialised as in the paper's code (google-research/vision_transformer): Glorot uniform
+for matrices, LeCun normal for the patch embedding, normal with standard deviation 0.02 for
+positions. The class token and the head, which start at zero there, are normal with 0.02 too.
 
 Letters: B batch, H x W image size, C channels, h x w grid of patches, N = h*w, P prefix tokens
 (class token, distillation token, registers R), D width, K classes.
@@ -41,42 +41,44 @@ class VisionTransformer(ImageClassifier):
     """Vision Transformer from images (B, H, W, C) to logits (B, num_classes).
 
     Args:
-        image_size: int, (H, W), or None for any multiple of the patch size at call time.
-        patch_size: int or (p, q), size of a patch in pixels.
+        image_size: int or (H, W), in pixels, a multiple of `patch_size`; None to accept any such
+            size at call time.
+        patch_size: int or (p, q), patch size in pixels.
         width: int, D, width of the tokens.
         depth: int, number of transformer blocks.
-        num_heads: int, attention heads of a block; `width` must be a multiple of it.
-        mlp_dim: int, hidden width of a block's MLP.
-        pooling: "token" (the class token), "gap" (mean of the patches, prefix tokens left out),
-            "token_gap" (both, side by side: 2 x width) or "map" (attention pooling).
-        class_token: bool; by default there is one where `pooling` is "token".
+        num_heads: int, attention heads of each block; `width` must be a multiple of it.
+        mlp_dim: int, hidden width of the MLP in each block.
+        pooling: "token" (the class token), "gap" (mean of the patch tokens, without prefix tokens),
+            "token_gap" (both, concatenated: 2 x width) or "map" (attention pooling).
+        class_token: bool, whether there is a class token; by default only if `pooling` is "token"
+            or "token_gap".
         distillation_token: bool, whether DeiT's distillation token follows the class token.
-        distillation_head: bool, whether a second head reads the distillation token, and the output
-            is the mean of both heads (of both tokens where `num_classes` is None); by default where
-            there is the token. `distillation_model()` gives both.
-        num_registers: int, learned tokens without a meaning of their own.
-        position_embedding: "learned" (for patches and prefix tokens), "learned_patches" (prefix
-            tokens have none), "sincos" (fixed, for patches) or None.
-        position_grid: int or (h, w), the grid that learned embeddings are kept for; by default that
-            of `image_size`, or of 224 pixels where `image_size` is None.
-        position_resample: "timm", "hf", "flax" or "dinov2", the arithmetic by which learned
-            embeddings are resampled to another grid (`keras_vit.layers.resample_grid`).
-        patch_bias: whether the projection of the patches has a bias.
-        drop_remainder: whether images may be no multiple of the patch size; pixels at the bottom
-            and on the right that fill no patch are then left out, as a convolution leaves them.
-        qkv_bias: whether the projection to queries, keys and values has a bias.
-        qk_norm: whether queries and keys are normalised.
-        layer_scale: float, where the factors of the residual branches start, or None for none.
-        pre_norm: whether there is a layer normalisation before the first block (CLIP).
-        fc_norm: whether the last layer normalisation comes after the pooling (MAE, fine-tuned)
-            instead of before it.
+        distillation_head: bool, whether a second head reads the distillation token; the output is
+            then the mean of both heads, or of both tokens if `num_classes` is None. By default as
+            `distillation_token`. `distillation_model()` returns the two heads separately.
+        num_registers: int, number of register tokens.
+        position_embedding: "learned" (for patches and prefix tokens), "learned_patches" (for
+            patches only), "sincos" (fixed, for patches only) or None.
+        position_grid: int or (h, w), grid of the learned position embeddings; by default the grid
+            of `image_size`, or of 224 pixels if `image_size` is None.
+        position_resample: "timm", "hf", "flax" or "dinov2", how learned position embeddings are
+            resampled to another grid (`keras_vit.layers.resample_grid`).
+        patch_bias: bool, whether the patch projection has a bias.
+        drop_remainder: bool, whether the image size may be other than a multiple of `patch_size`;
+            pixels at the bottom and right that fill no patch are then dropped.
+        qkv_bias: bool, whether the projection to queries, keys and values has a bias.
+        qk_norm: bool, whether queries and keys are normalised.
+        layer_scale: float, initial value of LayerScale, or None for no LayerScale.
+        pre_norm: bool, whether there is a layer normalisation before the first block (CLIP).
+        fc_norm: bool, whether the last layer normalisation comes after the pooling (fine-tuned
+            MAE) instead of before it.
         representation_size: int, width of a linear layer with tanh before the head (the
-            "pre-logits" of the original ImageNet-21k models), or None for none.
-        dropout_rate: float in [0, 1), dropout after the position embedding, the attention and in
-            the MLP.
+            "pre-logits" of the original ImageNet-21k models), or None for no such layer.
+        dropout_rate: float in [0, 1), dropout after the position embedding, after the attention
+            and in the MLP.
 
     Raises:
-        ValueError: for sizes that do not divide, rates outside [0, 1), unknown choices.
+        ValueError: if sizes do not divide, a rate is outside [0, 1) or a choice is unknown.
 
     Example:
         >>> model = keras_vit.ViTBase(num_classes=10, image_size=384)
@@ -132,17 +134,17 @@ class VisionTransformer(ImageClassifier):
         super().__init__(images, self.read_out(self.encode(self.embed(images))), name)
 
     def embed(self, images, training=None):
-        """Patches of images with their positions, the first of three stages.
+        """Embeds images as tokens with positions, the first of three stages.
 
-        `model(x)` is `read_out(encode(embed(x)))`. Each stage applies the model's own layers to any
-        tensor, symbolic or not, so that a task can change the tokens in between.
+        `model(x)` is `read_out(encode(embed(x)))`. Each stage applies the layers of the model to
+        any tensor, symbolic or not, so that a task can change the tokens between the stages.
 
         Args:
-            images: float tensor (B, H, W, C), as the model takes it.
-            training: whether dropout is on.
+            images: float tensor (B, H, W, C), the model's input.
+            training: bool, whether to apply dropout; by default Keras's current mode.
 
         Returns:
-            Tokens (B, P + N, D), the prefix first.
+            Tokens (B, P + N, D), prefix tokens first.
 
         Example:
             >>> tokens = model.embed(images)
@@ -187,14 +189,14 @@ class VisionTransformer(ImageClassifier):
         return x  # (B, P+N, D)
 
     def encode(self, tokens, **kwargs):
-        """Tokens through all transformer blocks, the second of three stages.
+        """Applies all transformer blocks, the second of three stages.
 
         Args:
-            tokens: float tensor (B, M, D), what `embed` gives, a part of it, or from elsewhere.
-            kwargs: call arguments for every block, such as `training`.
+            tokens: float tensor (B, M, D), such as all or some of the tokens from `embed`.
+            kwargs: call arguments of every block, such as `training`.
 
         Returns:
-            Tokens (B, M, D), normalised unless the model normalises after pooling (`fc_norm`).
+            Tokens (B, M, D); normalised, unless the model normalises after the pooling (`fc_norm`).
         """
         a, layer = self._given, self.layer
         x = tokens
@@ -219,13 +221,14 @@ class VisionTransformer(ImageClassifier):
         return x
 
     def read_out(self, tokens):
-        """Tokens to logits, the last of three stages.
+        """Pools the tokens and applies the head, the last of three stages.
 
         Args:
-            tokens: float tensor (B, P + M, D), what `encode` gives; M is any number of patches.
+            tokens: float tensor (B, P + M, D), the output of `encode`, for any number of patches M.
 
         Returns:
-            Logits (B, K), or features (B, D) of a model without head.
+            Logits (B, K), or pooled features (B, D) if the model has no head; (B, 2D) with
+            `pooling="token_gap"`.
         """
         a, layer = self._given, self.layer
         prefix = sum(_prefix_tokens(a).values())
@@ -249,24 +252,30 @@ class VisionTransformer(ImageClassifier):
         y = layer(TokenPooling, "token", prefix, token_index=1, name="distillation_pool")(tokens)
         if a.num_classes is not None:
             y = layer(ClassificationHead, a.num_classes, name="distillation_head")(y)
-        # In float32 under mixed precision, as the heads are.
+        # float32 under mixed precision, like the heads.
         float32 = a.dtype.variable_dtype
         return layer(layers.Average, name="average", dtype=float32)([x, y])  # (B, K)
 
     def distillation_model(self):
-        """A model of both heads, for training; it shares this model's weights.
+        """Returns a model with both heads as outputs, for training. It shares this model's weights.
 
         Returns:
             `keras.Model` from images (B, H, W, C) to {"class": (B, K), "distillation": (B, K)}.
 
         Raises:
-            ValueError: for a model without distillation head.
+            ValueError: if the model has no distillation head.
+
+        Example:
+            >>> outputs = keras_vit.DeiTSmall(num_classes=10).distillation_model()(images)
+            >>> outputs["distillation"].shape
+            (8, 10)
         """
         names = [layer.name for layer in self.layers]
         if "distillation_head" not in names:
             raise ValueError(
-                "Two heads need VisionTransformer(distillation_token=True, num_classes=...), such "
-                f"as keras_vit.DeiTSmall. Received: {self.name} with the last layers {names[-3:]}"
+                "A model with two heads is built by VisionTransformer(distillation_token=True, "
+                "num_classes=...), such as keras_vit.DeiTSmall. "
+                f"Received: {self.name} with the last layers {names[-3:]}"
             )
         heads = {"class": "head", "distillation": "distillation_head"}
         outputs = {key: self.get_layer(name).output for key, name in heads.items()}
@@ -274,7 +283,7 @@ class VisionTransformer(ImageClassifier):
 
 
 def _prefix_tokens(a):
-    """dict of layer name to number of tokens, in the order in which they are put in front."""
+    """dict of layer name to number of tokens; each layer prepends its tokens, in this order."""
     pooled = a.pooling in ("token", "token_gap")
     numbers = {
         "registers": a.num_registers,
@@ -289,12 +298,12 @@ def _has_two_heads(a):
 
 
 def pre_logits(width, **kwargs):
-    """The linear layer with tanh that pre-training of the paper puts before the head."""
+    """The linear layer with tanh that the paper's pre-training has before the head."""
     return layers.Dense(width, "tanh", kernel_initializer=Initial("glorot_uniform"), **kwargs)
 
 
 def _check(arguments, class_token, distillation_head):
-    """Raises for what only the model as a whole can judge; the layers check the rest."""
+    """Raises a `ValueError` for arguments that no layer checks."""
     for name in ("depth", "width", "num_heads", "num_channels"):
         check_count(arguments[name], name)
     check_count(arguments["num_registers"], "num_registers", minimum=0)
@@ -309,16 +318,16 @@ def _check(arguments, class_token, distillation_head):
     check_choice(arguments["position_embedding"], "position_embedding", kinds)
     if arguments["pooling"] in ("token", "token_gap") and not class_token:
         raise ValueError(
-            f"pooling={arguments['pooling']!r} reads the class token; use pooling='gap' or 'map' "
-            f"without one. Received: pooling={arguments['pooling']!r}, class_token=False"
+            f"pooling={arguments['pooling']!r} needs the class token; without one use "
+            f"pooling='gap' or 'map'. Received: pooling={arguments['pooling']!r}, class_token=False"
         )
     if distillation_head:
         wanted = {"distillation_token": True, "pooling": "token", "fc_norm": False}
         for name, value in {**wanted, "representation_size": None}.items():
             if arguments[name] != value:
                 raise ValueError(
-                    f"A distillation head needs {name}={value!r}; use distillation_head=False. "
-                    f"Received: {name}={arguments[name]!r}"
+                    f"A distillation head needs {name}={value!r}; otherwise pass "
+                    f"distillation_head=False. Received: {name}={arguments[name]!r}"
                 )
     check_class_names(arguments["class_names"], arguments["num_classes"])
     if arguments["position_grid"] is not None and arguments["position_embedding"] in (
@@ -326,8 +335,9 @@ def _check(arguments, class_token, distillation_head):
         None,
     ):
         raise ValueError(
-            "position_grid is the grid of learned position embeddings. Received: position_grid="
-            f"{arguments['position_grid']}, position_embedding={arguments['position_embedding']!r}"
+            "position_grid applies to learned position embeddings only; leave it out. Received: "
+            f"position_grid={arguments['position_grid']}, "
+            f"position_embedding={arguments['position_embedding']!r}"
         )
 
 
