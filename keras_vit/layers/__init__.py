@@ -1,4 +1,4 @@
-"""The layers that models are built of, one idea a file. None of them knows a model."""
+"""The layers that the models are built of. They do not depend on any model."""
 
 from keras_vit.layers.attention import Attention
 from keras_vit.layers.block import Block

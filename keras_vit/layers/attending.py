@@ -1,21 +1,21 @@
-"""What interpretation asks of a layer that attends.
+"""The interface through which `keras_vit.interpret` reads attention scores from a layer.
 
-Letters: B batch, P prefix tokens, D width, H heads, h x w grid of patches or places.
+Letters: B batch, P prefix tokens, D width, H heads, h x w grid of patches or positions.
 """
 
 
 class Attending:
-    """Base class of what attends: every `Block`, and pooling by attention.
+    """Base class of layers with attention: every `Block`, and attention pooling.
 
     Attributes:
-        queries: str, what reads, which tells how scores of several blocks go together.
-            "tokens": every token reads every token, so the scores of one block can be multiplied
-            with those of the next (`attention_rollout`).
-            "class_token": the first token alone reads, from all tokens.
-            "places": places of a feature map read within a window or from a smaller map; such
-            scores cannot be multiplied.
-            "learned": a query that is a weight, of which nothing else is left.
-        head_axis: int, the axis of the scores that counts heads.
+        queries: str, what the queries are.
+            "tokens": all tokens attend to all tokens, so the scores of successive blocks can be
+            multiplied (`attention_rollout`).
+            "class_token": only the first token attends, to all tokens.
+            "places": the positions of a feature map attend within a window or to a smaller map;
+            such scores cannot be multiplied.
+            "learned": the query is a weight of the layer.
+        head_axis: int, axis of the heads in the scores.
         num_heads: int, H.
     """
 
@@ -23,30 +23,36 @@ class Attending:
     head_axis = 1
 
     def attention_scores(self, x):
-        """The scores that this layer gives its input: float32 tensor (B, H, queries, keys).
+        """Computes the attention scores for an input of this layer.
 
         Args:
-            x: what the layer is called with, such as tokens (B, P + h*w, D).
+            x: the layer's input, such as tokens (B, P + h*w, D).
+
+        Returns:
+            float32 tensor (B, H, queries, keys), with the heads at `head_axis`.
         """
         raise NotImplementedError
 
     def call_with_offset(self, x, scores_offset):
-        """The output of the layer for other scores, at inference.
+        """Computes the output of the layer at inference with an offset added to the scores.
 
         Args:
-            x: what the layer is called with.
-            scores_offset: tensor that is added to the scores, of their shape.
+            x: the layer's input.
+            scores_offset: tensor of the shape of the scores.
+
+        Returns:
+            The layer's output.
         """
         raise NotImplementedError
 
     def scores_on_grid(self, scores, x_shape, grid, num_prefix_tokens):
-        """Lays the keys of the scores on the image; here these are tokens, and the prefix goes.
+        """Arranges the keys of the scores on the grid of patches, without the prefix tokens.
 
         Args:
-            scores: NumPy array, what `attention_scores` gave.
+            scores: NumPy array, the result of `attention_scores`.
             x_shape: shape of the layer's input.
-            grid: (h, w), the patches along the sides of the image.
-            num_prefix_tokens: int, P, tokens in front of the patches.
+            grid: (h, w), number of patches along each side of the image.
+            num_prefix_tokens: int, P, number of tokens before the patches.
 
         Returns:
             NumPy array (B, H, queries, h, w).
@@ -54,5 +60,5 @@ class Attending:
         return scores[..., num_prefix_tokens:].reshape(*scores.shape[:-1], *grid)
 
     def query_grid(self, x_shape, grid):
-        """(h, w) of the places that read; arguments as in `scores_on_grid`."""
+        """(h, w), the grid of the queries; the arguments are those of `scores_on_grid`."""
         return grid

@@ -20,30 +20,30 @@ class Attention(ConfiguredLayer):
 
     Args:
         num_heads: int, H; the width of the tokens must be a multiple of it.
-        qkv_bias: whether the fused projection has a bias.
-        proj_bias: whether the output projection has a bias.
-        qk_norm: whether queries and keys are layer-normalised over each head before their product.
-        attention_dropout_rate: float in [0, 1), dropout on the scores.
+        qkv_bias: bool, whether the fused projection has a bias.
+        proj_bias: bool, whether the output projection has a bias.
+        qk_norm: bool, whether queries and keys are layer-normalised within each head.
+        attention_dropout_rate: float in [0, 1), dropout on the attention scores.
         dropout_rate: float in [0, 1), dropout after the output projection.
         norm_epsilon: float, epsilon of the `qk_norm` normalisations.
 
     Call arguments:
         tokens: float tensor (B, N, D).
-        training: whether dropout is on.
-        return_attention_scores: if True, the scores are computed explicitly and returned too, as
-            they were before dropout; otherwise the backend's fused kernel runs.
-        scores_offset: float tensor of the scores' shape that is added to them, or None. The
-            gradient with respect to an offset of zeros is that with respect to the scores.
+        training: bool, whether to apply dropout.
+        return_attention_scores: bool, whether to return the scores too, before dropout. They are
+            computed explicitly; without them the backend's fused kernel is used, if it has one.
+        scores_offset: float tensor of the shape of the scores, added to them, or None. The
+            gradient of an offset of zeros is the gradient of the scores.
         attention_mask: boolean tensor that broadcasts to (B, H, N, N), True where a query may
-            attend to a key, or None. Padding (B, N) is given as `mask[:, None, None]`.
-        causal: whether each token attends to itself and those before it only.
+            attend to a key, or None. For a padding mask (B, N), pass `mask[:, None, None]`.
+        causal: bool, whether each token attends only to itself and the tokens before it.
 
     Returns:
-        Tokens (B, N, D), or (tokens, float32 scores (B, H, N, N)) whose rows sum to one. The
-        scores of a token that may attend to none are zeros.
+        Tokens (B, N, D), or (tokens, float32 scores (B, H, N, N)). Each row of the scores sums to
+        one, or is all zeros if the mask excludes every key.
 
     Raises:
-        ValueError: for an input of another rank or a width that is no multiple of the heads.
+        ValueError: if the input has another rank, or its width is not a multiple of `num_heads`.
 
     Example:
         >>> Attention(12)(np.zeros((1, 197, 768))).shape
@@ -84,7 +84,9 @@ class Attention(ConfiguredLayer):
         self.qkv = keras.layers.Dense(
             3 * width,
             use_bias=self.qkv_bias,
-            kernel_initializer=Initial("lecun_uniform"),  # Glorot's for each (D, D) part
+            kernel_initializer=Initial(
+                "lecun_uniform"
+            ),  # equals Glorot uniform for each (D, D) part
             name="qkv",
             **layer,
         )
@@ -149,7 +151,7 @@ class Attention(ConfiguredLayer):
 
 
 def head_width(width, num_heads):
-    """D / H, or a ValueError where that is no whole number."""
+    """D / H; raises a `ValueError` unless it is a whole number."""
     if width % num_heads:
         raise ValueError(
             "The width of the tokens must be a multiple of num_heads. "

@@ -1,4 +1,4 @@
-"""What the blocks of all families share.
+"""`Block`, the base class of the blocks of all families.
 
 Letters: B batch, N tokens, D width, H heads.
 """
@@ -18,25 +18,25 @@ class Block(Attending, ConfiguredLayer):
     """Base class of blocks: x + attention(norm(x)), then x + mlp(norm(x)), on tokens.
 
     `feature_model`, `attention_maps`, `attention_rollout`, `grad_cam`, `complexity`, layer-wise
-    learning rates and LoRA find the blocks of a model by this class. A subclass makes its attention
-    and its MLP, and hands them to `add_branches`; the arguments of its constructor are recorded and
-    become its configuration. What is different from a pre-norm block on tokens it overrides:
+    learning rates and LoRA recognise the blocks of a model by this class. The constructor of a
+    subclass creates the attention and the MLP and passes them to `add_branches`; its arguments are
+    recorded for `get_config`. A block that differs from a pre-norm block on tokens overrides:
 
-    - `compute`: what the block computes.
-    - `attention_scores`, `queries`, `scores_on_grid`, `query_grid`, `head_axis`: what its scores
-      are and how they lie on the image (`keras_vit.layers.attending.Attending`).
-    - `build`, `num_scores` and `full_cost`: shapes, and work for `complexity`.
+    - `compute`: the computation.
+    - `attention_scores`, `queries`, `scores_on_grid`, `query_grid`, `head_axis`: its scores and
+      their position in the image (`keras_vit.layers.attending.Attending`).
+    - `build`, `num_scores` and `full_cost`: shapes, and the cost for `complexity`.
 
     Args:
-        remat: whether training recomputes the block in the backward pass instead of keeping its
-            intermediate results (gradient checkpointing).
+        remat: bool, whether training recomputes the block in the backward pass instead of keeping
+            its intermediate results (gradient checkpointing).
 
     Call arguments:
         tokens: float tensor (B, N, D).
-        training: whether dropout and drop path are on, and `remat` in effect.
+        training: bool, whether to apply dropout, drop path and `remat`.
 
     Returns:
-        Tensor of the input's shape.
+        Tensor of the same shape as the input.
 
     Example:
         >>> @keras.saving.register_keras_serializable(package="mine")
@@ -66,15 +66,16 @@ class Block(Attending, ConfiguredLayer):
         norm_epsilon=1e-6,
         gamma_initializer="ones",
     ):
-        """Sets the layers of both branches, to be called in the constructor.
+        """Creates the layers of both residual branches. Call it in the constructor.
 
         Args:
-            attention, mlp: layers named "attention" and "mlp". `attention` has `num_heads` and
-                takes `return_attention_scores`.
-            layer_scale: float, where the factors of the branches start, or None for none.
-            drop_path_rate: float in [0, 1), probability that a sample skips a branch.
+            attention: layer named "attention", with an attribute `num_heads` and a call argument
+                `return_attention_scores`.
+            mlp: layer named "mlp".
+            layer_scale: float, initial value of LayerScale, or None for no LayerScale.
+            drop_path_rate: float in [0, 1), probability of dropping a branch for a sample.
             norm_epsilon: float, epsilon of both layer normalisations.
-            gamma_initializer: of both layer normalisations.
+            gamma_initializer: initializer of the scale of both layer normalisations.
         """
         layer = {"dtype": self.dtype_policy}
         norm = {"epsilon": norm_epsilon, "gamma_initializer": gamma_initializer, **layer}
@@ -104,16 +105,19 @@ class Block(Attending, ConfiguredLayer):
         return self.checkpointed(lambda x: self.compute(x, training), tokens, training)
 
     def checkpointed(self, function, x, training):
-        """`function(x)`, recomputed in the backward pass where `remat` says so."""
+        """Returns `function(x)`, recomputed in the backward pass if `remat` and `training`."""
         return rematerialize(self, function, x) if self.remat and training else function(x)
 
     def compute(self, x, training=None, **attention):
-        """What the block computes (`forward` is PyTorch's name for something else).
+        """The computation of the block. (`forward` has another meaning in PyTorch.)
 
         Args:
-            x: its input.
-            training: whether dropout and drop path are on.
-            **attention: further arguments of the attention, such as `scores_offset`.
+            x: the block's input.
+            training: bool, whether to apply dropout and drop path.
+            **attention: further call arguments of the attention, such as `scores_offset`.
+
+        Returns:
+            Tensor of the same shape as the input.
         """
         y = self.attention(self.norm1(x), training=training, **attention)
         x = x + self.scaled(1, y, training)
@@ -121,7 +125,7 @@ class Block(Attending, ConfiguredLayer):
         return x + self.scaled(2, y, training)
 
     def scaled(self, branch, y, training):
-        """What branch 1 (attention) or 2 (MLP) adds: its result, scaled, or dropped."""
+        """The output `y` of branch 1 (attention) or 2 (MLP) after LayerScale and drop path."""
         scale = self.layer_scale1 if branch == 1 else self.layer_scale2
         drop_path = self.drop_path1 if branch == 1 else self.drop_path2
         return drop(drop_path, y if scale is None else scale(y), training)
@@ -136,11 +140,11 @@ class Block(Attending, ConfiguredLayer):
         return tokens_shape
 
     def num_scores(self, x_shape):
-        """How many attention scores one image has here that a fused kernel does not write."""
+        """Number of attention scores per image that a fused kernel does not write to memory."""
         return self.num_heads * x_shape[1] ** 2
 
     def cost(self, x_shape):
-        """`keras_vit.layers.cost.Cost` of one image; with `remat` only the output is kept."""
+        """`keras_vit.layers.cost.Cost` per image; with `remat` only the output is kept."""
         total = self.full_cost(x_shape)
         return total._replace(activations=math.prod(x_shape[1:])) if self.remat else total
 

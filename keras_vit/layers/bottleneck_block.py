@@ -1,4 +1,4 @@
-"""The residual block of the convolutional stem of hybrid models.
+"""The residual block of the CNN in hybrid models.
 
 Letters: B batch, H x W map, C channels, h x w smaller map, F filters.
 """
@@ -15,31 +15,31 @@ from keras_vit.layers.validation import check_grid
 
 @keras.saving.register_keras_serializable(package="keras_vit")
 class BottleneckBlock(ConfiguredLayer):
-    """relu(x + convolutions of 1, 3 and 1 places), each group-normalised.
+    """Residual bottleneck block: 1 x 1, 3 x 3 and 1 x 1 convolutions, with group normalisation.
 
-    Inside there are a quarter of the filters; the middle convolution has the stride. Where shapes
-    differ, x is projected by a convolution and a group normalisation. The last normalisation starts
-    at zero, so that the block starts as its shortcut.
+    The first two convolutions have F/4 filters; the second has the stride. If the shapes of input
+    and output differ, the shortcut is a 1 x 1 convolution and a group normalisation. The last
+    normalisation starts at zero, so that the block starts as its shortcut.
 
     Args:
-        filters: int, F, a multiple of 4.
-        strides: int, by how much the map shrinks.
-        groups: int, groups of channels that are normalised together; a quarter of the filters must
-            be a multiple of it.
-        convention: "authors" or "timm", whose epsilons (`StandardizedConv2D`); that of the group
-            normalisations is 1e-6 or 1e-5.
-        remat: whether training recomputes the block in the backward pass instead of keeping its
-            intermediate results (gradient checkpointing).
+        filters: int, F, a multiple of 4 x `groups`.
+        strides: int, stride of the block.
+        groups: int, number of groups in every group normalisation.
+        convention: "authors" or "timm", whose epsilons to use: `StandardizedConv2D` describes those
+            of the convolutions; that of the group normalisations is 1e-6 or 1e-5.
+        remat: bool, whether training recomputes the block in the backward pass instead of keeping
+            its intermediate results (gradient checkpointing).
 
     Call arguments:
         grid: float tensor (B, H, W, C).
-        training: whether `remat` is in effect.
+        training: bool, whether to apply `remat`.
 
     Returns:
         Feature map (B, h, w, F), where h is H / strides rounded up.
 
     Raises:
-        ValueError: for another rank or convention, filters that do not divide.
+        ValueError: if `filters` is not a multiple of 4 x `groups`, the convention is unknown, or
+            the input has another rank.
 
     Example:
         >>> BottleneckBlock(512, strides=2)(np.zeros((1, 56, 56, 256))).shape
@@ -47,15 +47,15 @@ class BottleneckBlock(ConfiguredLayer):
 
     Sources: He et al. 2016 (arXiv:1512.03385), figure 5; Kolesnikov et al. 2020 (arXiv:1912.11370),
     section 2.1. As in the authors' code for hybrids, normalisations come after the convolutions
-    ("v1"), where BiT has them before.
+    ("v1"); in BiT they come before.
     """
 
     def __init__(self, filters, strides=1, groups=32, convention="authors", remat=False, **kwargs):
         super().__init__(**kwargs)
         if not isinstance(filters, int) or filters % 4 or filters // 4 % groups:
             raise ValueError(
-                "filters must be a multiple of 4 x groups, since a quarter of them is normalised "
-                f"in groups. Received: filters={filters}, groups={groups}"
+                "filters must be a multiple of 4 x groups, because filters / 4 channels are "
+                f"normalised in groups. Received: filters={filters}, groups={groups}"
             )
         self.filters = filters
         self.strides = strides

@@ -1,4 +1,4 @@
-"""Class attention, in which the class token alone attends, and its block.
+"""Class attention, in which only the class token attends, and its block.
 
 Letters: B batch, N tokens (the class token included), D width, H heads, K = D / H width of a head.
 """
@@ -23,23 +23,23 @@ class ClassAttention(ConfiguredLayer):
 
     Args:
         num_heads: int, H; the width of the tokens must be a multiple of it.
-        qkv_bias: whether the projections to the query, keys and values have biases.
-        attention_dropout_rate: float in [0, 1), dropout on the scores.
+        qkv_bias: bool, whether the projections to the query, keys and values have biases.
+        attention_dropout_rate: float in [0, 1), dropout on the attention scores.
         dropout_rate: float in [0, 1), dropout after the output projection.
 
     Call arguments:
         tokens: float tensor (B, N, D), the class token first.
-        training: whether dropout is on.
-        return_attention_scores: if True, the scores are computed explicitly and returned too, as
-            they were before dropout; otherwise the backend's fused kernel runs.
-        scores_offset: float tensor of the scores' shape that is added to them, or None. The
-            gradient with respect to an offset of zeros is that with respect to the scores.
+        training: bool, whether to apply dropout.
+        return_attention_scores: bool, whether to return the scores too, before dropout. They are
+            computed explicitly; without them the backend's fused kernel is used, if it has one.
+        scores_offset: float tensor of the shape of the scores, added to them, or None. The
+            gradient of an offset of zeros is the gradient of the scores.
 
     Returns:
-        Tokens (B, 1, D), or (tokens, float32 scores (B, H, 1, N)) whose rows sum to one.
+        Tokens (B, 1, D), or (tokens, float32 scores (B, H, 1, N)). The scores of a head sum to one.
 
     Raises:
-        ValueError: for an input of another rank or a width that is no multiple of the heads.
+        ValueError: if the input has another rank, or its width is not a multiple of `num_heads`.
 
     Example:
         >>> ClassAttention(8)(np.zeros((1, 197, 384))).shape
@@ -70,7 +70,9 @@ class ClassAttention(ConfiguredLayer):
         self.key_value = keras.layers.Dense(
             2 * width,
             use_bias=self.qkv_bias,
-            kernel_initializer=Initial("lecun_uniform"),  # Glorot's for each (D, D) part
+            kernel_initializer=Initial(
+                "lecun_uniform"
+            ),  # equals Glorot uniform for each (D, D) part
             name="key_value",
             **layer,
         )
@@ -112,31 +114,31 @@ class ClassAttention(ConfiguredLayer):
 
 @keras.saving.register_keras_serializable(package="keras_vit")
 class ClassAttentionBlock(Block):
-    """The pre-norm block of the class token alone; the patches go through as they came.
+    """Pre-norm block that updates the class token only; the patches do not change.
 
     Args:
-        num_heads: int, attention heads; the width of the tokens must be a multiple of it.
+        num_heads: int, number of attention heads; the width of the tokens must be a multiple of it.
         mlp_dim: int, hidden width of the MLP.
-        mlp: the MLP's activation (`keras_vit.layers.MLP`).
-        qkv_bias: whether the projections to the query, keys and values have biases.
-        layer_scale: float, where the factors of the residual branches start, or None for none.
-        dropout_rate: float in [0, 1), dropout after the attention's projection and in the MLP.
+        mlp: str, activation of the MLP (`keras_vit.layers.MLP`).
+        qkv_bias: bool, whether the projections to the query, keys and values have biases.
+        layer_scale: float, initial value of LayerScale, or None for no LayerScale.
+        dropout_rate: float in [0, 1), dropout after the attention and in the MLP.
         attention_dropout_rate: float in [0, 1), dropout on the attention scores.
-        drop_path_rate: float in [0, 1), probability that a sample skips a residual branch.
+        drop_path_rate: float in [0, 1), probability of dropping a residual branch for a sample.
         norm_epsilon: float, epsilon of both layer normalisations.
-        remat: whether training recomputes the block in the backward pass instead of keeping its
-            intermediate results (gradient checkpointing).
+        remat: bool, whether training recomputes the block in the backward pass instead of keeping
+            its intermediate results (gradient checkpointing).
 
     Call arguments:
         tokens: float tensor (B, N, D), the class token first.
-        training: whether dropout and drop path are on, and `remat` in effect.
+        training: bool, whether to apply dropout, drop path and `remat`.
 
     Returns:
-        Tokens (B, N, D), of which the first is new.
+        Tokens (B, N, D), of which only the first differs from the input.
 
     Raises:
-        ValueError: for a rate outside [0, 1), a width that is no multiple of the heads, another
-            rank.
+        ValueError: if a rate is outside [0, 1), or the input has another rank or a width that is
+            not a multiple of `num_heads`.
 
     Example:
         >>> ClassAttentionBlock(8, mlp_dim=1536)(np.zeros((1, 197, 384))).shape
@@ -186,7 +188,7 @@ class ClassAttentionBlock(Block):
 
     def full_cost(self, tokens_shape):
         batch, n, width = tokens_shape
-        # both norms, both sums, the factors of the branches, and the tokens put together again
+        # both norms, both sums, LayerScale, and the concatenation of the tokens
         scaled = 2 if self.layer_scale1 is not None else 0
         rest = Cost(activations=2 * n * width + (3 + scaled) * width)
         return self.attention.cost(tokens_shape) + self.mlp.cost((batch, 1, width)) + rest

@@ -1,4 +1,4 @@
-"""Layers whose configuration is the arguments of their constructor, recorded once."""
+"""`ConfiguredLayer`: records the arguments of the constructor for `get_config`."""
 
 import inspect
 
@@ -10,21 +10,21 @@ from keras_vit.layers.activations import activation_name
 def constructor_arguments(cls, args, kwargs):
     """The arguments of `cls(*args, **kwargs)` by name, defaults included.
 
-    What goes into `**kwargs` of the constructor is listed like its other arguments.
+    Keyword arguments that the constructor collects in `**kwargs` are listed like the others.
 
     Args:
         cls: class.
-        args, kwargs: tuple and dict, what it is called with.
+        args, kwargs: tuple and dict, the arguments of the call.
 
     Returns:
-        dict of argument name to value, without `self`; empty for a call that the constructor
-        refuses.
+        dict of argument name to value, without `self`; empty if the arguments do not match the
+        signature.
     """
     signature = inspect.signature(cls.__init__)
     try:
         bound = signature.bind(None, *args, **kwargs)
     except TypeError:
-        return {}  # the constructor raises a better one
+        return {}  # the constructor raises a better error
     bound.apply_defaults()
     arguments = {}
     for name, value in list(bound.arguments.items())[1:]:
@@ -34,7 +34,7 @@ def constructor_arguments(cls, args, kwargs):
 
 
 def recorded(arguments):
-    """Arguments as configurations keep them: of a function, which is an activation, its name."""
+    """Arguments as `get_config` returns them: activation functions by their names."""
     return {
         name: activation_name(value) if inspect.isfunction(value) else value
         for name, value in arguments.items()
@@ -42,16 +42,16 @@ def recorded(arguments):
 
 
 class ConfiguredLayer(keras.layers.Layer):
-    """A layer whose `get_config` returns what its constructor was called with.
+    """A layer whose `get_config` returns the arguments of its constructor.
 
-    Subclasses need no `get_config`, as long as `cls(**config)` with the same arguments makes the
-    same layer. Keras records arguments too, but not where one of them is a dtype policy.
+    Subclasses need no `get_config` if the same arguments always make the same layer. Keras records
+    arguments too, but not if one of them is a dtype policy.
     """
 
     def __new__(cls, *args, **kwargs):
         layer = super().__new__(cls, *args, **kwargs)
-        # Past Keras's tracking, which would wrap every list and dict.
         arguments = recorded(constructor_arguments(cls, args, kwargs))
+        # Not through Keras's __setattr__, which would wrap every list and dict for tracking.
         object.__setattr__(layer, "_arguments", arguments)
         return layer
 

@@ -1,4 +1,4 @@
-"""The feed-forward network with a depthwise convolution.
+"""The MLP with a depthwise convolution.
 
 Letters: B batch, h x w grid, D width, M hidden width.
 """
@@ -18,24 +18,23 @@ from keras_vit.layers.validation import check_count, check_grid, check_rate
 class ConvolutionalMLP(ConfiguredLayer):
     """Two linear layers with a depthwise 3 x 3 convolution and GELU between them.
 
-    The zeros around the map tell the convolution where the borders are: no position embedding is
-    needed.
+    The zero padding of the convolution encodes positions, so the model needs no position embedding.
 
     Args:
-        hidden_dim: int, M.
-        relu: whether ReLU stands between the first linear layer and the convolution (PVT v2 with
-            linear attention).
+        hidden_dim: int, M, width of the hidden layer.
+        relu: bool, whether there is a ReLU between the first linear layer and the convolution (PVT
+            v2 with linear attention).
         dropout_rate: float in [0, 1), dropout after the activation and after `fc2`.
 
     Call arguments:
         grid: float tensor (B, h, w, D).
-        training: whether dropout is on.
+        training: bool, whether to apply dropout.
 
     Returns:
         Feature map (B, h, w, D).
 
     Raises:
-        ValueError: for a rate outside [0, 1) or an input of another rank.
+        ValueError: if the rate is outside [0, 1), or the input has another rank.
 
     Example:
         >>> ConvolutionalMLP(512)(np.zeros((1, 56, 56, 64))).shape
@@ -55,7 +54,7 @@ class ConvolutionalMLP(ConfiguredLayer):
         self.fc1 = self._dense(hidden_dim, "fc1")
         self.depthwise = keras.layers.DepthwiseConv2D(
             3,
-            padding="same",  # at stride 1 the same zeros on each side
+            padding="same",  # symmetric at stride 1
             data_format="channels_last",
             depthwise_initializer=he_normal_of_outputs(),
             name="depthwise",

@@ -1,15 +1,16 @@
-"""The cost of a layer for one image. Every layer counts its own in `cost`."""
+"""`Cost`, the result of a layer's `cost` method."""
 
 from typing import NamedTuple
 
 
 class Cost(NamedTuple):
-    """Work and memory of one forward pass over one image.
+    """Computation and memory of a forward pass over one image.
 
     Attributes:
-        macs: multiply-accumulates (one multiplication and one addition), matrix products only.
-        activations: numbers that the backward pass needs, results of the forward pass; views, and
-            attention scores that a fused kernel never writes, do not count.
+        macs: int, multiply-accumulate operations (one multiplication and one addition) of matrix
+            products and convolutions.
+        activations: int, numbers that the forward pass keeps for the backward pass. Views, and
+            attention scores that a fused kernel does not write to memory, do not count.
     """
 
     macs: int = 0
@@ -20,5 +21,5 @@ class Cost(NamedTuple):
 
 
 def dense_cost(positions, inputs, outputs):
-    """Cost of a `Dense` layer from `inputs` to `outputs` features at each of `positions` places."""
+    """Cost of a `Dense` layer from `inputs` to `outputs` features, at `positions` positions."""
     return Cost(macs=positions * inputs * outputs, activations=positions * outputs)

@@ -1,4 +1,4 @@
-"""From tokens to one vector an image, and from that to logits.
+"""Pooling of tokens to one vector per image, and the linear layer from there to logits.
 
 Letters: B batch, N tokens (prefix tokens included), D width, H heads, K = D / H.
 """
@@ -18,34 +18,34 @@ from keras_vit.ops.attention import attend
 
 
 class Pooling(ConfiguredLayer):
-    """Base class of what makes one vector an image of the tokens, for the head.
+    """Base class of layers that pool the tokens of an image to one vector.
 
-    Interpretation finds by it what the head reads.
+    `keras_vit.interpret` recognises the pooling of a model by this class.
     """
 
     @property
     def reads_patches(self):
-        """bool, whether patches are read, or prefix tokens alone."""
+        """bool, whether the result depends on patch tokens, not only on prefix tokens."""
         return True
 
     def token_weights(self, n):
-        """What is read of each of `n` tokens: float32 array (n,) whose sum is one.
+        """The weight of each of `n` tokens in the result: float32 array (n,), with sum 1.
 
-        Pooling by attention has scores instead (`keras_vit.layers.attending.Attending`).
+        Attention pooling has scores instead (`keras_vit.layers.attending.Attending`).
         """
         raise NotImplementedError
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
 class TokenPooling(Pooling):
-    """One vector an image: the class token, the mean of the patches, or both.
+    """Pools tokens to one vector per image: the class token, the mean of the patches, or both.
 
     Args:
-        mode: "token" (one prefix token), "gap" (global average over the patches; prefix tokens are
-            left out) or "token_gap" (both, side by side).
-        num_prefix_tokens: int, how many tokens in front of the sequence are no patches.
-        token_index: int, which prefix token is read: 0 the class token, 1 DeiT's distillation
-            token.
+        mode: "token" (one prefix token), "gap" (global average of the patch tokens, without prefix
+            tokens) or "token_gap" (both, concatenated).
+        num_prefix_tokens: int, number of tokens before the patches.
+        token_index: int, index of the prefix token: 0 for the class token, 1 for DeiT's
+            distillation token.
 
     Call arguments:
         tokens: float tensor (B, N, D).
@@ -54,7 +54,7 @@ class TokenPooling(Pooling):
         Tensor (B, D), or (B, 2D) for "token_gap".
 
     Raises:
-        ValueError: for another mode, or one that reads a prefix token that there is not.
+        ValueError: if the mode is unknown, or `token_index` is not below `num_prefix_tokens`.
 
     Example:
         >>> TokenPooling("gap", num_prefix_tokens=1)(np.zeros((1, 197, 768))).shape
@@ -68,12 +68,12 @@ class TokenPooling(Pooling):
         check_count(token_index, "token_index", minimum=0)
         if mode != "gap" and num_prefix_tokens == 0:
             raise ValueError(
-                f"Pooling by {mode!r} needs a class token; use 'gap' or 'map' without one. "
-                f"Received: mode={mode!r}, num_prefix_tokens=0"
+                f"Pooling by {mode!r} needs a class token; without one use mode='gap' or "
+                f"AttentionPooling. Received: mode={mode!r}, num_prefix_tokens=0"
             )
         if mode != "gap" and token_index >= num_prefix_tokens:
             raise ValueError(
-                "token_index must be that of a prefix token. "
+                "token_index must be below num_prefix_tokens. "
                 f"Received: token_index={token_index}, num_prefix_tokens={num_prefix_tokens}"
             )
         self.mode = mode
@@ -112,20 +112,20 @@ class AttentionPooling(Attending, Pooling):
     Args:
         num_heads: int, H; the width of the tokens must be a multiple of it.
         mlp_dim: int, hidden width of the MLP.
-        mlp: the MLP's activation (`keras_vit.layers.MLP`).
+        mlp: str, activation of the MLP (`keras_vit.layers.MLP`).
         norm_epsilon: float, epsilon of the layer normalisation before the MLP.
 
     Call arguments:
         tokens: float tensor (B, N, D).
-        return_attention_scores: whether to return the scores (B, H, 1, N) too.
-        scores_offset: float tensor of the scores' shape that is added to them, or None. The
-            gradient with respect to an offset of zeros is that with respect to the scores.
+        return_attention_scores: bool, whether to return the scores (B, H, 1, N) too.
+        scores_offset: float tensor of the shape of the scores, added to them, or None. The
+            gradient of an offset of zeros is the gradient of the scores.
 
     Returns:
         Tensor (B, D), or (tensor, float32 scores (B, H, 1, N)).
 
     Raises:
-        ValueError: for another rank or a width that is no multiple of the heads.
+        ValueError: if the input has another rank, or its width is not a multiple of `num_heads`.
 
     Example:
         >>> AttentionPooling(16, 4304)(np.zeros((1, 256, 1152))).shape
@@ -161,7 +161,9 @@ class AttentionPooling(Attending, Pooling):
         self.query = keras.layers.Dense(width, name="query", **glorot, **layer)
         self.key_value = keras.layers.Dense(
             2 * width,
-            kernel_initializer=Initial("lecun_uniform"),  # Glorot's for each (D, D) part
+            kernel_initializer=Initial(
+                "lecun_uniform"
+            ),  # equals Glorot uniform for each (D, D) part
             name="key_value",
             **layer,
         )
@@ -204,7 +206,7 @@ class AttentionPooling(Attending, Pooling):
 
 @keras.saving.register_keras_serializable(package="keras_vit")
 class ClassificationHead(ConfiguredLayer):
-    """A linear layer to logits, in float32 under mixed precision, where a loss needs the digits.
+    """A linear layer to logits. Under mixed precision it is in float32, for an accurate loss.
 
     Args:
         num_classes: int, C.
@@ -213,7 +215,7 @@ class ClassificationHead(ConfiguredLayer):
         features: float tensor (B, D).
 
     Returns:
-        Logits (B, C), of the policy's variable dtype.
+        Logits (B, C), in the variable dtype of the dtype policy.
 
     Example:
         >>> ClassificationHead(1000)(np.zeros((1, 768))).shape

@@ -1,4 +1,4 @@
-"""Initial weights, and a context that skips them for a model that is about to be loaded."""
+"""Initializers that can be skipped for a model whose weights are loaded afterwards."""
 
 import contextlib
 import contextvars
@@ -7,20 +7,21 @@ import math
 import keras
 from keras import ops
 
-_left = contextvars.ContextVar("left", default=None)  # a list of one number; None: initialize
+# How many numbers may still be created, in a list of one; None to initialize as usual.
+_left = contextvars.ContextVar("left", default=None)
 
 
 @contextlib.contextmanager
 def no_initialization(limit=None):
-    """A context in which new weights are zeros, since drawing billions of numbers takes time.
+    """Context manager in which new weights are zeros, because drawing random numbers takes time.
 
     Every weight must be assigned afterwards.
 
     Args:
-        limit: int, how many numbers the weights may have in all, or None for any.
+        limit: int, maximal total size of the weights, or None for no limit.
 
     Raises:
-        ValueError: within it, before a weight is made that would exceed `limit`.
+        ValueError: in the context, before a weight is created that exceeds `limit`.
     """
     token = _left.set([math.inf if limit is None else limit])
     try:
@@ -45,7 +46,10 @@ class Initial(keras.initializers.Initializer):
         if left is not None:
             left[0] -= math.prod(shape)
             if left[0] < 0:
-                raise ValueError(f"The model is larger than its weights. Received: shape={shape}")
+                raise ValueError(
+                    "The model has more weights than its checkpoint. Received: a weight of "
+                    f"shape={shape} beyond them"
+                )
             return ops.zeros(shape, dtype)
         return self.initializer(shape, dtype, **kwargs)
 

@@ -1,4 +1,4 @@
-"""The position-wise feed-forward network of a block.
+"""The MLP of a block.
 
 Letters: B batch, N tokens, D width, M hidden width.
 """
@@ -16,27 +16,28 @@ from keras_vit.layers.validation import check_count, check_rate, check_tokens
 
 @keras.saving.register_keras_serializable(package="keras_vit")
 class MLP(ConfiguredLayer):
-    """Two linear layers with a nonlinearity between them, the same at every token.
+    """Two linear layers with a nonlinearity between them, applied to each token.
 
     Args:
-        hidden_dim: int, M.
-        activation: "gelu" (exact, by the error function), "gelu_tanh" (its tanh approximation, as
-            flax has it by default), "quick_gelu" (x sigmoid(1.702 x), as CLIP has it) or "swiglu":
-            `fc1` gives 2M features, SiLU of the first half gates the second. Also a function of
+        hidden_dim: int, M, width of the hidden layer.
+        activation: "gelu" (exact, with the error function), "gelu_tanh" (the tanh approximation,
+            Flax's default), "quick_gelu" (x sigmoid(1.702 x), as in CLIP) or "swiglu": `fc1` has
+            2M outputs, and SiLU of the first half gates the second half. Also a function of
             `keras.activations`, its name, or a function of your own that is registered with
-            `keras.saving.register_keras_serializable`; files hold its name.
-        use_bias: whether the linear layers have biases.
+            `keras.saving.register_keras_serializable`; files contain the name.
+        use_bias: bool, whether the linear layers have biases.
         dropout_rate: float in [0, 1), dropout after the activation and after `fc2`.
 
     Call arguments:
         tokens: float tensor (B, N, D).
-        training: whether dropout is on.
+        training: bool, whether to apply dropout.
 
     Returns:
         Tokens (B, N, D).
 
     Raises:
-        ValueError: for an unknown activation, a rate outside [0, 1) or an input of another rank.
+        ValueError: if the activation is unknown, the rate is outside [0, 1), or the input has
+            another rank.
 
     Example:
         >>> MLP(3072)(np.zeros((1, 197, 768))).shape

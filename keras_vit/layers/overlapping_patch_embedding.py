@@ -1,4 +1,4 @@
-"""Images or feature maps to a smaller feature map, by patches that overlap.
+"""Patch embedding with overlapping patches.
 
 Letters: B batch, H x W size, C channels, h x w smaller grid, D width.
 """
@@ -14,24 +14,24 @@ from keras_vit.layers.validation import check_count, check_grid
 
 @keras.saving.register_keras_serializable(package="keras_vit")
 class OverlappingPatchEmbedding(ConfiguredLayer):
-    """A strided convolution whose patches overlap: every size gives a map of size / stride, up.
+    """Embeds overlapping patches of images or feature maps, with a strided convolution.
 
-    The borders are padded with `patch_size // 2` zeros on each side. Keras's "same" would put fewer
-    before the image than after it.
+    The input is padded with `patch_size // 2` zeros on each side. (Keras's "same" pads fewer before
+    than after.) It may have any size.
 
     Args:
-        width: int, D, the width of the feature map.
+        width: int, D, channels of the output.
         patch_size: int, side of a patch; odd, so that patches are centred.
         stride: int, distance between the patches.
 
     Call arguments:
-        images: float tensor (B, H, W, C), channels last whatever `image_data_format` says.
+        images: float tensor (B, H, W, C), channels last, whatever `image_data_format` is.
 
     Returns:
-        Feature map (B, h, w, D), where h is H / stride rounded up.
+        Feature map (B, h, w, D), where h is H / stride, rounded up.
 
     Raises:
-        ValueError: for another rank or an even patch size.
+        ValueError: if `patch_size` is even, or the input has another rank.
 
     Example:
         >>> OverlappingPatchEmbedding(64, patch_size=7, stride=4)(np.zeros((1, 224, 224, 3))).shape
@@ -45,7 +45,10 @@ class OverlappingPatchEmbedding(ConfiguredLayer):
         for name, value in (("width", width), ("patch_size", patch_size), ("stride", stride)):
             check_count(value, name)
         if patch_size % 2 == 0:
-            raise ValueError(f"patch_size must be odd. Received: patch_size={patch_size}")
+            raise ValueError(
+                f"patch_size must be odd, so that patches are centred. "
+                f"Received: patch_size={patch_size}"
+            )
         self.width = width
         self.patch_size = patch_size
         self.stride = stride
@@ -84,5 +87,5 @@ class OverlappingPatchEmbedding(ConfiguredLayer):
 
 
 def he_normal_of_outputs():
-    """Normal with the variance 2 / (outputs of an input), as PVT v2 starts its convolutions."""
+    """He normal by fan-out (variance 2 / fan_out), the initializer of PVT v2's convolutions."""
     return Initial(keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"))

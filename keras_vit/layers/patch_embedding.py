@@ -1,4 +1,4 @@
-"""Images to tokens: cut into patches, project each linearly.
+"""Patch embedding: cuts images into patches and projects each to a token.
 
 Letters: B batch, H x W image size, C channels, p x q patch size, h x w grid of patches, N = h*w
 tokens, D width.
@@ -15,29 +15,28 @@ from keras_vit.layers.validation import as_pair, check_count, check_images
 
 @keras.saving.register_keras_serializable(package="keras_vit")
 class PatchEmbedding(ConfiguredLayer):
-    """Cuts images into patches that do not overlap and projects each to a token.
+    """Cuts images into non-overlapping patches and projects each linearly to a token.
 
-    It computes what a convolution with `kernel_size == strides == patch_size` computes, as one
-    reshape and one matrix product (`benchmarks/patch_embedding.py` compares the two); it also runs
-    where channels-first convolutions do not.
+    This equals a convolution with `kernel_size == strides == patch_size`, but is computed by a
+    reshape and a matrix product (`benchmarks/patch_embedding.py` compares the two).
 
     Args:
-        width: int, D, the width of the tokens.
-        patch_size: int or (p, q), the size of a patch in pixels.
-        use_bias: whether the projection has a bias.
-        drop_remainder: whether pixels that fill no patch, at the bottom and on the right, are left
-            out, as a convolution leaves them; otherwise they are an error.
+        width: int, D, width of the tokens.
+        patch_size: int or (p, q), patch size in pixels.
+        use_bias: bool, whether the projection has a bias.
+        drop_remainder: bool, whether pixels at the bottom and right that fill no patch are dropped,
+            as in a convolution, instead of raising an error.
 
     Call arguments:
-        images: float tensor (B, H, W, C), channels last whatever `image_data_format` says; H and W
-            multiples of the patch size, known or not, unless `drop_remainder` is True.
+        images: float tensor (B, H, W, C), channels last, whatever `image_data_format` is. H and W
+            must be multiples of the patch size, unless `drop_remainder` is True.
 
     Returns:
         Tokens (B, N, D), row by row from the top left patch.
 
     Raises:
-        ValueError: for another rank, sizes that are no multiple of the patch or, with
-            `drop_remainder`, smaller than one.
+        ValueError: if the input has another rank, or its size is not a multiple of the patch size
+            (with `drop_remainder`, if it is smaller than a patch).
 
     Example:
         >>> PatchEmbedding(768, patch_size=16)(np.zeros((1, 224, 224, 3))).shape
@@ -73,7 +72,7 @@ class PatchEmbedding(ConfiguredLayer):
         h, w = height // p, width // q
         if self.drop_remainder:
             images = images[:, : h * p, : w * q]
-        # Where B is known it is said: PyTorch's exporter would divide to find it.
+        # B is stated if it is known: for -1 PyTorch's exporter would add a division.
         batch = -1 if images.shape[0] is None else images.shape[0]
         x = ops.reshape(images, (batch, h, p, w, q, c))
         x = ops.transpose(x, (0, 1, 3, 2, 4, 5))  # (B, h, w, p, q, C)
@@ -87,7 +86,7 @@ class PatchEmbedding(ConfiguredLayer):
         return (images_shape[0], None if h is None or w is None else h * w, self.width)
 
     def compute_token_layout(self, layout):
-        """The `keras_vit.models.layout.TokenLayout` of the tokens, given that of the images."""
+        """The `keras_vit.models.layout.TokenLayout` of the tokens, from that of the images."""
         return layout.in_patches(self.patch_size)
 
     def _check(self, images_shape):

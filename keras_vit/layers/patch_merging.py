@@ -1,4 +1,4 @@
-"""From one stage to the next: half as many places along each side, more channels.
+"""Patch merging, which halves the resolution of a feature map between stages.
 
 Letters: B batch, h x w map, D width.
 """
@@ -14,12 +14,12 @@ from keras_vit.layers.validation import check_choice, check_map
 
 @keras.saving.register_keras_serializable(package="keras_vit")
 class PatchMerging(ConfiguredLayer):
-    """Lays the 2 x 2 places of a neighbourhood side by side (4D) and projects them to 2D.
+    """Concatenates each 2 x 2 neighbourhood (4D channels) and projects it to 2D channels.
 
-    Maps with an odd side are padded with zeros at the bottom and on the right.
+    Maps with an odd side are padded with zeros at the bottom and right.
 
     Args:
-        version: 1 normalises before the projection (4D), 2 after it (2D).
+        version: 1 to normalise before the projection (4D channels), 2 to normalise after it (2D).
         norm_epsilon: float, epsilon of the layer normalisation.
 
     Call arguments:
@@ -29,7 +29,7 @@ class PatchMerging(ConfiguredLayer):
         Map (B, ⌈h/2⌉, ⌈w/2⌉, 2D).
 
     Raises:
-        ValueError: for another version or an input of another rank.
+        ValueError: if the version is unknown, or the input has another rank.
 
     Example:
         >>> PatchMerging()(np.zeros((1, 56, 56, 96))).shape
@@ -81,6 +81,6 @@ class PatchMerging(ConfiguredLayer):
         return layout.in_patches(2, round_up=True)
 
     def cost(self, x_shape):
-        _, h, w, width = self.compute_output_shape(x_shape)  # of the result
+        _, h, w, width = self.compute_output_shape(x_shape)
         norm = Cost(activations=h * w * width * (2 if self.version == 1 else 1))
         return dense_cost(h * w, 2 * width, width) + norm

@@ -1,6 +1,6 @@
 """Relative position biases of window attention: learned, or from a small network.
 
-Letters: a x b window, N = a*b places in it, H heads.
+Letters: a x b window, N = a*b positions in it, H heads.
 """
 
 import keras
@@ -16,9 +16,9 @@ CONVENTIONS = ("authors", "timm")
 
 
 class RelativePositionBias(keras.layers.Layer):
-    """A learned number for every offset between two places of a window, and every head.
+    """A learned bias for every relative position within a window and every head.
 
-    Its weight `table` is (2a-1, 2b-1, H), float32 under every policy.
+    Its weight `table` has shape (2a-1, 2b-1, H), and is float32 under every dtype policy.
 
     Args:
         num_heads: int, H.
@@ -42,20 +42,21 @@ class RelativePositionBias(keras.layers.Layer):
         )
 
     def bias(self):
-        """float32 (H, N, N)."""
+        """The bias of each pair of positions: float32 tensor (H, N, N)."""
         return look_up(self.table, self.window_size)
 
 
 class ContinuousPositionBias(keras.layers.Layer):
-    """A network of two layers from the offset between two places to a number for every head.
+    """A two-layer network from the relative position of two positions to a bias for every head.
 
-    Offsets enter on a logarithmic scale, so that larger windows ask for little that is new. The
-    network runs in float32 under every policy, once a call, on (2a-1)(2b-1) offsets.
+    Relative positions are log-spaced, so that larger windows need little extrapolation. The network
+    runs once per call, on all (2a-1)(2b-1) relative positions, in float32 under every dtype policy.
 
     Args:
         num_heads: int, H.
         window_size: (a, b).
-        pretrained_window_size: (a, b) by which offsets are normalised, by default `window_size`.
+        pretrained_window_size: (a, b), window size by which relative positions are normalised; by
+            default `window_size`.
 
     Source: Liu et al. 2022 (arXiv:2111.09883), section 3.3; the sigmoid is from the authors' code.
     """
@@ -74,21 +75,21 @@ class ContinuousPositionBias(keras.layers.Layer):
         self.fc2.build((None, 512))
 
     def bias(self):
-        """(H, N, N), between 0 and 16."""
+        """The bias of each pair of positions: float32 tensor (H, N, N), between 0 and 16."""
         table = self.fc2(self.fc1(ops.convert_to_tensor(self.offsets)))  # (2a-1, 2b-1, H)
         return 16 * ops.sigmoid(look_up(table, self.window_size))
 
 
 def look_up(table, window_size):
-    """The bias of every pair of places: (2a-1, 2b-1, H) -> (H, N, N)."""
+    """The bias of each pair of positions: (2a-1, 2b-1, H) -> (H, N, N)."""
     table = ops.reshape(table, (-1, table.shape[-1]))
     return ops.transpose(ops.take(table, relative_index(window_size), axis=0), (2, 0, 1))
 
 
 def log_offsets(window_size, pretrained_window_size):
-    """All offsets of a window, log-spaced: float32 (2a-1, 2b-1, 2).
+    """All relative positions in a window, log-spaced: float32 array (2a-1, 2b-1, 2).
 
-    An offset as long as the pre-training window becomes log2(9) / 3 = 1.06.
+    The largest relative position in a window of the pre-training size becomes log2(9) / 3 = 1.06.
     """
     sides = [
         np.arange(1 - window, window) / max(pretrained - 1, 1) * 8
@@ -99,17 +100,20 @@ def log_offsets(window_size, pretrained_window_size):
 
 
 def resample_bias_table(table, size, convention="authors"):
-    """A bias table for windows of another size.
+    """Resamples a bias table for another window size.
 
     Args:
         table: float tensor or array (2a-1, 2b-1, H).
         size: (2a'-1, 2b'-1).
-        convention: "authors" (bicubic, as position embeddings of kind "hf": `resample_grid`) or
-            "timm" (linear between places whose distances grow geometrically, so that near
-            neighbours keep their biases).
+        convention: "authors" (bicubic, the mode "hf" of `resample_grid`) or "timm" (linear
+            interpolation at geometrically spaced positions, which preserves the biases of near
+            neighbours).
 
     Returns:
         float32 tensor (2a'-1, 2b'-1, H); for an equal size the table itself.
+
+    Raises:
+        ValueError: if the convention is unknown.
 
     Sources: Swin-Transformer `utils.py`, `load_pretrained`; timm `layers/pos_embed_rel.py`, after
     BEiT.

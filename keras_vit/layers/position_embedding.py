@@ -15,18 +15,25 @@ from keras_vit.ops.resample import MODES, resample_grid
 
 
 def sincos_grid(size, width, temperature=10000.0):
-    """Fixed 2D sin-cos embeddings of a grid: float32 (h, w, D).
+    """Fixed 2D sin-cos position embeddings of a grid.
 
-    The first quarter of the channels is sin(x f), then cos(x f), sin(y f), cos(y f), where the
-    frequencies f fall from 1 to 1 / temperature.
+    The four quarters of the channels are sin(x f), cos(x f), sin(y f) and cos(y f), where the
+    frequencies f decrease from 1 to 1 / temperature.
 
     Args:
-        size: (h, w), ints, or scalar tensors where TensorFlow does not know them yet.
-        width: int, D, a multiple of 4.
-        temperature: float, the longest wavelength is 2 pi times it.
+        size: (h, w), ints, or scalar tensors if they are not known statically.
+        width: int, D, a multiple of 4, at least 8.
+        temperature: float; the longest wavelength is 2 pi times this.
+
+    Returns:
+        float32 tensor (h, w, D).
 
     Raises:
-        ValueError: for a width that is no multiple of 4.
+        ValueError: if the width is not a multiple of 4, or below 8.
+
+    Example:
+        >>> sincos_grid((14, 14), 768).shape
+        (14, 14, 768)
 
     Source: big_vision `models/vit.py`, `posemb_sincos_2d`, after Chen et al. 2021
     (arXiv:2104.02057).
@@ -48,31 +55,32 @@ def sincos_grid(size, width, temperature=10000.0):
 
 @keras.saving.register_keras_serializable(package="keras_vit")
 class AddPositionEmbedding(ConfiguredLayer):
-    """Adds to every token an embedding of its place in the image.
+    """Adds a position embedding to every token.
 
-    Learned embeddings are kept for one grid, as `grid` (h, w, D), and for the prefix tokens, as
-    `prefix` (P, D). For images of another size the grid is resampled at call time; the prefix is
-    never touched.
+    Learned embeddings are the weights `grid` (h, w, D), for the patches, and `prefix` (P, D), for
+    the prefix tokens. For images of another size, the grid is resampled at call time; the prefix
+    does not change.
 
     Args:
-        grid_size: int or (h, w), the grid whose embeddings are learned.
-        patch_size: int or (p, q), the size of a patch in pixels: it tells the images' grid.
-        kind: "learned", or "sincos" for fixed ones, computed for the grid at hand.
-        num_prefix_tokens: int, P, how many tokens in front of the sequence are no patches.
-        prefix_positions: whether the prefix tokens have learned positions too (the class token
-            of ViT has, that of DeiT III has not). Fixed positions have none for them.
-        resample: "timm", "hf", "flax", "bilinear" or "dinov2": how the grid is resampled
+        grid_size: int or (h, w), grid of the learned embeddings.
+        patch_size: int or (p, q), patch size in pixels, from which the grid of an image follows.
+        kind: "learned", or "sincos" for fixed embeddings, which are computed for each grid.
+        num_prefix_tokens: int, P, number of tokens before the patches.
+        prefix_positions: bool, whether the prefix tokens have learned positions too (the class
+            token of ViT has one, that of DeiT III has none). By default True if `kind` is
+            "learned"; must not be True if it is "sincos".
+        resample: "timm", "hf", "flax", "bilinear" or "dinov2", how the grid is resampled
             (`resample_grid`).
 
     Call arguments:
         tokens: float tensor (B, P + N, D).
-        images: the tensor (B, H, W, C) that the patches were cut from; only its size is used.
+        images: tensor (B, H, W, C) that the patches were cut from; only its size is used.
 
     Returns:
         Tokens (B, P + N, D).
 
     Raises:
-        ValueError: for another kind or mode, or prefix positions of kind "sincos".
+        ValueError: if `kind` or `resample` is unknown, or `prefix_positions` is True with "sincos".
 
     Example:
         >>> x, images = np.zeros((1, 197, 768)), np.zeros((1, 224, 224, 3))
@@ -98,8 +106,8 @@ class AddPositionEmbedding(ConfiguredLayer):
         check_count(num_prefix_tokens, "num_prefix_tokens", minimum=0)
         if kind == "sincos" and prefix_positions:
             raise ValueError(
-                "Sin-cos positions are those of patches; prefix tokens have none. Use "
-                "kind='learned' or leave prefix_positions out. "
+                "With kind='sincos' prefix tokens have no positions. Use kind='learned' or leave "
+                "prefix_positions out. "
                 "Received: kind='sincos', prefix_positions=True"
             )
         self.grid_size = as_pair(grid_size, "grid_size")
@@ -112,7 +120,7 @@ class AddPositionEmbedding(ConfiguredLayer):
     def build(self, tokens_shape, images_shape=None):
         check_tokens(tokens_shape, "AddPositionEmbedding")
         self.width = tokens_shape[-1]
-        # float32 whatever the policy: the embeddings are cast once they have been resampled.
+        # float32 under every dtype policy: the embeddings are cast after they are resampled.
         initializer = Initial(keras.initializers.TruncatedNormal(stddev=0.02))
         weight = {"initializer": initializer, "autocast": False}
         if self.kind == "learned":

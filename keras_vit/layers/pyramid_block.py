@@ -1,4 +1,4 @@
-"""The transformer block of pyramids: it works on a feature map and attends to a smaller one.
+"""The transformer block of PVT: it works on a feature map and attends to a smaller one.
 
 Letters: B batch, h x w grid, N = h*w queries, M keys, D width.
 """
@@ -19,32 +19,32 @@ class PyramidBlock(Block):
     """x + attention(norm(x)), then x + mlp(norm(x)), with spatial-reduction attention.
 
     Args:
-        num_heads: int, attention heads; the width of the map must be a multiple of it.
+        num_heads: int, number of attention heads; the width of the map must be a multiple of it.
         mlp_dim: int, hidden width of the MLP.
         reduction: int, side of the patches that become one key and value
             (`SpatialReductionAttention`).
-        pool_size: int, the side that keys and values are averaged to, or None.
-        convolutional: whether the MLP has a depthwise convolution (`ConvolutionalMLP`; with
+        pool_size: int, side of the grid that keys and values are averaged to, or None.
+        convolutional: bool, whether the MLP has a depthwise convolution (`ConvolutionalMLP`; with
             `pool_size` it has a ReLU too).
-        qkv_bias: whether the projections to queries, keys and values have biases.
-        dropout_rate: float in [0, 1), dropout after the attention's projection and in the MLP.
+        qkv_bias: bool, whether the projections to queries, keys and values have biases.
+        dropout_rate: float in [0, 1), dropout after the attention and in the MLP.
         attention_dropout_rate: float in [0, 1), dropout on the attention scores.
-        drop_path_rate: float in [0, 1), probability that a sample skips a residual branch.
+        drop_path_rate: float in [0, 1), probability of dropping a residual branch for a sample.
         norm_epsilon: float, epsilon of the normalisations before attention and MLP.
         reduction_norm_epsilon: float, epsilon of the normalisation after the reduction.
-        remat: whether training recomputes the block in the backward pass instead of keeping its
-            intermediate results (gradient checkpointing).
+        remat: bool, whether training recomputes the block in the backward pass instead of keeping
+            its intermediate results (gradient checkpointing).
 
     Call arguments:
         grid: float tensor (B, h, w, D).
-        training: whether dropout and drop path are on, and `remat` in effect.
+        training: bool, whether to apply dropout, drop path and `remat`.
 
     Returns:
         Feature map (B, h, w, D).
 
     Raises:
-        ValueError: for a rate outside [0, 1), a width that is no multiple of the heads, another
-            rank, a map smaller than `reduction`.
+        ValueError: if a rate is outside [0, 1), or the input has another rank, a width that is not
+            a multiple of `num_heads`, or a side smaller than `reduction`.
 
     Example:
         >>> PyramidBlock(1, mlp_dim=512, reduction=8)(np.zeros((1, 56, 56, 64))).shape

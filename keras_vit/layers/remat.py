@@ -1,4 +1,4 @@
-"""Gradient checkpointing that works on every backend, dropout included."""
+"""Gradient checkpointing on every backend, for layers with dropout too."""
 
 import keras
 from keras import ops
@@ -9,23 +9,24 @@ from keras_vit.hardware import jax_platform
 def rematerialize(layer, function, inputs):
     """Computes `function(inputs)` without keeping its intermediate results for the backward pass.
 
-    The backward pass computes them again: memory for about a third more work (Chen et al. 2016,
-    arXiv:1604.06174). `keras.remat` alone fails here: on JAX the state of dropout's seeds leaks out
-    of the checkpoint, on TensorFlow variables and keyword arguments do not pass, on PyTorch the
-    second computation would draw other masks. So everything that the layer holds goes in as an
-    argument, and what it changed comes out: the recomputation starts from the very same state.
+    The backward pass recomputes them, which saves memory and costs about a third more computation
+    (Chen et al. 2016, arXiv:1604.06174). `keras.remat` alone fails here: on JAX the state of the
+    dropout seeds leaks out of the checkpoint, on TensorFlow variables and keyword arguments are not
+    passed on, and on PyTorch the recomputation would draw other dropout masks. So all variables of
+    the layer are passed in as arguments, and the updated state is returned: the recomputation
+    starts from the same state.
 
     Args:
-        layer: the layer whose variables `function` reads or changes.
-        function: maps one tensor to one tensor, calling the sub-layers of `layer`.
+        layer: layer whose variables `function` reads or changes.
+        function: function of one tensor that returns one tensor and calls sub-layers of `layer`.
         inputs: tensor.
 
     Returns:
-        The tensor `function(inputs)`; the layer's state (seeds) is updated as without checkpoint.
+        The tensor `function(inputs)`. The state of the layer (its seeds) is updated as usual.
     """
     trainable = [v for v in layer.variables if v.trainable]
     state = [v for v in layer.variables if not v.trainable]
-    # Copies, because PyTorch assigns in place and the recomputation needs the values of before.
+    # Copies, because PyTorch assigns in place and the recomputation needs the old values.
     before = [(v, ops.copy(v)) for v in state]
 
     def pure(inputs, *values):
@@ -42,10 +43,10 @@ def rematerialize(layer, function, inputs):
 
 
 def _remat(function):
-    """`keras.remat`, but for JAX on a CPU: there XLA undoes `jax.checkpoint`.
+    """`keras.remat`, except for JAX on a CPU, where XLA undoes `jax.checkpoint`.
 
-    It drops the barriers early and merges the recomputation with the first computation. Here the
-    recomputation waits for the gradient of its outputs, which no compiler can take away.
+    XLA removes the optimization barriers and merges the recomputation with the first computation.
+    Here the recomputation depends on the gradient of its outputs, so XLA cannot merge them.
     """
     if keras.backend.backend() != "jax":
         return keras.remat(function)

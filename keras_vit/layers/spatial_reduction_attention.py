@@ -20,34 +20,34 @@ from keras_vit.ops.resample import adaptive_average
 class SpatialReductionAttention(ConfiguredLayer):
     """Multi-head self-attention on a feature map, with fewer keys and values than queries.
 
-    Keys and values are projected from R x R patches of the map, each made one by a linear layer and
-    a normalisation, or from the map averaged to a fixed size ("linear" attention: the work then
-    grows with N and not with its square).
+    Keys and values come from R x R patches of the map, each reduced to one position by a linear
+    layer and a normalisation, or from the map averaged to a fixed size ("linear" attention: its
+    cost grows with N instead of N squared).
 
     Args:
         num_heads: int, H; the width of the map must be a multiple of it.
-        reduction: int, R; 1 gives plain attention. Rows and columns beyond the last whole patch are
-            left out, as a strided convolution leaves them out.
-        pool_size: int, the side that keys and values are averaged to, or None; with it `reduction`
-            must be 1.
-        qkv_bias: whether the projections to queries, keys and values have biases.
-        attention_dropout_rate: float in [0, 1), dropout on the scores.
+        reduction: int, R; 1 for plain attention. Rows and columns after the last whole patch are
+            dropped, as in a strided convolution.
+        pool_size: int, side of the grid that keys and values are averaged to, or None. If it is
+            given, `reduction` must be 1.
+        qkv_bias: bool, whether the projections to queries, keys and values have biases.
+        attention_dropout_rate: float in [0, 1), dropout on the attention scores.
         dropout_rate: float in [0, 1), dropout after the output projection.
         norm_epsilon: float, epsilon of the normalisation after the reduction.
 
     Call arguments:
         grid: float tensor (B, h, w, D).
-        training: whether dropout is on.
-        return_attention_scores: if True, the scores are computed explicitly and returned too, as
-            they were before dropout; otherwise the backend's fused kernel runs.
+        training: bool, whether to apply dropout.
+        return_attention_scores: bool, whether to return the scores too, before dropout. They are
+            computed explicitly; without them the backend's fused kernel is used, if it has one.
 
     Returns:
-        Feature map (B, h, w, D), or (map, float32 scores (B, H, h*w, M)) whose rows sum to one,
-        where M is (h // R) * (w // R), or the square of `pool_size`.
+        Feature map (B, h, w, D), or (map, float32 scores (B, H, h*w, M)). Each row of the scores
+        sums to one. M is (h // R) * (w // R), or the square of `pool_size`.
 
     Raises:
-        ValueError: for an input of another rank, a width that is no multiple of the heads, a map
-            smaller than a patch, or both ways of reduction at once.
+        ValueError: if the input has another rank, a width that is not a multiple of `num_heads`, or
+            a side smaller than `reduction`, or both `reduction` and `pool_size` are given.
 
     Example:
         >>> SpatialReductionAttention(2, reduction=4)(np.zeros((1, 28, 28, 128))).shape
@@ -77,9 +77,8 @@ class SpatialReductionAttention(ConfiguredLayer):
             check_count(pool_size, "pool_size")
             if reduction != 1:
                 raise ValueError(
-                    "pool_size averages keys and values to one size, which leaves nothing to "
-                    f"reduce. Expected: reduction=1. Received: reduction={reduction}, "
-                    f"pool_size={pool_size}"
+                    "With pool_size, which averages keys and values, reduction must be 1. "
+                    f"Received: reduction={reduction}, pool_size={pool_size}"
                 )
         self.num_heads = num_heads
         self.reduction = reduction
@@ -100,7 +99,9 @@ class SpatialReductionAttention(ConfiguredLayer):
         self.key_value = keras.layers.Dense(
             2 * width,
             use_bias=self.qkv_bias,
-            kernel_initializer=Initial("lecun_uniform"),  # Glorot's for each (D, D) part
+            kernel_initializer=Initial(
+                "lecun_uniform"
+            ),  # equals Glorot uniform for each (D, D) part
             name="key_value",
             **layer,
         )
@@ -141,7 +142,7 @@ class SpatialReductionAttention(ConfiguredLayer):
         return (x, scores) if return_attention_scores else x
 
     def _reduced(self, grid):
-        """The tokens that keys and values are made from: (M, tensor (B, M, D))."""
+        """(M, tokens (B, M, D)), from which keys and values are projected."""
         _, h, w, width = ops.shape(grid)
         if self.pool_size is not None:
             m = self.pool_size**2
@@ -162,13 +163,13 @@ class SpatialReductionAttention(ConfiguredLayer):
         return grid_shape
 
     def key_grid(self, grid_shape):
-        """(rows, columns) of the map that the keys of a map of this shape (B, h, w, D) form."""
+        """(rows, columns), the grid of the keys for a feature map of shape (B, h, w, D)."""
         if self.pool_size is not None:
             return (self.pool_size, self.pool_size)
         return (grid_shape[1] // self.reduction, grid_shape[2] // self.reduction)
 
     def num_keys(self, grid_shape):
-        """M for a feature map of this shape (B, h, w, D)."""
+        """int, M, the number of keys for a feature map of shape (B, h, w, D)."""
         rows, columns = self.key_grid(grid_shape)
         return rows * columns
 

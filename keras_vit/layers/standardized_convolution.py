@@ -1,4 +1,4 @@
-"""Convolution by standardised weights.
+"""Convolution with weight standardisation.
 
 Letters: B batch, H x W size, C channels, h x w smaller grid, F filters.
 """
@@ -11,33 +11,33 @@ from keras_vit.layers.cost import Cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.validation import check_choice, check_count, check_grid
 
-# Whose small constants: those of the authors' code (JAX) or of timm, which reads the same weights.
+# Whose epsilons to use: those of the authors' code (JAX), or of timm, which has the same weights.
 CONVENTIONS = ("authors", "timm")
 GROUP_NORM_EPSILON = {"authors": 1e-6, "timm": 1e-5}
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
 class StandardizedConv2D(ConfiguredLayer):
-    """A convolution without bias, each filter of which has mean 0 and variance 1.
+    """A convolution without bias whose filters are standardised to mean 0 and variance 1.
 
-    Borders are padded with zeros, on an odd number one more at the end (TensorFlow's "same"). The
-    filters are standardised in float32 whatever the precision.
+    Borders are padded with zeros like TensorFlow's "same": an odd number of zeros has the extra one
+    at the end. Filters are standardised in float32 under every dtype policy.
 
     Args:
         filters: int, F.
-        kernel_size: int, side of a filter.
-        strides: int, distance between the places that filters are laid on.
-        convention: "authors" divides a filter by its deviation + 1e-5, "timm" by the root of its
-            variance + 1e-8.
+        kernel_size: int, side of the filters.
+        strides: int, stride of the convolution.
+        convention: "authors" to divide a filter by its standard deviation + 1e-5, or "timm" to
+            divide it by the square root of its variance + 1e-8.
 
     Call arguments:
-        grid: float tensor (B, H, W, C), channels last whatever `image_data_format` says.
+        grid: float tensor (B, H, W, C), channels last, whatever `image_data_format` is.
 
     Returns:
-        Feature map (B, h, w, F), where h is H / strides rounded up.
+        Feature map (B, h, w, F), where h is H / strides, rounded up.
 
     Raises:
-        ValueError: for another rank or convention.
+        ValueError: if the convention is unknown, or the input has another rank.
 
     Example:
         >>> StandardizedConv2D(64, 7, strides=2)(np.zeros((1, 224, 224, 3))).shape
@@ -82,7 +82,7 @@ class StandardizedConv2D(ConfiguredLayer):
         return ops.conv(grid, kernel, self.strides, padding, data_format="channels_last")
 
     def _padded(self, grid):
-        """What "same" means, in numbers that PyTorch's exporter can follow."""
+        """Pads like "same", with sizes that PyTorch's exporter can trace."""
         sides = []
         for side in ops.shape(grid)[1:3]:
             zeros = max(self.kernel_size - (side % self.strides or self.strides), 0)

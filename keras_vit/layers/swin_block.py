@@ -1,4 +1,4 @@
-"""The Swin transformer block: attention within windows, shifted in every second block.
+"""The Swin transformer block: attention within windows that are shifted in every second block.
 
 Letters: B batch, h x w map, D width, a x b window, W windows of a map, N = a*b, H heads.
 """
@@ -18,40 +18,44 @@ from keras_vit.layers.windows import merge_windows, partition_windows, shift_mas
 
 @keras.saving.register_keras_serializable(package="keras_vit")
 class SwinBlock(Block):
-    """Version 1: x + attention(norm(x)), then x + mlp(norm(x)). Version 2 normalises the results.
+    """Swin transformer block.
 
-    Where the windows do not divide the map, zeros are put below and right of it, and cut off again.
-    As in the reference implementations they are keys like any other place.
+    Version 1 is x + attention(norm(x)), then x + mlp(norm(x)). Version 2 is x + norm(attention(x)),
+    then x + norm(mlp(x)).
+
+    If the size of the map is not a multiple of the window size, zeros are padded at the bottom and
+    right, and removed afterwards. As in the reference implementations, queries attend to the
+    padding too.
 
     Args:
-        num_heads: int, attention heads; the width of the map must be a multiple of it.
+        num_heads: int, number of attention heads; the width of the map must be a multiple of it.
         mlp_dim: int, hidden width of the MLP.
         window_size: int or (a, b).
-        shifted: whether the windows lie half a window further down and right than in the block
-            before.
+        shifted: bool, whether the windows are shifted by half a window down and right.
         version: 1, or 2 (res-post-norm, scaled cosine attention, continuous position bias).
-        pretrained_window_size: int or (a, b), of version 2 (`keras_vit.layers.WindowAttention`).
-        convention: "authors" pads a map before it shifts it, and shifts it if a window covers
-            neither of its sides; "timm" shifts before it pads, each side for itself.
-        mlp: the MLP's activation (`keras_vit.layers.MLP`).
-        qkv_bias: whether the projection to queries, keys and values has a bias.
-        dropout_rate: float in [0, 1), dropout after the attention's projection and in the MLP.
+        pretrained_window_size: int or (a, b), for version 2 (`keras_vit.layers.WindowAttention`).
+        convention: "authors" to pad the map before the shift, and not to shift if a window covers
+            either side of the map; "timm" to shift before the padding, and to decide for each side
+            separately.
+        mlp: str, activation of the MLP (`keras_vit.layers.MLP`).
+        qkv_bias: bool, whether the projection to queries, keys and values has a bias.
+        dropout_rate: float in [0, 1), dropout after the attention and in the MLP.
         attention_dropout_rate: float in [0, 1), dropout on the attention scores.
-        drop_path_rate: float in [0, 1), probability that a sample skips a residual branch.
+        drop_path_rate: float in [0, 1), probability of dropping a residual branch for a sample.
         norm_epsilon: float, epsilon of every layer normalisation.
-        remat: whether training recomputes the block in the backward pass instead of keeping its
-            intermediate results (gradient checkpointing).
+        remat: bool, whether training recomputes the block in the backward pass instead of keeping
+            its intermediate results (gradient checkpointing).
 
     Call arguments:
         x: float tensor (B, h, w, D).
-        training: whether dropout and drop path are on, and `remat` in effect.
+        training: bool, whether to apply dropout, drop path and `remat`.
 
     Returns:
         Map (B, h, w, D).
 
     Raises:
-        ValueError: for a rate outside [0, 1), a width that is no multiple of the heads, another
-            rank.
+        ValueError: if a rate is outside [0, 1), or the input has another rank or a width that is
+            not a multiple of `num_heads`.
 
     Example:
         >>> SwinBlock(num_heads=3, mlp_dim=384, shifted=True)(np.zeros((1, 56, 56, 96))).shape
@@ -62,7 +66,7 @@ class SwinBlock(Block):
     """
 
     queries = "places"
-    head_axis = 2  # behind the windows
+    head_axis = 2  # after the windows
 
     def __init__(
         self,
@@ -105,7 +109,7 @@ class SwinBlock(Block):
             MLP(mlp_dim, mlp, dropout_rate=dropout_rate, name="mlp", **layer),
             drop_path_rate=drop_path_rate,
             norm_epsilon=norm_epsilon,
-            gamma_initializer="zeros" if version == 2 else "ones",  # 2 starts as the identity
+            gamma_initializer="zeros" if version == 2 else "ones",  # 2 is the identity at first
         )
 
     def build(self, x_shape):
@@ -158,27 +162,27 @@ class SwinBlock(Block):
         return partition_windows(x, self.window_size), mask, (down, right), padded
 
     def attention_scores(self, x):
-        """The scores that this block gives its input (B, h, w, D): float32 (B, W, H, N, N)."""
+        """Computes the attention scores for an input (B, h, w, D): float32 (B, W, H, N, N)."""
         windows, mask, _, _ = self._windows(self.norm1(x) if self.version == 1 else x, False)
         _, scores = self.attention(windows, mask, return_attention_scores=True)
         return ops.reshape(scores, (x.shape[0], -1, *scores.shape[1:]))
 
     def window_places(self, size):
-        """Which place of a map (h, w) stands where in the windows that `attention_scores` is of.
+        """The position in the map of each position in the windows of `attention_scores`.
 
         Args:
-            size: (h, w), ints.
+            size: (h, w), ints, size of the map.
 
         Returns:
-            int array (W, N): numbers of places, row by row from 0, or -1 for padding.
+            int array (W, N), the index of the position, row by row from 0, or -1 for padding.
         """
         h, w = size
         numbers = ops.reshape(ops.arange(1, h * w + 1, dtype="float32"), (1, h, w, 1))
-        windows, _, _, _ = self._windows(numbers, False)  # exact: float32 counts to 2^24
+        windows, _, _, _ = self._windows(numbers, False)  # exact in float32 up to 2^24
         return ops.convert_to_numpy(windows)[..., 0].astype(int) - 1
 
     def scores_on_grid(self, scores, x_shape, grid, num_prefix_tokens):
-        """Scores (B, W, H, N, N) laid where the windows lie: NumPy array (B, H, h*w, h, w)."""
+        """Arranges scores (B, W, H, N, N) on the map: NumPy array (B, H, h*w, h, w)."""
         h, w = x_shape[1:3]
         batch, _, heads, _, _ = scores.shape
         places = self.window_places((h, w))  # (W, N)
@@ -194,11 +198,11 @@ class SwinBlock(Block):
         return x_shape
 
     def num_windows(self, x_shape):
-        """int, W, how many windows a map of this shape is cut into, padding included."""
+        """int, W, number of windows of a map of shape (B, h, w, D), padding included."""
         return -(-x_shape[1] // self.window_size[0]) * -(-x_shape[2] // self.window_size[1])
 
     def num_scores(self, x_shape):
-        """int, how many attention scores a map of this shape has."""
+        """int, number of attention scores of a map of shape (B, h, w, D)."""
         places = self.window_size[0] * self.window_size[1]
         return self.num_heads * self.num_windows(x_shape) * places**2
 
@@ -217,7 +221,7 @@ def _is_zero(*numbers):
 
 
 def _padded(x, a, b):
-    """The map with zeros up to multiples of (a, b), and its new size."""
+    """The map, padded with zeros to multiples of (a, b), and its new size."""
     _, h, w, _ = ops.shape(x)
     below, beside = -h % a, -w % b
     if not _is_zero(below, beside):
@@ -226,9 +230,9 @@ def _padded(x, a, b):
 
 
 def _rolled(x, down, right, training):
-    """The map moved around its edges.
+    """The map, rolled by `down` rows and `right` columns.
 
-    By slices, since LiteRT has no operation for it; but training on TensorFlow is faster with it.
+    At inference by slices, because LiteRT has no `roll`; training on TensorFlow is faster with it.
     """
     if training:
         return x if _is_zero(down, right) else ops.roll(x, (down, right), axis=(1, 2))

@@ -19,27 +19,28 @@ from keras_vit.ops.attention import apply_scores
 class TalkingHeadsAttention(ConfiguredLayer):
     """Multi-head self-attention with a linear map over the heads before and after the softmax.
 
-    No fused kernel does that: the scores of all heads are written to memory, whatever the backend.
+    No fused kernel supports this, so the scores of all heads are written to memory.
 
     Args:
         num_heads: int, H; the width of the tokens must be a multiple of it.
-        qkv_bias: whether the projection to queries, keys and values has a bias.
-        attention_dropout_rate: float in [0, 1), dropout on the mixed scores.
+        qkv_bias: bool, whether the projection to queries, keys and values has a bias.
+        attention_dropout_rate: float in [0, 1), dropout on the scores after the second map.
         dropout_rate: float in [0, 1), dropout after the output projection.
 
     Call arguments:
         tokens: float tensor (B, N, D).
-        training: whether dropout is on.
-        return_attention_scores: whether to return the scores too, as the softmax gives them, before
-            the heads are mixed again.
-        scores_offset: float tensor of the scores' shape that is added to them, or None. The
-            gradient with respect to an offset of zeros is that with respect to the scores.
+        training: bool, whether to apply dropout.
+        return_attention_scores: bool, whether to return the scores too, as they are between the
+            softmax and the second map.
+        scores_offset: float tensor of the shape of the scores, added to them, or None. The
+            gradient of an offset of zeros is the gradient of the scores.
 
     Returns:
-        Tokens (B, N, D), or (tokens, float32 scores (B, H, N, N)) whose rows sum to one.
+        Tokens (B, N, D), or (tokens, float32 scores (B, H, N, N)). Each row of the scores sums to
+        one.
 
     Raises:
-        ValueError: for an input of another rank or a width that is no multiple of the heads.
+        ValueError: if the input has another rank, or its width is not a multiple of `num_heads`.
 
     Example:
         >>> TalkingHeadsAttention(8)(np.zeros((1, 196, 384))).shape
@@ -70,7 +71,9 @@ class TalkingHeadsAttention(ConfiguredLayer):
         self.qkv = keras.layers.Dense(
             3 * width,
             use_bias=self.qkv_bias,
-            kernel_initializer=Initial("lecun_uniform"),  # Glorot's for each (D, D) part
+            kernel_initializer=Initial(
+                "lecun_uniform"
+            ),  # equals Glorot uniform for each (D, D) part
             name="qkv",
             **layer,
         )
@@ -117,10 +120,10 @@ class TalkingHeadsAttention(ConfiguredLayer):
 
 
 class HeadProjection(keras.layers.Dense):
-    """A dense layer between heads, whose kernel `_mix` takes as numbers.
+    """A dense layer over the heads, whose kernel `_mix` reads directly.
 
-    `model.quantize` leaves it as it is: a few numbers that are worth nothing in int8, where the
-    kernel is whole numbers without their scale.
+    `model.quantize` does not change it: it is small, and the kernel of a quantised layer holds
+    integers without their scale.
     """
 
     def quantize(self, *args, **kwargs):
@@ -128,7 +131,7 @@ class HeadProjection(keras.layers.Dense):
 
 
 def _mix(scores, projection):
-    """`projection` of the heads of (B, H, N, N), without laying them last and back again."""
+    """Applies `projection` over the heads of (B, H, N, N), without transposing them."""
     _, h, n, _ = ops.shape(scores)
     kernel = ops.cast(ops.transpose(projection.kernel), scores.dtype)
     mixed = ops.matmul(kernel, ops.reshape(scores, (-1, h, n * n)))  # (B, H, N*N)

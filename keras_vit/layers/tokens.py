@@ -1,6 +1,6 @@
-"""Learned tokens in front of the sequence, and the way back from tokens to the grid.
+"""Learned prefix tokens, and the conversion of patch tokens to a feature map.
 
-Letters: B batch, N tokens, P tokens in front, D width, h x w grid of patches.
+Letters: B batch, N tokens, P prefix tokens, D width, h x w grid of patches.
 """
 
 import keras
@@ -14,10 +14,10 @@ from keras_vit.layers.validation import as_pair, check_count, check_tokens
 
 @keras.saving.register_keras_serializable(package="keras_vit")
 class ClassToken(ConfiguredLayer):
-    """Puts learned tokens in front of the sequence: class, distillation or register tokens.
+    """Prepends learned tokens to the sequence: class, distillation or register tokens.
 
     Args:
-        num_tokens: int, P.
+        num_tokens: int, P, number of learned tokens.
 
     Call arguments:
         tokens: float tensor (B, N, D).
@@ -26,7 +26,7 @@ class ClassToken(ConfiguredLayer):
         Tokens (B, P + N, D), the learned ones first.
 
     Raises:
-        ValueError: for an input of another rank.
+        ValueError: if `num_tokens` is not a positive integer, or the input has another rank.
 
     Example:
         >>> ClassToken()(np.zeros((2, 196, 768))).shape
@@ -46,7 +46,7 @@ class ClassToken(ConfiguredLayer):
         check_tokens(tokens_shape, "ClassToken")
         self.tokens = self.add_weight(
             shape=(self.num_tokens, tokens_shape[-1]),
-            # Noise, not zeros: equal registers would receive equal gradients and stay equal.
+            # Not zeros: equal registers would get equal gradients and stay equal.
             initializer=Initial(keras.initializers.TruncatedNormal(stddev=0.02)),
             name="tokens",
         )
@@ -70,18 +70,21 @@ class ClassToken(ConfiguredLayer):
 
 @keras.saving.register_keras_serializable(package="keras_vit")
 class TokensToGrid(ConfiguredLayer):
-    """Leaves the prefix tokens out and lays the patches back onto their grid: a feature map.
+    """Removes the prefix tokens and reshapes the patch tokens to a feature map.
 
     Args:
-        patch_size: int or (p, q), the size of a patch in pixels.
-        num_prefix_tokens: int, P, how many tokens in front of the sequence are no patches.
+        patch_size: int or (p, q), patch size in pixels.
+        num_prefix_tokens: int, P, number of tokens before the patches.
 
     Call arguments:
         tokens: float tensor (B, P + h*w, D).
-        images: the tensor (B, H, W, C) that the patches were cut from; only its size is used.
+        images: tensor (B, H, W, C) that the patches were cut from; only its size is used.
 
     Returns:
         Feature map (B, h, w, D).
+
+    Raises:
+        ValueError: if `patch_size` or `num_prefix_tokens` is invalid.
 
     Example:
         >>> x, images = np.zeros((1, 197, 768)), np.zeros((1, 224, 224, 3))
@@ -96,7 +99,7 @@ class TokensToGrid(ConfiguredLayer):
         self.num_prefix_tokens = num_prefix_tokens
 
     def build(self, tokens_shape, images_shape=None):
-        """By the shapes of both; there is no weight to make. Files of version 0.1 say the first."""
+        """Creates no weights. Files saved by version 0.1 build it from the shape of the tokens."""
 
     def call(self, tokens, images):
         _, height, width, _ = ops.shape(images)

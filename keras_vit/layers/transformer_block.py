@@ -14,36 +14,36 @@ from keras_vit.layers.validation import check_tokens
 
 @keras.saving.register_keras_serializable(package="keras_vit")
 class TransformerBlock(Block):
-    """x + attention(norm(x)), then x + mlp(norm(x)).
+    """Pre-norm transformer block: x + attention(norm(x)), then x + mlp(norm(x)).
 
     Args:
-        num_heads: int, attention heads; the width of the tokens must be a multiple of it.
+        num_heads: int, number of attention heads; the width of the tokens must be a multiple of it.
         mlp_dim: int, hidden width of the MLP.
-        mlp: the MLP's activation (`keras_vit.layers.MLP`).
-        qkv_bias: whether the projection to queries, keys and values has a bias.
-        qk_norm: whether queries and keys are normalised.
-        layer_scale: float, where the factors of the residual branches start, or None for none.
-        dropout_rate: float in [0, 1), dropout after the attention's projection and in the MLP.
+        mlp: str, activation of the MLP (`keras_vit.layers.MLP`).
+        qkv_bias: bool, whether the projection to queries, keys and values has a bias.
+        qk_norm: bool, whether queries and keys are normalised.
+        layer_scale: float, initial value of LayerScale, or None for no LayerScale.
+        dropout_rate: float in [0, 1), dropout after the attention and in the MLP.
         attention_dropout_rate: float in [0, 1), dropout on the attention scores.
-        drop_path_rate: float in [0, 1), probability that a sample skips a residual branch.
+        drop_path_rate: float in [0, 1), probability of dropping a residual branch for a sample.
         norm_epsilon: float, epsilon of every layer normalisation.
-        remat: whether training recomputes the block in the backward pass instead of keeping its
-            intermediate results (gradient checkpointing).
-        talking_heads: whether the heads are mixed before and after the softmax
-            (`TalkingHeadsAttention`), which leaves no place for `qk_norm`.
+        remat: bool, whether training recomputes the block in the backward pass instead of keeping
+            its intermediate results (gradient checkpointing).
+        talking_heads: bool, whether the heads are mixed before and after the softmax
+            (`TalkingHeadsAttention`); not together with `qk_norm`.
 
     Call arguments:
         tokens: float tensor (B, N, D).
-        training: whether dropout and drop path are on, and `remat` in effect.
-        attention_mask, causal: as `keras_vit.layers.Attention` takes them; not with
+        training: bool, whether to apply dropout, drop path and `remat`.
+        attention_mask, causal: call arguments of `keras_vit.layers.Attention`; not together with
             `talking_heads`.
 
     Returns:
         Tokens (B, N, D).
 
     Raises:
-        ValueError: for a rate outside [0, 1), a width that is no multiple of the heads, another
-            rank, both `qk_norm` and `talking_heads`.
+        ValueError: if a rate is outside [0, 1), the input has another rank or a width that is not a
+            multiple of `num_heads`, or `talking_heads` is used with `qk_norm` or a mask.
 
     Example:
         >>> TransformerBlock(num_heads=12, mlp_dim=3072)(np.zeros((1, 197, 768))).shape
@@ -72,7 +72,8 @@ class TransformerBlock(Block):
         super().__init__(remat=remat, **kwargs)
         if qk_norm and talking_heads:
             raise ValueError(
-                "Heads that talk are not normalised. Received: qk_norm=True, talking_heads=True"
+                "qk_norm is not supported with talking_heads: use one of them. "
+                "Received: qk_norm=True, talking_heads=True"
             )
         self.talking_heads = talking_heads
         layer = {"dtype": self.dtype_policy}
@@ -100,10 +101,15 @@ class TransformerBlock(Block):
         masks = {}
         if attention_mask is not None or causal:
             if self.talking_heads:
-                raise ValueError("Masks are not supported with talking_heads=True.")
+                raise ValueError(
+                    "Masks are not supported with talking_heads=True: call the block without "
+                    "attention_mask and causal. Received: "
+                    f"attention_mask={'None' if attention_mask is None else 'a mask'}, "
+                    f"causal={causal}"
+                )
             masks = {"attention_mask": attention_mask, "causal": causal}
         return self.checkpointed(lambda x: self.compute(x, training, **masks), tokens, training)
 
     def num_scores(self, tokens_shape):
-        # Heads that talk are never fused: their scores are among the activations.
+        # Talking heads are never fused: `TalkingHeadsAttention.cost` counts their scores.
         return 0 if self.talking_heads else super().num_scores(tokens_shape)

@@ -1,8 +1,12 @@
-"""Checks of arguments that layers share; each error says what was expected and what came."""
+"""Checks of arguments that several layers share."""
 
 
 def as_pair(value, name):
-    """`16` -> `(16, 16)`, `(h, w)` as it is; what is not one or two positive integers raises."""
+    """Converts an int to a pair: `16` -> `(16, 16)`; a pair `(h, w)` is returned as a tuple.
+
+    Raises:
+        ValueError: for anything but one or two positive integers.
+    """
     pair = (value, value) if isinstance(value, int) else value
     if (
         not isinstance(pair, (tuple, list))
@@ -18,26 +22,26 @@ def as_pair(value, name):
 
 
 def check_count(value, name, minimum=1):
-    """Raises unless `value` is an integer of at least `minimum`."""
+    """Raises a `ValueError` unless `value` is an integer of at least `minimum`."""
     if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
         raise ValueError(f"{name} must be an integer >= {minimum}. Received: {name}={value!r}")
 
 
 def check_rate(value, name):
-    """Raises unless `value` is a probability that leaves something: 0 <= value < 1."""
+    """Raises a `ValueError` unless `value` is a number with 0 <= value < 1."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
         raise ValueError(f"{name} must be a number in [0, 1). Received: {name}={value!r}")
 
 
 def check_choice(value, name, choices):
-    """Raises unless `value` is one of `choices`."""
+    """Raises a `ValueError` unless `value` is one of `choices`."""
     if value not in choices:
         options = ", ".join(repr(choice) for choice in choices)
         raise ValueError(f"{name} must be one of {options}. Received: {name}={value!r}")
 
 
 def check_tokens(shape, layer):
-    """Raises unless `shape` is that of a token sequence, (B, N, D), with a known width D."""
+    """Raises a `ValueError` unless `shape` is that of tokens (B, N, D), with a known width D."""
     if len(shape) != 3 or shape[-1] is None:
         raise ValueError(
             f"{layer} expects tokens of shape (batch, tokens, width) with a known width. "
@@ -46,7 +50,7 @@ def check_tokens(shape, layer):
 
 
 def check_map(shape, layer):
-    """Raises unless `shape` is that of a feature map, (B, h, w, D), with a known width D."""
+    """Raises a `ValueError` unless `shape` is that of a map (B, h, w, D), with a known width D."""
     if len(shape) != 4 or shape[-1] is None:
         raise ValueError(
             f"{layer} expects a feature map of shape (batch, height, width, channels) with a known "
@@ -55,9 +59,10 @@ def check_map(shape, layer):
 
 
 def check_images(shape, patch_size, layer, drop_remainder=False):
-    """Raises unless `shape` is (B, H, W, C), channels last, in whole patches if it is known.
+    """Raises a `ValueError` unless `shape` is that of images (B, H, W, C) with a known C.
 
-    With `drop_remainder` one patch is enough.
+    H and W, if they are known, must be multiples of the patch size, or with `drop_remainder` at
+    least as large as a patch.
     """
     if len(shape) != 4 or shape[-1] is None:
         raise ValueError(
@@ -75,7 +80,7 @@ def check_images(shape, patch_size, layer, drop_remainder=False):
 
 
 def check_grid(shape, least, layer):
-    """Raises unless `shape` is that of a feature map, (B, h, w, D), with sides >= `least`."""
+    """Raises a `ValueError` unless `shape` is that of a map (B, h, w, D), h and w >= `least`."""
     check_map(shape, layer)
     if any(isinstance(side, int) and side < least for side in shape[1:3]):
         raise ValueError(

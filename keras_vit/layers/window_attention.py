@@ -1,6 +1,6 @@
 """Multi-head self-attention within windows, with a relative position bias.
 
-Letters: B batch, W windows of a map, a x b window, N = a*b places in it, D width, H heads,
+Letters: B batch, W windows of a map, a x b window, N = a*b positions in it, D width, H heads,
 K = D / H width of a head.
 """
 
@@ -27,35 +27,37 @@ from keras_vit.ops.attention import attend
 
 @keras.saving.register_keras_serializable(package="keras_vit")
 class WindowAttention(ConfiguredLayer):
-    """Self-attention within each window; no window sees another.
+    """Multi-head self-attention within each window, with a relative position bias.
 
-    Version 1 adds a learned bias for every offset (`RelativePositionBias`) to q kᵀ / sqrt(K).
-    Version 2 takes the cosine of q and k, times a learned factor of each head, and adds a bias from
-    a small network (`ContinuousPositionBias`); its keys have no bias.
+    Version 1 adds a learned bias for every relative position to q kᵀ / sqrt(K). Version 2 uses the
+    cosine of q and k, multiplied by a learned factor per head, and adds a bias that a small network
+    computes from the relative position. Its keys have no bias term.
 
     Args:
         num_heads: int, H; the width of the tokens must be a multiple of it.
         window_size: int or (a, b).
         version: 1 or 2.
-        pretrained_window_size: int or (a, b), of version 2: by what offsets are normalised; by
-            default `window_size`.
-        qkv_bias: whether queries and values have a bias, and in version 1 keys too.
-        attention_dropout_rate: float in [0, 1), dropout on the scores.
+        pretrained_window_size: int or (a, b), for version 2: window size by which relative
+            positions are normalised; by default `window_size`.
+        qkv_bias: bool, whether queries, values and (in version 1) keys have a bias.
+        attention_dropout_rate: float in [0, 1), dropout on the attention scores.
         dropout_rate: float in [0, 1), dropout after the output projection.
 
     Call arguments:
         windows: float tensor (B*W, N, D).
-        shift_mask: float array (W, N, N) that is added to the scores of each map's windows, or
+        shift_mask: float array (W, N, N), added to the logits of the W windows of each map, or
             None.
-        training: whether dropout is on.
-        return_attention_scores: if True, the scores are computed explicitly and returned too, as
-            they were before dropout; otherwise the backend's fused kernel runs.
+        training: bool, whether to apply dropout.
+        return_attention_scores: bool, whether to return the scores too, before dropout. They are
+            computed explicitly; without them the backend's fused kernel is used, if it has one.
 
     Returns:
-        Windows (B*W, N, D), or (windows, float32 scores (B*W, H, N, N)) whose rows sum to one.
+        Windows (B*W, N, D), or (windows, float32 scores (B*W, H, N, N)). Each row of the scores
+        sums to one.
 
     Raises:
-        ValueError: for windows of another size, or a width that is no multiple of the heads.
+        ValueError: if the input has another rank, windows of another size, or a width that is not a
+            multiple of `num_heads`.
 
     Example:
         >>> WindowAttention(3, window_size=7)(np.zeros((64, 49, 96))).shape
@@ -96,8 +98,9 @@ class WindowAttention(ConfiguredLayer):
         _, n, width = windows_shape
         if n not in (None, self.window_size[0] * self.window_size[1]):
             raise ValueError(
-                "WindowAttention expects windows of the size it was made for. Received: "
-                f"shape={tuple(windows_shape)}, window_size={self.window_size}"
+                "WindowAttention expects windows of shape (batch * windows, "
+                f"{self.window_size[0] * self.window_size[1]}, width) for its window_size. "
+                f"Received: shape={tuple(windows_shape)}, window_size={self.window_size}"
             )
         self.head_dim = head_width(width, self.num_heads)
         layer = {"dtype": self.dtype_policy}
@@ -169,7 +172,7 @@ class WindowAttention(ConfiguredLayer):
         return windows_shape
 
     def cost(self, windows_shape):
-        """Of one window."""
+        """`keras_vit.layers.cost.Cost` of one window."""
         _, n, width = windows_shape
         norms = Cost(activations=2 * n * width if self.version == 2 else 0)
         products = Cost(macs=2 * n * n * width, activations=n * width)  # q kᵀ and scores v
@@ -177,9 +180,10 @@ class WindowAttention(ConfiguredLayer):
 
 
 def _unit(x):
-    """Vectors of length one along the last axis, in float32: squares overflow in float16.
+    """Normalises vectors along the last axis to length one, in float32: float16 would overflow.
 
-    Keys of padding are zeros; there the gradient of a square root would be infinite.
+    The squared norm has a lower bound, because keys of padding are zeros, where the gradient of the
+    square root is infinite.
     """
     x = ops.cast(x, "float32")
     return x * ops.rsqrt(ops.maximum(ops.sum(x * x, axis=-1, keepdims=True), 1e-24))

@@ -1,16 +1,24 @@
-"""Feature maps cut into windows and back, shifted and masked.
+"""Partition of feature maps into windows, and the shift and mask of shifted windows.
 
-Letters: B batch, h x w map, D width, a x b window, W windows of a map, N = a*b places in a window.
+Letters: B batch, h x w map, D width, a x b window, W windows of a map, N = a*b positions in a
+window.
 """
 
 import numpy as np
 from keras import ops
 
-MASKED = -100.0  # what the authors add to the scores of pairs that must not meet
+MASKED = -100.0  # added to the logits of masked pairs, as in the authors' code
 
 
 def partition_windows(x, window_size):
-    """Cuts maps (B, h, w, D), h and w multiples of the window's, into windows (B*W, N, D).
+    """Partitions maps into windows.
+
+    Args:
+        x: tensor (B, h, w, D); h and w must be multiples of a and b.
+        window_size: (a, b).
+
+    Returns:
+        Windows (B*W, N, D).
 
     Example:
         >>> partition_windows(np.zeros((2, 14, 21, 96)), (7, 7)).shape
@@ -24,12 +32,15 @@ def partition_windows(x, window_size):
 
 
 def merge_windows(windows, window_size, size):
-    """The inverse of `partition_windows`: windows (B*W, N, D) to maps (B, h, w, D).
+    """Merges windows into maps, the inverse of `partition_windows`.
 
     Args:
         windows: tensor (B*W, N, D).
         window_size: (a, b).
-        size: (h, w), multiples of the window's, ints or scalar tensors.
+        size: (h, w), multiples of a and b, ints or scalar tensors.
+
+    Returns:
+        Maps (B, h, w, D).
     """
     (a, b), (h, w), width = window_size, size, windows.shape[-1]
     x = ops.reshape(windows, (-1, h // a, w // b, a, b, width))
@@ -38,18 +49,18 @@ def merge_windows(windows, window_size, size):
 
 
 def shift_sizes(size, window_size, convention):
-    """How far the windows of a shifted block move: half a window, or not at all.
+    """The shift of the windows in a shifted block: half a window, or 0.
 
-    A map that one window covers has no other window to exchange with. "authors": then nothing moves
-    if that is so along one side; "timm": each side decides for itself.
+    A side of the map that one window covers is not shifted. "authors": the other side is not
+    shifted either; "timm": each side is decided separately.
 
     Args:
-        size: (h, w), ints, or scalar tensors where TensorFlow does not know them yet.
+        size: (h, w), ints, or scalar tensors if they are not known statically.
         window_size: (a, b).
         convention: "authors" or "timm".
 
     Returns:
-        (down, right), how far rows and columns move.
+        (down, right), ints or scalar tensors.
     """
     moves = [side > window for side, window in zip(size, window_size, strict=True)]
     if convention == "authors":
@@ -63,24 +74,24 @@ def shift_sizes(size, window_size, convention):
 
 
 def shift_mask(size, window_size, shift):
-    """What is added to the scores of shifted windows: (W, N, N), 0, or -100 for pairs kept apart.
+    """The mask of shifted windows, added to the logits: 0, or -100 for pairs that are masked.
 
-    After the cyclic shift the last windows hold places that are no neighbours in the map. The
-    bands between them are numbered, and only equal numbers may meet.
+    After the cyclic shift the last windows contain positions that are not neighbours in the map.
+    The regions of the map are numbered, and only positions in the same region attend to each other.
 
     Args:
-        size: (h, w) of the padded map, ints or scalar tensors.
+        size: (h, w), size of the padded map, ints or scalar tensors.
         window_size: (a, b).
         shift: (down, right).
 
     Returns:
-        float32 array, or tensor where `size` is not known yet.
+        float32 array (W, N, N), or a tensor if `size` is not known statically.
     """
     xp = np if all(isinstance(x, int) for x in (*size, *shift)) else ops
     bands = []
     for side, window, by in zip(size, window_size, shift, strict=True):
         place = xp.arange(side)
-        # 0 up to the last window, in it 1 before the border and 2 behind it
+        # 0 before the last window; in it, 1 before the border of the map and 2 after it
         band = xp.where(place < side - window, 0, xp.where(place < side - by, 1, 2))
         bands.append(xp.reshape(band, (-1, window)))  # (h/a, a), (w/b, b)
     rows, columns = bands
@@ -91,9 +102,9 @@ def shift_mask(size, window_size, shift):
 
 
 def relative_index(window_size):
-    """Which row of a bias table belongs to a pair of places: int32 (N, N) into (2a-1)(2b-1) rows.
+    """The row of a bias table for each pair of positions: int32 array (N, N).
 
-    Row by row of the offset query - key, from (1 - a, 1 - b) on.
+    The (2a-1)(2b-1) rows are the relative positions query - key, row by row from (1 - a, 1 - b).
     """
     a, b = window_size
     rows, columns = (x.reshape(-1) for x in np.mgrid[:a, :b])  # (N,) each

@@ -1,1 +1,1 @@
-"""Arithmetic without weights, alike on every backend. Knows keras and numpy only."""
+"""Operations without weights, the same on every backend. They depend on Keras and NumPy only."""

@@ -1,4 +1,4 @@
-"""Attention between queries and keys, fused or explicit.
+"""Scaled dot-product attention, fused or with explicit scores.
 
 Letters: B batch, N queries, M keys, H heads, K width of a head.
 """
@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_vit.hardware import jax_platform
 
-MASKED = -1e30  # what a masked score becomes; finite, since -inf - -inf is not a number
+MASKED = -1e30  # the logit of a masked pair; finite, because -inf - -inf is NaN
 
 
 def attend(
@@ -24,28 +24,29 @@ def attend(
     scores_offset=None,
     return_scores=False,
 ):
-    """softmax(query keyᵀ / sqrt(K) + bias) value.
+    """Computes softmax(query keyᵀ / sqrt(K) + bias) value.
 
-    It runs fused (`fused_attention`) unless somebody needs the scores: for `dropout`, for
+    It runs fused (`fused_attention`) unless the scores are needed: for `dropout`, for
     `scores_offset` or as a result.
 
     Args:
         query: float tensor (B, N, H, K).
         key, value: float tensors (B, M, H, K).
         mask: boolean tensor that broadcasts to (B, H, N, M), True where a query may attend to a
-            key, or None for everywhere. A padding mask (B, M) is given as `mask[:, None, None]`.
-        causal: whether query i attends to keys 0 to i only; with `mask`, both must allow a pair.
-        bias: float tensor (G, H, N, M) that is added to the logits, repeated B / G times along the
+            key, or None for no mask. For a padding mask (B, M), pass `mask[:, None, None]`.
+        causal: bool, whether query i attends only to keys 0 to i; with `mask`, both must allow a
+            pair.
+        bias: float tensor (G, H, N, M), added to the logits and repeated B / G times along the
             batch, or None.
-        scale: float instead of 1 / sqrt(K).
+        scale: float, used instead of 1 / sqrt(K), or None.
         dropout: function from scores to scores, such as a `Dropout` layer in training, or None.
-        scores_offset: float tensor (B, H, N, M) that is added to the scores, or None. The gradient
-            with respect to an offset of zeros is the gradient with respect to the scores.
-        return_scores: whether to return the scores too, before dropout.
+        scores_offset: float tensor (B, H, N, M), added to the scores, or None. The gradient of an
+            offset of zeros is the gradient of the scores.
+        return_scores: bool, whether to return the scores too, before dropout.
 
     Returns:
-        (float tensor (B, N, H, K), float32 scores (B, H, N, M) or None). The rows of the scores
-        sum to one. A query that may attend to no key gets zeros, and its scores are zeros.
+        (float tensor (B, N, H, K), float32 scores (B, H, N, M) or None). Each row of the scores
+        sums to one. If the mask excludes every key of a query, its output and scores are zeros.
 
     Example:
         >>> x = np.zeros((2, 77, 8, 64), "float32")
@@ -58,11 +59,12 @@ def attend(
     if mask is not None:
         mask = ops.cast(mask, "bool")
         mask = ops.reshape(mask, (1,) * (4 - len(mask.shape)) + tuple(ops.shape(mask)))
-    if causal and (mask is not None or bias is not None):  # kernels take one of them
+    if causal and (mask is not None or bias is not None):  # fused kernels take only one of them
         before = causal_mask(query, key)
         mask, causal = before if mask is None else ops.logical_and(mask, before), False
     if mask is not None:
-        # Rows without a key are opened here and set to zero below: a softmax needs something.
+        # Rows without any key are unmasked here, because their softmax would be NaN, and set to
+        # zero below.
         found = ops.any(mask, axis=-1, keepdims=True)  # (B, H, N, 1), or 1 for any of these
         mask = ops.logical_or(mask, ops.logical_not(found))
 
@@ -89,10 +91,10 @@ def causal_mask(query, key):
 
 
 def attention_scores(q, k, bias=None, scale=None, mask=None, causal=False):
-    """softmax(q kᵀ / sqrt(K)): (B, N, H, K), (B, M, H, K) -> (B, H, N, M), in float32.
+    """Computes softmax(q kᵀ / sqrt(K) + bias): (B, N, H, K), (B, M, H, K) -> float32 (B, H, N, M).
 
-    The softmax runs in float32 whatever the precision of q and k is. The arguments are those of
-    `attend`, but every query must have a key, and `causal` excludes `mask`.
+    The softmax is in float32, whatever the dtype of q and k. The arguments are those of `attend`,
+    but the mask must leave every query a key, and `mask` is ignored if `causal` is True.
     """
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     mask = causal_mask(q, k) if causal else mask
@@ -109,19 +111,20 @@ def attention_scores(q, k, bias=None, scale=None, mask=None, causal=False):
 
 
 def apply_scores(scores, v):
-    """Sums the values by their scores: (B, H, N, M), (B, M, H, K) -> (B, N, H, K)."""
+    """Weighted sum of the values: scores (B, H, N, M), values (B, M, H, K) -> (B, N, H, K)."""
     out = ops.matmul(ops.cast(scores, v.dtype), ops.transpose(v, (0, 2, 1, 3)))  # (B, H, N, K)
     return ops.transpose(out, (0, 2, 1, 3))
 
 
 def fused_attention(q, k, v, bias=None, scale=None, mask=None, causal=False):
-    """Attention by the backend's own kernel: (B, N, H, K), (B, M, H, K) twice -> (B, N, H, K).
+    """Attention by the backend's kernel: (B, N, H, K), (B, M, H, K) twice -> (B, N, H, K).
 
-    The arguments are those of `attend`, but every query must have a key, and `causal` excludes
-    `mask` and `bias`.
+    PyTorch, and JAX on an accelerator, have fused kernels that write no scores to memory. On
+    TensorFlow, and on JAX on a CPU, plain matrix products were measured to be faster than
+    `keras.ops.dot_product_attention`.
 
-    Where there is a fused one (PyTorch; JAX on an accelerator), no scores are written to memory. On
-    TensorFlow, and on JAX on a CPU, plain products measured faster than what Keras has for them.
+    The arguments are those of `attend`, but the mask must leave every query a key, and `causal`
+    must not be combined with `mask` or `bias`.
     """
     if keras.backend.backend() == "torch":
         return _attend_on_torch(q, k, v, bias, scale, mask, causal)
@@ -138,7 +141,7 @@ def _attend_on_torch(q, k, v, bias, scale, mask, causal):
     from torch.nn.functional import scaled_dot_product_attention
 
     if bias is not None:
-        groups = q.shape[0] // bias.shape[0]  # not len(), which an export would take as fixed
+        groups = q.shape[0] // bias.shape[0]  # not len(), which an export would make static
         bias = bias.to(q.dtype).expand(groups, -1, -1, -1, -1).flatten(0, 1)
         if mask is not None:
             bias = torch.where(mask, bias, torch.finfo(q.dtype).min)

@@ -1,4 +1,4 @@
-"""Resampling by explicit matrices, one for each side, alike on every backend.
+"""Resampling with an explicit matrix per side, the same on every backend.
 
 Letters: B batch, h x w grid or size, D width.
 """
@@ -9,35 +9,36 @@ import numpy as np
 from keras import ops
 
 MODES = ("timm", "hf", "flax", "bilinear", "dinov2")
-DINOV2_OFFSET = 0.1  # cells, which its authors add to the new size against rounding errors
+DINOV2_OFFSET = 0.1  # cells, added to the new size against rounding errors, as in the authors' code
 
 
 def resample_grid(grid, size, mode="timm"):
-    """Resamples a grid of embeddings to another size, alike on every backend.
+    """Resamples a grid of embeddings to another size.
 
-    Each side is one explicit matrix, so no backend's own idea of "bicubic" matters.
+    Each side is resampled by an explicit matrix, so the result does not depend on how the backend
+    implements interpolation.
 
     Args:
         grid: float tensor or array (h, w, D).
         size: (h', w'), ints, or scalar tensors where TensorFlow does not know them yet.
-        mode: whose arithmetic to follow.
-            "timm": bicubic with antialiasing (a = -0.5), PyTorch's `interpolate(mode="bicubic",
-            antialias=True)`.
-            "hf": bicubic without (a = -0.75, borders repeated), PyTorch's `interpolate(
-            mode="bicubic", align_corners=False)`, as transformers does.
-            "flax": linear with aligned corners, `scipy.ndimage.zoom(order=1)`, as Google's
-            vision_transformer and big_vision do.
-            "bilinear": linear between the cells' middles (borders repeated), PyTorch's
-            `interpolate(mode="bilinear", align_corners=False)`, as PVT does.
-            "dinov2": as "hf", but with PyTorch's `scale_factor=(h' + 0.1) / h`, which moves every
-            cell a little, as the authors of DINO and DINOv2 do for models without registers. A
-            side that stays as long is moved too, unless both do.
+        mode: str, the interpolation.
+            "timm": bicubic with antialiasing (a = -0.5), like PyTorch's
+            `interpolate(mode="bicubic", antialias=True)`.
+            "hf": bicubic without antialiasing (a = -0.75, borders repeated), like PyTorch's
+            `interpolate(mode="bicubic", align_corners=False)`; used by transformers.
+            "flax": linear with aligned corners, like `scipy.ndimage.zoom(order=1)`; used by
+            Google's vision_transformer and big_vision.
+            "bilinear": linear between cell centres (borders repeated), like PyTorch's
+            `interpolate(mode="bilinear", align_corners=False)`; used by PVT.
+            "dinov2": like "hf", but with PyTorch's `scale_factor=(h' + 0.1) / h`, which shifts
+            every cell a little; used by DINO, and DINOv2 without registers. If one side changes,
+            the other is resampled too, even if its length is the same.
 
     Returns:
-        float32 tensor (h', w', D); for an equal size the grid itself.
+        float32 tensor (h', w', D). For an equal size it is the grid itself.
 
     Raises:
-        ValueError: for another mode, or a grid that is not of rank 3.
+        ValueError: if the mode is unknown, or the rank of the grid is not 3.
 
     Example:
         >>> resample_grid(np.zeros((14, 14, 768)), (24, 24)).shape
@@ -75,15 +76,15 @@ def resample_grid(grid, size, mode="timm"):
 
 
 def _length(side, xp, dtype="float32"):
-    """The length of a side as an array (1, 1), whatever it was."""
+    """The length of a side, an int or a scalar tensor, as an array (1, 1)."""
     side = ops.cast(side, dtype) if ops.is_tensor(side) else side
     return xp.ones((1, 1), dtype=dtype) * side
 
 
 def resampling_matrix(old, new, mode, dtype="float32"):
-    """The matrix (new, old) that resamples one side; `new` may be unknown to an exporter yet.
+    """The matrix (new, old) that resamples one side; `new` may be symbolic in an export.
 
-    An array of NumPy where `new` is an int, else a tensor.
+    Returns a NumPy array if `new` is an int, a tensor otherwise.
     """
     xp = np if isinstance(new, int) else ops
     length = _length(new, xp, dtype)
@@ -95,15 +96,15 @@ def resampling_matrix(old, new, mode, dtype="float32"):
         return triangle(xp, source - centre)
 
     length = length + DINOV2_OFFSET if mode == "dinov2" else length
-    centre = (index + 0.5) * (old / length) - 0.5  # where a new cell's middle lies in the old grid
+    centre = (index + 0.5) * (old / length) - 0.5  # centre of each new cell, in old cells
     if mode == "bilinear":
         centre = xp.clip(centre, 0, old - 1)
         return triangle(xp, source - centre)
     if mode == "timm":
-        stretch = xp.maximum(old / length, 1.0)  # a wider kernel when shrinking: antialiasing
+        stretch = xp.maximum(old / length, 1.0)  # antialiasing: a wider kernel when shrinking
         weights = cubic(xp, (source - centre) / stretch, a=-0.5)
         return weights / xp.sum(weights, axis=1, keepdims=True)
-    # "hf", "dinov2": what falls outside the grid goes to the nearest cell of the border.
+    # "hf", "dinov2": weights outside the grid are added to those of the nearest border cell.
     taps = np.arange(-2, old + 2)
     fold = np.eye(old, dtype=dtype)[np.clip(taps, 0, old - 1)]  # (old + 4, old)
     distance = xp.arange(-2, old + 2, dtype=dtype) - centre  # (new, old + 4)
@@ -111,14 +112,14 @@ def resampling_matrix(old, new, mode, dtype="float32"):
 
 
 def geometric_matrix(old, new):
-    """The matrix (new, old) that resamples one side; both are odd, their middles meet.
+    """The matrix (new, old) that resamples one side; both lengths are odd, with the same centre.
 
-    Linear between places whose distances grow geometrically towards the ends, so that the middle
-    stays as it was. The steps grow by 1 % at least, so a side that stays as long is resampled too,
-    as in timm (`layers/pos_embed_rel.py`).
+    Linear between points whose spacing grows geometrically away from the centre. The spacing grows
+    by at least 1 % per step, so a side of equal length is resampled too, as in timm
+    (`layers/pos_embed_rel.py`).
     """
     half = old // 2
-    low, high = 1.01, 1.5  # the ratio with which `half` steps reach the new border
+    low, high = 1.01, 1.5  # bounds of the ratio for which `half` steps reach the new border
     while high - low > 1e-6:
         ratio = (low + high) / 2
         low, high = (low, ratio) if (1 - ratio**half) / (1 - ratio) > new // 2 else (ratio, high)
@@ -129,11 +130,11 @@ def geometric_matrix(old, new):
 
 
 def adaptive_average(grid, size):
-    """Averages a feature map (B, h, w, D) to (B, size, size, D), whatever h and w are.
+    """Averages a feature map (B, h, w, D) to (B, size, size, D), for any h and w.
 
     Cell i of a side is the mean of the cells from floor(i h / size) up to ceil((i + 1) h / size),
-    so neighbours share cells where `size` does not divide h: PyTorch's `AdaptiveAvgPool2d`. Each
-    side is one explicit matrix, the same on every backend.
+    as in PyTorch's `AdaptiveAvgPool2d`; neighbours overlap if `size` does not divide h. Each side
+    is averaged by an explicit matrix, the same on every backend.
     """
     _, h, w, _ = ops.shape(grid)
     rows = ops.cast(_averaging_matrix(h, size), grid.dtype)  # (size, h)
@@ -146,27 +147,34 @@ def _averaging_matrix(old, new):
     i = ops.expand_dims(ops.arange(new, dtype="int32"), 1)  # (new, 1)
     source = ops.arange(old, dtype="int32")  # (old,)
     first = (i * old) // new
-    last = ((i + 1) * old + new - 1) // new  # the first cell beyond
+    last = ((i + 1) * old + new - 1) // new  # exclusive
     inside = ops.cast(ops.logical_and(source >= first, source < last), "float32")
     return inside / ops.sum(inside, axis=1, keepdims=True)
 
 
 def triangle(xp, distance):
-    """The kernel of linear interpolation, zero from a distance of 1 on.
+    """The kernel of linear interpolation, zero at distances of 1 and more.
 
     Args:
-        xp: NumPy, `keras.ops` or a module like them.
-        distance: array or tensor of it, in cells.
+        xp: NumPy, `keras.ops` or a compatible module.
+        distance: array or tensor of distances, in cells.
+
+    Returns:
+        Array or tensor of weights, of the same shape.
     """
     return xp.maximum(1.0 - xp.abs(distance), 0.0)
 
 
 def cubic(xp, distance, a=-0.5):
-    """Keys' cubic convolution kernel (1981), zero from a distance of 2 on.
+    """The cubic convolution kernel of Keys (1981), zero at distances of 2 and more.
 
     Args:
-        xp, distance: as of `triangle`.
-        a: float, the slope at 1: -0.5 in PIL and with antialiasing, -0.75 in PyTorch without.
+        xp, distance: arguments of `triangle`.
+        a: float, slope at distance 1: -0.5 in PIL and PyTorch with antialiasing, -0.75 in PyTorch
+            without.
+
+    Returns:
+        Array or tensor of weights, of the same shape.
     """
     x = xp.abs(distance)
     near = ((a + 2) * x - (a + 3)) * x * x + 1
@@ -175,7 +183,7 @@ def cubic(xp, distance, a=-0.5):
 
 
 def lanczos(xp, distance):
-    """PIL's Lanczos kernel, zero from a distance of 3 on; arguments as of `triangle`."""
+    """PIL's Lanczos kernel, zero at distances of 3 and more; arguments of `triangle`."""
     x = xp.abs(distance)
     angle = math.pi * xp.maximum(x, 1e-6)
     sinc = xp.sin(angle) / angle * xp.sin(angle / 3.0) / (angle / 3.0)
