@@ -134,7 +134,10 @@ def test_the_mean_of_the_logits_is_float32(policy):
     ("arguments", "message"),
     [
         ({"distillation_token": False, "distillation_head": True}, "distillation_token=True"),
-        ({"pooling": "gap"}, "pooling='token'; use distillation_head=False. Received.*'gap'"),
+        (
+            {"pooling": "gap"},
+            "pooling='token'; otherwise pass distillation_head=False. Received.*'gap'",
+        ),
         ({"fc_norm": True}, "needs fc_norm=False"),
         ({"representation_size": 8}, "needs representation_size=None"),
     ],
