@@ -35,16 +35,8 @@ class CaiT(ImageClassifier):
     """Class-attention transformer from images (B, H, W, C) to logits (B, num_classes).
 
     Args:
-        image_size: int or (H, W), in pixels, a multiple of `patch_size`; None to accept any such
-            size at call time.
-        patch_size: int or (p, q), patch size in pixels.
-        width: int, D, width of the tokens.
         depth: int, number of blocks in which the patches attend to each other.
         class_depth: int, number of blocks in which the class token attends to the patches.
-        num_heads: int, attention heads of each block; `width` must be a multiple of it.
-        mlp_dim: int, hidden width of the MLP in each block.
-        position_grid: int or (h, w), grid of the learned position embeddings; by default the grid
-            of `image_size`, or of 224 pixels if `image_size` is None.
         position_resample: "timm", "hf" or "flax", how position embeddings are resampled to another
             grid (`keras_vit.layers.resample_grid`).
         qkv_bias: bool, whether the projections to queries, keys and values have biases.

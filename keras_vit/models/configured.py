@@ -11,6 +11,17 @@ from keras_vit.models.normalization import as_preprocessor
 
 # The documentation of arguments that mean the same in every family.
 SHARED = {
+    "image_size": """int or (H, W), in pixels, a multiple of `patch_size`; None to accept any such
+        size at call time.""",
+    "patch_size": "int or (p, q), patch size in pixels.",
+    "width": "int, D, width of the tokens.",
+    "depth": "int, number of transformer blocks.",
+    "num_heads": "int, attention heads of each block; `width` must be a multiple of it.",
+    "mlp_dim": "int, hidden width of the MLP in each block.",
+    "position_grid": """int or (h, w), grid of the learned position embeddings; by default the grid
+        of `image_size`, or of 224 pixels if `image_size` is None.""",
+    "dropout_rate": """float in [0, 1), dropout after the position embedding, after the attention and
+        in the MLP.""",
     "num_classes": "int, K, or None for features (B, width) instead of logits.",
     "num_channels": "int, C.",
     "mlp": """activation of the MLPs: "gelu" (exact), "gelu_tanh", "quick_gelu", "swiglu", or

@@ -56,20 +56,12 @@ class HybridVisionTransformer(ImageClassifier):
         stem_groups: int, number of groups in the ResNet's group normalisations; `stem_width` must
             be a multiple of it.
         patch_size: int or (p, q), patch size in positions of the map.
-        width: int, D, width of the tokens.
-        depth: int, number of transformer blocks.
-        num_heads: int, attention heads of each block; `width` must be a multiple of it.
-        mlp_dim: int, hidden width of the MLP in each block.
-        position_grid: int or (h, w), grid of the learned position embeddings; by default the grid
-            of `image_size`, or of 224 pixels if `image_size` is None.
         position_resample: "timm", "hf" or "flax", how position embeddings are resampled to another
             grid (`keras_vit.layers.resample_grid`).
         convention: "authors" or "timm", whose epsilons the ResNet has
             (`keras_vit.layers.BottleneckBlock`).
         representation_size: int, width of a linear layer with tanh before the head, or None for no
             such layer.
-        dropout_rate: float in [0, 1), dropout after the position embedding, after the attention
-            and in the MLP.
 
     Raises:
         ValueError: if sizes do not divide, a rate is outside [0, 1), a choice is unknown, or the

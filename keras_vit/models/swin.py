@@ -49,7 +49,6 @@ class SwinTransformer(ImageClassifier):
             padded.
         version: 1 or 2. Version 2 has scaled cosine attention, log-spaced continuous position bias,
             and normalisation at the end of the residual branches.
-        patch_size: int or (p, q), patch size in pixels.
         width: int, D, channels of the first stage; each later stage has twice as many as the one
             before.
         depths: tuple of int, number of blocks of each stage.

@@ -41,13 +41,6 @@ class VisionTransformer(ImageClassifier):
     """Vision Transformer from images (B, H, W, C) to logits (B, num_classes).
 
     Args:
-        image_size: int or (H, W), in pixels, a multiple of `patch_size`; None to accept any such
-            size at call time.
-        patch_size: int or (p, q), patch size in pixels.
-        width: int, D, width of the tokens.
-        depth: int, number of transformer blocks.
-        num_heads: int, attention heads of each block; `width` must be a multiple of it.
-        mlp_dim: int, hidden width of the MLP in each block.
         pooling: "token" (the class token), "gap" (mean of the patch tokens, without prefix tokens),
             "token_gap" (both, concatenated: 2 x width) or "map" (attention pooling).
         class_token: bool, whether there is a class token; by default only if `pooling` is "token"
@@ -59,8 +52,6 @@ class VisionTransformer(ImageClassifier):
         num_registers: int, number of register tokens.
         position_embedding: "learned" (for patches and prefix tokens), "learned_patches" (for
             patches only), "sincos" (fixed, for patches only) or None.
-        position_grid: int or (h, w), grid of the learned position embeddings; by default the grid
-            of `image_size`, or of 224 pixels if `image_size` is None.
         position_resample: "timm", "hf", "flax" or "dinov2", how learned position embeddings are
             resampled to another grid (`keras_vit.layers.resample_grid`).
         patch_bias: bool, whether the patch projection has a bias.
@@ -74,8 +65,6 @@ class VisionTransformer(ImageClassifier):
             MAE) instead of before it.
         representation_size: int, width of a linear layer with tanh before the head (the
             "pre-logits" of the original ImageNet-21k models), or None for no such layer.
-        dropout_rate: float in [0, 1), dropout after the position embedding, after the attention
-            and in the MLP.
 
     Raises:
         ValueError: if sizes do not divide, a rate is outside [0, 1) or a choice is unknown.

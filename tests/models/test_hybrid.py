@@ -102,9 +102,15 @@ def test_the_convention_reaches_every_layer(convention, epsilon):
         ({"class_names": ["cat"]}, "one name for each class. Received: 1 names"),
         ({"stem": layers.Dense(3)}, "stem must be a keras.Model from images.*Received: <Dense"),
         ({"stem": "resnet"}, "stem must be a keras.Model from images.*Received: 'resnet'"),
-        ({"stem": cnn((32, 32))}, "Expected: the shape \\(32, 32, 3\\).*\\(24, 16, 3\\)"),
-        ({"stem": cnn(strides=5)}, "whole fraction.*Received: a map of \\(5, 4\\)"),
-        ({"stem": cnn(norm="norm")}, "named like those of this model"),
+        (
+            {"stem": cnn((32, 32))},
+            "image_size and num_channels that fit \\(32, 32, 3\\).*\\(24, 16, 3\\)",
+        ),
+        (
+            {"stem": cnn(strides=5)},
+            "image_size must be a multiple.*Received: a map of size \\(5, 4\\)",
+        ),
+        ({"stem": cnn(norm="norm")}, "other names than those of this model"),
     ],
 )
 def test_bad_arguments_are_explained(arguments, message):

@@ -30,7 +30,7 @@ def said(function, *arguments, **options):
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
         function(*arguments, **options)
-    found = [x for x in found if "This warning comes once" in str(x.message)]
+    found = [x for x in found if "This warning is given once" in str(x.message)]
     library = Path(keras_vit.__file__).parent
     assert all(library not in Path(x.filename).parents for x in found)  # at the caller's line
     return [str(x.message) for x in found]
@@ -140,7 +140,7 @@ def test_the_other_way_round():
     assert said(m.predict, float_pipeline(pixels()), verbose=0) == []
     for x in (images(batch=6), pixels() / 255):
         m._told = False
-        assert "pixels 0..255, which it normalises by itself" in said(m.predict, x, verbose=0)[0]
+        assert "pixels 0..255, which it normalises itself" in said(m.predict, x, verbose=0)[0]
 
 
 SOURCES = {"arrays": None, "pipeline": float_pipeline, "dataset": Batches, "generator": generator}

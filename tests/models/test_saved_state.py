@@ -56,8 +56,8 @@ def test_the_fewest_paths():
 @pytest.mark.parametrize(
     ("paths", "message"),
     [
-        (["block7"], "must hold paths of layers.*near: block0.*Received: 'block7'"),
-        (["block00/attention/qkv/kernle"], "near: block00/attention/qkv/kernel"),
+        (["block7"], "must hold paths of layers.*similar: block0.*Received: 'block7'"),
+        (["block00/attention/qkv/kernle"], "similar: block00/attention/qkv/kernel"),
         ("block00", "must be a list of paths. Received: 'block00'"),
         ([["block00"]], "Received: \\['block00'\\]"),
     ],

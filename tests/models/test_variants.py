@@ -117,7 +117,7 @@ def test_help_shows_the_real_arguments_and_defaults():
     assert parameters["image_size"].default == 224
     assert parameters["name"].default == "vit_small"
     assert keras_vit.ViTSmall.__name__ == "ViTSmall"
-    assert "image_size: int, (H, W), or None" in keras_vit.ViTSmall.__doc__
+    assert "image_size: int or (H, W), in pixels" in keras_vit.ViTSmall.__doc__
     assert "width=384" in inspect.getsource(keras_vit.ViTSmall)  # its own row, not the family's
 
 
