@@ -1,4 +1,4 @@
-"""Pictures from files, PIL images and arrays, as the RGB bytes that everything here starts from.
+"""`load_image`: reads pictures from files, PIL images and arrays as RGB arrays of uint8.
 
 Letters: H x W size of the picture.
 """
@@ -14,29 +14,29 @@ import numpy as np
 from keras_vit.terminal import printable
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".avif", ".bmp", ".gif", ".tif", ".tiff", ".webp")
-MAX_RATIO = 200  # of a picture's sides: panoramas are below 50
-ORIENTATION = 0x0112  # EXIF's number for how a camera was held
+MAX_RATIO = 200  # of the longer to the shorter side of a picture; panoramas are below 50
+ORIENTATION = 0x0112  # the EXIF tag of the orientation
 
 
 def load_image(source, upright=True):
-    """A picture as the RGB bytes that a `Preprocessor` takes.
+    """Loads a picture as an RGB array that a `Preprocessor` takes.
 
-    Transparency is left out, grey is repeated, CMYK and palettes are converted, as PIL converts to
-    "RGB". Of 16 bits the upper 8 are kept, as PIL and TensorFlow do with colours. Of several pages
-    or frames the first is taken.
+    Pictures are converted like PIL converts to "RGB": an alpha channel is dropped, grey is
+    repeated, CMYK and palettes are converted. From 16-bit channels the upper 8 bits are kept, as in
+    PIL and TensorFlow. From several pages or frames the first is read.
 
     Args:
         source: path, the bytes of a file, a PIL image, or an array of pixels 0..255: (H, W),
             (H, W, 1), (H, W, 3) or (H, W, 4).
-        upright: bool, whether a file or PIL image is turned as its camera noted (the orientation in
-            EXIF or XMP); TIFF, where it belongs to the format, always is.
+        upright: bool, whether to turn a file or PIL image by the orientation in its EXIF or XMP
+            data. TIFF files, whose format includes the orientation, are always turned.
 
     Returns:
         uint8 array (H, W, 3).
 
     Raises:
-        ValueError: for what is no picture, a broken one, one of 32-bit integers or floats, a float
-            array of pixels 0..1, and sides of which one is more than 200 times the other.
+        ValueError: if the source is not a picture, is broken, has 32-bit integers or floats, is an
+            array of pixels 0..1, or has a side that is more than 200 times the other.
 
     Example:
         >>> load_image("cat.jpg").shape
@@ -52,13 +52,13 @@ def load_image(source, upright=True):
         if not isinstance(source, Image.Image):
             with _explained(name):
                 image = stack.enter_context(Image.open(_file(source)))
-        check_sides(image.height, image.width, name)  # before anything is decoded
+        check_sides(image.height, image.width, name)  # before it is decoded
         with _explained(name):
             image.load()
         if image.mode == "F" or image.mode == "I" and image.format != "PPM":
             raise ValueError(
-                "A picture must have 8 or 16 bits: of 32 nobody knows what is black and what is "
-                "white; scale it to 0..255 and give the array. "
+                "A picture must have 8 or 16 bits, because 32 bits define no values for black and "
+                "white; scale it to 0..255 and pass the array. "
                 f"Received: {name} of mode {image.mode!r}"
             )
         with _explained(name):
@@ -67,37 +67,38 @@ def load_image(source, upright=True):
             return np.asarray((image if turn is None else image.transpose(turn)).convert("RGB"))
 
 
-# What `PIL.Image.transpose` takes, by EXIF's orientation.
+# Arguments of `PIL.Image.transpose` by EXIF orientation.
 TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 
 
 def orientation(image):
-    """How a PIL image lies, EXIF's 1 to 8; 1, upright, where nobody says."""
+    """The EXIF orientation of a PIL image, 1 to 8; 1 (upright) if it has none."""
     try:
         return image.getexif().get(ORIENTATION, 1)
-    except Exception:  # of any kind: a broken note says nothing, and the pixels may be whole
+    except Exception:  # any: broken EXIF data is ignored, since the pixels may be intact
         return 1
 
 
 def check_sides(height, width, name=None):
-    """Raises for a picture without pixels, or of which one side is above MAX_RATIO times the other.
+    """Raises a `ValueError` for an empty picture, or one with a side above MAX_RATIO times another.
 
-    A resized strip would be as long as its ratio says, whatever little of it is then kept.
+    Resizing the short side of such a strip would make the other very long, although only a small
+    part is kept.
     """
     if not 0 < max(height, width) <= MAX_RATIO * min(height, width):
         raise ValueError(
-            f"The longer side of a picture may be {MAX_RATIO} times the shorter at most; cut it "
-            f"before. Received: {'' if name is None else f'{name} of '}{height} x {width} pixels"
+            f"The longer side of a picture must be at most {MAX_RATIO} times the shorter: crop it "
+            f"first. Received: {'' if name is None else f'{name} of '}{height} x {width} pixels"
         )
 
 
 def is_picture(path):
-    """Whether the name ends as that of a picture does."""
+    """Whether a path has the suffix of a picture file."""
     return os.fspath(path).lower().endswith(SUFFIXES)
 
 
 def said_of_others(paths):
-    """What to say of files that lie among pictures and are not read, for a terminal.
+    """A message about files that are skipped because they are not pictures, for a terminal.
 
     Example:
         >>> said_of_others(["my/a.heic", "my/b.heic", "my/list"])
@@ -112,30 +113,30 @@ def said_of_others(paths):
 
 
 def _file(source):
-    """What PIL opens; a ValueError for what a reader would wait at, such as a named pipe."""
+    """What PIL opens; raises a `ValueError` for sources that block, such as a named pipe."""
     if isinstance(source, bytes):
         return io.BytesIO(source)
     if isinstance(source, (str, os.PathLike)) and not stat.S_ISREG(os.stat(source).st_mode):
-        raise ValueError("a folder, pipe or device, and no file")
+        raise ValueError("not a file, but a folder, pipe or device")
     return source
 
 
 @contextlib.contextmanager
 def _explained(name):
-    """Makes a ValueError of what PIL raises, which may be anything where a file is broken."""
+    """Turns an exception of PIL, which may be of any type for a broken file, into a ValueError."""
     try:
         yield
     except FileNotFoundError:
         raise ValueError(f"There is no such picture. Received: {name}") from None
     except Exception as error:
         raise ValueError(
-            "A picture must be a path, bytes, a PIL image or an array, and whole. "
+            "A picture must be a path, bytes, a PIL image or an array, and complete. "
             f"Received: {name}: {type(error).__name__}: {error}"
         ) from error
 
 
 def _eight_bits(image):
-    """A PIL image that `convert` understands: it would cut 16 bits off at 255."""
+    """Reduces 16-bit PIL images to 8 bits; `convert` would clip them at 255."""
     from PIL import Image
 
     if image.mode == "La":
@@ -145,7 +146,7 @@ def _eight_bits(image):
     tags = getattr(image, "tag_v2", {})  # of TIFF
     bits = tags.get(258, (16,))[0]
     pixels = np.asarray(image) >> (bits - 8)
-    negative = tags.get(262) == 0  # 0 is white, which PIL minds with 8 bits alone
+    negative = tags.get(262) == 0  # 0 is white, which PIL respects with 8 bits only
     return Image.fromarray((255 - pixels if negative else pixels).astype("uint8"))
 
 
@@ -167,7 +168,7 @@ def _rgb_array(pixels):
 
 
 def _as_bytes(x):
-    """uint8 of numbers 0..255, rounded."""
+    """Rounds numbers 0..255 to uint8."""
     if x.dtype.kind in "OSUMmc":
         raise ValueError(f"Pixels must be numbers 0..255. Received: dtype={x.dtype}")
     if not np.isfinite(x).all() or x.min() < 0 or x.max() > 255:

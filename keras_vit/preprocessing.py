@@ -1,6 +1,11 @@
-"""From a picture of any size to what a model's weights were trained on.
+"""`Preprocessor` and `load_image`, which turn pictures into images for a model.
 
-Letters: B batch, H x W size of the picture, h x w size that the model takes.
+In this library a picture is a raw input of any size: a file, its bytes, a PIL image, or an array of
+pixels 0..255. An image is a model's input, a tensor (H, W, C): a picture that has been resized,
+cropped and normalised. A model with `include_preprocessing=True` normalises its images itself, so
+their pixels are still 0..255.
+
+Letters: B batch, H x W size of the picture, h x w size of the image, C channels.
 """
 
 import math
@@ -17,45 +22,46 @@ from keras_vit.picture_files import load_image as load_image
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-KERNELS = {"bilinear": triangle, "bicubic": cubic, "lanczos": lanczos}  # as of PIL
+KERNELS = {"bilinear": triangle, "bicubic": cubic, "lanczos": lanczos}  # those of PIL
 INTERPOLATIONS = tuple(KERNELS)
 CONVENTIONS = ("timm", "transformers")
-SMALLEST = 2**-126  # what float32 holds in full; to divide by less may give infinity
+SMALLEST = 2**-126  # the smallest normal float32; dividing by less may give infinity
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
 class Preprocessor(keras.layers.Layer):
-    """Resizes, crops the centre and normalises, as timm and transformers do by way of PIL.
+    """Resizes, crops the centre and normalises pictures, like timm and transformers with PIL.
 
-    Resizing is antialiased as in PIL: the kernel widens when it shrinks, and pixels are rounded
-    after each side. NumPy pictures of bytes are resized by PIL itself, tensors by one explicit
-    matrix a side, both in the order that Pillow 13 takes: the width first, unless the height
-    shrinks by more than twice as many pixels (older versions: always the width). Only what the
-    crop keeps of a side is resized along the other.
+    Resizing is antialiased as in PIL: the kernel is wider when it shrinks, and pixels are rounded
+    after each side. NumPy arrays of uint8 are resized by PIL, tensors by an explicit matrix per
+    side. Both resize in the order of Pillow 13: the width first, unless the height shrinks by more
+    than twice as many pixels (older versions: always the width first). The first resized side is
+    cropped before the second is resized.
 
     Args:
-        image_size: int or (h, w), the size to give.
-        resize: "short_side" (the shorter side becomes image_size / crop_fraction, the longer keeps
-            its proportion), "squash" (both sides do) or None (pictures have the size already).
-        crop_fraction: float in (0, 1], the share of the resized side that the crop keeps, or a pair
-            of them for (height, width).
+        image_size: int or (h, w), size of the result in pixels.
+        resize: "short_side" (the shorter side becomes image_size / crop_fraction, and the longer
+            keeps its proportion), "squash" (both sides become image_size / crop_fraction) or None
+            (pictures already have the size `image_size`).
+        crop_fraction: float in (0, 1], fraction of the resized side that the centre crop keeps, or
+            a pair of them for (height, width).
         interpolation: "bilinear", "bicubic" or "lanczos".
-        mean, std: for each channel, of values 0..1.
-        convention: whose crops, where an odd number of pixels is left over: "timm" rounds the half
-            of them to the even neighbour, as torchvision does; "transformers" rounds it down.
+        mean, std: sequences of float, one per channel, for pixels scaled to 0..1.
+        convention: how to crop if the number of pixels to remove is odd. "timm" rounds half of it
+            to the nearest even number, as torchvision does; "transformers" rounds it down.
 
     Call arguments:
-        images: pixels 0..255, (H, W, C) or (B, H, W, C): array, tensor, or TensorFlow tensor
-            inside a `tf.data` pipeline whatever Keras's backend is. H and W may be unknown. A
-            side above 200 times the other is a ValueError; where only a graph sees that, in an
-            export or in `tf.data`, the middle of such a strip is taken.
+        images: pictures, pixels 0..255, (H, W, C) or (B, H, W, C): an array, a tensor, or with any
+            backend a TensorFlow tensor in a `tf.data` pipeline. H and W may be unknown. If one side
+            is above 200 times the other, a `ValueError` is raised, or, if the sizes are known only
+            in the graph (in an export or in `tf.data`), the middle of the picture is used.
 
     Returns:
         Tensor (h, w, C) or (B, h, w, C), normalised.
 
     Raises:
-        ValueError: for another rank, another number of channels or an empty picture; for arguments
-            that are not as said above, or no finite numbers.
+        ValueError: if an argument is invalid, or a picture has another rank or number of channels,
+            or is empty.
 
     Example:
         >>> Preprocessor(224)(keras_vit.preprocessing.load_image("cat.jpg")).shape
@@ -88,14 +94,14 @@ class Preprocessor(keras.layers.Layer):
         self.mean, self.std = _per_channel(mean, "mean"), _per_channel(std, "std")
         if len(self.mean) != len(self.std) or min(self.std) < SMALLEST:
             raise ValueError(
-                "mean and std must have a number for each channel, std above 0. "
+                "mean and std must have one number per channel, and std must be above 0. "
                 f"Received: mean={mean}, std={std}"
             )
         self.built = True
 
     @property
     def resized_size(self):
-        """(h, w) before the crop; with "short_side" the longer side is longer than it says."""
+        """(h, w) between resizing and crop; with "short_side" the longer side is larger."""
         fraction = self.crop_fraction
         fractions = fraction if isinstance(fraction, tuple) else (fraction, fraction)
         sides = zip(self.image_size, fractions, strict=True)
@@ -105,7 +111,7 @@ class Preprocessor(keras.layers.Layer):
         if isinstance(images, np.ndarray) and images.dtype == np.uint8 and self.resize:
             return super().__call__(self._resize_by_pil(images), resized=True)
         if keras.backend.backend() != "tensorflow" and _is_tensorflow(images):
-            import tensorflow as tf  # a tf.data pipeline beside another backend
+            import tensorflow as tf  # in a tf.data pipeline with another backend
 
             return self._transform(images, tf.experimental.numpy)
         return super().__call__(images, *args, **kwargs)
@@ -147,11 +153,11 @@ class Preprocessor(keras.layers.Layer):
         if isinstance(decision, bool):
             return height_first(*operands) if decision else width_first(*operands)
         if xp is ops and keras.backend.backend() == "torch":
-            import torch  # whose exporter does not know the sizes yet
+            import torch  # sizes are symbolic in its exporter
 
             return torch.cond(
                 decision,
-                lambda *x: height_first(*x, torch).contiguous(),  # of one layout in memory
+                lambda *x: height_first(*x, torch).contiguous(),  # both need one memory layout
                 lambda *x: width_first(*x, torch).contiguous(),
                 operands,
             )
@@ -162,11 +168,11 @@ class Preprocessor(keras.layers.Layer):
         return tf.cond(decision, lambda: height_first(*operands), lambda: width_first(*operands))
 
     def _resized(self, height, width, xp=np):
-        """For both sides: what it is resized to, where the crop starts, and how long that is."""
+        """For both sides: the resized length, the start of the crop, and its length."""
         to = self.resized_size
         if self.resize == "short_side":
-            # Whichever side is relatively shorter becomes exact; the other keeps the proportion.
-            even = to[0] != to[1]  # torchvision truncates, timm rounds where the crop is no square
+            # The relatively shorter side becomes exact, and the other keeps the proportion.
+            even = to[0] != to[1]  # torchvision truncates; timm rounds if the crop is not a square
             to = [
                 _at_least(to[0], height * to[1], width, even, xp),
                 _at_least(to[1], width * to[0], height, even, xp),
@@ -174,19 +180,19 @@ class Preprocessor(keras.layers.Layer):
         crop = self.image_size
         excess = [side - part for side, part in zip(to, crop, strict=True)]
         starts = [e // 2 for e in excess]
-        if self.convention == "timm":  # halves to the even neighbour, as Python's round does
+        if self.convention == "timm":  # rounds half to even, like Python's round
             starts = [
                 start + (e % 2) * (start % 2) for e, start in zip(excess, starts, strict=True)
             ]
         return list(zip(to, starts, crop, strict=True))
 
     def _matrix(self, old, new, start, length, xp):
-        """(length, old): what resizes a side from `old` to `new`, and keeps it from `start` on."""
+        """The matrix (length, old) that resizes a side to `new` and crops it from `start`."""
         scale = _float(_number(old), xp) / _float(new, xp)
         index = _arange(length, xp) + _float(start, xp)
         centre = xp.expand_dims((index + 0.5) * scale, 1)  # (length, 1)
         source = _arange(old, xp) + 0.5  # (old,)
-        # Of a Python float TensorFlow's own NumPy would make a float64.
+        # tf.experimental.numpy would turn a Python float into a float64.
         widened = max(scale, 1.0) if isinstance(scale, float) else xp.maximum(scale, 1.0)
         weights = KERNELS[self.interpolation](xp, (source - centre) / widened)
         return weights / xp.sum(weights, axis=1, keepdims=True)
@@ -201,7 +207,7 @@ class Preprocessor(keras.layers.Layer):
         (h, top, height), (w, left, width) = self._resized(old_height, old_width)
         method = getattr(Image.Resampling, self.interpolation.upper())
 
-        # A side at a time, because PIL does the same and would keep the whole strip between.
+        # One side at a time: PIL does the same, but would keep the whole strip in between.
         def rows(image):
             resized = image.resize((image.width, h), method)
             return resized.crop((0, top, image.width, top + height))
@@ -212,7 +218,7 @@ class Preprocessor(keras.layers.Layer):
 
         height_first = _height_first(old_height, h, old_width, w)
         first, second = (rows, columns) if height_first else (columns, rows)
-        channels = [  # one by one, so that any number of them will do
+        channels = [  # one by one, so that any number of channels works
             np.asarray(second(first(Image.fromarray(images[..., i]))))
             for i in range(images.shape[-1])
         ]
@@ -222,7 +228,7 @@ class Preprocessor(keras.layers.Layer):
         if len(shape) not in (3, 4) or shape[-1] != len(self.mean) or 0 in shape:
             raise ValueError(
                 f"Preprocessor expects pictures (height, width, {len(self.mean)}) or a batch of "
-                "them; keras_vit.preprocessing.load_image makes one of any file or array. "
+                "them. Use keras_vit.preprocessing.load_image to convert a file or an array. "
                 f"Received: shape={tuple(shape)}"
             )
         if self.resize and isinstance(shape[-3], int) and isinstance(shape[-2], int):
@@ -232,7 +238,8 @@ class Preprocessor(keras.layers.Layer):
             for side, expected in zip(shape[-3:-1], self.image_size, strict=True)
         ):
             raise ValueError(
-                f"With resize=None pictures must have the size {self.image_size}. "
+                f"With resize=None pictures must have the size {self.image_size}: resize them "
+                "before, or pass resize='short_side' or 'squash'. "
                 f"Received: shape={tuple(shape)}"
             )
 
@@ -254,7 +261,7 @@ class Preprocessor(keras.layers.Layer):
 
 
 def _height_first(height, new_height, width, new_width):
-    """Whether Pillow 13.0.0 resizes the height first, observed with pictures of thousands of sizes.
+    """Whether Pillow 13.0.0 resizes the height first, as observed for thousands of sizes.
 
     Older versions never do.
     """
@@ -263,7 +270,7 @@ def _height_first(height, new_height, width, new_width):
 
 
 def _resample(x, matrix, axis, xp):
-    """(B, H, W, C) with rows (axis 1) or columns (axis 2) resized by a matrix (new, old)."""
+    """Resizes axis 1 (rows) or 2 (columns) of (B, H, W, C) by a matrix (new, old)."""
     x = xp.einsum("nw,bhwc->bhnc" if axis == 2 else "nh,bhwc->bnwc", matrix, x)
     return xp.clip(xp.floor(x + 0.5), 0.0, 255.0)
 
@@ -277,14 +284,14 @@ def _at_least(least, product, side, even, xp):
 
 
 def _number(side):
-    """A side to calculate with: an int, or a scalar tensor where it is not known yet."""
+    """A side as an int, or as a scalar tensor if it is not known statically."""
     if isinstance(side, int) or hasattr(side, "dtype"):
         return side
-    return ops.ones((), dtype="int32") * side  # of PyTorch's exporter
+    return ops.ones((), dtype="int32") * side  # a symbol of PyTorch's exporter
 
 
 def _shape(x, xp):
-    """(B, H, W, C) with whole numbers where they are known, else scalar tensors."""
+    """(B, H, W, C), each an int, or a scalar tensor if it is not known statically."""
     if xp is ops:
         return tuple(ops.shape(x))
     import tensorflow as tf
@@ -294,7 +301,7 @@ def _shape(x, xp):
 
 
 def _arange(length, xp):
-    """0. .. length - 1, also where `length` is a symbolic tensor, which tf's own NumPy refuses."""
+    """float32 0 .. length - 1; `length` may be a scalar tensor, unlike in tf.experimental.numpy."""
     if xp is ops:
         return ops.arange(length, dtype="float32")
     import tensorflow as tf
@@ -309,10 +316,10 @@ def _float(value, xp):
 
 
 def _within_ratio(x, shape, xp):
-    """Pictures cut to their middle where a side is above MAX_RATIO times the other, and the shape.
+    """(pictures, shape), cut to the middle if one side is above MAX_RATIO times the other.
 
-    What Python can see is refused before. What only the graph sees, in an export or in tf.data, is
-    cut, so that no picture takes more memory than its pixels are worth.
+    Sizes that are known to Python are refused before. Sizes that are known only in the graph, in an
+    export or in tf.data, are cut here, so that no picture takes disproportionate memory.
     """
     batch, height, width, channels = shape
     if isinstance(height, int) and isinstance(width, int):
@@ -323,11 +330,11 @@ def _within_ratio(x, shape, xp):
 
 
 def _middle(x, axis, side, most, xp):
-    """(x with at most so many rows or columns, their number)."""
+    """(x cut to at most `most` rows or columns in the middle, their number)."""
     if keras.backend.backend() == "torch" and xp is ops:
         import torch
 
-        kept = torch.sym_min(side, most)  # of PyTorch's exporter, which min() would decide at once
+        kept = torch.sym_min(side, most)  # min() would make the exporter fix the result
         index = torch.arange(kept, device=x.device) + (side - kept) // 2
         return torch.index_select(x, axis, index), kept
     import tensorflow as tf
@@ -345,21 +352,21 @@ def _is_tensorflow(x):
 def _per_channel(values, name):
     values = values.tolist() if hasattr(values, "tolist") else values
     if not isinstance(values, (list, tuple)) or not values or not all(map(is_number, values)):
-        raise ValueError(f"{name} must hold a number for each channel. Received: {values!r}")
+        raise ValueError(f"{name} must hold one number per channel. Received: {name}={values!r}")
     return tuple(float(value) for value in values)
 
 
 def _share(value):
-    """One number in (0, 1], or a pair of them; JSON's list becomes a tuple."""
+    """Checks a number in (0, 1] or a pair of them; a list, as from JSON, becomes a tuple."""
     pair = tuple(value) if isinstance(value, (list, tuple)) else (value, value)
     if len(pair) != 2 or not all(is_number(x) and 0 < x <= 1 for x in pair):
         raise ValueError(
             "crop_fraction must be a number, or a pair of them for height and width, in (0, 1]. "
-            f"Received: {value!r}"
+            f"Received: crop_fraction={value!r}"
         )
     return pair if isinstance(value, (list, tuple)) else value
 
 
 def is_number(value):
-    """Whether `value` is a number that float32 can hold; NaN is none."""
+    """Whether `value` is a finite number in the range of float32."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool) and abs(value) < 2**128
