@@ -1,7 +1,7 @@
 """Layer-wise learning rates, selective weight decay, and learning rate schedules.
 
-They belong to the library, not to the training recipes, because a trained `.keras` file needs them
-to load.
+They are part of the library, and not of the training recipes, because a `.keras` file of a trained
+model needs them to load.
 """
 
 import math
@@ -12,8 +12,8 @@ from keras import ops
 
 from keras_vit.layers import Block
 
-# Only the matrices of linear maps decay. Biases, norms, layer scales and tokens do not: pulled to
-# zero they would stop working instead of becoming simpler.
+# Weight decay applies to matrices only, as in DeiT's code and big_vision: not to biases,
+# normalisations, LayerScale, tokens and position embeddings.
 NO_DECAY = ("bias", "query_bias", "value_bias", "gamma", "beta", "probe", "logit_scale")
 NO_DECAY_LAYERS = (
     "class_token",
@@ -27,19 +27,47 @@ TIMESCALE = 10_000  # batches
 
 
 def decays(path):
-    """Whether weight decay applies to the variable at a path such as "block00/mlp/fc1/kernel"."""
+    """Whether weight decay should apply to a variable.
+
+    Args:
+        path: str, path of the variable, such as "block00/mlp/fc1/kernel".
+
+    Returns:
+        bool, True for matrices, False for biases, normalisations, LayerScale, tokens and position
+        embeddings.
+
+    Example:
+        >>> decays("block00/mlp/fc1/kernel"), decays("block00/norm1/gamma")
+        (True, False)
+    """
     *layers, name = path.split("/")
-    # The last part of a layer's name counts: models with stages put the stage before it.
+    # Only the end of a layer's name is compared: models with stages prefix it with the stage.
     return name not in NO_DECAY and not any(layer.endswith(NO_DECAY_LAYERS) for layer in layers)
 
 
 def layer_shares(model, layer_decay):
-    """The factor of the learning rate for every trainable variable, as a list of floats.
+    """The learning rate factors of layer-wise learning rate decay.
 
-    It is 1 for the head and the last norm, `layer_decay` for the last block, its square for the
-    block before, and smallest for the patch embedding.
+    The factor is 1 for the head and the last normalisation, `layer_decay` for the last block, its
+    square for the block before, and smallest for the layers before the first block.
+
+    Args:
+        model: model of this library, or another functional model with blocks
+            (`keras_vit.layers.Block`).
+        layer_decay: float, factor from one block to the block before, such as 0.75.
+
+    Returns:
+        list of float, one per trainable variable, in the order of `model.trainable_variables`.
+
+    Example:
+        >>> shares = layer_shares(keras_vit.ViTTiny(num_classes=10), layer_decay=0.5)
+        >>> shares[0], shares[-1]  # patch embedding, head
+        (0.0001220703125, 1.0)
+
+    Source: Clark et al. 2020 (arXiv:2003.10555); Bao et al. 2022 (arXiv:2106.08254) for ViT.
     """
-    distances, blocks = {}, 0  # from the end; a layer between two blocks counts with the later one
+    # Number of blocks after a layer; a layer between two blocks counts with the later one.
+    distances, blocks = {}, 0
     for layer in reversed(model.layers):
         blocks += isinstance(layer, Block)
         distances[layer.name] = blocks
@@ -53,18 +81,33 @@ def layer_shares(model, layer_decay):
 
 @keras.saving.register_keras_serializable(package="keras_vit")
 class LayerwiseAdamW(keras.optimizers.Adam):
-    """AdamW with a factor of the learning rate for each variable, applied to its decay too.
+    """AdamW with a learning rate factor and a weight decay switch for each variable.
 
     Args:
-        learning_rate: float or schedule.
-        weight_decay: float, decoupled weight decay; each step subtracts `rate * weight_decay`
-            times the variable.
-        shares: list of floats, the factor for each trainable variable, in the model's order.
-        decays: list of bools in the same order, whether the variable decays.
-        **kwargs: of `keras.optimizers.Adam`.
+        learning_rate: float or `keras.optimizers.schedules.LearningRateSchedule`.
+        weight_decay: float, decoupled weight decay: each step subtracts `weight_decay` times the
+            variable times its learning rate.
+        shares: list of float, learning rate factor of each trainable variable, in the order of
+            `model.trainable_variables`, such as from `layer_shares`.
+        decays: list of bool in the same order, whether weight decay applies to the variable, such
+            as from `decays`.
+        **kwargs: further arguments of `keras.optimizers.Adam`.
 
     Raises:
-        ValueError: for a negative share, or when built for another number of variables.
+        ValueError: if a share is negative or infinite, or the optimizer is built for another number
+            of variables.
+
+    Example:
+        >>> optimizer = LayerwiseAdamW(
+        ...     1e-3,
+        ...     weight_decay=0.05,
+        ...     shares=layer_shares(model, layer_decay=0.75),
+        ...     decays=[decays(variable.path) for variable in model.trainable_variables],
+        ... )
+        >>> loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        >>> model.compile(optimizer, loss)
+
+    Source: Loshchilov and Hutter 2019 (arXiv:1711.05101), algorithm 2.
     """
 
     def __init__(self, learning_rate=1e-3, weight_decay=0.0, shares=(), decays=(), **kwargs):
@@ -73,8 +116,9 @@ class LayerwiseAdamW(keras.optimizers.Adam):
             raise ValueError(f"shares must be 0 or more. Received: shares={list(shares)}")
         if 0 in shares:
             warnings.warn(
-                "Variables with a share of 0 are not trained, at the cost of training them. Freeze "
-                f"their layers by layer.trainable=False. Received: shares={list(shares)}",
+                "Variables with a share of 0 are not trained, but their gradients are computed. "
+                "Freeze their layers instead, with layer.trainable=False. "
+                f"Received: shares={list(shares)}",
                 stacklevel=2,
             )
         self.layer_weight_decay = weight_decay
@@ -96,14 +140,15 @@ class LayerwiseAdamW(keras.optimizers.Adam):
         super().build(variables)
 
     def exclude_from_weight_decay(self, var_list=None, var_names=None):
-        """Not supported, since `decays` says which variables decay."""
+        """Not supported: `decays` selects the variables that decay."""
         raise ValueError(
-            "Pass decays=[...] to LayerwiseAdamW, one entry for each trainable variable. "
+            "exclude_from_weight_decay is not supported: pass decays=[...] to LayerwiseAdamW, with "
+            "one entry for each trainable variable. "
             f"Received: var_list={var_list}, var_names={var_names}"
         )
 
     def update_step(self, gradient, variable, learning_rate):
-        # By index: on TensorFlow the variable is not Keras's own here and has no path.
+        # By index, because on TensorFlow this is not the Keras variable and has no path.
         index = self._get_variable_index(variable)
         rate = ops.cast(learning_rate, variable.dtype) * self.shares[index]
         if self.decays[index] and self.layer_weight_decay:
@@ -121,27 +166,29 @@ class LayerwiseAdamW(keras.optimizers.Adam):
 
 @keras.saving.register_keras_serializable(package="keras_vit")
 class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """A learning rate with linear warm-up, a shape, and a linear cool-down.
+    """Learning rate schedule with a linear warm-up, a decay, and a linear cool-down.
 
     Args:
-        learning_rate: float, the rate at the end of the warm-up.
-        total_steps: int, batches of the whole run.
-        warmup_steps: int, batches of linear growth.
-        shape: "cosine" (half a cosine to 0 at the end), "linear" (a line to 0), "rsqrt" (one over
-            the square root of the steps, falling from the end of the warm-up) or "constant".
-        cooldown_steps: int, last batches, over which the rate is also scaled down to 0 linearly.
-        timescale: int, batches after which "rsqrt" has fallen by the square root of 2.
+        learning_rate: float, learning rate at the end of the warm-up.
+        total_steps: int, number of steps (batches) of the whole run.
+        warmup_steps: int, number of steps of linear growth from 0.
+        shape: str, the decay after the warm-up: "cosine" (half a cosine, to 0 at the last step),
+            "linear" (to 0 at the last step), "rsqrt" (1 / sqrt(1 + steps / timescale)) or
+            "constant".
+        cooldown_steps: int, number of last steps over which the rate is multiplied by a factor that
+            falls linearly to 0.
+        timescale: int, number of steps in which "rsqrt" falls by a factor of sqrt(2).
 
     Raises:
-        ValueError: for another shape, a negative rate, negative numbers of steps, or a
-            warm-up and cool-down that leave nothing between them.
+        ValueError: if the shape is unknown, the rate or a number of steps is negative, or no steps
+            remain between warm-up and cool-down.
 
     Example:
         >>> float(WarmupSchedule(2.0, total_steps=110, warmup_steps=10)(60))
         1.0
 
-    Sources: Loshchilov and Hutter 2017 (arXiv:1608.03983), cosine; Zhai et al. 2022
-    (arXiv:2106.04560), section 3.5, and big_vision `utils.py`, rsqrt with a cool-down.
+    Sources: Loshchilov and Hutter 2017 (arXiv:1608.03983) for "cosine"; Zhai et al. 2022
+    (arXiv:2106.04560), section 3.5, and big_vision `utils.py` for "rsqrt" with a cool-down.
     """
 
     def __init__(
@@ -163,7 +210,7 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
                 f"learning_rate must be 0 or more. Received: learning_rate={learning_rate}"
             )
         if learning_rate == 0:
-            warnings.warn("Nothing is learned at learning_rate=0.", stacklevel=2)
+            warnings.warn("Nothing is learned with learning_rate=0.", stacklevel=2)
         if warmup_steps < 0 or cooldown_steps < 0 or timescale <= 0:
             raise ValueError(
                 "warmup_steps and cooldown_steps must be 0 or more, timescale above 0. "
