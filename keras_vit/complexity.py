@@ -1,4 +1,4 @@
-"""Parameters, multiply-accumulates and activation memory of a model, and its shapes."""
+"""`complexity` and `shape_flow`: cost of a model, and the shapes of its layers' outputs."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,13 @@ from keras_vit.table import Table
 
 
 class Call(NamedTuple):
-    """One layer at work: which, on what shapes, giving what shape (without the batch axis)."""
+    """A call of a layer.
+
+    Attributes:
+        layer: `keras.layers.Layer`.
+        input_shapes: list of tuples, shapes of its inputs, with the batch axis.
+        output_shape: tuple, shape of its output, without the batch axis.
+    """
 
     layer: keras.layers.Layer
     input_shapes: list
@@ -19,32 +25,36 @@ class Call(NamedTuple):
 
 
 def trace(model, image_size=None):
-    """The layers of a functional model in the order of their calls, with shapes, as `Call`s.
+    """Lists the layer calls of a functional model in order, with shapes.
 
-    Nothing is computed and no weight is made: the layers are called once more on symbolic images.
+    Only shapes are computed, for symbolic images.
 
     Args:
         model: functional `keras.Model` with one input of images (B, H, W, C).
-        image_size: int or (H, W); by default the size that the model was built for.
+        image_size: int or (H, W), in pixels; by default the size that the model was built for.
+
+    Returns:
+        list of `Call`.
 
     Raises:
-        ValueError: without `image_size` for a model that takes any size, or a size that the
-            model's layers refuse.
+        ValueError: if `image_size` is missing for a model that takes any size, or the layers of the
+            model do not take this size.
     """
     _, height, width, channels = model.input.shape
     if image_size is None and None in (height, width):
         raise ValueError(
-            "The model takes images of any size: say which, image_size=224 for example."
+            "The model takes images of any size: pass one, such as image_size=224. "
+            "Received: image_size=None"
         )
     height, width = (height, width) if image_size is None else as_pair(image_size, "image_size")
     calls = []
 
     def record(layer, *args, **kwargs):
-        # Not called on symbolic tensors, of which a layer would keep a node for ever.
+        # Not a call on a symbolic tensor: the layer would keep a reference to it.
         output = layer.compute_output_spec(*args, **kwargs)
         inputs = [x.shape for x in keras.tree.flatten(args) if isinstance(x, keras.KerasTensor)]
         if isinstance(layer, keras.Model) and not isinstance(layer, keras.Sequential):
-            # somebody's CNN as a stem: layer by layer too
+            # a CNN given as `stem`: layer by layer too
             calls.extend(trace(layer, inputs[0][1:3]))
             return output
         calls.append(Call(layer, inputs, output.shape[1:]))
@@ -56,14 +66,18 @@ def trace(model, image_size=None):
 
 
 def shape_flow(model, image_size=None):
-    """How the shape of one image changes on its way through the model, as a printable table.
+    """Lists the output shape of every layer, as a printable table.
 
     Args:
         model: functional `keras.Model` on images.
-        image_size: int or (H, W); by default the size that the model was built for.
+        image_size: int or (H, W), in pixels; by default the size that the model was built for.
 
     Returns:
-        `Table` of (layer, what it is, output shape with "B" for the batch).
+        `Table` of (layer name, class, output shape with "B" for the batch).
+
+    Raises:
+        ValueError: if `image_size` is missing for a model that takes any size, or the layers of the
+            model do not take this size.
 
     Example:
         >>> print(keras_vit.shape_flow(keras_vit.ViTBase()))
@@ -80,19 +94,19 @@ def _shape_text(shape):
 
 
 class Complexity(NamedTuple):
-    """Cost of one image, forward; prints as a table.
+    """Cost of a forward pass over one image. It prints as a table.
 
     Attributes:
-        image_size: (H, W) in pixels.
-        parameters: int, all weights.
-        macs: int, multiply-accumulates of all matrix products.
-        activation_bytes: int, what training keeps of each image for the backward pass, with
+        image_size: (H, W), in pixels.
+        parameters: int, number of weights.
+        macs: int, multiply-accumulate operations of all matrix products and convolutions.
+        activation_bytes: int, memory that training needs per image for the backward pass, with
             fused attention (see `scores_bytes`).
-        scores_bytes: int, what the attention scores of all blocks take in addition where a
-            backend writes them to memory (TensorFlow, JAX on a CPU).
+        scores_bytes: int, additional memory of the attention scores of all blocks on a backend that
+            writes them to memory (TensorFlow, JAX on a CPU).
         layers: `Table` of (layer, shape, parameters, MACs, activation bytes).
-        terms: `Table` of the blocks' MACs by term of the textbook formula, or None without blocks
-            or where they are not all alike.
+        terms: `Table` of the MACs of the blocks by term of the textbook formula; None if there are
+            no blocks, or they have different shapes.
     """
 
     image_size: tuple
@@ -108,7 +122,8 @@ class Complexity(NamedTuple):
             str(self.layers),
             f"{self.image_size[0]} x {self.image_size[1]} pixels: {self.parameters:,} parameters, "
             f"{self.macs / 1e9:.2f} GMACs, {self.activation_bytes / 2**20:.1f} MiB of activations "
-            f"an image (scores, where written to memory: {self.scores_bytes / 2**20:.1f} MiB more)",
+            f"per image (plus {self.scores_bytes / 2**20:.1f} MiB if attention scores are written "
+            "to memory)",
         ]
         if self.terms is not None:
             parts += [str(self.terms), TERMS_NOTE]
@@ -118,25 +133,25 @@ class Complexity(NamedTuple):
 
 
 TERMS_NOTE = (
-    "The textbook counts O(N²D) for attention and O(ND²) for the MLP. That hides what dominates:\n"
-    "the projections around attention cost 4ND² more, and the MLP, four times as wide inside,\n"
-    "8ND². Only beyond N = 6D tokens do the scores alone cost more than all of that."
+    "The textbook formula is O(N²D) for attention and O(ND²) for the MLP. It hides the dominant\n"
+    "terms: the projections of the attention cost 4ND² more, and the MLP, with a hidden width of\n"
+    "4D, costs 8ND². The attention scores cost more than both only for more than N = 6D tokens."
 )
 
 
 def complexity(model, image_size=None):
-    """Parameters, multiply-accumulates and activation memory, for each layer and in all.
+    """Counts parameters, multiply-accumulates and activation memory, by layer and in total.
 
     Args:
-        model: functional `keras.Model` on images, of layers of this library or the plain ones of
-            Keras that `PLAIN_LAYERS` names.
-        image_size: int or (H, W); by default the size that the model was built for.
+        model: functional `keras.Model` on images. Its layers must be layers of this library, the
+            Keras layers in `PLAIN_LAYERS`, or have a method `cost`.
+        image_size: int or (H, W), in pixels; by default the size that the model was built for.
 
     Returns:
         `Complexity`.
 
     Raises:
-        ValueError: for a layer with weights whose cost is not known.
+        ValueError: if the cost of a layer with weights is not known, or as in `shape_flow`.
 
     Example:
         >>> keras_vit.complexity(keras_vit.ViTBase(), image_size=384).macs / 1e9
@@ -156,7 +171,7 @@ def complexity(model, image_size=None):
         parameters=model.count_params(),
         macs=sum(cost.macs for cost in costs),
         activation_bytes=sum(memory),
-        # The softmax is float32 in every precision.
+        # The softmax is float32 under every dtype policy.
         scores_bytes=sum(4 * x.layer.num_scores(x.input_shapes[0]) for x in blocks),
         layers=Table(("layer", "shape", "parameters", "MACs", "activation bytes"), rows),
         terms=_terms(blocks) if _alike(blocks) else None,
@@ -164,7 +179,7 @@ def complexity(model, image_size=None):
 
 
 def _alike(blocks):
-    """Whether the textbook's formula applies: blocks on tokens, all of one shape."""
+    """Whether the textbook formula applies: all blocks work on tokens of the same shape."""
     plain = all(block.layer.queries == "tokens" for block in blocks)
     return plain and len({block.output_shape for block in blocks}) == 1
 
@@ -174,7 +189,7 @@ def _itemsize(dtype):
 
 
 def _terms(blocks):
-    """The blocks' MACs by term, beside the textbook's."""
+    """`Table` of the MACs of the blocks by term of the textbook formula."""
     n, width = blocks[0].output_shape
     scores = sum(2 * n * n * width for _ in blocks)
     attention = sum(b.layer.attention.cost((1, n, width)).macs for b in blocks)
@@ -197,8 +212,8 @@ def _cost(call):
             return count(call)
     if call.layer.weights:
         raise ValueError(
-            "The cost of this layer is not known: give it a method cost(input_shape) that returns "
-            f"a keras_vit.layers.cost.Cost. Received: {call.layer}"
+            "The cost of a layer is not known: add a method cost(input_shape) to it that returns a "
+            f"keras_vit.layers.cost.Cost. Received: {call.layer}"
         )
     return Cost(activations=_size(call.output_shape))
 
@@ -218,7 +233,7 @@ def _dense(call):
 
 def _convolution(call):
     output = _size(call.output_shape)
-    each = _size(call.layer.kernel.shape[:-1])  # products for a number of the output
+    each = _size(call.layer.kernel.shape[:-1])  # multiply-accumulates per output value
     if isinstance(call.layer, keras.layers.DepthwiseConv2D):
         each = _size(call.layer.kernel.shape[:2])
     return Cost(macs=output * each, activations=output)
@@ -232,7 +247,7 @@ def _normalization(call):
     return Cost(activations=_size(call.output_shape))
 
 
-# The plain Keras layers that models here hold at their top level, or CNNs as their stems.
+# The Keras layers that models use at their top level, or that a CNN given as `stem` may contain.
 PLAIN_LAYERS = {
     keras.layers.Dense: _dense,
     keras.layers.LayerNormalization: _normalization,

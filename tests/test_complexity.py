@@ -169,7 +169,7 @@ def test_any_image_size_and_no_new_weights():
     assert at_call.image_size == (48, 32)
     assert len(model.weights) == weights
     assert model.output_shape == (None, 4)
-    with pytest.raises(ValueError, match="say which"):
+    with pytest.raises(ValueError, match="image_size=224. Received: image_size=None"):
         keras_vit.complexity(tiny_vit(image_size=None))
     with pytest.raises(ValueError, match="multiples of patch_size"):
         keras_vit.complexity(model, 49)
