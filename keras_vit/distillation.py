@@ -1,4 +1,4 @@
-"""Knowledge distillation: a student learns from labels and from a teacher's predictions.
+"""Knowledge distillation: a student learns from labels and from the predictions of a teacher.
 
 Letters: B batch, H x W the student's image size, h x w the teacher's, C channels, K classes.
 """
@@ -21,13 +21,14 @@ TEMPERATURE = 3.0
 
 @keras.saving.register_keras_serializable(package="keras_vit")
 class DistillationLoss(keras.losses.Loss):
-    """The distance of a student's logits from a teacher's.
+    """Loss between the logits of a student and those of a teacher.
 
     Args:
-        kind: "hard", the cross-entropy with the teacher's most probable class as the label, or
-            "soft", the Kullback-Leibler divergence of the two distributions at a temperature,
-            times its square, so that gradients do not shrink with it.
-        temperature: float above 0, by which "soft" divides both logits.
+        kind: "hard" for the cross-entropy with the teacher's most probable class as the label, or
+            "soft" for the Kullback-Leibler divergence of the two distributions at a temperature,
+            multiplied by the temperature squared, so that the scale of the gradients does not
+            depend on it.
+        temperature: float above 0, divisor of both logits for "soft".
         reduction, name, dtype: as in `keras.losses.Loss`.
 
     Call arguments:
@@ -36,10 +37,11 @@ class DistillationLoss(keras.losses.Loss):
         sample_weight: (B,) or None.
 
     Returns:
-        Scalar, the mean over the batch.
+        Scalar, the mean over the batch, unless `reduction` is set.
 
     Raises:
-        ValueError: for another kind, a temperature of 0 or less, or numbers of classes that differ.
+        ValueError: if the kind is unknown, the temperature is not above 0, or the numbers of
+            classes differ.
 
     Example:
         >>> float(DistillationLoss("soft", temperature=2.0)([[1.0, 0.0]], [[1.0, 0.0]]))
@@ -75,35 +77,35 @@ class DistillationLoss(keras.losses.Loss):
 
 
 class Distiller(keras.Model):
-    """Trains a student from labels and a teacher, by `compile` and `fit` as any Keras model.
+    """Trains a student on labels and on a teacher, with `compile` and `fit`.
 
-    The loss is (1 - alpha) times that of the labels plus alpha times `DistillationLoss`. A model
-    with a distillation head (`keras_vit.DeiTSmall`) learns the labels with its class head and the
-    teacher with its distillation head; any other student learns both with its only one. `evaluate`
-    and `predict` are the student's own, without the teacher; what to `save` is the student, and
-    `save` saves it.
+    The loss is (1 - alpha) times the compiled loss on the labels, plus alpha times
+    `DistillationLoss`. A student with a distillation head (`keras_vit.DeiTSmall`) learns the labels
+    with its class head and the teacher with its distillation head; any other student learns both
+    with its only head. `evaluate` and `predict` use the student alone, and `save` saves the
+    student.
 
     Args:
         student: built `keras.Model` from images (B, H, W, C) to logits (B, K).
-        teacher: `keras.Model` from images (B, h, w, C) to logits or probabilities (B, K), or None
-            where `fit` is given what it says: y = {"labels": ..., "teacher": ...}, the latter
-            logits as `teacher_logits` computes them. The teacher is frozen (`teacher.trainable =
-            False`) and works as in inference.
-        kind: "hard" or "soft".
-        temperature: float above 0, of "soft".
-        alpha: float in [0, 1], the teacher's share; the paper has 0.5 for "hard" and 0.1 for
-            "soft".
-        preprocess: function or layer from the student's images, resized to (B, h, w, C), to what
-            the teacher takes, such as `keras.applications.resnet50.preprocess_input`. By default
-            the teacher takes what the student takes; a model of this library that normalises
-            otherwise is given its own normalisation.
-        from_logits: whether the teacher gives logits; False for probabilities. It is held against
-            what the teacher gives for one image.
+        teacher: `keras.Model` from images (B, h, w, C) to logits or probabilities (B, K). Or None,
+            if the `y` of `fit` is {"labels": ..., "teacher": ...}, with logits (B, K) from
+            `teacher_logits`. The teacher is frozen (`teacher.trainable = False`) and runs in
+            inference mode.
+        kind: "hard" or "soft", the kind of `DistillationLoss`.
+        temperature: float above 0, temperature of "soft".
+        alpha: float in [0, 1], weight of the teacher; 0.5 for "hard" and 0.1 for "soft" in the
+            paper.
+        preprocess: function or layer from the student's images, resized to (B, h, w, C), to the
+            teacher's input, such as `keras.applications.resnet50.preprocess_input`. By default the
+            teacher takes the same images as the student. For a teacher of this library with another
+            normalisation, the images are converted to it.
+        from_logits: bool, whether the teacher outputs logits; False for probabilities. It is
+            checked against the output of the teacher for one image.
 
     Raises:
-        ValueError: for a student or teacher without logits of the same K classes, a teacher that
-            gives the other of logits and probabilities, an unknown kind, alpha outside [0, 1],
-            `preprocess` or `from_logits=False` without a teacher.
+        ValueError: if student or teacher have no logits of the same K classes, `from_logits` does
+            not match the teacher, `kind` is unknown, `alpha` is outside [0, 1], or `preprocess` or
+            `from_logits=False` is given without a teacher.
 
     Example:
         >>> teacher = keras.applications.ResNet50()
@@ -119,8 +121,8 @@ class Distiller(keras.Model):
         >>> distiller.fit(images, labels)
         >>> student.save("student.keras")
 
-    Source: Touvron et al. 2021 (arXiv:2012.12877), equations 2 and 3. Its table 3 has the same
-    student with and without a token for the teacher.
+    Source: Touvron et al. 2021 (arXiv:2012.12877), equations 2 and 3. Its table 3 compares students
+    with and without a distillation token.
     """
 
     def __init__(
@@ -133,7 +135,7 @@ class Distiller(keras.Model):
         preprocess=None,
         from_logits=True,
     ):
-        # Images come as they are: the student casts its own, and the teacher's are not rounded.
+        # No autocast: the student casts its images, and those of the teacher are not rounded.
         super().__init__(name=f"{student.name}_distiller", dtype=student.dtype_policy)
         self.autocast = False
         if not 0 <= alpha <= 1:
@@ -145,7 +147,7 @@ class Distiller(keras.Model):
         classes = num_classes(student, "student")
         if getattr(student.layers[-1], "activation", None) is keras.activations.softmax:
             raise ValueError(
-                "The student must give logits: leave its last softmax to the losses. "
+                "The student must output logits: remove the softmax of its last layer. "
                 f"Received: {student.name} with softmax in {student.layers[-1].name}"
             )
         self.heads = _heads(student)
@@ -168,8 +170,9 @@ class Distiller(keras.Model):
         data = self._checked(x)
         build_training(self, self.student.output, x, *args, **kwargs)
         history = super().fit(data, *args, **kwargs)
-        # Keras ends with the optimizer's averages in the model, if it keeps some. On JAX, which
-        # gives a model's arrays away in every step, the next `fit` would give them away twice.
+        # With use_ema=True Keras ends `fit` with the optimizer's averages in the model. JAX donates
+        # the arrays of model and optimizer in every step, and the next `fit` would donate these
+        # twice.
         for variable in self.trainable_variables:
             variable.assign(ops.copy(variable))
         return history
@@ -182,11 +185,11 @@ class Distiller(keras.Model):
         return super().predict(self._checked(x), *args, **kwargs)
 
     def _checked(self, x):
-        """The data, which the student has looked at before JAX takes the weights."""
+        """The data, after the student's checks, which must come before JAX donates the weights."""
         return self.student.checked_data(x) if isinstance(self.student, ImageModel) else x
 
     def call(self, images, training=None):
-        """The student's logits (B, K); in training those of {"class": ..., "distillation": ...}."""
+        """The student's logits (B, K); in training {"class": (B, K), "distillation": (B, K)}."""
         if not training:
             return self.student(images, training=False)
         outputs = self.heads(images, training=True)
@@ -199,7 +202,7 @@ class Distiller(keras.Model):
         teacher = self._teacher_logits(x, y)
         loss = super().compute_loss(x, labels, y_pred["class"], sample_weight, training)
         distillation = self.distillation_loss(teacher, y_pred["distillation"], sample_weight)
-        # Penalties of the student's layers, which the first loss has in it, count in full.
+        # Regularisation losses of the student are part of the first loss; they count in full.
         return (1 - self.alpha) * loss + self.alpha * (distillation + sum(self.losses))
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
@@ -211,34 +214,38 @@ class Distiller(keras.Model):
         given = isinstance(y, dict)
         if given == (self.teacher is not None):
             raise ValueError(
-                'Without a teacher y must be {"labels": ..., "teacher": ...}, and with one the '
-                f"labels alone. Received: teacher={self.teacher}, y of type {type(y).__name__}"
+                'Without a teacher y must be {"labels": ..., "teacher": ...}; with a teacher it '
+                f"must be the labels. Received: teacher={self.teacher}, y of type "
+                f"{type(y).__name__}"
             )
         return ops.stop_gradient(y["teacher"] if given else self.teacher(x, training=False))
 
     def save(self, *args, **kwargs):
-        """Saves the student: `keras.callbacks.ModelCheckpoint` comes here too."""
+        """Saves the student; the arguments are those of `keras.Model.save`.
+
+        `keras.callbacks.ModelCheckpoint` therefore saves the student too.
+        """
         self.student.save(*args, **kwargs)
 
 
 def _check_used(teacher, kind, temperature, alpha, preprocess, from_logits):
-    """Refuses arguments of a teacher that is none, and warns of those that change nothing."""
+    """Raises for arguments that need a teacher, and warns about arguments without effect."""
     if teacher is None and not (preprocess is None and from_logits):
         raise ValueError(
-            "preprocess and from_logits are for a teacher; without one give them to "
-            "`teacher_logits`, whose logits y holds. "
+            "preprocess and from_logits are for a teacher; without one pass them to "
+            "`teacher_logits`, which computes the logits for y. "
             f"Received: teacher=None, preprocess={preprocess}, from_logits={from_logits}"
         )
     if kind == "hard" and temperature != TEMPERATURE:
         warnings.warn(f"temperature={temperature} has no effect with kind='hard'.", stacklevel=3)
     if alpha == 0:
         warnings.warn(
-            "The teacher has no effect with alpha=0: the labels alone count.", stacklevel=3
+            "The teacher has no effect with alpha=0: only the labels count.", stacklevel=3
         )
 
 
 def _heads(student):
-    """What is trained of a student: a model of both heads where it has two, else itself."""
+    """The student, or if it has a distillation head a model with both heads as outputs."""
     two = isinstance(student, VisionTransformer) and "distillation_head" in (
         layer.name for layer in student.layers
     )
