@@ -1,4 +1,4 @@
-"""Interpretation: attention maps, attribution to a class, embeddings and filters."""
+"""Interpretation of models: attention maps, attribution to a class, embeddings and filters."""
 
 from keras_vit.interpret.attention import attention_maps as attention_maps
 from keras_vit.interpret.attribution import attention_attribution as attention_attribution

@@ -1,6 +1,6 @@
-"""Attention scores of chosen blocks, and their way back onto the image.
+"""`attention_maps`: attention scores of selected blocks, also arranged on the image.
 
-Letters: B batch, H x W image size, h x w grid of patches or places, P prefix tokens.
+Letters: B batch, H x W image size, h x w grid of patches or positions, P prefix tokens.
 """
 
 import keras
@@ -14,37 +14,36 @@ from keras_vit.models.inputs import look
 
 
 def attention_maps(model, images, layers=None, heads=None, grid=False):
-    """Attention scores of chosen blocks; the model itself keeps running fused.
+    """Computes the attention scores of selected blocks.
 
-    The forward pass is the model's own, up to the last block asked for; only the scores of the
-    chosen blocks are computed again, from what those blocks took.
+    The model itself runs as usual, with fused attention. Only the scores of the selected blocks are
+    computed, from the inputs of these blocks.
 
     Args:
-        model: model whose top-level layers include transformer blocks.
-        images: array (B, H, W, C), as the model takes them.
-        layers: list of block names, such as `["block11"]`, or of the attention pooling ("pool");
+        model: functional model whose top-level layers include transformer blocks.
+        images: array or tensor (B, H, W, C), the model's input.
+        layers: list of block names, such as `["block11"]`, or with the attention pooling ("pool");
             by default every block.
-        heads: list of int, which heads; by default all of them.
-        grid: if True the scores are laid over the image: (B, heads, queries, h, w).
+        heads: list of int, indices of the heads; by default all heads.
+        grid: bool, whether to arrange the keys on the grid of patches: (B, heads, queries, h, w).
 
     Returns:
-        dict of block name to float32 NumPy array (B, heads, queries, keys). The rows sum to one;
-        queries and keys are all tokens, prefix tokens first. Of `SwinBlock`s (B, windows, heads,
-        places, places): windows row by row, shifted ones as they lie after the shift. In
-        `PyramidBlock`s the queries are the places of the map, the keys those of the smaller one.
-        `ClassAttentionBlock`s and the pooling have one query. Heads that talk are as the softmax
-        gives them, before they are mixed again.
+        dict of block name to float32 NumPy array (B, heads, queries, keys). Each row sums to one.
+        Queries and keys are all tokens, prefix tokens first. The scores of a `SwinBlock` are
+        (B, windows, heads, positions, positions), with the windows row by row after the shift. The
+        queries of a `PyramidBlock` are the positions of its map, and the keys those of the reduced
+        map. `ClassAttentionBlock`s and the attention pooling have one query. Scores of talking
+        heads are those between the softmax and the second map.
 
-        With `grid=True` every query has a map of the keys that are patches: what it gives to
-        prefix tokens is left out, and a row sums to the rest. Queries stay in their order, prefix
-        tokens first. Windows are put back where they lie in the image: the queries are the h*w
-        places of the map, and outside of its window a query's map is zero; that takes (h*w)^2
-        numbers a head, 39 MB for the first stage of `SwinTiny`. In `PyramidBlock`s h x w are the
-        keys' smaller map, each key as large as the places that it was made of.
+        With `grid=True` every query has a map over the patches. Scores of prefix tokens as keys are
+        removed, so a map may sum to less than one. Queries keep their order, prefix tokens first.
+        The queries of a `SwinBlock` are then the h*w positions of its map, and a query's map is
+        zero outside its window; this takes (h*w)^2 numbers per head, 39 MB for the first stage of
+        `SwinTiny`. For a `PyramidBlock`, h x w is the reduced map of the keys.
 
     Raises:
-        ValueError: for a model without blocks, a layer that is none of them, a head that there is
-            not, or `grid=True` with a model that is none of this library's families.
+        ValueError: if the model has no blocks, a layer is not one of them, a head does not exist,
+            or `grid=True` is used with a model that is not of this library's families.
 
     Example:
         >>> keras_vit.attention_maps(model, images, layers=["block11"])["block11"].shape
@@ -74,16 +73,26 @@ def attention_maps(model, images, layers=None, heads=None, grid=False):
 
 
 def block_names(model, layers=None):
-    """Names of the blocks that `layers` asks for, all of them by default, in the model's order."""
+    """The names in `layers` (by default of every block), in the order of the model.
+
+    Raises:
+        ValueError: if the model has no blocks, or a name is not that of a block or an attention
+            pooling.
+    """
     blocks = [x.name for x in model.layers if isinstance(x, Block)]
     if not blocks:
-        raise ValueError(f"The model has no transformer blocks. Received: {model.name}")
+        raise ValueError(
+            "The model has no transformer blocks: pass a model whose top-level layers include "
+            f"keras_vit.layers.Block layers. Received: {model.name}"
+        )
     if layers is None:
         return blocks
     pools = (x for x in model.layers if isinstance(x, Attending) and not isinstance(x, Block))
     known = blocks + [x.name for x in pools]
     if isinstance(layers, str):
-        raise ValueError(f"layers must be a list of names. Received: {layers!r}")
+        raise ValueError(
+            f"layers must be a list of names, such as [{layers!r}]. Received: layers={layers!r}"
+        )
     layers = list(layers)
     unknown = [name for name in layers if name not in known]
     if unknown or not layers:
@@ -95,20 +104,20 @@ def block_names(model, layers=None):
 
 
 def check_family(model):
-    """Raises unless the model knows the grid of its patches."""
+    """Raises a `ValueError` unless the model is of one of this library's families."""
     if not isinstance(model, ImageModel):
         raise ValueError(
-            "Where patches lie in the image is known of this library's families alone, such as "
-            f"keras_vit.ViTBase. Received: {model.name}, a {type(model).__name__}"
+            "The position of patches in the image is known for this library's families only, such "
+            f"as keras_vit.ViTBase. Received: {model.name}, a {type(model).__name__}"
         )
 
 
 def check_size(model, images):
-    """Raises unless `images` are as the model takes them."""
+    """Raises a `ValueError` unless the model takes `images`."""
     if getattr(images, "ndim", 4) != 4 or not hasattr(images, "shape"):
         raise ValueError(
-            "images must be an array (batch, height, width, channels), as the model takes them; "
-            "model.preprocess_images makes one of pictures, images[None] a batch of one. "
+            "images must be an array (batch, height, width, channels). Convert pictures with "
+            "model.preprocess_images(pictures), and a single image with images[None]. "
             f"Received: {getattr(images, 'shape', type(images))}"
         )
     if isinstance(model, ImageModel):
@@ -117,19 +126,19 @@ def check_size(model, images):
 
 
 def token_grid(model, layer_name, images_shape):
-    """((h, w), P): the grid of a layer's patches on images (B, H, W, C), and its prefix tokens."""
+    """((h, w), P): the grid of a layer's patches for images (B, H, W, C), and its prefix tokens."""
     layout = model.token_layout(layer_name)
     return layout.grid_of(images_shape[1:3]), layout.num_prefix_tokens
 
 
 def tokens_to_grid(model, layer_name, x, images_shape):
-    """Leaves the prefix tokens out of (..., P + h*w) and lays the rest on its grid: (..., h, w)."""
+    """Removes the prefix tokens from (..., P + h*w) and reshapes the rest to (..., h, w)."""
     grid, prefix = token_grid(model, layer_name, images_shape)
     return x[..., prefix:].reshape(*x.shape[:-1], *grid)
 
 
 def query_grid(model, layer_name, images_shape):
-    """(h, w) of the places that read in a block, on images (B, H, W, C)."""
+    """(h, w), the grid of the queries of a block for images (B, H, W, C)."""
     layer = model.get_layer(layer_name)
     input_shape = keras.Model(model.input, layer.input).compute_output_shape(images_shape)
     grid, _ = token_grid(model, layer_name, images_shape)
@@ -141,6 +150,6 @@ def _check_heads(model, names, heads):
         number = model.get_layer(name).num_heads
         if isinstance(heads, int) or not len(heads) or not set(heads) <= set(range(number)):
             raise ValueError(
-                f"heads must be a list of numbers from 0 to {number - 1}: {name} has {number} "
+                f"heads must be a list of indices from 0 to {number - 1}: {name} has {number} "
                 f"heads. Received: heads={heads}"
             )

@@ -1,4 +1,4 @@
-"""Attribution to a class: gradient-weighted rollout, and Grad-CAM on tokens.
+"""Attribution to a class: `attention_attribution` and `grad_cam`.
 
 Letters: B batch, N tokens, D width, h x w grid of patches.
 """
@@ -20,26 +20,27 @@ from keras_vit.layers import Block
 
 
 def attention_attribution(model, images, classes=None, layers=None):
-    """Attribution to a class by attention and its gradient through all blocks: (B, h, w).
+    """Computes the relevance of each patch to a class, from attention and its gradient.
 
-    In every block the scores are weighted by the gradient of the class's logit with respect to
-    them; what is negative is left out, and the mean over the heads is how tokens contributed there.
-    From R = I on, R becomes R + A R in every block. The row of what the head reads is returned, as
-    in `attention_rollout`, without the identity that R began with.
+    In each block, the scores are multiplied by the gradient of the class logit with respect to
+    them, negative values are set to zero, and the result A is averaged over the heads. Starting
+    from R = I, each block updates R to R + A R. The result is the row of R that the head reads, as
+    in `attention_rollout`, minus the initial identity.
 
     Args:
-        model: model with a head, of one of this library's families in which all patches attend to
+        model: model with a head, of one of this library's families, in which all patches attend to
             each other.
-        images: array (B, H, W, C), as the model takes them.
-        classes: int, a list of one for each image, or None for each image's most probable class.
+        images: array or tensor (B, H, W, C), the model's input.
+        classes: int, list of int with one class per image, or None for the most probable class of
+            each image.
         layers: list of block names; by default every block. All must have the same tokens.
 
     Returns:
-        float32 NumPy array (B, h, w), not negative; only proportions within a map mean something.
+        float32 NumPy array (B, h, w), not negative. Values are comparable only within a map.
 
     Raises:
-        ValueError: for a model without head, a class that there is not, or a model with windows or
-            smaller maps of keys (Swin, PVT), for which `grad_cam` is.
+        ValueError: if the model has no head, a class does not exist, or the model has windows or
+            reduced maps of keys (Swin, PVT); use `grad_cam` for these.
 
     Example:
         >>> keras_vit.attention_attribution(model, images, classes=207).shape
@@ -56,7 +57,7 @@ def attention_attribution(model, images, classes=None, layers=None):
     weighted = {x: np.maximum(maps[x] * gradients[x], 0).mean(axis=1) for x in maps}
 
     tokens = accumulate([weighted[name] for name in names], lambda before, read: before + read)
-    if pools:  # the pooling's query is no token: what it reads of them, themselves included
+    if pools:  # the query of the pooling is not a token, so the identity stays
         return to_patches(model, images, tokens, weighted[pooling][:, 0])
     n = tokens.shape[-1]
     weights = readout(model, images, n)
@@ -64,26 +65,28 @@ def attention_attribution(model, images, classes=None, layers=None):
 
 
 def grad_cam(model, images, classes=None, layer=None):
-    """Grad-CAM: attribution to a class in the feature map of a layer, (B, h, w), for every family.
+    """Computes Grad-CAM, the relevance of each position of a layer's feature map to a class.
 
-    The channels of the map are summed, each weighted by the mean over the map of the gradient of
-    the class's logit with respect to it; what is negative is left out.
+    The channels of the feature map are weighted by the gradient of the class logit with respect to
+    them, averaged over the map, and summed. Negative values are set to zero. It works for every
+    family.
 
     Args:
         model: model with a head, of one of this library's families.
-        images: array (B, H, W, C), as the model takes them.
-        classes: int, a list of one for each image, or None for each image's most probable class.
-        layer: str, a layer that gives tokens or a feature map, such as "block05" or
+        images: array or tensor (B, H, W, C), the model's input.
+        classes: int, list of int with one class per image, or None for the most probable class of
+            each image.
+        layer: str, name of a layer that outputs tokens or a feature map, such as "block05" or
             "stage2_block05"; by default the last one whose patches the head or a class token
             reads.
 
     Returns:
-        float32 NumPy array (B, h, w), h x w the grid of that layer, not negative; only proportions
-        within a map mean something.
+        float32 NumPy array (B, h, w), not negative, where h x w is the grid of the layer. Values
+        are comparable only within a map.
 
     Raises:
-        ValueError: for a model without head, a class or layer that there is not, or a layer whose
-            output has no grid.
+        ValueError: if the model has no head, a class or layer does not exist, or the output of the
+            layer has no grid.
 
     Example:
         >>> keras_vit.grad_cam(keras_vit.SwinTiny(), images).shape
@@ -96,7 +99,7 @@ def grad_cam(model, images, classes=None, layer=None):
     layer = _last_patches(model) if layer is None else layer
     if layer not in names[1:]:
         raise ValueError(f"layer must be one of {', '.join(names[1:])}. Received: {layer!r}")
-    model.feature_model([layer], grid=True)  # raises where it has none
+    model.feature_model([layer], grid=True)  # raises if the layer has no grid
     outputs = model.features(images, [layer])[layer]
     values = {layer: ops.convert_to_numpy(ops.cast(outputs, "float32"))}
     gradients = class_gradients(model, images, values, classes)
@@ -107,14 +110,14 @@ def grad_cam(model, images, classes=None, layer=None):
 
 
 def _last_patches(model):
-    """The last layer whose patches something reads that leads to the logits.
+    """The last layer whose patch tokens have an effect on the logits.
 
-    Where the head reads the class token, the last block changes the patches for nobody; what that
-    token reads of them is the output of the layer before.
+    If the head reads only the class token, the patch tokens after the last block have none: the
+    class token last reads the patches in that block, from the output of the layer before it.
     """
     names = [x.name for x in model.layers]
     pooling = model.get_layer(pooling_name(model))
-    if getattr(pooling, "reads_patches", True):  # Keras's own pooling reads them too
+    if getattr(pooling, "reads_patches", True):  # GlobalAveragePooling2D reads them too
         return names[names.index(pooling.name) - 1]
     blocks = [x for x in model.layers if isinstance(x, Block)]
     class_blocks = [x for x in blocks if x.queries == "class_token"]
@@ -123,6 +126,6 @@ def _last_patches(model):
 
 
 def _channels(model, layer, x, images_shape):
-    """Tokens (B, P + N, D) or a map (B, h, w, D) as maps of every channel, (B, D, h, w)."""
+    """Converts tokens (B, P + N, D) or a map (B, h, w, D) to one map per channel, (B, D, h, w)."""
     x = np.moveaxis(x, -1, 1)
     return x if x.ndim == 4 else tokens_to_grid(model, layer, x, images_shape)

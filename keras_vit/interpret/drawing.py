@@ -1,4 +1,4 @@
-"""Parts of figures, placed in inches; matplotlib without a screen and without global settings."""
+"""Helpers for matplotlib figures with sizes in inches, without a display or global settings."""
 
 import numpy as np
 
@@ -8,23 +8,23 @@ OVERLAY = {"cmap": "inferno", "alpha": 0.65, "interpolation": "bilinear"}
 
 
 def new_figure(width, height):
-    """An empty figure of so many inches."""
+    """Creates an empty figure; width and height are in inches."""
     try:
-        from matplotlib.figure import Figure  # without pyplot, which needs a screen or a notebook
+        from matplotlib.figure import Figure  # without pyplot, which needs a display or a notebook
     except ImportError as error:
-        raise ImportError("Pictures need matplotlib: pip install 'keras_vit[pictures]'") from error
+        raise ImportError("Figures need matplotlib: pip install 'keras_vit[pictures]'") from error
     return Figure((width, height), dpi=200)
 
 
 def style():
-    """A context in which type has 8 points; what was set before comes back."""
+    """Context manager that sets the font size to 8 points."""
     import matplotlib
 
     return matplotlib.rc_context(STYLE)
 
 
 def add_axes(figure, left, top, width, height):
-    """Axes in inches from the top left corner of the figure."""
+    """Adds axes to a figure, with positions in inches from its top left corner."""
     across, tall = figure.get_size_inches()
     return figure.add_axes(
         (left / across, 1 - (top + height) / tall, width / across, height / tall)
@@ -32,12 +32,18 @@ def add_axes(figure, left, top, width, height):
 
 
 def show(ax, pixels, x=None, largest=1):
-    """Draws an image (H, W, C) of 0..1 or, with a map (h, w), the image in grey and the map on it.
+    """Draws an image, in grey and with a map over it if one is given.
 
-    The map covers the image from edge to edge, each value in the middle of its patch.
+    The map covers the whole image, with each value at the centre of its patch.
+
+    Args:
+        ax: matplotlib axes.
+        pixels: array (H, W, C), 0..1.
+        x: array (h, w), the map, or None.
+        largest: float, the value at the end of the colour scale.
 
     Returns:
-        What was drawn last.
+        `matplotlib.image.AxesImage`, the map, or the image without one.
     """
     whole = (0, pixels.shape[1], pixels.shape[0], 0)
     if x is None:
@@ -47,7 +53,7 @@ def show(ax, pixels, x=None, largest=1):
 
 
 def outline(ax, place, grid, size):
-    """A frame around the patch (row, column) of a grid (h, w) on an image (H, W)."""
+    """Draws a frame around the patch (row, column) of a grid (h, w) on an image (H, W)."""
     from matplotlib.patches import Rectangle
 
     (row, column), p, q = place, size[0] / grid[0], size[1] / grid[1]
@@ -56,7 +62,11 @@ def outline(ax, place, grid, size):
 
 
 def mosaic(tiles):
-    """Tiles (rows, columns, h, w, ...) as one picture, with gaps of nan, and how wide a gap is."""
+    """Joins tiles (rows, columns, h, w, ...) to one array with gaps of NaN.
+
+    Returns:
+        (array, width of a gap in pixels).
+    """
     rows, columns, h, w, *rest = tiles.shape
     gap = max(1, round(min(h, w) / 8))
     space = np.full((rows, h + gap, columns, w + gap, *rest), np.nan, "float32")

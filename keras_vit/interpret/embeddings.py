@@ -1,4 +1,4 @@
-"""What a model has learned about places and about pixels.
+"""`position_similarity` and `patch_filters`: position embeddings and first filters of a model.
 
 Letters: h x w grid of patches, p x q patch size, C channels, D width.
 """
@@ -11,18 +11,19 @@ from keras_vit.layers.validation import check_count
 
 
 def position_similarity(model, layer=None):
-    """How alike the embeddings of two places are, by the cosine of their angle: (h, w, h, w).
+    """Computes the cosine similarity of the position embeddings of each pair of patches.
 
     Args:
-        model: model with position embeddings of a grid.
-        layer: str, the layer that adds them; by default the first (PVT has one in every stage).
+        model: model with position embeddings.
+        layer: str, name of the `AddPositionEmbedding` layer; by default the first (PVT has one per
+            stage).
 
     Returns:
-        float32 NumPy array (h, w, h, w), -1 to 1: `x[i, j]` is the map of place (i, j), with 1 at
-        (i, j) itself. h x w is the grid that the embeddings are kept for.
+        float32 NumPy array (h, w, h, w), -1 to 1, where h x w is the grid of the embeddings.
+        `x[i, j]` is the map of the patch in row i, column j, and is 1 at (i, j).
 
     Raises:
-        ValueError: for a model without such embeddings, such as Swin, whose windows have biases.
+        ValueError: if the model has no position embeddings, such as Swin, or no such layer.
 
     Example:
         >>> keras_vit.position_similarity(keras_vit.ViTBase()).shape
@@ -33,7 +34,7 @@ def position_similarity(model, layer=None):
     found = {x.name: x for x in model.layers if isinstance(x, AddPositionEmbedding)}
     if not found or (layer is not None and layer not in found):
         raise ValueError(
-            "Position embeddings of a grid are in layers of the kind AddPositionEmbedding: "
+            "layer must be the name of an AddPositionEmbedding layer: "
             f"{', '.join(found) or 'this model has none'}. Received: {model.name}, layer={layer!r}"
         )
     embedding = found[layer or next(iter(found))]
@@ -47,18 +48,18 @@ def position_similarity(model, layer=None):
 
 
 def patch_filters(model, components=28):
-    """Principal components of the filters with which the first layer sees pixels: (n, p, q, C).
+    """Computes the principal components of the filters of the first layer.
 
     Args:
-        model: model whose first layer with weights embeds patches or is a convolution.
-        components: int, n, how many components, those first along which filters differ most.
+        model: model whose first layer with weights is a patch embedding or a convolution.
+        components: int, n, number of components, in order of decreasing variance.
 
     Returns:
-        float32 NumPy array (n, p, q, C) of unit vectors, each with its largest number positive,
-        since a component has no sign.
+        float32 NumPy array (n, p, q, C) of unit vectors. The sign of a component is arbitrary; its
+        value with the largest magnitude is positive.
 
     Raises:
-        ValueError: for another first layer, or more components than there are.
+        ValueError: if the first layer is another, or there are fewer than `components`.
 
     Example:
         >>> keras_vit.patch_filters(keras_vit.ViTBase()).shape
@@ -73,8 +74,8 @@ def patch_filters(model, components=28):
         kernel = ops.reshape(kernel, (*first.patch_size, -1, first.width))
     if kernel is None or len(kernel.shape) != 4:
         raise ValueError(
-            "Filters are those of a first layer that embeds patches or is a convolution. "
-            f"Received: {model.name}, which begins with {first.name}"
+            "The first layer with weights must be a patch embedding or a convolution. "
+            f"Received: {model.name}, whose first layer is {first.name}"
         )
     kernel = ops.convert_to_numpy(kernel).astype("float32")  # (p, q, C, D)
     filters = kernel.reshape(-1, kernel.shape[-1]).T  # (D, p*q*C)

@@ -1,4 +1,4 @@
-"""Gradients of a class's logit with respect to values inside a model, on every backend.
+"""Gradients of a class logit with respect to values inside a model, on every backend.
 
 Letters: B batch, K classes.
 """
@@ -13,21 +13,22 @@ from keras_vit.interpret.attention import check_family, check_size
 
 
 def class_gradients(model, images, values, classes=None, scores=False):
-    """Gradients of each image's class logit with respect to values inside the model.
+    """Computes gradients of each image's class logit with respect to values inside the model.
 
-    The model's layers run once more with zeros added to those values, and the logit is
-    differentiated with respect to the zeros. Nothing of the model changes: neither weights nor
-    what training left beside them, nor its graph.
+    The layers of the model are run with zeros added to these values, and the logit is
+    differentiated with respect to the zeros. The model does not change: neither its weights, nor
+    their gradients, nor its graph.
 
     Args:
         model: functional model from images to logits (B, K).
-        images: array (B, H, W, C), as the model takes them.
-        values: dict of layer name to the array that the layer gives, or whose scores it has.
+        images: array or tensor (B, H, W, C), the model's input.
+        values: dict of layer name to array, the output or the attention scores of the layer; only
+            the shape is used.
         classes: list of B class indices, or None for the most probable class of each image.
-        scores: whether the values are the attention scores of the layers, instead of outputs.
+        scores: bool, whether the values are attention scores instead of outputs.
 
     Returns:
-        dict of layer name to float32 NumPy array, of the shape of its value.
+        dict of layer name to float32 NumPy array, of the same shape as the value.
     """
     images = ops.convert_to_tensor(images, model.input.dtype)
 
@@ -46,11 +47,11 @@ def class_gradients(model, images, values, classes=None, scores=False):
                 x = x + ops.cast(offsets[layer.name], x.dtype)
             return x
 
-        # On tensors: layers called on symbolic inputs would each keep a node for ever.
+        # With tensors: layers would keep references to symbolic inputs.
         logits = model._run_through_graph([images], call_fn=run)
         logits = ops.cast(logits, "float32")  # (B, K)
         chosen = ops.argmax(logits, axis=-1) if classes is None else np.asarray(classes)
-        # The images do not meet, so the sum over them has each one's own gradient.
+        # Images are independent, so the gradient of the sum is that of each image's logit.
         return ops.sum(logits * ops.one_hot(chosen, logits.shape[-1]))
 
     zeros = [ops.zeros(value.shape, "float32") for value in values.values()]
@@ -59,7 +60,11 @@ def class_gradients(model, images, values, classes=None, scores=False):
 
 
 def check_classes(model, images, classes):
-    """`classes` as a list of B indices, or None for the most probable; raises if there is none."""
+    """Converts `classes` to a list of B indices; None (the most probable class) is kept.
+
+    Raises:
+        ValueError: if the model has no head, does not take `images`, or a class does not exist.
+    """
     check_family(model)
     check_size(model, images)
     number = model.num_classes
@@ -75,8 +80,8 @@ def check_classes(model, images, classes):
         isinstance(x, (int, np.integer)) and 0 <= x < number for x in classes
     ):
         raise ValueError(
-            f"classes must be an index from 0 to {number - 1}, or a list of one for each of the "
-            f"{batch} images. Received: {classes}"
+            f"classes must be an index from 0 to {number - 1}, or a list with one index for each "
+            f"of the {batch} images. Received: {classes}"
         )
     return classes
 
@@ -98,7 +103,7 @@ def _gradients(function, arguments):
 
     with torch.enable_grad():
         arguments = [x.requires_grad_() for x in arguments]
-        # Not backward(): that would add to the gradients of the weights.
+        # Not backward(), which would change the gradients of the weights.
         return torch.autograd.grad(
             function(arguments), arguments, allow_unused=True, materialize_grads=True
         )

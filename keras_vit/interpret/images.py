@@ -1,4 +1,4 @@
-"""What a model is shown, and what it says about it.
+"""Images and predictions of a model, for figures.
 
 Letters: B batch, H x W image size, C channels, K classes.
 """
@@ -10,7 +10,11 @@ from keras_vit.interpret.attention import check_family, check_size
 
 
 def as_images(model, images):
-    """Images as the model takes them (B, H, W, C), given so or as a list of pictures."""
+    """Converts images (B, H, W, C), or a list of pictures, to an array that the model takes.
+
+    Returns:
+        float32 NumPy array (B, H, W, C).
+    """
     check_family(model)
     if not hasattr(images, "shape"):
         images = model.preprocess_images(images)
@@ -19,13 +23,13 @@ def as_images(model, images):
 
 
 def shown_pixels(model, images):
-    """What the model sees, as colours 0..1: its normalisation undone, (B, H, W, C).
+    """Undoes the normalisation of images (B, H, W, C), to colours 0..1 for a figure.
 
-    Where a model does not say how its images are normalised, they are stretched from the smallest
-    to the largest number.
+    If the normalisation of the model is not known, the range of the values is scaled to 0..1.
+    Pixels that the model drops (`drop_remainder`) are removed.
     """
     config = model.get_config()
-    if model.drop_remainder:  # what the model does not see is not shown
+    if model.drop_remainder:
         h, w = (a - a % p for a, p in zip(images.shape[1:3], model.patch_size, strict=True))
         images = images[:, :h, :w]
     if config["include_preprocessing"]:
@@ -39,17 +43,26 @@ def shown_pixels(model, images):
 
 
 def probabilities(model, images):
-    """The model's probabilities (B, K), float32."""
+    """The probabilities that the model predicts: float32 NumPy array (B, K)."""
     logits = ops.cast(model(images, training=False), "float32")
     return ops.convert_to_numpy(ops.softmax(logits))
 
 
 def class_labels(model, images, classes=None):
-    """ "name, 82 %" of each image: of its most probable class, or of those asked for."""
+    """The class name and probability of each image, such as "tabby, 82 %".
+
+    Args:
+        model: model with a head.
+        images: array (B, H, W, C).
+        classes: list of B class indices; by default the most probable class of each image.
+
+    Returns:
+        list of str.
+    """
     shares = probabilities(model, images)
     classes = shares.argmax(axis=-1) if classes is None else classes
     labels = []
     for k, row in zip(classes, shares, strict=True):
         name = model.class_names[k].split(",")[0] if model.class_names else f"class {k}"
-        labels.append(f"{name}, {100 * row[k]:.0f}\N{NO-BREAK SPACE}%")  # not torn apart
+        labels.append(f"{name}, {100 * row[k]:.0f}\N{NO-BREAK SPACE}%")
     return labels

@@ -1,7 +1,7 @@
-"""Pictures for a paper: attention on the image, position embeddings, filters.
+"""Figures for a paper: attention on the image, position embeddings, filters.
 
-They are matplotlib figures that need no screen and change no global setting. Their sizes are in
-inches, with type of 8 points, so that they go into a page as they are: `figure.savefig("a.pdf")`.
+They are matplotlib figures that need no display and change no global setting. Sizes are in inches
+and the font size is 8 points, so that they fit a page unscaled: `figure.savefig("a.pdf")`.
 """
 
 import math
@@ -15,30 +15,31 @@ from keras_vit.interpret.embeddings import patch_filters, position_similarity
 from keras_vit.interpret.images import as_images, class_labels, shown_pixels
 from keras_vit.layers import ClassToken
 
-COLUMN, PAGE = 3.25, 6.75  # inches, of a page in two columns
-GAP, CAPTION, BELOW, BAR = 0.06, 0.18, 0.08, 0.8  # inches; BAR holds the colours
+COLUMN, PAGE = 3.25, 6.75  # inches, widths of a column and of a page with two columns
+GAP, CAPTION, BELOW, BAR = 0.06, 0.18, 0.08, 0.8  # inches; BAR is the width of the colour bar
 
 
 def plot_attention(model, images, layer=None, heads=None, query=None, width=PAGE):
-    """Draws what a token of one block reads from where: each head, and the mean of all heads.
+    """Draws the attention of one token in a block: each head, and the mean of all heads.
 
     Args:
         model: model of one of this library's families.
-        images: array (B, H, W, C), as the model takes them, or a list of pictures, such as paths.
-        layer: str, a block, such as "block11"; by default the last.
-        heads: list of int, the heads to draw, or [] for the mean alone; by default all of them.
-        query: (row, column) of the patch that reads; by default the class token or, where the
-            block has none, the average of all patches.
+        images: array (B, H, W, C), the model's input, or a list of pictures, such as paths.
+        layer: str, name of a block, such as "block11"; by default the last.
+        heads: list of int, indices of the heads to draw, or [] for the mean only; by default all
+            heads.
+        query: (row, column) of the patch whose attention is drawn; by default the class token, or
+            the average over all patches if the block has none.
         width: float, width of the figure in inches.
 
     Returns:
-        `matplotlib.figure.Figure`: a group of panels for each image. All have one scale of colours,
-        from zero to what 98 % of the numbers stay below, since single patches often take so much
-        that the rest would be black; an arrow on the bar says that there is more.
+        `matplotlib.figure.Figure` with a group of panels for each image. All share one colour
+        scale, from zero to the 98th percentile, because single patches often have very high scores;
+        an arrow on the colour bar marks that there are higher values.
 
     Raises:
-        ValueError: for a block, a head or a patch that there is not, or what is no picture.
-        ImportError: without matplotlib.
+        ValueError: if a block, head or patch does not exist, or an item is not a picture.
+        ImportError: if matplotlib is missing.
 
     Example:
         >>> figure = keras_vit.plot_attention(model, ["cat.jpg"], layer="block11")
@@ -50,7 +51,8 @@ def plot_attention(model, images, layer=None, heads=None, query=None, width=PAGE
     shown = range(maps.shape[1]) if heads is None else heads
     if not set(shown) <= set(range(maps.shape[1])):
         raise ValueError(
-            f"heads must be numbers from 0 to {maps.shape[1] - 1}. Received: heads={heads}"
+            f"heads must be a list of indices from 0 to {maps.shape[1] - 1}. "
+            f"Received: heads={heads}"
         )
     columns = {f"head {head}": maps[:, head] for head in shown}
     columns["mean" if maps.shape[1] > 1 else "head 0"] = maps.mean(axis=1)
@@ -61,21 +63,21 @@ def plot_attention(model, images, layer=None, heads=None, query=None, width=PAGE
 
 
 def plot_maps(model, images, maps, width=PAGE):
-    """Draws maps on their images side by side, such as rollout, attribution and Grad-CAM.
+    """Draws maps, such as rollout, attribution and Grad-CAM, on their images side by side.
 
     Args:
         model: model of one of this library's families.
-        images: array (B, H, W, C), as the model takes them, or a list of pictures, such as paths.
+        images: array (B, H, W, C), the model's input, or a list of pictures, such as paths.
         maps: dict of title to array (B, h, w), not negative.
         width: float, width of the figure in inches.
 
     Returns:
-        `matplotlib.figure.Figure`: a group of panels for each image. Colours go from zero to each
-        map's own largest value, since the scales of different maps have nothing in common.
+        `matplotlib.figure.Figure` with a group of panels for each image. Each map has its own
+        colour scale, from zero to its largest value.
 
     Raises:
-        ValueError: for maps that are not of these images, or what is no picture.
-        ImportError: without matplotlib.
+        ValueError: if a map has a wrong shape or negative values, or an item is not a picture.
+        ImportError: if matplotlib is missing.
 
     Example:
         >>> images = model.preprocess_images(["cat.jpg"])
@@ -97,19 +99,20 @@ def plot_maps(model, images, maps, width=PAGE):
 
 
 def plot_position_similarity(model, layer=None, width=COLUMN):
-    """Draws how alike the position embeddings are: for every place of the grid its map of cosines.
+    """Draws the cosine similarity of the position embeddings: one map for each patch.
 
     Args:
-        model, layer: as of `position_similarity`.
+        model: model with position embeddings.
+        layer: str, name of the `AddPositionEmbedding` layer; by default the first.
         width: float, width of the figure in inches.
 
     Returns:
-        `matplotlib.figure.Figure`; of a grid with more than 14 places a side every second place is
-        drawn, or every third, and so on.
+        `matplotlib.figure.Figure`. For a grid of more than 14 patches per side, only every second
+        (third, ...) patch is drawn.
 
     Raises:
-        ValueError: for a model without position embeddings of a grid.
-        ImportError: without matplotlib.
+        ValueError: if the model has no position embeddings, or no such layer.
+        ImportError: if matplotlib is missing.
 
     Example:
         >>> keras_vit.plot_position_similarity(model).savefig("positions.pdf")
@@ -140,19 +143,20 @@ def plot_position_similarity(model, layer=None, width=COLUMN):
 
 
 def plot_filters(model, components=28, width=COLUMN):
-    """Draws the principal components of the first layer's filters, as colours around grey.
+    """Draws the principal components of the filters of the first layer, as colours around grey.
 
     Args:
-        model, components: as of `patch_filters`.
+        model: model whose first layer with weights is a patch embedding or a convolution.
+        components: int, number of components.
         width: float, width of the figure in inches.
 
     Returns:
-        `matplotlib.figure.Figure`: seven in a row, the first top left. Each goes from black to
-        white by its own largest value; of one channel or of more than three it is the mean.
+        `matplotlib.figure.Figure` with seven components per row, the first at the top left. Each
+        is scaled by its largest value. Unless there are three channels, their mean is drawn.
 
     Raises:
-        ValueError: for a model whose first layer has no such filters.
-        ImportError: without matplotlib.
+        ValueError: if the first layer is another, or there are fewer than `components`.
+        ImportError: if matplotlib is missing.
 
     Example:
         >>> keras_vit.plot_filters(model).savefig("filters.pdf")
@@ -169,13 +173,13 @@ def plot_filters(model, components=28, width=COLUMN):
     figure = new_figure(width, width * picture.shape[0] / picture.shape[1])
     ax = add_axes(figure, 0, 0, *figure.get_size_inches())
     ax.axis("off")
-    # what is no number is paper
+    # NaN, in the gaps, is drawn white.
     ax.imshow(np.nan_to_num(picture, nan=1.0).squeeze(), cmap="gray", vmin=0, vmax=1)
     return figure
 
 
 def query_maps(model, images, layer, query=None):
-    """What one token of a block reads, (B, heads, h, w), and in words which token that is."""
+    """The attention of one token of a block, (B, heads, h, w), and a description of the token."""
     (layer,) = block_names(model, [layer])
     maps = attention_maps(model, images, [layer], grid=True)[layer]  # (B, heads, queries, h, w)
     h, w = query_grid(model, layer, images.shape)
@@ -188,11 +192,11 @@ def query_maps(model, images, layer, query=None):
     row, column = query
     if maps.shape[2] == 1 or not (0 <= row < h and 0 <= column < w):
         raise ValueError(
-            f"query must be the row and column of a place on the grid of {layer}, {h} x {w}, or "
-            f"None. Received: query={query}"
+            f"query must be None, or the row and column of a patch on the grid of {layer}, "
+            f"{h} x {w}. Received: query={query}"
         )
-    place = maps.shape[2] - h * w + row * w + column  # behind the prefix tokens
-    return maps[:, :, place], f"the patch in row {row}, column {column}"
+    index = maps.shape[2] - h * w + row * w + column  # after the prefix tokens
+    return maps[:, :, index], f"the patch in row {row}, column {column}"
 
 
 def _class_token_is_first(model, layer):
@@ -202,13 +206,13 @@ def _class_token_is_first(model, layer):
 
 
 def _overlays(model, images, maps, caption, label, largest, width, mark=None):
-    """For each image a group of panels: the image, then the maps (B, h, w) on it by title."""
+    """A figure with a group of panels per image: the image, then each map (B, h, w) on it."""
     batch, height, across, _ = images.shape
     pixels = shown_pixels(model, images)
     names = [""] * batch
     if model.num_classes is not None:
         names = class_labels(model, images)
-    rows = math.ceil((1 + len(maps)) / 7)  # of one image
+    rows = math.ceil((1 + len(maps)) / 7)  # per image
     columns = math.ceil((1 + len(maps)) / rows)
     side = (width - BAR + GAP) / columns - GAP
     characters = max(int(side * 17), 8)

@@ -1,4 +1,4 @@
-"""Attention followed through all blocks, down to the patches.
+"""`attention_rollout`: attention accumulated over all blocks.
 
 Letters: B batch, N tokens, h x w grid of patches.
 """
@@ -20,25 +20,27 @@ from keras_vit.layers.heads import Pooling
 
 
 def attention_rollout(model, images, layers=None):
-    """How much of each patch's token reaches what the head reads, through all blocks: (B, h, w).
+    """Computes attention rollout, the contribution of each patch to the input of the head.
 
-    The scores of a block, averaged over its heads, are how tokens mix there, and half of each
-    token goes past the attention, by the residual connection. The product of (A + I) / 2 over the
-    blocks is how they mix in all. The row of the class token is returned; where the head reads the
-    mean of the patches the mean of their rows, where it pools by attention the sum of all rows by
-    its scores, and of several tokens their mean. Class attention (CaiT) changes the row of the
-    class token alone.
+    The scores of a block, averaged over its heads, are a matrix A that mixes the tokens; the
+    residual connection adds the identity. Rollout is the product of (A + I) / 2 over all blocks.
+    The result is the row of the class token, if the head reads it; the mean of the rows of the
+    patches, if it reads their mean; or the mean of the rows weighted by the scores of the attention
+    pooling. If several heads read different tokens, their results are averaged. Class attention
+    (CaiT) updates the row of the class token only.
 
     Args:
-        model: model of one of this library's families in which all patches attend to each other.
-        images: array (B, H, W, C), as the model takes them.
+        model: model of one of this library's families, in which all patches attend to each other.
+        images: array or tensor (B, H, W, C), the model's input.
         layers: list of block names; by default every block. All must have the same tokens.
 
     Returns:
-        float32 NumPy array (B, h, w). Each map sums to one, less what stays in prefix tokens.
+        float32 NumPy array (B, h, w). Each map sums to one minus the contribution of the prefix
+        tokens.
 
     Raises:
-        ValueError: for a model with windows or smaller maps of keys (Swin, PVT).
+        ValueError: if the model has windows or reduced maps of keys (Swin, PVT), or is not of this
+            library's families.
 
     Example:
         >>> keras_vit.attention_rollout(keras_vit.ViTBase(), images).shape
@@ -54,14 +56,18 @@ def attention_rollout(model, images, layers=None):
 
 
 def rollout_names(model, images, layers=None):
-    """Names of the blocks to follow; raises where their tokens are not the same all along."""
+    """Names of the blocks for rollout.
+
+    Raises:
+        ValueError: if a block attends within windows or to a reduced map.
+    """
     check_family(model)
     names = [name for name in block_names(model, layers) if not is_pooling(model, name)]
     others = [x for x in names if model.get_layer(x).queries == "places"]
     if others:
         raise ValueError(
-            "Following attention from block to block needs blocks in which all patches attend to "
-            "each other; windows and smaller maps of keys (Swin, PVT) do not multiply. Use "
+            "Rollout needs blocks in which all patches attend to each other; the scores of windows "
+            "and of reduced maps of keys (Swin, PVT) cannot be multiplied. Use "
             "keras_vit.grad_cam(model, images), or attention_maps of single blocks. "
             f"Received: {model.name} with {others[0]}"
         )
@@ -70,17 +76,22 @@ def rollout_names(model, images, layers=None):
 
 
 def is_pooling(model, name):
+    """Whether a layer is an attention pooling."""
     layer = model.get_layer(name)
     return isinstance(layer, Attending) and not isinstance(layer, Block)
 
 
 def accumulate(mixing, step):
-    """Follows tokens through blocks, from the identity on: (B, N, N).
+    """Accumulates the mixing matrices of all blocks, starting from the identity.
 
     Args:
-        mixing: list of arrays (B, N, N), or (B, 1, N) where only the first token reads. If a block
-            has a token more than the one before, a class token has come in front.
-        step: function of the rows so far and of what is read of them, giving the new rows.
+        mixing: list of arrays (B, N, N), or (B, 1, N) for a block in which only the first token
+            attends. If a block has more tokens than the one before, the new tokens are the first.
+        step: function of the rows so far, and of these rows mixed by the block, that returns the
+            new rows.
+
+    Returns:
+        NumPy array (B, N, N).
     """
     tokens = np.eye(mixing[0].shape[-1], dtype="float32")[None].repeat(len(mixing[0]), axis=0)
     for scores in mixing:
@@ -94,7 +105,7 @@ def accumulate(mixing, step):
 
 
 def readout(model, images, n):
-    """What the head reads of `n` tokens: weights (B or 1, n) that sum to one."""
+    """The weights with which the head reads `n` tokens: array (B or 1, n), with sum 1."""
     weights = []
     for layer in model.layers:
         if not isinstance(layer, Pooling):
@@ -108,19 +119,19 @@ def readout(model, images, n):
 
 
 def to_patches(model, images, tokens, weights):
-    """The patches' share in what is read: rows (B, N, N), weights (B or 1, N) -> (B, h, w)."""
+    """Averages rows (B, N, N) with weights (B or 1, N) and keeps the patches: (B, h, w)."""
     pooling = pooling_name(model)
     n = tokens.shape[-1]
     (h, w), prefix = token_grid(model, pooling, images.shape)
     if n != prefix + h * w:
         raise ValueError(
-            "layers must end with a block that has the tokens that the head reads, such as "
+            "layers must end with a block that has the same tokens as the head, such as "
             f"{block_names(model)[-1]!r}. Received: blocks of {n} tokens"
         )
     return tokens_to_grid(model, pooling, (weights[:, None] @ tokens)[:, 0], images.shape)
 
 
 def pooling_name(model):
-    """The name of the layer that reads the tokens for the head."""
+    """The name of the layer that pools the tokens for the head."""
     kinds = (Pooling, keras.layers.GlobalAveragePooling2D)
     return next(layer.name for layer in model.layers if isinstance(layer, kinds))

@@ -123,7 +123,10 @@ def test_bad_input_is_explained():
     for arguments, message in [
         ({"layers": ["block07"]}, "block00, block01. Received: \\['block07'\\]"),
         ({"layers": []}, "block00, block01. Received: \\[\\]"),
-        ({"layers": "block01"}, "list of names. Received: 'block01'"),
+        (
+            {"layers": "block01"},
+            "list of names, such as \\['block01'\\]. Received: layers='block01'",
+        ),
         ({"heads": [0, 2]}, "from 0 to 1: block00 has 2 heads. Received: heads=\\[0, 2\\]"),
         ({"heads": 1}, "list of numbers from 0 to 1"),
     ]:
@@ -138,5 +141,5 @@ def test_bad_input_is_explained():
         maps(plain, np.zeros((1, 4)))
     functional = keras.Model(model.input, model.output)
     assert set(maps(functional, pixels)) == {"block00", "block01"}
-    with pytest.raises(ValueError, match="families alone.*Received: .*a Functional"):
+    with pytest.raises(ValueError, match="families only.*Received: .*a Functional"):
         maps(functional, pixels, grid=True)

@@ -207,7 +207,7 @@ def test_bad_input_is_explained():
             function(model, pixels, layers=["head"])
         with pytest.raises(ValueError, match="class_block00'. Received: blocks of 6 tokens"):
             function(tiny_cait(), pixels, layers=["block00"])
-        with pytest.raises(ValueError, match="families alone"):
+        with pytest.raises(ValueError, match="families only"):
             function(keras.Model(model.input, model.output), pixels)
     for function in (keras_vit.grad_cam, keras_vit.attention_attribution):
         for classes in (4, -1, [0, 1], ["cat"] * 3, 1.0):
