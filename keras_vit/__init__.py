@@ -16,7 +16,7 @@ from keras_vit.models.vit import (
     ViTSo400m,
 )
 
-# DeiT: the Vision Transformer that is distilled, and DeiT III
+# DeiT, with distillation, and DeiT III
 from keras_vit.models.deit import (
     DeiTTiny,
     DeiTSmall,
@@ -73,23 +73,23 @@ from keras_vit.models.cait import (
     CaiTMedium48,
 )
 
-# All variants, and changing a model
+# Listing all variants, resizing a model
 from keras_vit.listing import list_models
 from keras_vit.models.resize import resize
 
-# Other people's weights
+# Published weights
 from keras_vit.checkpoints.catalog import list_checkpoints
 from keras_vit.checkpoints.load import from_pretrained, load_weights
 from keras_vit.checkpoints.save import save_pretrained
 
-# From pictures to what a model takes
+# Preprocessing of pictures
 from keras_vit.preprocessing import Preprocessor
 
-# Learning from a teacher
+# Knowledge distillation
 from keras_vit.distillation import DistillationLoss, Distiller
 from keras_vit.teacher import teacher_logits
 
-# Looking at a model: cost, shapes, attention
+# Inspection of a model: cost, shapes, attention
 from keras_vit.complexity import complexity, shape_flow
 from keras_vit.interpret import (
     attention_attribution,
@@ -104,10 +104,10 @@ from keras_vit.interpret import (
     position_similarity,
 )
 
-# Shipping a model
+# Export
 from keras_vit.export import export
 
-# Building blocks, of models and of their training
+# Building blocks of models and of training
 from keras_vit import layers, optimizers, preprocessing
 
 __version__ = "0.1.0"
@@ -122,7 +122,7 @@ __all__ = [
     "ViTGiant",
     "ViTGigantic",
     "ViTSo400m",
-    # DeiT: the Vision Transformer that is distilled, and DeiT III
+    # DeiT, with distillation, and DeiT III
     "DeiTTiny",
     "DeiTSmall",
     "DeiTBase",
@@ -168,21 +168,21 @@ __all__ = [
     "CaiTSmall36",
     "CaiTMedium36",
     "CaiTMedium48",
-    # All variants, and changing a model
+    # Listing all variants, resizing a model
     "list_models",
     "resize",
-    # Other people's weights
+    # Published weights
     "list_checkpoints",
     "from_pretrained",
     "load_weights",
     "save_pretrained",
-    # From pictures to what a model takes
+    # Preprocessing of pictures
     "Preprocessor",
-    # Learning from a teacher
+    # Knowledge distillation
     "DistillationLoss",
     "Distiller",
     "teacher_logits",
-    # Looking at a model: cost, shapes, attention
+    # Inspection of a model: cost, shapes, attention
     "complexity",
     "shape_flow",
     "attention_attribution",
@@ -195,9 +195,9 @@ __all__ = [
     "plot_maps",
     "plot_position_similarity",
     "position_similarity",
-    # Shipping a model
+    # Export
     "export",
-    # Building blocks, of models and of their training
+    # Building blocks of models and of training
     "layers",
     "optimizers",
     "preprocessing",

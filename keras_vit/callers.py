@@ -1,4 +1,4 @@
-"""Warnings that point at the line of the user's that they are about."""
+"""Warnings that point at the user's line of code."""
 
 import sys
 import warnings
@@ -7,7 +7,7 @@ WITHIN = ("keras_vit", "keras", "tensorflow", "jax", "torch")
 
 
 def warn(message):
-    """Warns as from the nearest caller outside of this library, Keras and its backends.
+    """Warns with the line of the nearest caller outside this library, Keras and its backends.
 
     Args:
         message: str.

@@ -1,4 +1,4 @@
-"""What there is to compute on."""
+"""The CPU and the accelerators that the backend computes on."""
 
 import os
 import platform
@@ -9,10 +9,10 @@ import keras
 
 
 def hardware():
-    """What there is to compute on, in words.
+    """Describes the CPU and the accelerators that the backend sees.
 
     Returns:
-        str, such as "AMD EPYC, 2 cores", with the accelerators that the backend sees.
+        str, such as "AMD EPYC, 2 cores, 1 x NVIDIA H100 80GB HBM3".
     """
     cpuinfo, name = Path("/proc/cpuinfo"), platform.processor() or platform.machine()
     if cpuinfo.exists():
@@ -25,7 +25,7 @@ def hardware():
 
 
 def accelerators():
-    """Names of the devices beside the CPU that the backend computes on, a list of str."""
+    """Names of the accelerators (GPUs, TPUs) that the backend sees, as a list of str."""
     backend = keras.backend.backend()
     if backend == "torch":
         import torch
@@ -43,7 +43,7 @@ def accelerators():
 
 
 def jax_platform():
-    """Where JAX computes now, `keras.device` heeded.
+    """The platform on which JAX computes now, inside `keras.device` too.
 
     Returns:
         str, "cpu", "gpu" or "tpu".

@@ -30,7 +30,7 @@ def costs():
 
 @functools.cache
 def count(variant):
-    """(pixels, parameters, MACs) of a variant, a function, at the size of its defaults."""
+    """(pixels, parameters, MACs) of a variant, a function, with its default arguments."""
     with no_initialization():
         model = variant(dtype="bfloat16")
     found = complexity(model)
@@ -38,17 +38,18 @@ def count(variant):
 
 
 def list_models(pattern="*"):
-    """The named variants, with 1000 classes at the size of their defaults.
+    """Lists the variants, with their cost for 1000 classes and their best published weights.
 
     Args:
-        pattern: str, part of a variant's or a family's name in any case, or with `*` and `?` for
-            the whole of it.
+        pattern: str, part of the name of a variant or family, in upper or lower case, or a pattern
+            with `*` and `?` for the whole name.
 
     Returns:
-        `Table` of (variant, family, pixels, parameters, GMACs, top-1 %, checkpoint): the last two
-        are the ImageNet-1k accuracy of the best known checkpoint of that variant's patch and window
-        size, at its image size if there is one, as timm measured it, and its name for
-        `from_pretrained`. Without such weights the accuracy is the paper's, or "".
+        `Table` of (variant, family, pixels, parameters, GMACs, top-1 %, checkpoint). `checkpoint`
+        is the name for `from_pretrained` of the most accurate known checkpoint with the default
+        patch and window size of the variant, at its default image size if there is one. `top-1 %`
+        is its ImageNet-1k accuracy as measured by timm. Without such a checkpoint it is the
+        accuracy in the paper, or "".
 
     Example:
         >>> keras_vit.list_models("swin*")

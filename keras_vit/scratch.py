@@ -1,4 +1,4 @@
-"""Scratch folders beside what is written, which do not stay where their process was killed."""
+"""Scratch folders beside an output file, which are removed even if their process was killed."""
 
 import contextlib
 import os
@@ -10,26 +10,29 @@ from pathlib import Path
 
 try:
     import fcntl
-except ImportError:  # Windows: nothing is locked there, so nothing of others is removed
+except ImportError:  # Windows: no locks, so folders of other processes are not removed
     fcntl = None
 
-# Locks may be known to one machine alone, so none judges the folders of another.
+# Other machines may not see a lock, so each machine removes only its own folders.
 PREFIX = f".keras_vit-{re.sub(r'[^A-Za-z0-9.]', '_', platform.node())}-"
 
 
 @contextlib.contextmanager
 def scratch_beside(path):
-    """A folder in the folder of `path`, so that what is finished only has to be renamed.
+    """Context manager with a new folder beside `path`, so that a finished file is only renamed.
 
-    It is removed at the end. What a killed process left behind there goes too, before and after:
-    the kernel releases a process's locks with it, so a folder whose lock can be had is nobody's.
-    Where the file system has no locks it stays.
+    The folder is removed at the end. Folders that killed processes left there are removed too: the
+    operating system releases the locks of a process that ends, so a folder that can be locked is
+    abandoned. On a file system without locks they remain.
 
     Args:
-        path: `Path` of what is written; its parents are made.
+        path: `Path` of the output; its parent folders are created.
+
+    Yields:
+        `Path` of the scratch folder.
 
     Raises:
-        OSError: where the folder cannot be written.
+        OSError: if the folder cannot be created.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(path.parent)
@@ -45,12 +48,12 @@ def scratch_beside(path):
 
 
 def _locked_folder(parent):
-    """A new folder and its open lock, or None for a file system without locks."""
+    """(folder, lock): a new folder and its open lock file, None on a file system without locks."""
     while True:
         folder = Path(tempfile.mkdtemp(dir=parent, prefix=PREFIX))
         with contextlib.suppress(BlockingIOError, FileNotFoundError):
             return folder, _lock(folder)
-        # Another process took it for abandoned before it was locked.
+        # Another process took it for abandoned before it was locked: try again.
 
 
 def _remove_abandoned(parent):
@@ -64,11 +67,11 @@ def _remove_abandoned(parent):
 
 
 def _lock(folder):
-    """The open file that holds the lock of a folder, or None where there are no locks.
+    """Locks a folder and returns the open lock file, or None on a file system without locks.
 
     Raises:
-        BlockingIOError: if another holds it.
-        FileNotFoundError: if another removed the folder.
+        BlockingIOError: if another process holds the lock.
+        FileNotFoundError: if another process removed the folder.
     """
     if fcntl is None:
         return None
@@ -77,7 +80,7 @@ def _lock(folder):
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if not os.path.samestat(os.fstat(file.fileno()), path.stat()):
-            raise FileNotFoundError(path)  # that file is gone, and a namesake lies there
+            raise FileNotFoundError(path)  # the file was replaced by another of the same name
     except (BlockingIOError, FileNotFoundError):
         file.close()
         raise

@@ -1,4 +1,4 @@
-"""Rows that print as an aligned table."""
+"""`Table`: rows that print as an aligned table."""
 
 from keras_vit.terminal import printable
 
@@ -18,7 +18,7 @@ class Table(list):
     def __str__(self):
         cells = [self.header] + [tuple(map(_text, row)) for row in self]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        # Numbers stand under each other on the right, words on the left.
+        # Numbers are aligned right, text left.
         right = [isinstance(value, (int, float)) for value in (self[-1] if self else self.header)]
         return "\n".join(
             "  ".join(

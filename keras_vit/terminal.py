@@ -1,22 +1,22 @@
-"""Text that came from files, on a terminal."""
+"""`printable`: makes text from files safe for a terminal."""
 
 import re
 
-# Control characters, among them ESC; marks, overrides and isolates of the direction of writing;
-# separators of lines; halves of a character, which stand for bytes of a name that are no UTF-8.
+# Control characters such as ESC; marks, overrides and isolates of the text direction; line
+# separators; surrogates, which stand for bytes of a file name that are not UTF-8.
 _STEERING = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
 
 
 def printable(text, lines=False):
-    r"""Text in which nothing steers a terminal: such characters are spelled out.
+    r"""Escapes the characters of a text that would control a terminal.
 
-    Names of files, labels and what an error says of them may hold anything.
+    Names of files, labels, and error messages about them, may contain any character.
 
     Args:
-        text: what to print, a str or anything else.
-        lines: bool, whether line feeds stay what they are.
+        text: str, or any object to convert to one.
+        lines: bool, whether to keep line feeds.
 
     Returns:
         str.
