@@ -18,8 +18,8 @@ SHARED = {
     "depth": "int, number of transformer blocks.",
     "num_heads": "int, attention heads of each block; `width` must be a multiple of it.",
     "mlp_dim": "int, hidden width of the MLP in each block.",
-    "position_grid": """int or (h, w), grid of the learned position embeddings; by default the grid
-        of `image_size`, or of 224 pixels if `image_size` is None.""",
+    "position_grid": """int or (h, w), grid of the learned position embeddings; by default the
+        grid of `image_size`, or of 224 pixels if `image_size` is None.""",
     "dropout_rate": """float in [0, 1), dropout after the position embedding, after the attention and
         in the MLP.""",
     "num_classes": "int, K, or None for features (B, width) instead of logits.",
