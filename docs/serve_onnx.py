@@ -1,11 +1,11 @@
-"""Serves an ONNX file that takes pixels: a picture in, its five most probable classes out.
+"""HTTP server for an ONNX file that takes pixels. It returns the five most probable classes.
 
     pip install onnxruntime numpy pillow
     python serve_onnx.py vit.onnx --port 8000
     curl --data-binary @cat.jpg http://localhost:8000
 
-vit.onnx comes from keras_vit.export(model, "vit.onnx", "onnx", inputs="pixels"), with the names of
-the classes in vit.labels.json beside it.
+vit.onnx is written by keras_vit.export(model, "vit.onnx", "onnx", inputs="pixels"), with the class
+names in vit.labels.json beside it.
 """
 
 import argparse
@@ -18,13 +18,13 @@ import numpy as np
 import onnxruntime
 from PIL import Image, ImageOps
 
-MAX_BYTES = 20 * 2**20  # of a request's body
-MAX_PIXELS = 50_000_000  # of a picture; a small file may hold a huge one
-MAX_RATIO = 200  # of its sides, as in keras_vit
+MAX_BYTES = 20 * 2**20  # of the body of a request
+MAX_PIXELS = 50_000_000  # of a picture; a small file may contain a huge one
+MAX_RATIO = 200  # of the longer to the shorter side, as in keras_vit
 
 
 def decode(body):
-    """The pixels (H, W, 3) of a picture's file, upright."""
+    """Decodes a picture file to uint8 pixels (H, W, 3), turned by its EXIF orientation."""
     image = Image.open(io.BytesIO(body))
     if image.width * image.height > MAX_PIXELS:
         raise ValueError(f"at most {MAX_PIXELS} pixels")
@@ -33,13 +33,13 @@ def decode(body):
     if image.mode == "F" or image.mode == "I" and image.format != "PPM":
         raise ValueError("8 or 16 bits, not 32")
     image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):  # 16 bits, which PIL would cut off at 255
+    if image.mode.startswith("I"):  # 16 bits, which PIL would clip at 255
         image = Image.fromarray((np.asarray(image) >> 8).astype("uint8"))
     return np.asarray(image.convert("RGB"))
 
 
 class Handler(BaseHTTPRequestHandler):
-    timeout = 30  # seconds that a client may be silent
+    timeout = 30  # seconds without data from the client
 
     def do_POST(self):
         length = self.headers.get("Content-Length", "")
@@ -71,8 +71,8 @@ class Handler(BaseHTTPRequestHandler):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("model", type=Path)
-    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 for all the network")
-    parser.add_argument("--port", type=int, default=8000, help="0 for any that is free")
+    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 for all network interfaces")
+    parser.add_argument("--port", type=int, default=8000, help="0 for any free port")
     arguments = parser.parse_args()
     labels = arguments.model.with_suffix(".labels.json")
     Handler.labels = json.loads(labels.read_text(encoding="utf-8")) if labels.exists() else None
