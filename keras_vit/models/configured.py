@@ -20,8 +20,8 @@ SHARED = {
     "mlp_dim": "int, hidden width of the MLP in each block.",
     "position_grid": """int or (h, w), grid of the learned position embeddings; by default the
         grid of `image_size`, or of 224 pixels if `image_size` is None.""",
-    "dropout_rate": """float in [0, 1), dropout after the position embedding, after the attention and
-        in the MLP.""",
+    "dropout_rate": """float in [0, 1), dropout after the position embedding, after the attention
+        and in the MLP.""",
     "num_classes": "int, K, or None for features (B, width) instead of logits.",
     "num_channels": "int, C.",
     "mlp": """activation of the MLPs: "gelu" (exact), "gelu_tanh", "quick_gelu", "swiglu", or
