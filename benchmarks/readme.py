@@ -311,7 +311,7 @@ def exports(rows):
         cell = cells.setdefault((row["family"] + size), {}).setdefault(row["format"], {})
         cell[row["backend"]] = f"{float(row['difference']):.0e}" if row["difference"] else "no"
         if row["reason"]:  # what the writer said, without what the call adds around it
-            said = re.split(r"It said: |nothing was kept\. ", row["reason"])[-1]
+            said = re.split(r"It said: |Its error: |nothing was kept\. ", row["reason"])[-1]
             said = said.removeprefix("ValueError: ").partition(" Received:")[0]
             reasons.setdefault(said, []).append((row["family"] + size, names[row["format"]]))
     lines = [

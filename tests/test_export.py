@@ -73,7 +73,7 @@ def test_every_format_gives_the_models_logits(format, tmp_path):
     assert report.latency_s > 0 and report.model_latency_s > 0
     assert 0 <= report.difference <= report.limit < 1e-2 * report.spread
     assert report.decided > 10 and report.decided_agreement == 1
-    for text in (format, str(path), report.runtime, "largest difference", "decides"):
+    for text in (format, str(path), report.runtime, "largest difference", "decided"):
         assert text in str(report)
     run_it = plain(report)
     for batch in (1, 4):
@@ -312,11 +312,14 @@ def test_a_failing_process_says_why(tmp_path, monkeypatch):
         ({"inputs": "png"}, "inputs must be one of 'images', 'pixels', 'jpeg'"),
         ({"precision": "int4"}, "precision must be one of None, 'float32', 'float16'"),
         ({"format": "onnx", "path": "x.pb"}, "must end in .onnx.*Received: .*x.pb"),
-        ({"path": "x.pb"}, "must end in .onnx, .tflite, .xml, .pt2, or be a folder.*x.pb"),
+        (
+            {"path": "x.pb"},
+            "must end in .onnx, .tflite, .xml, .pt2, or have no suffix for the folder.*x.pb",
+        ),
         ({"format": "onnx", "inputs": "jpeg"}, "onnx decodes no JPEG: send pixels"),
         (
             {"format": "onnx", "path": "x.onnx", "inputs": "pixels", "precision": "int8_static"},
-            "onnx quantises activations of .*alone.*'pixels', precision='int8_static'",
+            "onnx quantises activations with .*only.*'pixels', precision='int8_static'",
         ),
         ({"format": "litert", "precision": "bfloat16"}, "litert has no bfloat16"),
         (
@@ -324,11 +327,11 @@ def test_a_failing_process_says_why(tmp_path, monkeypatch):
             "onnx has no bfloat16.*precision='float32'.*Received: .*compute_dtype='bfloat16'",
         ),
         ({"inputs": "pixels"}, "needs a head and preprocessor=.*preprocessor=None"),
-        ({"samples": np.zeros((24, 16, 3))}, "samples must be images \\(N, H, W, C\\)"),
+        ({"samples": np.zeros((24, 16, 3))}, "samples must be an array of images \\(N, H, W, C\\)"),
         ({"calibration": images()}, "calibration is for precision='int8_static'"),
         (
             {"format": "onnx", "path": "x.onnx", "precision": "int8_static"},
-            "needs calibration=\\.\\.\\., some dozens.*Received: None",
+            "needs calibration=\\.\\.\\., a few dozen.*Received: calibration=None",
         ),
         (
             {

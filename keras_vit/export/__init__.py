@@ -1,9 +1,9 @@
-"""Shipping a model: write it, run what was written in its own runtime, compare, then say done.
+"""Export of models: writes a model, runs the result in its own runtime, and compares the outputs.
 
-`export.py` has the order of things, `formats.py` the table of formats, `samples.py` what is
-compared on, `report.py` how, `serving.py` what is written: the model, with preprocessing and in
-another precision where that is asked for. The writers need a backend each; `runtimes.py` runs what
-they wrote, without Keras.
+`export.py` has the steps, `formats.py` the table of formats, `samples.py` the inputs of the
+comparison, `compare.py` the comparison, `report.py` its report, and `serving.py` the model that is
+written: with preprocessing, and in another precision, if requested. `tensorflow_formats.py` and
+`torch_formats.py` write the formats, each on its backend; `runtimes.py` runs them without Keras.
 """
 
 from keras_vit.export.export import export as export

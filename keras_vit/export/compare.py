@@ -1,7 +1,8 @@
-"""How an export is judged: by how much its model's outputs vary, and by the top-1 answers.
+"""Comparison of an export with its model: difference relative to the spread, top-1 agreement.
 
-Differences of right exports of a real ViT-Ti/16, relative to the spread, on the default samples and
-on 25 photographs; the worst of the formats that were run in each precision:
+The spread is the standard deviation of the model's outputs over the samples. Differences of correct
+exports of a real ViT-Ti/16, relative to the spread, on the default samples (noise) and on 25
+photographs; the worst format for each precision:
 
     precision       noise    photographs
     float32         2e-6     2e-6
@@ -12,36 +13,38 @@ on 25 photographs; the worst of the formats that were run in each precision:
     int8_dynamic    0.07     0.04           ONNX 0.50 and 0.33
     int8_static     -        0.05           ONNX and OpenVINO 0.25
 
-int8_static was calibrated on 40 other photographs (LiteRT's on 35, for 15); on noise, beyond the
-ranges found there, it was off by 0.47, so that it is compared on its calibration.
+int8_static was calibrated on 40 other photographs (for LiteRT on 35, and compared on 15). On noise,
+which is outside the calibrated ranges, its difference was 0.47, so it is compared on its
+calibration data.
 
-Wrong models differ on such noise by about 1.6 (zero weights), 2 (rolled classes), 0.6 or more (a
-transposed kernel, a block left out) and 0.3 (mean 0.5 for ImageNet's 0.485, 0.456, 0.406) where
-they are the real ViT-Ti/16, and by 1.3, 2, 0.7, 0.7 and 0.37 or more where they are tiny: beyond
-every limit but those of coarse activations and, for mean 0.5 on pictures (0.23), those of int8.
-Mean 0.5 in the first channel alone, 0.05, is seen in float32 and float16 alone. So every precision
-is written in float32 first.
+Wrong models differ on the same noise, for the real ViT-Ti/16, by about 1.6 (zero weights), 2
+(rolled classes), 0.6 or more (a transposed kernel, a missing block) and 0.3 (mean 0.5 instead of
+ImageNet's 0.485, 0.456, 0.406); for tiny models by 1.3, 2, 0.7, 0.7 and 0.37 or more. This is above
+every limit, except those of coarse activations and, for mean 0.5 on pictures (0.23), those of int8.
+Mean 0.5 in the first channel only, a difference of 0.05, is detected in float32 and float16 only.
+So every export is first written and compared in float32.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-# Below it a probability in float32 is on its way to 0.
+# Smaller probabilities are clipped: below, float32 underflows.
 SMALLEST = 1e-30
-# An answer is decided if it is ahead of the second by so many times the limit: two outputs of
-# which each is off by the limit (root mean square) are off each other by 1.4 times that.
+# A top-1 answer is decided if it exceeds the second by this many limits. If two outputs are each
+# off by the limit (root mean square), their difference is off by 1.4 times the limit.
 DECIDED = 2
 
 
 class Limits(NamedTuple):
-    """What an export may be off by.
+    """The limits of a comparison.
 
     Attributes:
-        difference: root mean square, relative to the spread. Outputs that are the same whatever
-            the image are off by 1 or more.
-        agreement: share of the decided answers that are the same.
-        rounding: what rounding may change however little outputs vary, relative to the largest.
+        difference: float, largest root mean square difference, relative to the spread. Outputs that
+            do not depend on the image have a difference of 1 or more.
+        agreement: float, smallest fraction of the decided answers that must be the same.
+        rounding: float, difference that rounding may cause in any case, relative to the largest
+            output.
     """
 
     difference: float
@@ -57,18 +60,18 @@ LIMITS = {
     "int8_dynamic": Limits(0.25, 0.9, 1e-2),
     "int8_static": Limits(0.25, 0.9, 1e-2),
 }
-# Activations in 8 bits by one range for a whole tensor, outliers and all.
+# Activations in 8 bits with one range per tensor, including outliers.
 COARSE = {
     ("onnx", "int8_dynamic"): Limits(0.8, 0.9, 1e-2),
     ("onnx", "int8_static"): Limits(0.6, 0.9, 1e-2),
     ("openvino", "int8_static"): Limits(0.6, 0.9, 1e-2),
 }
-# The difference where pictures are prepared, and a pixel may be rounded to its neighbour.
+# The limit with preprocessing, where a pixel may be rounded to the neighbouring integer.
 PIXELS = 5e-3
 
 
 def limits_of(precision, inputs, format=None):
-    """The `Limits` for a precision, on "images", "pixels" or "jpeg", in a format."""
+    """The `Limits` for a precision, for `inputs` "images", "pixels" or "jpeg", in a format."""
     limits = COARSE.get((format, precision), LIMITS[precision])
     if inputs == "images":
         return limits
@@ -76,18 +79,20 @@ def limits_of(precision, inputs, format=None):
 
 
 class Comparison(NamedTuple):
-    """What was found of one output. Probabilities are compared as the logits they come from.
+    """The result of a comparison of one output. Probabilities are compared as their logits.
 
     Attributes:
-        difference: root mean square over all samples and values.
-        limit: of that difference.
-        spread: what the model's outputs vary by from sample to sample: the standard deviation,
-            root mean square over the values, without what all values of a sample share.
-        answers: number of largest outputs: of samples, or of places of feature maps.
-        agreement: share of these that are the same.
-        decided: number of those that the model decides by more than twice the limit.
-        decided_agreement: the same share of the decided; 1.0 of none.
-        passed: whether it is within the limits.
+        difference: float, root mean square difference over all samples and values.
+        limit: float, the limit of `difference`.
+        spread: float, how much the model's outputs vary from sample to sample: the standard
+            deviation over the samples, as a root mean square over the values, after the mean of
+            each sample is subtracted.
+        answers: int, number of top-1 answers: one per sample, or per position of a feature map.
+        agreement: float, fraction of the answers that are the same.
+        decided: int, number of answers that are ahead of the second by more than twice the limit.
+        decided_agreement: float, fraction of the decided answers that are the same; 1.0 if none is
+            decided.
+        passed: bool, whether the output is within the limits.
     """
 
     difference: float
@@ -101,24 +106,24 @@ class Comparison(NamedTuple):
 
 
 def compare(expected, actual, limits):
-    """Compares outputs.
+    """Compares the outputs of an export with those of its model.
 
     Args:
-        expected: dict of name to array, samples first; the last sample is the first one again,
-            in another batch.
-        actual: the same, or None where there is no such output.
+        expected: dict of name to array (N + 1, ...), the model's outputs. The last sample repeats
+            the first in another batch.
+        actual: dict of name to array, the outputs of the export; None for a missing output.
         limits: `Limits`.
 
     Returns:
-        `Comparison` of the output that is nearest to its limit, or the farthest beyond.
+        `Comparison` of the output with the largest difference relative to its limit.
 
     Raises:
-        ValueError: for outputs of other names or shapes.
+        ValueError: if names or shapes of the outputs differ.
     """
     shapes = [{name: np.shape(x) for name, x in y.items()} for y in (expected, actual)]
     if shapes[0] != shapes[1]:
         raise ValueError(
-            "The exported model gives other outputs; nothing was kept. "
+            "The exported model has outputs of other names or shapes; nothing was kept. "
             f"Expected: {shapes[0]}. Received: {shapes[1]}"
         )
     found = [
@@ -129,7 +134,7 @@ def compare(expected, actual, limits):
 
 
 def _scores(x, name):
-    """Outputs as float64; of probabilities the logits, up to what those of a sample share."""
+    """Outputs as float64; probabilities become logits, with a mean of zero per sample."""
     x = np.asarray(x, "float64")
     if name != "probabilities":
         return x
@@ -158,12 +163,12 @@ def _compare(expected, actual, limits):
         agreement=float(same.mean()),
         decided=int(decided.sum()),
         decided_agreement=decided_agreement,
-        # NaN is no agreement either
+        # Written so that NaN does not pass.
         passed=difference <= limit and decided_agreement >= limits.agreement,
     )
 
 
 def _two_largest(x):
-    """The largest and the second of the last axis; of one value that twice."""
+    """The largest and second largest value of the last axis; for a single value, twice this."""
     x = np.partition(x, -2, axis=-1) if x.shape[-1] > 1 else x
     return x[..., -1], x[..., -min(2, x.shape[-1])]

@@ -1,4 +1,4 @@
-"""Shipping a model: write it, run what was written in its own runtime, compare, then say done."""
+"""`export`: writes a model, runs the result in its own runtime, and compares the outputs."""
 
 import contextlib
 import json
@@ -32,49 +32,51 @@ def export(
     calibration=None,
     tolerance=None,
 ):
-    """Exports a model, runs the result in its own runtime and compares, from any backend.
+    """Exports a model, runs the export in its own runtime, and compares it with the model.
 
-    It is compared with the model computing in float32.
+    It works from any backend. "saved_model", "litert" and "openvino" are written by TensorFlow,
+    "onnx" and "torch" by PyTorch; with another backend they are written in a separate process,
+    which imports the modules that register the classes of the model. Classes that are defined in
+    `__main__` cannot be imported there. The batch size is free, and so is the image size of a model
+    built with `image_size=None`.
 
-    TensorFlow writes "saved_model", "litert" and "openvino", PyTorch "onnx" and "torch". From
-    another backend the weights go over to it in a process of its own, so classes that are not part
-    of Keras or this library cannot follow there. The batch size stays free, and so does the image
-    size of a model built with `image_size=None`.
+    The export is compared with the model in float32.
 
     Args:
         model: `keras.Model` on images.
-        path: str or path that does not exist yet: a folder for "saved_model", else a file: .onnx,
-            .tflite, .xml (OpenVINO, which puts a .bin beside it) or .pt2.
-        format: "saved_model", "onnx", "litert", "openvino" or "torch"; by default what the suffix
-            of `path` says.
-        inputs: "images" for what the model takes; "pixels" for uint8 pictures (B, H, W, C) of any
-            size, with the model's preprocessing and a softmax inside; "jpeg" for the bytes of
-            picture files, (B,), in a SavedModel. The last two give probabilities and have the
-            names of the classes in a file `*.labels.json` beside them, in a SavedModel
-            `assets.extra/labels.json`.
-        precision: None for the model's own; "float32", which a model of mixed precision can be
-            too; "float16", "bfloat16", "int8_weights" (weights alone), "int8_dynamic" (activations
-            too, quantised where they arise) or "int8_static" (by the range that they have on
-            `calibration`); of these two ONNX has what takes "images" alone.
-        samples: what to compare on: for "images" an array (N, H, W, C), else a list of pictures,
-            as `keras_vit.preprocessing.load_image` takes them; by default noise of many kinds, and
-            for "int8_static" `calibration`, which also join fewer than eight. A model on a GPU,
-            which may compute float32 in fewer bits (TF32), gives its outputs on the CPU for that.
-        calibration: some dozens of what the export will see, for "int8_static": as `samples`.
-        tolerance: float, difference allowed (root mean square), relative to what the model's
-            outputs vary by from sample to sample; probabilities are compared as logits. By default
+        path: str or path that does not exist yet: a folder for "saved_model", or a file with the
+            suffix .onnx, .tflite, .xml (OpenVINO, with a .bin beside it) or .pt2.
+        format: "saved_model", "onnx", "litert", "openvino" or "torch"; by default from the suffix
+            of `path`.
+        inputs: "images" for the model's input; "pixels" for uint8 pictures (B, H, W, C) of any
+            size, with preprocessing and softmax in the export; "jpeg" for the bytes of picture
+            files, (B,), for a SavedModel only. With the last two the export outputs probabilities,
+            and the class names are written to a file `*.labels.json` beside it, or in a SavedModel
+            to `assets.extra/labels.json`.
+        precision: None for the precision of the model; "float32" (for a model in mixed precision
+            too), "float16" or "bfloat16"; "int8_weights" (weights only), "int8_dynamic"
+            (activations too, quantised at run time) or "int8_static" (activations with the ranges
+            found on `calibration`). The last two need `inputs="images"` in ONNX.
+        samples: inputs to compare on: an array (N, H, W, C) for `inputs="images"`, otherwise a list
+            of pictures as in `keras_vit.preprocessing.load_image`. By default noise of various
+            kinds, or `calibration` for "int8_static"; fewer than eight samples are extended by
+            these. A model on a GPU, which may use TF32, is run on the CPU for the comparison.
+        calibration: a few dozen representative inputs, for "int8_static", in the format of
+            `samples`.
+        tolerance: float, largest root mean square difference, relative to the standard deviation of
+            the model's outputs over the samples. Probabilities are compared as logits. By default
             1e-3 in float32 (5e-3 with preprocessing, where a pixel may be rounded to its
-            neighbour), 0.02 in float16, 0.15 in bfloat16, 0.2 to 0.25 in int8, and 0.6 to 0.8
-            where ONNX and OpenVINO give activations 8 bits. Whatever it is, an export in float32 is
-            written and judged first, which takes as long again.
+            neighbour), 0.02 in float16, 0.15 in bfloat16, 0.2 to 0.25 in int8, and 0.6 to 0.8 for
+            int8 activations in ONNX and OpenVINO. In any case an export in float32 is written and
+            compared first, which doubles the time.
 
     Returns:
         `ExportReport`.
 
     Raises:
-        ValueError: for what a format does not have, a path that exists or cannot be written, a
-            missing package, outputs outside the tolerance, or other answers where the model is
-            decided; nothing that looks finished is left at `path` then.
+        ValueError: if the format does not support the arguments, a package is missing, the path
+            exists or cannot be written, the difference exceeds the tolerance, or decided top-1
+            answers differ. `path` does not exist then.
 
     Example:
         >>> print(keras_vit.export(model, "vit.onnx", inputs="pixels"))
@@ -100,7 +102,7 @@ def export(
         model_latency = median_seconds(once)
         if calibration is not None:
             np.savez(scratch / "calibration.npz", *calibration)
-        # What goes wrong in writing shows in float32, where no rounding hides it.
+        # First in float32, where no rounding hides an error of the export.
         steps = ["float32", computed] if whole.compute_dtype == "float32" else [computed]
         for step in dict.fromkeys(steps):
             last = step == computed
@@ -150,7 +152,7 @@ def _check_path(path, format, inputs):
     for file in (path, *beside):
         if file.exists():
             raise ValueError(
-                f"path must not exist yet: choose another or remove it. Received: {file}"
+                f"path must not exist yet: choose another, or remove it. Received: {file}"
             )
 
 
@@ -158,14 +160,14 @@ def _check_calibration(calibration, model, inputs, precision):
     if precision != "int8_static":
         if calibration is not None:
             raise ValueError(
-                "calibration is for precision='int8_static', which alone has ranges to be found. "
+                "calibration is for precision='int8_static' only: leave it out. "
                 f"Received: precision={precision!r}"
             )
         return None
     if calibration is None or len(calibration) == 0:
         raise ValueError(
-            "precision='int8_static' needs calibration=..., some dozens of what the export will "
-            f"see. Received: {calibration}"
+            "precision='int8_static' needs calibration=..., a few dozen representative inputs. "
+            f"Received: calibration={calibration}"
         )
     if inputs == "pixels":
         return [load_image(x) for x in calibration]
@@ -178,7 +180,10 @@ def _check_calibration(calibration, model, inputs, precision):
 
 
 def _with_calibration(samples, calibration):
-    """What to compare on: noise would lie beyond the ranges that were found on photographs."""
+    """The samples, extended by the calibration data if they are few.
+
+    Noise would be outside the ranges that were found on the calibration data.
+    """
     if calibration is None or isinstance(samples, (str, bytes)):
         return samples
     given = [] if samples is None else list(samples)
@@ -189,20 +194,20 @@ def _with_calibration(samples, calibration):
 
 @contextlib.contextmanager
 def _scratch(path):
-    """A folder beside `path`, or an error that says why there is none."""
+    """Context manager with a scratch folder beside `path`; raises a `ValueError` without one."""
     with contextlib.ExitStack() as stack:
         try:
             folder = stack.enter_context(scratch_beside(path))
         except OSError as error:
             raise ValueError(
-                f"path must lie in a folder that can be written. Received: {path}: {error}"
+                f"path must be in a folder that can be written. Received: {path}: {error}"
             ) from error
         yield folder
 
 
 @contextlib.contextmanager
 def _on_cpu(model, file):
-    """The model, or the copy in its `file` if there is an accelerator, computing on the CPU."""
+    """Context manager with the model on the CPU; with an accelerator, the copy in its `file`."""
     if not accelerators():
         yield model
         return
@@ -211,7 +216,7 @@ def _on_cpu(model, file):
 
 
 def _run(written, format, calls, scratch):
-    """What the export gives for `calls`, in a process with its own runtime."""
+    """Runs the export on `calls` in a separate process, and returns the outputs."""
     np.savez(scratch / "samples.npz", **calls)
     files = written, scratch / "samples.npz", scratch / "outputs.npz"
     python("-P", runtimes.__file__, format, *files, doing=f"run {format}")
@@ -219,7 +224,7 @@ def _run(written, format, calls, scratch):
 
 
 def _joined(found, name):
-    """All calls' output of that name, or None."""
+    """The outputs of this name of all calls, concatenated, or None."""
     calls = sorted((x for x in found if x.endswith(f"/{name}")), key=lambda x: int(x.split("/")[0]))
     return np.concatenate([found[x] for x in calls]).astype("float32") if calls else None
 
@@ -238,7 +243,7 @@ def _write_labels(model, written):
 
 
 def _publish(written, path):
-    """Moves what was written to its place, what `path` needs beside it first."""
+    """Moves an export to `path`; files that belong beside it are moved first."""
     for file in written.parent.iterdir():
         if file != written:
             os.replace(file, path.parent / file.name)

@@ -1,4 +1,4 @@
-"""The formats that models are exported to: what each needs, and what it cannot do."""
+"""The export formats: what each needs, and what it does not support."""
 
 import importlib.util
 from typing import NamedTuple
@@ -7,16 +7,17 @@ from keras_vit.layers.validation import check_choice
 
 
 class Format(NamedTuple):
-    """What is known of a format.
+    """An export format.
 
     Attributes:
-        suffix: of its file; "" for a folder.
-        backend: of Keras, which writes it; weights go over to it from any other.
-        packages: modules that writing and running take, by the name they are imported under.
-        extra: of this package, which brings them: pip install 'keras_vit[EXTRA]'.
-        own: dict of the precisions that the format's own tools give to the package for it, or None;
-            others are given to the Keras model before it is written.
-        lacks: dict of what this format does not have to the reason, in half a sentence.
+        suffix: str, suffix of the file; "" for a folder.
+        backend: str, the Keras backend that writes it.
+        packages: tuple of str, names of the modules that writing and running import.
+        extra: str, the extra of this package that installs them: pip install 'keras_vit[EXTRA]'.
+        own: dict of the precisions that tools of the format apply, to the module of the tool, or
+            None if it is one of `packages`. Other precisions are applied to the Keras model.
+        lacks: dict of unsupported inputs and precisions to the reason, as the rest of a sentence
+            that starts with the name of the format.
     """
 
     suffix: str
@@ -28,7 +29,7 @@ class Format(NamedTuple):
 
 
 NO_JPEG = "decodes no JPEG: send pixels, inputs='pixels'"
-NO_PIXELS = "quantises activations of inputs='images' alone"  # 30 % top-1, or nothing at all
+NO_PIXELS = "quantises activations with inputs='images' only"  # others: 30 % top-1, or none works
 NO_CALIBRATION = "is quantised without calibration: precision='int8_dynamic'"
 
 FORMATS = {
@@ -93,25 +94,30 @@ PRECISIONS = ("float32", "float16", "bfloat16", "int8_weights", "int8_dynamic", 
 
 
 def format_of(path):
-    """The format that a path's suffix stands for; without one it is a SavedModel's folder.
+    """The format for the suffix of a path; without a suffix it is "saved_model".
 
     Raises:
-        ValueError: for a suffix of no format.
+        ValueError: if no format has this suffix.
     """
     for name, format in FORMATS.items():
         if path.suffix == format.suffix:
             return name
     suffixes = ", ".join(x.suffix for x in FORMATS.values() if x.suffix)
     raise ValueError(
-        f"path must end in {suffixes}, or be a folder without a suffix for a SavedModel; or say "
-        f"which format=... it is. Received: {path}"
+        f"path must end in {suffixes}, or have no suffix for the folder of a SavedModel; or pass "
+        f"format=.... Received: {path}"
     )
 
 
 def check_format(format, inputs, precision, compute_dtype):
-    """Raises unless there is such a format, it has what is asked for, and its packages are here.
+    """Checks that a format supports the inputs and the precision, and its packages are installed.
 
-    Without a precision the export computes in the model's `compute_dtype`.
+    Args:
+        format, inputs, precision: arguments of `keras_vit.export`.
+        compute_dtype: str, dtype of the model, in which the export computes without a precision.
+
+    Raises:
+        ValueError: if an argument is unknown or not supported, or a package is missing.
     """
     check_choice(format, "format", tuple(FORMATS))
     check_choice(inputs, "inputs", INPUTS)
@@ -127,7 +133,7 @@ def check_format(format, inputs, precision, compute_dtype):
     if missing:
         raise ValueError(
             f"The format {format!r} needs {', '.join(filter(None, packages))} for precision="
-            f"{precision!r}, whatever Keras's backend is: "
+            f"{precision!r}, with any Keras backend: "
             f"pip install 'keras_vit[{FORMATS[format].extra}]'. "
             f"Received: no module named {', '.join(missing)}"
         )

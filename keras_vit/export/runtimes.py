@@ -1,11 +1,11 @@
-"""Runs an export in its own runtime, in a process that cannot even import Keras.
+"""Runs an export in its own runtime, in a process in which Keras cannot be imported.
 
     python -P runtimes.py FORMAT PATH SAMPLES.npz OUTPUTS.npz
 
-SAMPLES.npz holds arrays, each one call: images or pixels (B, H, W, C), or the names "file0", ... of
-files' bytes, which make one call together. OUTPUTS.npz gets "CALL/NAME" for every output, the
-`runtime` and its version, and `latency_s`: the median of the last call, for which one sample is
-left.
+SAMPLES.npz has one array per call, images or pixels (B, H, W, C); or arrays named "file0", ..., the
+bytes of picture files, which are passed in one call. OUTPUTS.npz gets "CALL/NAME" for every output,
+`runtime` (name and version), and `latency_s`, the median time of the last call, which has a single
+sample.
 """
 
 import os
@@ -17,13 +17,13 @@ import numpy as np
 
 
 class Runtime:
-    """An export, loaded.
+    """A loaded export.
 
     Attributes:
-        run: function from an array to a dict of arrays.
-        name: of the runtime, with its version.
-        shape: of the array; None for a side that is free.
-        dtype: of the array, "object" for bytes.
+        run: function from an input array to a dict of output arrays.
+        name: str, name and version of the runtime.
+        shape: tuple, shape of the input; None for a free axis.
+        dtype: str, dtype of the input; "object" for bytes.
     """
 
     def __init__(self, run, name, shape, dtype):
@@ -50,7 +50,7 @@ def onnx(path):
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    if hasattr(os, "sched_getaffinity"):  # it takes all cores of the machine, allowed or not
+    if hasattr(os, "sched_getaffinity"):  # it uses all cores, even those that are not allowed
         allowed = len(os.sched_getaffinity(0))
         if allowed < os.cpu_count():
             options.intra_op_num_threads = allowed
@@ -73,7 +73,7 @@ def litert(path):
     ((name, image),) = runner.get_input_details().items()
 
     def run(batch):
-        return dict(runner(**{name: batch}))  # which resizes the input where the batch changes
+        return dict(runner(**{name: batch}))  # resizes the input if the batch size changes
 
     name_and_version = f"ai-edge-litert {version('ai-edge-litert')}"
     return Runtime(
@@ -84,7 +84,7 @@ def litert(path):
 def openvino(path):
     import openvino as ov
 
-    # Left alone it computes float32 models in bfloat16 on CPUs that are faster with it.
+    # By default it runs float32 models in bfloat16 on CPUs that support it.
     model = ov.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     (image,) = model.inputs
 
@@ -117,14 +117,20 @@ RUNTIMES = {x.__name__: x for x in (saved_model, onnx, litert, openvino, torch)}
 
 
 def calls(samples):
-    """The arrays to hand over, one a call."""
+    """The input array of each call."""
     files = [samples[name].tobytes() for name in samples if name.startswith("file")]
     arrays = [samples[name] for name in samples if not name.startswith("file")]
     return arrays + ([np.array(files, object), np.array(files[:1], object)] if files else [])
 
 
 def median_seconds(function, seconds=1.0, rounds=30):
-    """The median of up to `rounds` calls, and not many more seconds than `seconds`."""
+    """The median time of a call, in seconds.
+
+    Args:
+        function: function without arguments.
+        seconds: float, time after which no more calls start; there are at least 3.
+        rounds: int, maximal number of calls.
+    """
     times = []
     while len(times) < 3 or (sum(times) < seconds and len(times) < rounds):
         start = time.perf_counter()
@@ -145,5 +151,5 @@ def main(format, path, samples, outputs):
 
 if __name__ == "__main__":
     for name in ("keras", "tf_keras", "keras_vit"):
-        sys.modules[name] = None  # to import it is an error now
+        sys.modules[name] = None  # importing it raises an error now
     main(*sys.argv[1:])

@@ -1,4 +1,4 @@
-"""What an export is compared on, and what its model gives for that."""
+"""The samples on which an export is compared, and the model's outputs for them."""
 
 import io
 import os
@@ -11,17 +11,22 @@ from keras_vit.export.serving import picture_preprocessor
 from keras_vit.preprocessing import load_image
 
 DEFAULT_SAMPLES = 16
-FEW = 8  # samples, from which nobody learns what outputs vary by
-GRIDS = (1, 2, 3, 5, 8, 14, 28, None)  # cells a side; None for a cell a pixel
+FEW = 8  # with fewer samples the spread of the outputs cannot be estimated
+GRIDS = (1, 2, 3, 5, 8, 14, 28, None)  # cells per side; None for one cell per pixel
 
 
 def _image_samples(model, samples):
-    """The calls to make, a model's outputs for them, and a call of one sample to be timed."""
+    """The inputs of all calls, a function that gives a model's outputs, and a call to time.
+
+    Returns:
+        (dict of call to array, function from a model to the list of its outputs, function that
+        calls the model on one sample).
+    """
     x = _noise(model) if samples is None else np.asarray(samples)
     if x.ndim != 4 or len(x) == 0:
         raise ValueError(
-            "samples must be images (N, H, W, C) as the model takes them; pictures of any size are "
-            f"for inputs='pixels'. Received: shape={x.shape}"
+            "samples must be an array of images (N, H, W, C) for the model; for pictures of any "
+            f"size use inputs='pixels'. Received: shape={x.shape}"
         )
     if len(x) < FEW:
         noise = _noise(model, x.shape[1:3])
@@ -58,7 +63,7 @@ def _jpeg_samples(model, samples):
 
 
 def _predict(model, picture):
-    """A compiled call, as whoever is in a hurry makes it."""
+    """A compiled call of the model on one picture, the fastest way to run it."""
     x = keras.ops.convert_to_numpy(model.picture_preprocessor(picture))
     return model.predict_on_batch(x[None])
 
@@ -67,7 +72,7 @@ SAMPLES = {"images": _image_samples, "pixels": _pixel_samples, "jpeg": _jpeg_sam
 
 
 def _noise(model, size=None):
-    """Pictures of noise in the range that the model takes, of a size that it takes."""
+    """Images of noise, of a size and in a range that the model takes: array (N, H, W, C)."""
     height, width, channels = model.input.shape[1:]
     if height is None:
         height, width = size or (8 * patch for patch in model.patch_size)
@@ -77,8 +82,8 @@ def _noise(model, size=None):
 
 
 def _pictures(model, samples):
-    """`samples`, noise if they are few: larger and smaller than the model's size, and as large."""
-    picture_preprocessor(model)  # or an error that says what is missing
+    """The samples, extended by noise of various sizes if they are few: a list of pictures."""
+    picture_preprocessor(model)  # raises if the model cannot take pictures
     if isinstance(samples, (str, bytes)) or (samples is not None and len(samples) == 0):
         raise ValueError(f"samples must be a list of pictures. Received: {type(samples)}")
     samples = [] if samples is None else list(samples)
@@ -90,25 +95,25 @@ def _pictures(model, samples):
             (3 * height, width),
             (height // 2, width),
         ]
-        # Each size has another grid in the second half.
+        # In the second half the sizes are combined with other grids.
         samples += noise_pictures([sizes[(i + i // 8) % 4] for i in range(DEFAULT_SAMPLES)])
     return samples
 
 
 def noise_pictures(sizes, channels=3, seed=0):
-    """Pictures on which a model's answers differ more than on white noise, which looks all alike.
+    """Generates pictures of noise on which a model's outputs differ more than on white noise.
 
-    Noise on a grid of 1, 2, ... cells or of every pixel, smooth or in blocks, each with a colour
-    and a contrast of its own. Between 16 of these the logits of a real ViT-Ti/16 vary by 1.3
-    (standard deviation), between as many of white noise by 0.3, between 25 photographs by 2.4.
+    Each picture is noise on a grid of 1, 2, ... cells or of single pixels, smooth or in blocks,
+    with a random colour and contrast. Over 16 of these, the logits of a real ViT-Ti/16 have a
+    standard deviation of 1.3; over 16 pictures of white noise 0.3, over 25 photographs 2.4.
 
     Args:
-        sizes: list of (H, W), of each picture in pixels.
-        channels: int C.
-        seed: int, for other pictures.
+        sizes: list of (H, W), the size of each picture in pixels.
+        channels: int, C.
+        seed: int, random seed.
 
     Returns:
-        List of uint8 arrays (H, W, C).
+        list of uint8 arrays (H, W, C).
     """
     from PIL import Image
 
@@ -126,11 +131,11 @@ def noise_pictures(sizes, channels=3, seed=0):
 
 
 def _file(picture, kind):
-    """The bytes of a picture's file; of an array one of this kind."""
+    """The bytes of a picture file; an array or PIL image is encoded as `kind`."""
     if isinstance(picture, bytes):
         return picture
     if isinstance(picture, (str, os.PathLike)):
-        load_image(picture)  # or an error that says what is wrong with it
+        load_image(picture)  # raises if the file is broken
         return Path(picture).read_bytes()
     from PIL import Image
 

@@ -1,4 +1,4 @@
-"""What is written: a model from one input to named float32 outputs, as whoever serves it wants it.
+"""The model that is exported: from one input to named float32 outputs.
 
 Letters: B batch, H x W any size, h x w size that the model takes, C channels, K classes.
 """
@@ -8,16 +8,16 @@ from keras import ops
 
 
 def picture_preprocessor(model):
-    """The `Preprocessor` that makes of pictures what `model` takes.
+    """The `Preprocessor` that turns pictures into the input of `model`.
 
     Raises:
-        ValueError: for a model without one, or without a head that gives one tensor of logits.
+        ValueError: if the model has none, or its output is not one tensor of logits.
     """
     found = getattr(model, "picture_preprocessor", None)
     if found is None or isinstance(model.output, dict) or len(model.output.shape) != 2:
         raise ValueError(
-            "To take pictures and give probabilities a model needs a head and preprocessor="
-            "keras_vit.Preprocessor(...), as keras_vit.from_pretrained gives them; or export with "
+            "To take pictures and output probabilities a model needs a head and preprocessor="
+            "keras_vit.Preprocessor(...), which keras_vit.from_pretrained sets; or export with "
             f"inputs='images'. Received: {model.name} with output shape {model.output.shape}, "
             f"preprocessor={found}"
         )
@@ -25,12 +25,16 @@ def picture_preprocessor(model):
 
 
 def output_names(model, inputs):
-    """What the outputs are called, in the order of `keras.tree.flatten`."""
+    """The names of the outputs, in the order of `keras.tree.flatten`.
+
+    Raises:
+        ValueError: if the model has several outputs without names.
+    """
     if isinstance(model.output, dict):
         return sorted(model.output)
     if len(keras.tree.flatten(model.output)) != 1:
         raise ValueError(
-            "A model with several outputs must give them as a dict, so that they have names. "
+            "The outputs of a model with several outputs must be a dict, so that they have names. "
             f"Received: {model.output}"
         )
     if inputs != "images":
@@ -39,10 +43,14 @@ def output_names(model, inputs):
 
 
 def with_precision(model, precision):
-    """The model, a copy that may be changed, with weights of another precision.
+    """Converts a model to another precision.
 
-    32 and 16 bits: as built with that dtype policy, weights included. int8: `model.quantize` of
-    the float32 model, of the weights alone or of activations too, each time anew.
+    "float32", "float16" and "bfloat16": a copy with this dtype policy, weights included; the model
+    itself if it has this policy already. "int8_weights" and "int8_dynamic": `model.quantize` of the
+    float32 model, which changes the given model if it is float32.
+
+    Raises:
+        ValueError: if the model would have to be copied, but is not of this library.
     """
     dtype = precision if precision in ("float16", "bfloat16") else "float32"
     if model.dtype_policy.name != dtype:
@@ -63,21 +71,23 @@ def with_precision(model, precision):
 
 
 def in_float32(model):
-    """The model that computes in float32 with the same weights: itself, a copy, or, of a model of
-    mixed precision that is not of keras_vit, itself for want of one that does."""
+    """The model, or if it is of this library and computes in another dtype, a copy in float32."""
     if model.compute_dtype == "float32" or "preprocessor" not in model.get_config():
         return model
     return with_precision(model, "float32")
 
 
 def serving_model(model, inputs, branch=True):
-    """A functional model from "images" or "pixels" to a dict of float32 outputs.
+    """Returns a functional model from "images" or "pixels" to a dict of float32 outputs.
 
     Args:
         model: `keras.Model` from images (B, h, w, C) to a tensor or a dict of tensors.
-        inputs: "images" for what the model itself takes; "pixels" for uint8 pictures
-            (B, H, W, C), which give {"probabilities": (B, K)}.
-        branch: bool, False for TensorFlow's preprocessing without a condition in the graph.
+        inputs: "images" for the model's input; "pixels" for uint8 pictures (B, H, W, C) as input
+            and {"probabilities": (B, K)} as output.
+        branch: bool, False for preprocessing without a conditional in TensorFlow's graph.
+
+    Returns:
+        `keras.Model` with an input named "images".
     """
     names = output_names(model, inputs)
     if inputs == "pixels":
@@ -92,5 +102,5 @@ def serving_model(model, inputs, branch=True):
 
 
 def probabilities(logits):
-    """Logits (B, K) to probabilities, in float32."""
+    """Converts logits (B, K) to probabilities, in float32."""
     return ops.softmax(ops.cast(logits, "float32"))

@@ -1,4 +1,4 @@
-"""SavedModel, and what is converted from one: LiteRT and OpenVINO. Runs on Keras's TensorFlow."""
+"""Writes SavedModel, LiteRT and OpenVINO, on Keras's TensorFlow backend."""
 
 import tempfile
 
@@ -7,7 +7,11 @@ from keras_vit.export.upright import upright
 
 
 def write_saved_model(model, path, inputs, precision=None, calibration=None, branch=True):
-    """Writes the folder `path`; batch size, and image size where the model's is, stay free."""
+    """Writes a SavedModel to the folder `path`.
+
+    The batch size is free, and so is the image size if it is free in the model. `precision` and
+    `calibration` are ignored: the model already has its precision.
+    """
     import tensorflow as tf
 
     # Not Keras's ExportArchive, which writes every weight twice.
@@ -20,7 +24,7 @@ def write_saved_model(model, path, inputs, precision=None, calibration=None, bra
         def prepared(file):
             pixels = tf.cond(
                 tf.io.is_jpeg(file),
-                lambda: tf.io.decode_jpeg(file, 3, dct_method="INTEGER_ACCURATE"),  # as PIL does
+                lambda: tf.io.decode_jpeg(file, 3, dct_method="INTEGER_ACCURATE"),  # as in PIL
                 lambda: tf.io.decode_image(file, 3, expand_animations=False),
             )
             pixels = upright(pixels, file)
@@ -43,22 +47,23 @@ def write_saved_model(model, path, inputs, precision=None, calibration=None, bra
     module.serve = tf.function(serve, input_signature=[signature])
     logger = tf.get_logger()
     level = logger.level
-    logger.setLevel("ERROR")  # no talk of assets
+    logger.setLevel("ERROR")  # no messages about assets
     tf.saved_model.save(module, str(path), signatures={"serving_default": module.serve})
     logger.setLevel(level)
 
 
 def write_litert(model, path, inputs, precision=None, calibration=None):
-    """Writes the file `path`.
+    """Writes a LiteRT model to the file `path`.
 
-    "float16" keeps weights in 16 bits, "int8_dynamic" in 8, with activations that are quantised
-    where they arise. "int8_static" multiplies weights in 8 bits by activations in 16, by the range
-    that they had on `calibration`, a list of (H, W, C): with 8 bits a real ViT-Ti/16 lost a quarter
-    of its answers. The head stays float32, or logits would be cut off at the largest seen.
+    "float16" stores weights in 16 bits. "int8_dynamic" stores them in 8 bits and quantises
+    activations at run time. "int8_static" multiplies 8-bit weights by 16-bit activations, whose
+    ranges are found on `calibration`, a list of images (H, W, C): with 8-bit activations, a quarter
+    of the top-1 answers of a real ViT-Ti/16 changed. The head stays float32, because logits would
+    be clipped at the largest one of the calibration.
     """
     import tensorflow as tf
 
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # of the scratch
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # in the scratch folder
         write_saved_model(model, folder, inputs)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         if precision in ("float16", "int8_dynamic"):
@@ -80,22 +85,25 @@ def _quantize_static(path, calibration):
     q.update_quantization_recipe(HEAD, dense, algorithm_key="no_quantize")
     recipe = recipe_manager.RecipeManager()
     recipe.load_quantization_recipe(q.get_quantization_recipe())
-    # `Quantizer.calibrate` averages the ranges of the images, and cuts off what is beyond the mean
-    # range: tiny models were off by up to 0.4 of the spread. Here it is the widest.
+    # `Quantizer.calibrate` averages the ranges of the images and clips values outside the average,
+    # which made tiny models differ by up to 0.4 of the spread. Here the widest range is used.
     ranges = calibrator.Calibrator(str(path), qsv_update_func=qsv_utils.min_max_update)
     ranges.calibrate({"serving_default": [{"images": x[None]} for x in calibration]}, recipe)
     q.quantize(ranges.get_model_qsvs()).export_model(str(path), overwrite=True)
 
 
-HEAD = r".*PartitionedCall.*|.*/head(_\d+)?/.*"  # of tensors: what the model gives, and logits
+HEAD = r".*PartitionedCall.*|.*/head(_\d+)?/.*"  # names of output tensors and logits
 
 
 def write_openvino(model, path, inputs, precision=None, calibration=None):
-    """Writes `path`, an .xml file, and its weights beside it as .bin; int8 is NNCF's."""
+    """Writes an OpenVINO model to `path`, an .xml file, with its weights in a .bin file beside it.
+
+    NNCF quantises for "int8_weights" and "int8_static".
+    """
     import openvino as ov
 
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # of the scratch
-        # With an `If` OpenVINO 2026.4 gives other numbers, or NaN, the first time that it runs.
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # in the scratch folder
+        # With an `If` the first run of OpenVINO 2026.4 gives wrong numbers or NaN.
         write_saved_model(model, folder, inputs, branch=False)
         converted = ov.convert_model(folder)
         if precision in ("int8_weights", "int8_static"):
@@ -106,8 +114,8 @@ def write_openvino(model, path, inputs, precision=None, calibration=None):
                 converted = nncf.compress_weights(converted, mode=mode)
             else:
                 images = nncf.Dataset([x[None] for x in calibration])
-                # NNCF 3.4 takes a kernel that comes first, as in CaiT's talking heads, for the
-                # activation, and fails to correct the bias behind it.
+                # If the kernel is the first operand, as in CaiT's talking heads, NNCF 3.4 takes it
+                # for the activation and fails in its bias correction.
                 kernel_first = any(
                     x.get_type_name() == "MatMul"
                     and x.input_value(0).get_node().get_type_name() == "Constant"

@@ -1,4 +1,4 @@
-"""ExportedProgram, and ONNX, which is converted from one. Runs on Keras's PyTorch."""
+"""Writes PyTorch's ExportedProgram and ONNX, on Keras's PyTorch backend."""
 
 import contextlib
 import io
@@ -11,7 +11,11 @@ from keras_vit.models.swin import SwinTransformer
 
 
 def write_torch(model, path, inputs, precision=None, calibration=None):
-    """Writes the file `path`, for torch.export.load; batch and image sizes as in ONNX."""
+    """Writes an ExportedProgram to the file `path`, for `torch.export.load`.
+
+    The batch size is free, and so is the image size if it is free in `inputs` or the model.
+    `precision` and `calibration` are ignored: the model already has its precision.
+    """
     import torch
 
     with quietly():
@@ -19,11 +23,11 @@ def write_torch(model, path, inputs, precision=None, calibration=None):
 
 
 def write_onnx(model, path, inputs, precision=None, calibration=None):
-    """Writes the file `path`.
+    """Writes an ONNX model to the file `path`.
 
-    The batch size is free, and so is the image size where `inputs` or the model leave it open.
-    "int8_dynamic" is onnxruntime's; "int8_weights" and "int8_static" are NNCF's, which measured
-    nearer to the model than onnxruntime's static quantisation.
+    The batch size is free, and so is the image size if it is free in `inputs` or the model.
+    onnxruntime quantises for "int8_dynamic", and NNCF for "int8_weights" and "int8_static", where
+    it was closer to the model than onnxruntime's static quantisation.
     """
     import torch
 
@@ -40,14 +44,14 @@ def write_onnx(model, path, inputs, precision=None, calibration=None):
 
 
 def _program(model, inputs):
-    """The `torch.export.ExportedProgram` of the model as it is served, and that Keras model."""
+    """(`torch.export.ExportedProgram`, serving Keras model) of a model."""
     import torch
 
     served = serving_model(model, inputs)
 
     class Served(torch.nn.Module):
-        # The model is no attribute, or the weights would be stored twice: as parameters of the
-        # module, which go unused, and as the tensors that Keras works with.
+        # The model must not be an attribute, or the weights would be stored twice: as unused
+        # parameters of the module, and as the tensors that Keras uses.
         def forward(self, images):
             return served(images, training=False)
 
@@ -55,7 +59,7 @@ def _program(model, inputs):
     if inputs == "images" and None in (height, width):
         _check_any_size(model)
     sizes = {0: torch.export.Dim("batch")}
-    # Unknown sides are multiples of the patch size, which keeps the exporter's algebra short.
+    # Free sides are declared as multiples of the patch size, which simplifies the symbolic shapes.
     p, q = (1, 1) if inputs == "pixels" else getattr(model, "patch_size", (1, 1))
     if height is None:
         sizes[1], height = p * torch.export.Dim("height", min=2), 8 * p
@@ -68,16 +72,16 @@ def _program(model, inputs):
 
 
 def _check_any_size(model):
-    """Raises for a model that PyTorch's exporter could not follow, or not in minutes."""
+    """Raises a `ValueError` for a model that PyTorch cannot export for any size, or only slowly."""
     what = None
     if isinstance(model, SwinTransformer):
-        what = "windows pad and shift"
+        what = "the padding and shift of windows"
     elif isinstance(model, HybridVisionTransformer) and model.get_config()["stem"] is not None:
-        what = "somebody's CNN pads"
+        what = "the padding of the CNN given as stem"
     if what is not None:
         raise ValueError(
-            f"PyTorch's exporter cannot follow how {what} for every size of image: give the model "
-            "one, keras_vit.resize(model, image_size=...). "
+            f"PyTorch's exporter cannot trace {what} for any image size: give the model a fixed "
+            "size with keras_vit.resize(model, image_size=...). "
             f"Received: {type(model).__name__} with image_size=None"
         )
 
@@ -102,8 +106,8 @@ def _quantize_static(path, calibration):
 
     model = onnx.load(path)
     images = nncf.Dataset([{"images": x[None]} for x in calibration])
-    # Where a kernel comes first, as in CaiT's talking heads, NNCF 3.4's correction of biases looks
-    # for the activation behind the last input: "list index out of range".
+    # If the kernel is the first operand, as in CaiT's talking heads, the bias correction of
+    # NNCF 3.4 fails with "list index out of range".
     constants = {x.name for x in model.graph.initializer}
     kernel_first = any(x.op_type == "MatMul" and x.input[0] in constants for x in model.graph.node)
     quantized = nncf.quantize(
@@ -118,14 +122,14 @@ def _quantize_static(path, calibration):
 
 
 def _check_quantized(path, precision):
-    """Raises for a graph in which the quantiser found nothing, which it does not say."""
+    """Raises a `ValueError` if nothing was quantised, about which the quantiser says nothing."""
     import onnx
 
     kinds = {node.op_type for node in onnx.load(path).graph.node}
     if not kinds & {"DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger"}:
         raise ValueError(
-            f"Nothing was quantised by precision={precision!r}; use another. Received: a graph of "
-            f"{', '.join(sorted(kinds))}"
+            f"precision={precision!r} quantised nothing in this model; use another precision. "
+            f"Received: a graph of {', '.join(sorted(kinds))}"
         )
 
 
@@ -138,7 +142,7 @@ QUANTIZED = {
 
 @contextlib.contextmanager
 def quietly():
-    """Without the exporters' talk of what is no problem here."""
+    """Context manager that silences messages of the exporters."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

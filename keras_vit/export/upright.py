@@ -1,21 +1,21 @@
-"""How a picture's file says that it lies, read by a graph of TensorFlow, where no Python runs.
+"""Reads the EXIF orientation of a picture file in a TensorFlow graph.
 
 Sources: EXIF 2.3 (CIPA DC-008), 4.5 and 4.6.2; TIFF 6.0, section 2.
 """
 
-SEARCHED = 2**17  # bytes from the start; an APP1 segment of JPEG has 2**16 at most
+SEARCHED = 2**17  # bytes from the start of the file; an APP1 segment of JPEG has at most 2**16
 ORIENTATION = 0x0112
 
 
 def upright(pixels, contents):
-    """Turns a picture as EXIF says, as `keras_vit.preprocessing.load_image` does.
+    """Turns a picture by its EXIF orientation, like `keras_vit.preprocessing.load_image`.
 
     Args:
-        pixels: (H, W, C), as they are stored.
+        pixels: tensor (H, W, C), as stored in the file.
         contents: scalar string tensor, the bytes of the JPEG or PNG.
 
     Returns:
-        (H, W, C) or (W, H, C).
+        Tensor (H, W, C) or (W, H, C).
     """
     import tensorflow as tf
 
@@ -40,7 +40,7 @@ def upright(pixels, contents):
 
 
 def orientation(contents):
-    """EXIF's 1 to 8, int32 scalar; 1, upright, where nobody says or the note is broken."""
+    """The EXIF orientation of a file, 1 to 8, an int32 scalar; 1 (upright) if there is none."""
     import tensorflow as tf
 
     start = tf.strings.substr(contents, 0, SEARCHED)
@@ -49,17 +49,17 @@ def orientation(contents):
     size = tf.size(data, out_type=tf.int64)
 
     def after(mark):
-        """Where what follows the mark begins, -1 where there is none."""
+        """The index of the first byte after the mark; negative if the mark is not there."""
         found = [data[i : size - len(mark) + 1 + i] == byte for i, byte in enumerate(mark)]
         found = tf.reduce_all(found, axis=0)
         return tf.where(tf.reduce_any(found), tf.argmax(found) + len(mark), tf.int64.min)
 
-    # A JPEG has a segment that begins so, a PNG a chunk of that name.
+    # The start of the segment in a JPEG, and the name of the chunk in a PNG.
     header = tf.maximum(after(b"Exif\0\0"), after(b"eXIf"))
     little = _at(data, header) == ord("I")
 
     def number(place, length):
-        """Unsigned, of two or four bytes; one number for each place."""
+        """Unsigned integers of two or four bytes, one for each place."""
         value = tf.zeros_like(place)
         for i in range(length):
             byte = tf.where(little, place + length - 1 - i, place + i)
@@ -69,13 +69,13 @@ def orientation(contents):
     directory = header + number(header + 4, 4)
     entries = directory + 2 + 12 * tf.range(number(directory, 2))
     says = number(entries, 2) == ORIENTATION
-    value = tf.reduce_sum(tf.where(says, number(entries + 8, 2), 0))  # of all, and there is one
+    value = tf.reduce_sum(tf.where(says, number(entries + 8, 2), 0))  # at most one entry matches
     known = (header >= 0) & (value >= 1) & (value <= 8)
     return tf.cast(tf.where(known, value, 1), tf.int32)
 
 
 def _at(data, place):
-    """data[place]; outside it the zeros at its end."""
+    """data[place]; 0 for places outside of it (the last byte is padding)."""
     import tensorflow as tf
 
     size = tf.size(data, out_type=tf.int64)

@@ -1,4 +1,4 @@
-"""Writes an export: here, where Keras runs on the backend that can, or in a process of its own.
+"""Writes an export, in a separate process if the format needs another backend.
 
 python -m keras_vit.export.write JOB.json
 """
@@ -19,12 +19,15 @@ from keras_vit.export.serving import with_precision
 
 
 def write(model_file, path, format, inputs, precision):
-    """Writes the model of a `.keras` file to `path`, on the backend of that format.
+    """Writes the model in a `.keras` file to `path`, on the backend of the format.
 
-    What quantisation is calibrated with lies beside it, as calibration.npz.
+    Args:
+        model_file: `Path` of the `.keras` file; calibration data is in calibration.npz beside it.
+        path: `Path` of the export.
+        format, inputs, precision: arguments of `keras_vit.export`.
 
     Raises:
-        ValueError: with the last words of whatever could not do it.
+        ValueError: if writing fails, with the end of the error message.
     """
     job = {
         "model_file": str(model_file),
@@ -49,9 +52,9 @@ def write(model_file, path, format, inputs, precision):
 
 
 def _modules(model_file):
-    """Names of the modules that register the classes in a `.keras` file, the library's left out.
+    """Names of the modules that register the classes in a `.keras` file, except this library's.
 
-    A class of the running script itself, `__main__`, cannot be imported by another process.
+    Classes in `__main__` are left out too, because another process cannot import them.
     """
     with zipfile.ZipFile(model_file) as file:
         config = file.read("config.json").decode()
@@ -61,7 +64,7 @@ def _modules(model_file):
 
 
 def write_here(model_file, path, format, inputs, precision):
-    """The same, by this process."""
+    """Writes the model as `write` does, in this process."""
     from keras_vit.export import tensorflow_formats, torch_formats
 
     writers = {
@@ -77,17 +80,22 @@ def write_here(model_file, path, format, inputs, precision):
     with keras.device("cpu"):
         model = keras.models.load_model(model_file, compile=False)
         if precision is not None:
-            # The format's own tools begin with float32.
+            # The tools of the format start from float32.
             own = precision in FORMATS[format].own
             model = with_precision(model, "float32" if own else precision)
         writers[format](model, Path(path), inputs, precision, calibration)
 
 
 def python(*arguments, doing, backend=None):
-    """Runs this Python on `arguments`, with the same modules.
+    """Runs this Python interpreter with `arguments` and the same `sys.path`.
+
+    Args:
+        arguments: command line arguments.
+        doing: str, what the process does, for the error message.
+        backend: str, the Keras backend of the process; by default the current one.
 
     Raises:
-        ValueError: with the last words of a process that fails.
+        ValueError: if the process fails, with the end of its error message.
     """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -98,7 +106,7 @@ def python(*arguments, doing, backend=None):
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise ValueError(
-            f"A process that should {doing} failed; nothing was kept. It said: "
+            f"A process that should {doing} failed; nothing was kept. Its error: "
             + done.stderr.rpartition(LAST_WORDS)[2].strip()[-2000:]
         )
 
