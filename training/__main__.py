@@ -20,8 +20,8 @@ def main(arguments=None):
     """Runs the command.
 
     Returns:
-        The exit code: 0 done, 1 diverged, out of memory or of disk space, 2 a mistake of the user,
-        130 and 143 stopped by a signal.
+        The exit code: 0 for success, 1 if training diverged or ran out of memory or disk space, 2
+        for a user error, 130 and 143 if it was stopped by a signal.
     """
     options = _parser().parse_args(arguments)
     with quiet():
@@ -96,7 +96,7 @@ def _no_memory(error, job):
     """Prints which settings would fit into memory; returns the exit code."""
     from training.devices import memory
 
-    said = "It ended before the first step: the data or the model alone may be too large."
+    said = "The run ended before its first step: the data or the model may be too large."
     if job:
         said = memory.advice(job.model, job.recipe.train.batch_size)
     return fail(f"There was not enough memory. {said} Received: {type(error).__name__}", 1)

@@ -16,21 +16,21 @@ from keras_vit.models.normalization import pixels_to_input
 @keras.saving.register_keras_serializable(package="training")
 @configured  # documents the arguments that families share
 class SmallCNN(ImageClassifier):
-    """A residual network of a few stages from images (B, H, W, C) to logits (B, num_classes).
+    """A small residual network from images (B, H, W, C) to logits (B, num_classes).
 
-    A stage is a convolution to its width, a maximum over 2 x 2 pixels and a residual branch of two
-    more convolutions; every convolution is 3 x 3, with batch normalisation and ReLU behind it.
+    A stage is a convolution to its width, 2 x 2 max pooling, and a residual branch of two more
+    convolutions. Every convolution is 3 x 3, followed by batch normalisation and ReLU.
 
     Args:
         num_classes: int, K.
-        image_size: int or (H, W).
-        widths: tuple of int, D of every stage; each halves the map.
-        dropout_rate: float in [0, 1), before the head.
+        image_size: int or (H, W), in pixels.
+        widths: tuple of int, D of every stage; each stage halves the map.
+        dropout_rate: float in [0, 1), dropout before the head.
 
     Raises:
-        ValueError: for widths that are none, or an image that the stages leave nothing of.
+        ValueError: if `widths` is empty or not positive, or the image is too small for the stages.
 
-    Source: after He et al. 2016 (arXiv:1512.03385).
+    Source: based on He et al. 2016 (arXiv:1512.03385).
     """
 
     def __init__(
@@ -54,7 +54,8 @@ class SmallCNN(ImageClassifier):
             check_count(width, "widths")
         if not widths or min(size) < 2 ** len(widths):
             raise ValueError(
-                "widths must name a stage or more, and each halves the image. "
+                "widths must have one entry or more, and image_size must be at least 2 to the "
+                "power of their number, because each stage halves the image. "
                 f"Received: widths={widths}, image_size={size}"
             )
         check_class_names(class_names, num_classes)

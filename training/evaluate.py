@@ -23,7 +23,7 @@ __all__ = ["evaluate", "load", "main", "read", "transform_of"]
 
 ARRAYS = ("digits", "npz")
 EXAMPLES = """examples:
-  python -m training.evaluate runs/digits                     the test images of a run once more
+  python -m training.evaluate runs/digits                     the test images of the run
   python -m training.evaluate runs/pets --source folder:PATH --split val
   python -m training.evaluate google/vit-base-patch16-224 --source folder:imagenetv2 --labels \\
       imagenet-v2
@@ -36,16 +36,16 @@ def read(table, name, num_classes, examples=None):
 
     Args:
         table: `DataTable`.
-        name: str, a split of the source; "" for its test images, or for all of a source that is not
-            split. Arrays have train, validation and test.
+        name: str, a split of the source; "" for its test images, or for all images of a source
+            without splits. Arrays have train, validation and test.
         num_classes: int, K.
-        examples: as in `training.data.load`; if given, the splits are those of the run.
+        examples: argument of `training.data.load`; if given, the splits are those of the run.
 
     Returns:
         (`Split`, class names: list of str or None).
 
     Raises:
-        ValueError: as `training.data.load`, and for an unknown split.
+        ValueError: as in `training.data.load`, or if the split does not exist.
     """
     kind, _, where = table.source.partition(":")
     if examples is not None or kind in ARRAYS:
@@ -53,7 +53,7 @@ def read(table, name, num_classes, examples=None):
         _check_name(name or "test", ["train", "validation", "test"])
         return getattr(splits, name or "test"), splits.class_names
     if kind == "folder" and Path(where).is_dir():
-        # Classes are those of the training images where there are any.
+        # The classes are those of the training images, if there are any.
         folders = sources.folders(Path(where))
         tests = [n for n in (name, *sources.TEST_NAMES) if n in folders]
         classes_of = "train" if "train" in folders or not tests else tests[0]
@@ -67,7 +67,7 @@ def read(table, name, num_classes, examples=None):
 
 
 def main(arguments=None):
-    """Runs the command; returns its exit code: 0 done, 2 for a mistake of the user."""
+    """Runs the command; returns its exit code: 0 for success, 2 for a user error."""
     options = _parser().parse_args(arguments)
     try:
         name, found = _evaluate(options)
@@ -81,14 +81,16 @@ def main(arguments=None):
 
 
 def _evaluate(options):
-    """(what it was measured on, `Evaluation`) of the command line's options."""
+    """(source, `Evaluation`) for the options of the command line."""
     if options.batch_size < 1:
         raise ValueError(f"--batch-size must be positive. Received: {options.batch_size}")
     model, run = load(options.model)
     table = recipe.read_of_run(run.recipe).data if run else None
     if options.source is None and run is None:
-        raise ValueError(f"--source is needed but for a run folder. Received: {options.model}")
-    # A run's own images as the run saw them, so that its result comes again.
+        raise ValueError(
+            f"--source is needed unless the model is a run folder. Received: {options.model}"
+        )
+    # The images of the run, transformed as in the run, to get the same result.
     own = run is not None and options.source in (None, table.source)
     transform = evaluation_transform(table, model.input.shape[1:]) if run else transform_of(model)
     if not own:
@@ -98,7 +100,7 @@ def _evaluate(options):
     kind, _, where = table.source.partition(":")
     if own and kind == "tfds" and options.data_dir:
         raise ValueError(
-            "A run's own images are where the run found them: leave --data-dir out. "
+            "The images of a run are read from their folder in the run: leave --data-dir out. "
             f"Received: --data-dir {options.data_dir}"
         )
     _check_used(options, "" if own else kind)
@@ -120,7 +122,12 @@ def _evaluate(options):
 
 
 def _check_used(options, kind):
-    """Raises for an option that would change nothing, with a source of a kind, "" for a run's."""
+    """Raises a `ValueError` for an option without effect.
+
+    Args:
+        options: options of the command line.
+        kind: str, kind of the source; "" for the source of the run.
+    """
     for name, given, used, needs in (
         ("--data-dir", options.data_dir, kind == "tfds", "--source tfds:NAME"),
         ("--first-label", options.first_label, kind == "tfrecord", "--source tfrecord:GLOB"),
@@ -132,12 +139,12 @@ def _check_used(options, kind):
 
 def _check_name(name, names):
     if name not in names:
-        among = f"one of {', '.join(names)}" if names else "left out for a source that is not split"
+        among = f"one of {', '.join(names)}" if names else "left out: the source is not split"
         raise ValueError(f"--split must be {among}. Received: --split {name!r}")
 
 
 def _check_shape(images, model, transform_resizes):
-    """Raises for arrays that the model does not take as they are."""
+    """Raises a `ValueError` for images that the model does not take."""
     expected = model.input.shape[1:]
     if isinstance(images, Encoded):
         fits = expected[-1] in (1, 3)
@@ -159,23 +166,23 @@ def _parser():
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "model", help="a run folder, a .keras file, or what keras_vit.from_pretrained takes"
+        "model", help="a run folder, a .keras file, or a source for keras_vit.from_pretrained"
     )
     parser.add_argument(
         "--source",
         help="digits, npz:PATH, folder:PATH, tfds:NAME or tfrecord:GLOB (default: that of the run)",
     )
-    parser.add_argument("--split", default="", help="default: the test images, or all there are")
+    parser.add_argument("--split", default="", help="default: the test images, or all images")
     parser.add_argument(
         "--labels",
         default="",
         metavar="MAP",
-        help=f"{', '.join(label_maps.NAMES)} (default: by name where the model has names)",
+        help=f"{', '.join(label_maps.NAMES)} (default: by name if the model has names)",
     )
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--data-dir", default="", help="where tensorflow-datasets keeps its data")
+    parser.add_argument("--data-dir", default="", help="folder of tensorflow-datasets")
     parser.add_argument(
-        "--first-label", type=int, default=0, help="what a TFRecord calls the first class"
+        "--first-label", type=int, default=0, help="label of the first class in TFRecord files"
     )
     parser.add_argument("--json", action="store_true", help="print a JSON object")
     return parser

@@ -1,4 +1,4 @@
-"""LoRA: fine-tuning by low-rank updates of the projections of the attention."""
+"""LoRA: fine-tuning with low-rank updates of the attention projections."""
 
 from keras_vit.layers import Block
 
@@ -7,19 +7,19 @@ PROJECTIONS = ("qkv", "query", "key_value", "proj")
 
 
 def enable_lora(model, rank):
-    """Freezes a model except for its head and a low-rank update of every attention.
+    """Freezes a model except for its head and low-rank updates of all attention projections.
 
-    The projections to queries, keys and values (one matrix, or two where keys come from a smaller
-    map) and the output projection each get an update of rank `rank`. `model.save` saves the
-    updates. The checkpoints of a run have them merged into the matrices
-    (`keras_vit.models.adapted.merged`), so that models loaded from them are plain.
+    The projections to queries, keys and values (one matrix, or two if keys come from a reduced map)
+    and the output projection each get an update of rank `rank`. `model.save` saves the updates
+    separately. In the checkpoints of a run they are merged into the matrices
+    (`keras_vit.models.adapted.merged`), so that these load as models without LoRA.
 
     Args:
         model: built model with transformer blocks.
         rank: int, positive.
 
     Raises:
-        ValueError: for a model without blocks.
+        ValueError: if the model has no blocks.
 
     Source: Hu et al. 2022 (arXiv:2106.09685).
     """

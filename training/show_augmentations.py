@@ -1,9 +1,9 @@
-"""Draws what every augmentation does to a photograph: how a recipe's [augment] looks.
+"""Draws the augmentations of a photograph, one by one and combined as in a recipe.
 
-    python -m training.show_augmentations -o docs/augmentations.webp  # the README's
+    python -m training.show_augmentations -o docs/augmentations.webp  # the figure in the README
     python -m training.show_augmentations cat.jpg dog.jpg --recipe deit3 -o augmentations.png
 
-Every picture is what a model of 128 x 128 pixels is shown, made by what a run uses.
+The images are those for a model of 128 x 128 pixels, made by the code that a run uses.
 """
 
 import argparse
@@ -26,17 +26,17 @@ from training.terminal import fail
 
 SIZE, COLUMNS = 128, 7
 SHAPE, DATA = (SIZE, SIZE, 3), DataTable("folder:of photographs")
-RECIPE, RECIPE_SEEDS = "deit3", (0, 1)  # whose batches draw MixUp and CutMix
+RECIPE, RECIPE_SEEDS = "deit3", (0, 1)  # seeds of a batch with MixUp and one with CutMix
 INK, MUTED = "#1b1f24", "#57606a"
-MARGIN, GAP, HEADING, LABEL = 16, 10, 46, 20  # pixels; below a heading, below a picture
+MARGIN, GAP, HEADING, LABEL = 16, 10, 46, 20  # pixels; HEADING and LABEL are heights
 
 
 class Row(NamedTuple):
-    """One heading and the pictures below it.
+    """A heading and the images below it.
 
     Attributes:
         keys: tuple of str, the keys of [augment] that it shows.
-        title, note: str, the heading and what to see.
+        title, note: str, the heading and an explanation.
         lines: list of lists of at most COLUMNS pairs: label, image (SIZE, SIZE, 3).
     """
 
@@ -47,11 +47,11 @@ class Row(NamedTuple):
 
 
 def main():
-    """Runs the command; returns its exit code: 0 done, 2 for a mistake of the user."""
+    """Runs the command; returns its exit code: 0 for success, 2 for a user error."""
     arguments = _arguments()
     try:
         for photo in arguments.photos:
-            load_image(photo)  # or an error that names it
+            load_image(photo)  # raises for a broken file
         photos = [Path(photo).read_bytes() for photo in arguments.photos]
         sheet = draw(rows(*photos, arguments.recipe))
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +63,7 @@ def main():
 
 
 def sample_photos():
-    """Paths of two photographs that scikit-learn brings along: a temple and a flower."""
+    """Paths of the two photographs in scikit-learn: a temple and a flower."""
     from sklearn.datasets import load_sample_images
 
     return load_sample_images().filenames
@@ -73,8 +73,8 @@ def rows(photo, other, recipe_name=RECIPE):
     """All augmentations of one photograph, and those that mix it with another.
 
     Args:
-        photo, other: bytes of a picture's file.
-        recipe_name: name of a recipe, or path of a .toml file, to show as a whole.
+        photo, other: bytes of picture files.
+        recipe_name: name of a recipe, or path of a .toml file, whose augmentations are combined.
 
     Returns:
         list of `Row`.
@@ -83,12 +83,12 @@ def rows(photo, other, recipe_name=RECIPE):
     image, second = whole(tf.constant(photo)), whole(tf.constant(other))
 
     def cells(key, value, seeds):
-        """A cell for every seed, of a recipe with nothing but `key = value`."""
+        """One cell per seed, for a recipe with only `key = value`."""
         change = training_transform(AugmentTable(**{key: value}), DATA, SHAPE)
         return [(f"{key} = {_toml(value)}", change(tf.constant(photo), (0, i))) for i in seeds]
 
     def operations(names, title):
-        """So many operations at half magnitude, and below at full magnitude the other way."""
+        """The operations at half magnitude, and below at full magnitude with the opposite sign."""
         lines = [
             [(f"{name}, {level}", operation(name, as_bytes(image), level, sign)) for name in names]
             for level, sign in ((LEVELS // 2, 1.0), (LEVELS, -1.0))
@@ -163,7 +163,7 @@ def rows(photo, other, recipe_name=RECIPE):
 
 
 def draw(rows):
-    """The rows below each other, every picture as large as its pixels.
+    """Draws all rows below each other, with the images in their original size.
 
     Args:
         rows: list of `Row`.
@@ -192,11 +192,11 @@ def draw(rows):
 
 
 def _whole_recipe(name, photo, other):
-    """Two batches of both photographs as a recipe shows them."""
+    """Two batches of both photographs with all augmentations of a recipe."""
     plan = recipe.read(recipe.find(name))
     change = training_transform(plan.augment, plan.data, SHAPE)
     mix = mixing(plan.augment.mixup, plan.augment.cutmix)
-    # Opposite to each in the batch, where mixing looks, stands the other one.
+    # Examples are mixed with the opposite one in the batch, which is the other photograph.
     sources = [(photo, other)[i % 2] for i in range(2 * COLUMNS)]
     labels = tf.one_hot([i % 2 for i in range(2 * COLUMNS)], 2)
     lines = []

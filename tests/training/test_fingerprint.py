@@ -26,7 +26,7 @@ def refused(recipe, *parts):
     with pytest.raises(ValueError) as error:
         run.prepare(recipe, run_dir="run", resume=True)
     message = str(error.value)
-    for part in (*parts, "put them back", "--new", "Received: "):
+    for part in (*parts, "restore them", "--new", "Received: "):
         assert part in message, message
 
 

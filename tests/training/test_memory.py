@@ -101,7 +101,9 @@ def test_data_that_need_too_much_are_said(small, capsys, monkeypatch):
     monkeypatch.setattr(run.data, "load", more_than_there_is)
     assert main([small, "--run-dir", "run"]) == 1
     said = capsys.readouterr().err
-    assert said.startswith("error: There was not enough memory. It ended before the first step")
+    assert said.startswith(
+        "error: There was not enough memory. The run ended before its first step"
+    )
     assert len(said.strip().splitlines()) == 1
 
 

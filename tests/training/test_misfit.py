@@ -51,15 +51,15 @@ def as_before(path):
 @pytest.mark.parametrize(
     ("saved", "other", "said"),
     [
-        ({}, {"name": "sgd"}, r"kernel_velocity \(192, 16\).* in the checkpoint alone"),
-        ({}, {"accumulate": 2}, r"gradient_accumulator \(192, 16\).* in the model alone"),
-        ({"ema": 0.9}, {}, r"projection_kernel_average \(192, 16\).* in the checkpoint alone"),
-        (SCALED, {}, r"optimizer/dynamic_scale \(\) in the checkpoint alone$"),
-        ({}, {"dtype": "mixed_float16"}, r"optimizer/dynamic_scale \(\) in the model alone$"),
-        ({"rank": 2}, {"rank": 3}, r"qkv/lora_kernel_a \(16, 2\).* more in the checkpoint alone"),
+        ({}, {"name": "sgd"}, r"kernel_velocity \(192, 16\).* only in the checkpoint"),
+        ({}, {"accumulate": 2}, r"gradient_accumulator \(192, 16\).* only in the model"),
+        ({"ema": 0.9}, {}, r"projection_kernel_average \(192, 16\).* only in the checkpoint"),
+        (SCALED, {}, r"optimizer/dynamic_scale \(\) only in the checkpoint$"),
+        ({}, {"dtype": "mixed_float16"}, r"optimizer/dynamic_scale \(\) only in the model$"),
+        ({"rank": 2}, {"rank": 3}, r"qkv/lora_kernel_a \(16, 2\).* more only in the checkpoint"),
         ({"rank": 2}, {}, "lora_kernel_a"),
-        ({"frozen": ["block00"]}, {}, "block00_norm1_gamma_momentum .* in the model alone"),
-        ({"depth": 2}, {}, "block01/norm1/gamma .* in the checkpoint alone"),
+        ({"frozen": ["block00"]}, {}, "block00_norm1_gamma_momentum .* only in the model"),
+        ({"depth": 2}, {}, "block01/norm1/gamma .* only in the checkpoint"),
     ],
 )
 def test_what_does_not_fit_is_an_error(saved, other, said, tmp_path):
@@ -73,7 +73,7 @@ def test_what_does_not_fit_is_an_error(saved, other, said, tmp_path):
 
 def test_the_same_shapes_elsewhere_are_an_error(tmp_path):
     path = save(compiled(depth=2, frozen=["block00"]), tmp_path)
-    with pytest.raises(ValueError, match="block01_norm1_gamma_momentum .* in the checkpoint alone"):
+    with pytest.raises(ValueError, match="block01_norm1_gamma_momentum .* only in the checkpoint"):
         restore(compiled(depth=2, frozen=["block01"]), path)
 
 

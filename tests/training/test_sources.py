@@ -180,11 +180,11 @@ def test_sources_that_cannot_be_read_are_refused(tmp_path, tables):
     (tmp_path / "other" / "test" / "cow").mkdir(parents=True)
     for source, message in (
         (f"folder:{tmp_path}/nowhere", "existing folder"),
-        (f"folder:{tmp_path}/empty", "a folder for each class"),
+        (f"folder:{tmp_path}/empty", "one folder per class"),
         (f"folder:{tmp_path}", r"must have .jpg.*train/cat"),
         (f"folder:{tmp_path}/other", r"among those of the training images.*test/cow"),
         (f"tfrecord:{tmp_path}/nowhere*", "match existing files"),
-        (f"tfrecord:{tmp_path}/train-00*", "whole and not compressed"),
+        (f"tfrecord:{tmp_path}/train-00*", "complete and not compressed"),
         ("tfds:no_such_data_set_at_all", "name a data set"),
     ):
         with pytest.raises(ValueError, match=message) as error:

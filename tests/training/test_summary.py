@@ -119,7 +119,7 @@ def test_more_than_fifty_classes_have_a_table(small, untrained):
     run.execute(job)
     text = job.folder.report.read_text()
     assert not job.folder.confusion.exists() and "confusion.png" not in text
-    assert "| label | taken for | images |" in text
+    assert "| label | predicted as | images |" in text
 
 
 def test_the_first_epoch_of_a_sitting_is_not_its_speed(monkeypatch):

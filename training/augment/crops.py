@@ -1,6 +1,6 @@
-"""From encoded or whole images to crops of one size.
+"""Random crops of pictures, resized to the size of the model's images.
 
-Letters: H x W size of the picture, h x w size that the model takes, C channels.
+Letters: H x W size of the picture, h x w size of the image, C channels.
 """
 
 import math
@@ -10,17 +10,17 @@ import tensorflow as tf
 from training.augment.pixels import as_bytes
 from training.data.decoding import JPEG, decode_kind, kind
 
-TRIES = 10  # as in torchvision; then the largest crop from the middle that the ratio allows
+TRIES = 10  # as in torchvision; after that, the largest centre crop that the ratio allows
 
 
 def random_window(height, width, seed, scale, ratio):
-    """Draws the part of a picture that Inception-style training takes.
+    """Draws the window of a random resized crop.
 
     Args:
-        height, width: integer scalars, of the picture.
+        height, width: integer scalars, size of the picture.
         seed: integer (2,).
-        scale: (float, float), smallest and largest share of the picture's area.
-        ratio: (float, float), smallest and largest width / height; the logarithm is uniform.
+        scale: (float, float), smallest and largest area, as a fraction of the picture's.
+        ratio: (float, float), smallest and largest width / height; its logarithm is uniform.
 
     Returns:
         int32 (4,): top, left, height, width.
@@ -42,20 +42,20 @@ def random_window(height, width, seed, scale, ratio):
     w = tf.minimum(width, tf.maximum(tf.round(height * ratio[1]), 1.0))
     w = tf.where(width / height > ratio[1], w, width)
     middle = tf.stack([(height - h) // 2, (width - w) // 2, h, w])
-    first = tf.argmax(fits)  # the first that is true
+    first = tf.argmax(fits)  # the index of the first True
     return tf.cast(tf.where(tf.reduce_any(fits), windows[first], middle), tf.int32)
 
 
 def random_resized_crop(source, size, channels, seed, scale, ratio, interpolation, upright=True):
-    """Takes a random window of a picture and resizes it; of plain JPEGs nothing else is decoded.
+    """Crops a random window of a picture and resizes it. Only the window of a JPEG is decoded.
 
     Args:
-        source: scalar string tensor, the bytes of a picture's file, or an image (H, W, C).
+        source: scalar string tensor, the bytes of a picture file, or pixels (H, W, C).
         size: (h, w).
         channels: int, C.
-        seed, scale, ratio: as in `random_window`.
+        seed, scale, ratio: arguments of `random_window`.
         interpolation: "bilinear" or "bicubic"; antialiased.
-        upright: bool, as in `training.data.decoding.decode`.
+        upright: bool, whether to apply the EXIF orientation (`training.data.decoding.decode`).
 
     Returns:
         uint8 (h, w, C).
@@ -87,13 +87,13 @@ def random_resized_crop(source, size, channels, seed, scale, ratio, interpolatio
 
 
 def resize(image, size, interpolation):
-    """Resizes an image as `tf.image.resize(..., antialias=True)` does, in a third of the time.
+    """Resizes like `tf.image.resize(..., antialias=True)`, in a third of the time.
 
-    TensorFlow's op is quick along the height and slow along the width, where it adds up C values at
-    a time. So both sides take their turn as the height of an image of one column.
+    TensorFlow's op is fast along the height but slow along the width, where it adds only C values
+    at a time. So each side is resized as the height of an image with one column.
 
     Args:
-        image: (H, W, C), H and W may be unknown.
+        image: (H, W, C); H and W may be unknown.
         size: (h, w).
         interpolation: "bilinear" or "bicubic".
 
@@ -116,15 +116,15 @@ def resize(image, size, interpolation):
 
 
 def pad_crop(image, pad, seed):
-    """Puts `pad` pixels of reflection around an image and takes a random part of the old size.
+    """Pads an image by reflection and crops it randomly to its old size.
 
     Args:
         image: (h, w, C), each side longer than `pad`.
-        pad: int.
+        pad: int, pixels on each side.
         seed: integer (2,).
 
     Returns:
-        (h, w, C): the image shifted by up to `pad` pixels either way.
+        (h, w, C), the image shifted by up to `pad` pixels in each direction.
     """
     padded = tf.pad(image, ((pad, pad), (pad, pad), (0, 0)), mode="REFLECT")
     top, left = tf.unstack(tf.random.stateless_uniform((2,), seed, 0, 2 * pad + 1, tf.int32))
@@ -138,25 +138,25 @@ def erase(image, seed, probability):
     Args:
         image: float32 (h, w, C), pixels 0..255.
         seed: integer (2,).
-        probability: float, share of the images that lose a rectangle of 2 % to a third of their
-            area, from 0.3 to 1 / 0.3 times as wide as high.
+        probability: float, probability that a rectangle is erased. Its area is 2 % to a third of
+            the image's, and its width 0.3 to 1 / 0.3 times its height.
 
     Returns:
-        float32 (h, w, C).
+        float32 (h, w, C). If no rectangle fits in ten draws, the image does not change.
 
-    Source: Zhong et al. 2020 (arXiv:1708.04896), with random values ("RE-R"); timm's "pixel" mode
-    draws them from a normal distribution instead. Where no rectangle fits in ten draws, none.
+    Source: Zhong et al. 2020 (arXiv:1708.04896), with random values ("RE-R"); timm's mode "pixel"
+    draws them from a normal distribution instead.
     """
     height, width, channels = image.shape
     where, what, whether = tf.unstack(tf.random.split(seed, 3))
     top, left, h, w = tf.unstack(random_window(height, width, where, (0.02, 1 / 3), (0.3, 1 / 0.3)))
     erased = tf.random.stateless_uniform((), whether) < probability
-    erased &= 2 * h * w <= height * width  # otherwise no draw did fit
+    erased &= 2 * h * w <= height * width  # otherwise no draw fits
 
     def with_noise():
         noise = tf.random.stateless_uniform((h, w, channels), what, 0.0, 255.0)
         around = ((top, height - top - h), (left, width - left - w), (0, 0))
-        # No pixel is -1: those around the rectangle stay.
+        # Pixels around the rectangle are marked by -1.
         noise = tf.ensure_shape(tf.pad(noise, around, constant_values=-1.0), image.shape)
         return tf.where(noise < 0, image, noise)
 

@@ -1,4 +1,4 @@
-"""MixUp and CutMix: how the examples of a batch are mixed, a function of batch and seed only.
+"""MixUp and CutMix of the examples in a batch, as functions of batch and seed.
 
 Letters: B batch, H x W image size, C channels, K classes.
 """
@@ -7,14 +7,14 @@ import tensorflow as tf
 
 
 def mixup(images, labels, seed, alpha):
-    """Blends every example of a batch with the one opposite to it; labels are blended alike.
+    """Blends every example of a batch, image and label, with the opposite one in the batch.
 
     Args:
         images: float32 (B, H, W, C).
         labels: float32 (B, K), one-hot.
-        seed: integer (2,); the same seed blends alike.
-        alpha: float above 0; the share of the opposite example is Beta(alpha, alpha) distributed,
-            taken at most one half.
+        seed: integer (2,); the same seed gives the same result.
+        alpha: float above 0; the weight of the opposite example is Beta(alpha, alpha) distributed;
+            of the two weights the smaller is used, so it is at most one half.
 
     Returns:
         images (B, H, W, C), labels (B, K).
@@ -33,29 +33,30 @@ def mixup(images, labels, seed, alpha):
 
 
 def cutmix(images, labels, seed, alpha):
-    """Puts a box of the opposite example of a batch into every example.
+    """Pastes a box of the opposite example of a batch into every example.
 
     Args:
         images: float32 (B, H, W, C).
         labels: float32 (B, K), one-hot.
-        seed: integer (2,); the same seed cuts alike.
-        alpha: float above 0; the box's share of the area is Beta(alpha, alpha) distributed before
-            what lies outside the image is cut off. Its middle is uniform over the image.
+        seed: integer (2,); the same seed gives the same result.
+        alpha: float above 0; the area of the box, as a fraction of the image, is Beta(alpha, alpha)
+            distributed before the box is clipped to the image. Its centre is uniform over the
+            image.
 
     Returns:
-        images (B, H, W, C), labels (B, K), blended by the box's share of the area within the image.
+        images (B, H, W, C), labels (B, K), blended by the area of the clipped box.
 
-    Source: Yun et al. 2019 (arXiv:1905.04899). Every example has a box of its own; the paper's code
-    and timm's batch mode draw one for the batch.
+    Source: Yun et al. 2019 (arXiv:1905.04899). Each example has its own box; the paper's code and
+    timm's batch mode draw one box per batch.
     """
     size, (height, width) = tf.shape(images)[0], images.shape[1:3]
     of_share, of_middle = tf.unstack(tf.random.split(seed, 2))
     one, other = tf.unstack(tf.random.stateless_gamma((2, size), of_share, alpha))
-    side = tf.sqrt(tf.math.divide_no_nan(one, one + other))  # (B,), share of the image's sides
+    side = tf.sqrt(tf.math.divide_no_nan(one, one + other))  # (B,), fraction of the image's sides
     middle = tf.random.stateless_uniform((2, size), of_middle)
 
     def inside(length, middle):
-        """Whether each of `length` pixels lies between the box's ends: (B, length)."""
+        """Whether each of `length` pixels is inside the box along one side: (B, length)."""
         middle, half = tf.floor(middle * length), tf.floor(side * length) / 2
         low, high = tf.floor(middle - half), tf.floor(middle + half)
         places = tf.range(length, dtype=tf.float32)
@@ -64,7 +65,7 @@ def cutmix(images, labels, seed, alpha):
     rows, columns = inside(height, middle[0]), inside(width, middle[1])
     area = tf.math.count_nonzero(rows, 1) * tf.math.count_nonzero(columns, 1)
     share = tf.cast(area, tf.float32)[:, None] / (height * width)  # (B, 1)
-    # Channels lie beside each other in a row: a mask over rows of W C values is quick.
+    # Rows are masked as W * C values, which is faster than a mask that broadcasts over C.
     box = rows[:, :, None] & tf.repeat(columns, images.shape[-1], axis=1)[:, None]  # (B, H, W C)
     flat = tf.reshape(images, tf.shape(box))
     cut = tf.reshape(tf.where(box, flat[::-1], flat), tf.shape(images))
@@ -72,11 +73,11 @@ def cutmix(images, labels, seed, alpha):
 
 
 def mixing(mixup_alpha, cutmix_alpha):
-    """The function that mixes the examples of a batch: by `mixup`, by `cutmix`, or not at all.
+    """Returns a function that mixes the examples of a batch by `mixup` or `cutmix`.
 
     Args:
-        mixup_alpha, cutmix_alpha: floats; 0 for none. With both every batch draws one of the two,
-            equally likely, as timm's `Mixup` does.
+        mixup_alpha, cutmix_alpha: floats; 0 to switch one off. If both are on, each batch uses one
+            of them with equal probability, as in timm's `Mixup`.
 
     Returns:
         A function from float32 images (B, H, W, C), labels (B, K) and an integer seed (2,) to

@@ -1,4 +1,4 @@
-"""Random flips, rotations, shifts and zooms of one image, a function of image and seed only.
+"""Random flips, rotations, shifts and zooms of one image, as functions of image and seed.
 
 Letters: H x W image size, C channels.
 """
@@ -9,19 +9,19 @@ import tensorflow as tf
 
 
 def augmentation(rotate, translate, zoom, flip, probability=1.0):
-    """The function that augments one image.
+    """Returns a function that augments one image.
 
     Args:
-        rotate: float, largest rotation in degrees, either way.
-        translate: float, largest shift as a share of the image's side, either way.
-        zoom: float, largest magnification less one, 0.2 for sizes from 1/1.2 to 1.2.
-        flip: whether half of the images are mirrored left to right.
-        probability: float, share of the images that are changed; the others stay as they are.
+        rotate: float, largest rotation in degrees, in both directions.
+        translate: float, largest shift as a fraction of the image's side, in both directions.
+        zoom: float, largest magnification minus one: 0.2 for scales from 1/1.2 to 1.2.
+        flip: bool, whether half of the images are flipped left to right.
+        probability: float, probability that an image is changed.
 
     Returns:
         A function from a float32 image (H, W, C) and an integer seed (2,) to an image (H, W, C).
-        The same seed gives the same pixels. With no strength it returns the image as it came; with
-        no other strength than a flip the image may be of any dtype and is not resampled.
+        The same seed gives the same pixels. If no augmentation is on, it returns the image
+        unchanged; with a flip only, the image may have any dtype and is not resampled.
 
     Example:
         >>> augmentation(rotate=10.0, translate=0.1, zoom=0.1, flip=False)(image, seed=(0, 1)).shape
@@ -34,7 +34,7 @@ def augmentation(rotate, translate, zoom, flip, probability=1.0):
             image = tf.where(changed, warp(image, *motion), image)
         elif flip:
             changed, *_, mirror = _draw(seed)
-            # Not tf.where nor a step of -1, which take ten times as long on bytes.
+            # Not tf.where or a slice with step -1, which take ten times as long for uint8.
             mirrored = changed & (mirror < 0)
             image = tf.cond(mirrored, lambda: tf.reverse(image, [1]), lambda: image)
         return image
@@ -55,21 +55,21 @@ def augmentation(rotate, translate, zoom, flip, probability=1.0):
 
 
 def warp(image, angle, shift_x, shift_y, scale, mirror):
-    """Turns, shifts, magnifies and mirrors an image about its centre in one bilinear resampling.
+    """Rotates, shifts, scales and flips an image about its centre in one bilinear resampling.
 
     Args:
         image: float32 (H, W, C).
         angle: float, radians, counter-clockwise.
-        shift_x, shift_y: floats, to the right and down, as shares of the image's sides.
+        shift_x, shift_y: floats, to the right and down, as fractions of the image's sides.
         scale: float, 2 for twice the size.
-        mirror: 1 or -1 for left to right.
+        mirror: 1, or -1 to flip left to right.
 
     Returns:
-        float32 (H, W, C); what comes from outside the image is 0.
+        float32 (H, W, C); pixels from outside the image are 0.
     """
     height, width, _ = image.shape
     center_x, center_y = (width - 1) / 2, (height - 1) / 2
-    # The op asks where each output pixel comes from, so this is the inverse of the motion.
+    # The op maps output pixels to input pixels, so this is the inverse of the motion.
     cos, sin = tf.cos(angle) / scale, tf.sin(angle) / scale
     xx, xy, yx, yy = mirror * cos, -mirror * sin, sin, cos
     from_x, from_y = center_x + width * shift_x, center_y + height * shift_y

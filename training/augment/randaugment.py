@@ -1,4 +1,4 @@
-"""RandAugment and colour jitter: random changes of one uint8 image, drawn for every image.
+"""RandAugment and colour jitter of one uint8 image, as functions of image and seed.
 
 Letters: H x W image size, C channels, 1 or 3.
 """
@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from training.augment import pixels
 
-LEVELS = 30  # magnitudes count from 0 to this
+LEVELS = 30  # the largest magnitude
 OPERATIONS = (
     "identity",
     "shear_x",
@@ -29,19 +29,19 @@ OPERATIONS = (
 
 
 def randaugment(num_ops, magnitude):
-    """The function that applies so many operations, drawn anew for every image, to one image.
+    """Returns a function that applies random operations to one image.
 
-    The operations and what a magnitude means are torchvision's; the pixels are PIL's. That is not
-    timm's "rand-m9", whose magnitudes count to 10 and whose colours only go further from the image
-    with the magnitude in its "inc1" variant.
+    Operations and magnitudes are those of torchvision, and pixels are computed like in PIL. timm's
+    "rand-m9" differs: its magnitudes go to 10, and the strength of its colour operations increases
+    with the magnitude only in the variant "inc1".
 
     Args:
-        num_ops: int, operations for an image, one after another; the same may come twice.
+        num_ops: int, number of operations per image, drawn with replacement.
         magnitude: int, 0 to 30.
 
     Returns:
-        A function from a uint8 image (H, W, C) of known size and an integer seed (2,) to such an
-        image.
+        A function from a uint8 image (H, W, C) of known size and an integer seed (2,) to a uint8
+        image (H, W, C).
 
     Example:
         >>> randaugment(num_ops=2, magnitude=9)(image, seed=(0, 1)).shape
@@ -73,7 +73,8 @@ def operation(name, image, magnitude, sign=1.0):
         name: str.
         image: uint8 (H, W, C).
         magnitude: int, 0 to 30.
-        sign: 1 or -1: the direction of shears, shifts, turns and colours; others have none.
+        sign: 1 or -1, the direction of shears, shifts, rotations and colour operations; ignored by
+            others.
 
     Returns:
         uint8 (H, W, C).
@@ -93,7 +94,7 @@ def operation(name, image, magnitude, sign=1.0):
     if name == "rotate":
         return pixels.rotate(image, math.radians(30 * level) * sign)
     if name in ("brightness", "color", "contrast", "sharpness"):
-        # Not 1 + 0.9 level sign: that is a bit less than 0.4 where PIL has 0.4, and cuts to less.
+        # Not 1 + 0.9 * level * sign, which may be slightly below PIL's factor and truncate to less.
         factor = tf.where(sign > 0, 1.0 + 0.9 * level, 1.0 - 0.9 * level)
         return getattr(pixels, name)(image, factor)
     if name == "posterize":
@@ -106,15 +107,15 @@ def operation(name, image, magnitude, sign=1.0):
 
 
 def color_jitter(strengths):
-    """The function that changes brightness, contrast and saturation of one image at random.
+    """Returns a function that randomly changes brightness, contrast and saturation of one image.
 
     Args:
         strengths: three floats of 0 or more, for brightness, contrast and saturation: a factor is
             drawn from [max(0, 1 - strength), 1 + strength].
 
     Returns:
-        A function from a uint8 image (H, W, C) and an integer seed (2,) to such an image. The three
-        follow each other in an order that is drawn, too, as in torchvision's `ColorJitter`.
+        A function from a uint8 image (H, W, C) and an integer seed (2,) to a uint8 image (H, W, C).
+        The three changes are applied in a random order, as in torchvision's `ColorJitter`.
     """
     changes = (pixels.brightness, pixels.contrast, pixels.color)
 

@@ -1,6 +1,6 @@
-"""The transforms from an image of a source to a model input, for training and evaluation.
+"""The transforms from a picture of a source to an image for the model.
 
-Letters: h x w size that the model takes, C channels.
+Letters: H x W size of the picture, h x w size of the image, C channels.
 """
 
 import tensorflow as tf
@@ -14,26 +14,25 @@ from training.data.decoding import decode
 
 
 def training_transform(augment, data, shape):
-    """The random crop and augmentation of one image, as a recipe defines it.
+    """Returns the random crop and augmentation of a recipe.
 
     Args:
         augment: `AugmentTable`.
-        data: `DataTable`, for how images are resized.
+        data: `DataTable`, for the settings of resizing.
         shape: (h, w, C).
 
     Returns:
-        A function from an image (H, W, C), or the bytes of a picture's file, of any size, and an
-        integer seed (2,) to a float32 image (h, w, C), pixels 0..255. The same seed gives the same
-        pixels.
+        A function from a picture, an array (H, W, C) or the bytes of a file, and an integer seed
+        (2,) to a float32 image (h, w, C), pixels 0..255. The same seed gives the same pixels.
 
     Raises:
-        ValueError: for padding that is not smaller than the image, and for changes of colour where
-            there are neither 1 nor 3 channels.
+        ValueError: if the padding is not smaller than the image, or colours are augmented with
+            other than 1 or 3 channels.
     """
     height, width, channels = shape
     if augment.pad_crop >= min(height, width):
         raise ValueError(
-            f"augment.pad_crop must be below the image's sides, {height} and {width}. "
+            f"augment.pad_crop must be below the sides of the image, {height} and {width}. "
             f"Received: augment.pad_crop={augment.pad_crop}"
         )
     colors = []
@@ -84,16 +83,17 @@ def training_transform(augment, data, shape):
 
 
 def evaluation_transform(data, shape):
-    """The deterministic transform of one image for evaluation.
+    """Returns the deterministic transform for evaluation.
 
     Args:
-        data: `DataTable`.
+        data: `DataTable`, for the settings of resizing.
         shape: (h, w, C).
 
     Returns:
-        A function to a float32 image (h, w, C), pixels 0..255, from a picture's file (its bytes) of
-        any size or from an image (H, W, C) of known size. One of (h, w, C) stays as it is; others
-        are resized by a `keras_vit.Preprocessor`, which crops arrays only to their new proportions.
+        A function from a picture, the bytes of a file or an array (H, W, C) of known size, to a
+        float32 image (h, w, C), pixels 0..255. Arrays of this shape are not changed. Others are
+        resized by a `keras_vit.Preprocessor`; arrays are cropped only to the new proportions, and
+        files by `data.crop_fraction` too.
     """
     channels = shape[-1]
 

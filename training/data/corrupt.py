@@ -1,4 +1,4 @@
-"""Finds images that cannot be decoded, before they can stop a run."""
+"""Finds pictures that cannot be decoded before a run starts."""
 
 import csv
 import io
@@ -15,25 +15,24 @@ BATCH = 256
 
 
 def without_corrupt(split, name, already, at_most, upright=True):
-    """Leaves out images that cannot be decoded.
+    """Removes pictures that cannot be decoded from a split.
 
-    Every image is read and decoded once, at an eighth of its size, by all cores: 1,000 pictures of
-    500 x 375 pixels a second and core (1,400 before their headers were looked at), so twenty
-    minutes of one core for ImageNet. That way order, number of steps and result of a run depend on
-    what is in the files and on nothing else.
+    Every picture is read and decoded once, at an eighth of its size, on all cores: 1,000 pictures
+    of 500 x 375 pixels per second and core, so 20 minutes on one core for ImageNet. This way order,
+    number of steps and result of a run depend only on the contents of the files.
 
     Args:
         split: `Split`.
-        name: str, what it is called in the report.
-        already: int, corrupt images in other splits.
-        at_most: int, how many there may be altogether.
-        upright: bool, as in `training.data.decoding.decode`.
+        name: str, name of the split in the report.
+        already: int, number of corrupt pictures in other splits.
+        at_most: int, maximal number of corrupt pictures in all splits.
+        upright: bool, whether to apply the EXIF orientation (`training.data.decoding.decode`).
 
     Returns:
-        (`Split`, list of (name, image, reason)); of arrays nothing is left out.
+        (`Split`, list of (name, picture, reason)). Arrays are returned unchanged.
 
     Raises:
-        ValueError: for one too many; the message names it.
+        ValueError: if there are more than `at_most`; the message names one.
     """
     if not isinstance(split.images, Encoded):
         return split, []
@@ -42,8 +41,8 @@ def without_corrupt(split, name, already, at_most, upright=True):
     if already + len(wrong) > at_most:
         _, image, reason = report[at_most - already]
         raise ValueError(
-            "Images must be whole picture files; repair or remove them, or raise "
-            f"data.max_corrupt to leave so many out. Received: data.max_corrupt={at_most}, and "
+            "Pictures must be complete files: repair or remove them, or raise data.max_corrupt to "
+            f"skip that many. Received: data.max_corrupt={at_most}, and "
             f"{image}: {reason}"
         )
     keep = np.ones(len(split.labels), bool)
@@ -52,7 +51,7 @@ def without_corrupt(split, name, already, at_most, upright=True):
 
 
 def as_csv(skipped):
-    """The text of a skipped.csv: a row (split, image, reason) for every image left out."""
+    """The text of skipped.csv: a row (split, image, reason) for every picture that is skipped."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerows([("split", "image", "reason"), *skipped])
@@ -60,7 +59,7 @@ def as_csv(skipped):
 
 
 def _undecodable(images, at_most, upright):
-    """Indices of the images that fail, in order; it may stop after `at_most` + 1."""
+    """Indices of the pictures that fail, in order; it may stop after `at_most` + 1."""
     read = images.reader()
 
     def check(index):
@@ -80,12 +79,12 @@ def _undecodable(images, at_most, upright):
 def _reason(images, index, upright):
     try:
         contents = images.reader()(index)
-        load_image(contents.numpy(), upright)  # whose words are shorter
+        load_image(contents.numpy(), upright)  # has a shorter message
         decode(contents, channels=3, ratio=8, upright=upright)
     except ValueError as error:
         return str(error)
     except tf.errors.OpError as error:
-        # Without the op, which TensorFlow names in front and behind.
+        # Without the names of the op, which TensorFlow adds at both ends.
         message = re.sub(r"\{\{.*?\}\}|\[Op:.*", "", error.message, flags=re.DOTALL)
         return " ".join(message.split())
-    return "it could be read the second time"
+    return "it could be read at the second try"

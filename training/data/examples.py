@@ -1,4 +1,4 @@
-"""Examples: images, as arrays or as byte ranges of files, and labels.
+"""Examples: pictures, as arrays or as byte ranges of files, and labels.
 
 Letters: N examples, H x W image size, C channels.
 """
@@ -11,17 +11,17 @@ import tensorflow as tf
 
 from training.files import replace
 
-WHOLE = -1  # the length of an image that is a whole file
+WHOLE = -1  # the length of a picture that is a whole file
 
 
 class Encoded:
-    """Images that are read from their files when they are needed, by index.
+    """Encoded pictures that are read from their files by index when they are needed.
 
     Args:
         files: bytes array (F,), paths.
-        file: integer array (N,), which of the files an image is in.
-        offsets: integer array (N,), bytes before the image's first.
-        lengths: integer array (N,), bytes of the image's file in it; -1 for the whole file.
+        file: integer array (N,), index of the file of each picture.
+        offsets: integer array (N,), offset in bytes of each picture in its file.
+        lengths: integer array (N,), length in bytes of each picture; -1 for the whole file.
     """
 
     def __init__(self, files, file, offsets, lengths):
@@ -32,7 +32,7 @@ class Encoded:
 
     @classmethod
     def of_files(cls, paths):
-        """Images that are whole files: an iterable of N paths."""
+        """Pictures that are whole files, from an iterable of N paths."""
         files = [os.fsencode(os.path.abspath(path)) for path in paths]
         count = len(files)
         return cls(files, np.arange(count), np.zeros(count), np.full(count, WHOLE))
@@ -41,7 +41,7 @@ class Encoded:
         return len(self.file)
 
     def __getitem__(self, chosen):
-        """Those of a mask (N,), a slice or an array of indices, as `Encoded`."""
+        """Selects pictures by a mask (N,), a slice or an array of indices; returns `Encoded`."""
         return Encoded(self.files, self.file[chosen], self.offsets[chosen], self.lengths[chosen])
 
     def __add__(self, other):
@@ -53,13 +53,13 @@ class Encoded:
         )
 
     def name(self, index):
-        """The name of an image in messages."""
+        """The name of a picture in messages."""
         path = os.fsdecode(self.files[self.file[index]])
         whole = self.lengths[index] == WHOLE
         return path if whole else f"{path} at byte {self.offsets[index]}"
 
     def reader(self):
-        """A function from an integer scalar tensor, the index, to the image's bytes, a scalar."""
+        """Returns a function from an index, a scalar tensor, to the bytes of the picture."""
         with tf.device("CPU"):
             files, file = tf.constant(self.files), tf.constant(self.file)
             offsets, lengths = tf.constant(self.offsets), tf.constant(self.lengths)
@@ -68,7 +68,7 @@ class Encoded:
 
         def read(index):
             # TensorFlow has no op that reads a part of a file. Python takes about 30 microseconds
-            # an image, TensorFlow's way there and back as long again.
+            # per picture, and the call from TensorFlow as long again.
             place = files[file[index]], offsets[index], lengths[index]
             return tf.ensure_shape(tf.numpy_function(_read_part, place, tf.string), ())
 
@@ -76,7 +76,7 @@ class Encoded:
 
 
 class Split(NamedTuple):
-    """Examples of one purpose.
+    """The examples of a split: training, validation or test.
 
     Attributes:
         images: array (N, H, W, C), pixels 0..255, or `Encoded`.
@@ -88,12 +88,12 @@ class Split(NamedTuple):
 
 
 class Splits(NamedTuple):
-    """A data set; the test images are for one look at the end.
+    """A data set. The test split is used only once, at the end of a run.
 
     Attributes:
         train, validation, test: `Split`.
         class_names: list of str, the names of the labels, or None if they are not known.
-        skipped: list of (split, image, reason), the images that were left out.
+        skipped: list of (split, picture, reason), the pictures that were skipped.
     """
 
     train: Split
@@ -104,12 +104,12 @@ class Splits(NamedTuple):
 
     @property
     def encoded(self):
-        """Whether the images stay in their files."""
+        """bool, whether the pictures are read from their files, as `Encoded`."""
         return isinstance(self.train.images, Encoded)
 
 
 def reader(images):
-    """A function from an index, a scalar tensor, to an image (H, W, C) or an image's bytes."""
+    """Returns a function from an index, a scalar tensor, to pixels (H, W, C) or bytes."""
     if isinstance(images, Encoded):
         return images.reader()
     with tf.device("CPU"):
@@ -118,10 +118,10 @@ def reader(images):
 
 
 def save(splits, path):
-    """Writes which encoded examples a run uses, so that resuming need not check all files again.
+    """Saves the encoded examples of a run, so that a resumed run need not check all files again.
 
     Args:
-        splits: `Splits` of `Encoded` images.
+        splits: `Splits` of `Encoded` pictures.
         path: `Path` of the .npz file, which is written atomically.
     """
     arrays = {}
@@ -154,4 +154,4 @@ _PLACES = ("files", "file", "offsets", "lengths")
 def _read_part(path, offset, length):
     with open(path, "rb", buffering=0) as file:
         contents = os.pread(file.fileno(), int(length), int(offset))
-    return np.array(contents, object)  # bytes may end in zeros, which NumPy's own strings lose
+    return np.array(contents, object)  # NumPy's bytes dtype would drop trailing zeros

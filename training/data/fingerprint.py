@@ -1,8 +1,8 @@
-"""Fingerprints of the data of a run, so that a resumed run notices other data.
+"""Fingerprints of the data of a run, with which a resumed run detects changed data.
 
-Arrays are compared by contents, files by name and size: a million files take seconds, and a copied
-folder, whose files have other times, counts as the same data. Of TFRecord files, which are few and
-large, the first and last bytes are compared too.
+Arrays are compared by content, files by name and size: this takes seconds for a million files, and
+a copied folder, whose files have other times, is the same data. Of TFRecord files, which are few
+and large, the first and last bytes are compared too.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ import numpy as np
 from training.data.examples import WHOLE
 from training.data.sources import SUFFIXES
 
-ENDS = 2**16  # bytes of a TFRecord file that are compared, at either end
+ENDS = 2**16  # number of bytes at each end of a TFRecord file that are compared
 SPLITS = ("train", "validation", "test")
 
 
@@ -28,10 +28,10 @@ def of_splits(splits):
         splits: `Splits`.
 
     Returns:
-        dict that JSON can hold: of arrays "arrays", by name their shape, dtype and hash; of encoded
-        images "files", how many, "sizes", in the order of `paths`, -1 for one that is not there,
-        "ends", their hashes, of files that hold several images, and "others", how many more
-        pictures lie in the same folders.
+        dict for JSON. For arrays: "arrays", with shape, dtype and hash by name. For encoded
+        pictures: "files", their number; "sizes", in the order of `paths`, -1 for a missing file;
+        "ends", hashes, if files contain several pictures; and "others", the number of other
+        pictures in the same folders.
     """
     if not splits.encoded:
         return {
@@ -56,7 +56,7 @@ def of_weights(model):
 
 
 def paths(splits):
-    """The files of the encoded images that are used: a list of bytes, in the images' order."""
+    """The files of the encoded pictures that are used, in their order: a list of bytes."""
     used = (getattr(splits, name).images for name in SPLITS)
     used = [images.files[np.unique(images.file)].tolist() for images in used]
     return list(dict.fromkeys(path for files in used for path in files))
@@ -66,8 +66,8 @@ def check(path, now, splits, source):
     """Raises if the data of a run have changed since it started; prints how many were added.
 
     Args:
-        path: `Path` of the fingerprint that was written then; runs of earlier versions without it
-            pass.
+        path: `Path` of the fingerprint from the start of the run; runs of earlier versions without
+            one pass.
         now: dict of `of_splits`.
         splits: `Splits`, for the names of the files.
         source: str, the name of the data in the message.
@@ -81,7 +81,7 @@ def check(path, now, splits, source):
         return
     if wrong:
         raise ValueError(
-            "The images must be those that the run began with: put them back, or begin another run "
+            "The data must be those that the run started with: restore them, or start another run "
             f"with --new. {'; '.join(wrong)}. Received: data.source={source}"
         )
     if now.get("others", 0) > before.get("others", 0):
@@ -95,8 +95,8 @@ def check_teacher(path, now):
     before = _read(path).get("teacher", now)
     if before != now:
         raise ValueError(
-            "The teacher's weights must be those that the run began with: put them back, or begin "
-            f"another run with --new. Received: weights of hash {now}, {before} before"
+            "The teacher's weights must be those that the run started with: restore them, or start "
+            f"another run with --new. Received: weights with hash {now}, {before} before"
         )
 
 
@@ -140,9 +140,9 @@ def _other_files(before, now, splits):
 
 
 def _sizes(files):
-    """(list of bytes of every file, -1 where there is none; how many more pictures lie there).
+    """(list of the size of every file, -1 if it is missing; number of other pictures there).
 
-    Folder by folder, which is fastest, above all on network file systems.
+    It works folder by folder, which is fastest, especially on network file systems.
     """
     folders = defaultdict(dict)
     for index, path in enumerate(files):
@@ -164,7 +164,7 @@ def _sizes(files):
 
 
 def _ends(path, size):
-    """A hash of the first and last bytes of a file; "" where there is none."""
+    """A hash of the first and last bytes of a file; "" if the file is missing."""
     if size < 0:
         return ""
     with open(path, "rb") as file:

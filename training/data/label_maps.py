@@ -11,7 +11,7 @@ import numpy as np
 from keras_vit.picture_files import said_of_others
 from training.data.examples import Encoded, Split
 
-# How many of the 1,000 classes a test set has; only these compete, as in its authors' eval.py:
+# Number of the 1,000 classes in a test set. Only these compete, as in the authors' eval.py:
 # github.com/hendrycks/natural-adv-examples and github.com/hendrycks/imagenet-r.
 SUBSETS = {"imagenet-a": 200, "imagenet-r": 200}
 WORDNET = ("imagenet", "imagenet-sketch", *SUBSETS)
@@ -19,28 +19,28 @@ NAMES = ("order", "imagenet-v2", *WORDNET, "real:PATH")
 
 
 def target(name, split, class_names, model):
-    """Labels in the order of a model's logits, and the classes that compete.
+    """Maps labels to the order of a model's logits.
 
     Args:
-        name: how to read the labels of `split`:
+        name: how to map the labels of `split`:
 
-            - "": by name where `model.class_names` has the source's, else in their order.
-            - "order": the first class of the source is the model's first, and so on.
-            - "imagenet-v2": folders have the classes' numbers, 0 to 999.
-            - "imagenet", "imagenet-sketch": folders have the classes' WordNet ids.
-            - "imagenet-a", "imagenet-r": the same with 200 of the 1,000 classes, and the others do
-              not compete.
-        split: `Split` whose labels count `class_names`.
+            - "": by name, if `model.class_names` contains the names of the source, else by order.
+            - "order": the first class of the source is the first class of the model, and so on.
+            - "imagenet-v2": the names of the folders are the numbers of the classes, 0 to 999.
+            - "imagenet", "imagenet-sketch": the names of the folders are WordNet ids.
+            - "imagenet-a", "imagenet-r": as "imagenet", with 200 of the 1,000 classes; the others
+              do not compete.
+        split: `Split` whose labels are indices into `class_names`.
         class_names: list of str, or None if they are not known.
         model: `keras.Model` with K logits.
 
     Returns:
-        (`Split` with labels in [0, K), sorted integer array of the classes that compete or None for
-        all).
+        (`Split` with labels in [0, K), sorted integer array of the classes that compete, or None
+        for all).
 
     Raises:
-        ValueError: for an unknown name, for classes that the model has not, and where their order
-            is in doubt.
+        ValueError: if the name is unknown, the model does not have a class, or the order of the
+            classes is in doubt.
     """
     num_classes = model.output.shape[-1]
     if name and name not in NAMES:
@@ -63,8 +63,8 @@ def target(name, split, class_names, model):
     classes = np.unique(labels)
     if len(classes) != SUBSETS[name]:
         raise ValueError(
-            f"--labels {name} needs images of {SUBSETS[name]} classes, all that the set has; with "
-            f"others no result compares. Received: images of {len(classes)} classes"
+            f"--labels {name} needs images of all {SUBSETS[name]} classes of the test set, or the "
+            f"result is not comparable. Received: images of {len(classes)} classes"
         )
     return Split(split.images, labels), classes
 
@@ -73,16 +73,16 @@ def real(images, labels):
     """The validation images of ImageNet with the labels of Beyer et al. 2020 (arXiv:2006.07159).
 
     Args:
-        images: `Path` of a folder; its files ILSVRC2012_val_*.JPEG may lie in folders below.
-        labels: `Path` of real.json: a list of lists, those of the first image first
+        images: `Path` of a folder with files ILSVRC2012_val_*.JPEG, in subfolders too.
+        labels: `Path` of real.json, a list of lists of classes in the order of the images
             (github.com/google-research/reassessed-imagenet).
 
     Returns:
-        `Split` whose labels are lists of the classes that are right; images that no class fits are
+        `Split` whose labels are lists of the correct classes. Images without a correct class are
         left out.
 
     Raises:
-        ValueError: for a folder without such files, and a file that is no such list.
+        ValueError: if the folder has no such files, or `labels` is not such a list.
     """
     try:
         allowed = json.loads(labels.read_text(encoding="utf-8"))
@@ -106,7 +106,7 @@ def real(images, labels):
     ):
         raise ValueError(
             "The images must be files ILSVRC2012_val_00000001.JPEG to "
-            f"ILSVRC2012_val_{len(allowed):08}.JPEG, for each of which {labels} has a list. "
+            f"ILSVRC2012_val_{len(allowed):08}.JPEG, the number of lists in {labels}. "
             f"Received: {len(found)} such files in {images}"
         )
     numbers = [number for number in sorted(found) if allowed[number - 1]]
@@ -115,7 +115,7 @@ def real(images, labels):
 
 
 def wordnet_ids():
-    """The WordNet ids of ImageNet's 1,000 classes in their order, as tensorflow-datasets has them.
+    """The WordNet ids of ImageNet's 1,000 classes, in order, from tensorflow-datasets.
 
     Returns:
         list of str, such as "n01440764".
@@ -126,12 +126,12 @@ def wordnet_ids():
 
 
 def _numbers(class_names, known, name):
-    """Integer array: for each of the source's classes its place in `known`."""
+    """Integer array, the index in `known` of each class of the source."""
     place = {class_name: number for number, class_name in enumerate(known)}
     for class_name in class_names:
         if class_name not in place:
             raise ValueError(
-                f"--labels {name} needs classes that are called {known[0]} to {known[-1]}. "
+                f"--labels {name} needs classes with the names {known[0]} to {known[-1]}. "
                 f"Received: {class_name!r}"
             )
     return np.array([place[class_name] for class_name in class_names])
@@ -150,7 +150,7 @@ def _by_name_or_order(labels, class_names, model):
         doubt = f"numbers in the order {', '.join(class_names[:4])}, ..."
     if doubt:
         raise ValueError(
-            "The model does not know the source's classes by name, and their order is in doubt; "
-            f"say what they are with --labels ({', '.join(NAMES)}). Received: {doubt}"
+            "The model does not have the class names of the source, and their order is in doubt: "
+            f"pass --labels ({', '.join(NAMES)}). Received: {doubt}"
         )
     return labels

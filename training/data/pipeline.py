@@ -1,4 +1,4 @@
-"""tf.data pipelines that can be repeated: the same batches for the same seed and epoch.
+"""Deterministic tf.data pipelines: the same batches for the same seed and epoch.
 
 Letters: N examples, B batch, H x W image size, C channels, K classes.
 """
@@ -12,13 +12,13 @@ from training.data.examples import Encoded, reader
 
 
 class Part(NamedTuple):
-    """Which part of every batch a process reads, and in how many pieces it hands it on.
+    """The part of every batch that a process reads.
 
     Attributes:
-        rank: int, of the process.
-        world_size: int, processes; of a batch of B, rank 0 reads the first B / world_size
-            examples, and so on.
-        pieces: int, devices of a process that each take a piece as a batch of its own.
+        rank: int, rank of the process.
+        world_size: int, number of processes. Of a batch of B, rank 0 reads the first
+            B / world_size examples, and so on.
+        pieces: int, number of devices of the process; each takes a piece as its own batch.
     """
 
     rank: int = 0
@@ -30,15 +30,15 @@ WHOLE_BATCH = Part()
 
 
 def train_dataset(split, plan, part=WHOLE_BATCH):
-    """The batches of several epochs, one after another, shuffled and augmented.
+    """Returns the shuffled and augmented batches of several epochs, one epoch after another.
 
-    The order is a function of (seed, epoch), the pixels of (seed, epoch, index of the example), so
-    a run that starts again sees what it would have seen, on however many devices. A last batch that
-    is not full is left out; the next epoch's order is another.
+    The order is a function of (seed, epoch), and pixels of (seed, epoch, index of the example), so
+    a resumed run sees the same batches, on any number of devices. An incomplete last batch is
+    dropped; each epoch has another order.
 
-    With [augment] repeats = R an example follows itself R times, each time transformed anew. An
-    epoch still has N // B steps, so it shows only about N / R examples: repeated augmentation as
-    DeiT has it (Hoffer et al. 2020, arXiv:1901.09335).
+    With [augment] repeats = R each example appears R times in a row, with another augmentation each
+    time. An epoch still has N // B steps, and so about N / R different examples, as in the repeated
+    augmentation of DeiT (Hoffer et al. 2020, arXiv:1901.09335).
 
     Args:
         split: `Split` of N examples.
@@ -46,8 +46,8 @@ def train_dataset(split, plan, part=WHOLE_BATCH):
         part: `Part` of every batch. Examples are mixed with others of the same piece.
 
     Returns:
-        `tf.data.Dataset` of N // B batches an epoch, each in as many pieces as `part` says: images
-        (B, H, W, C), labels (B, K), one-hot where they are not mixed; both float32.
+        `tf.data.Dataset` of N // B batches per epoch, each in `part.pieces` pieces: images
+        (B, H, W, C) and labels (B, K), one-hot unless they are mixed; both float32.
     """
     size, steps, epochs = len(split.labels), plan.steps_per_epoch, plan.epochs
     seed, repeats = plan.seed, plan.recipe.augment.repeats
@@ -82,7 +82,7 @@ def train_dataset(split, plan, part=WHOLE_BATCH):
 
 
 def steps_per_epoch(split, batch_size):
-    """Full batches in an epoch; a ValueError where there is none."""
+    """The number of full batches in an epoch; raises a `ValueError` if there is none."""
     steps = len(split.labels) // batch_size
     if not steps:
         raise ValueError(
@@ -93,17 +93,17 @@ def steps_per_epoch(split, batch_size):
 
 
 def evaluation_dataset(split, num_classes, batch_size, transform, part=None):
-    """All images in their order, nothing random about them.
+    """Returns the batches of a split in order, without augmentation.
 
     Args:
         split: `Split` of N examples.
         num_classes: int, K.
         batch_size: int, B.
-        transform: function from an image or its bytes to a float32 image (H, W, C)
+        transform: function from a picture (pixels or bytes) to a float32 image (H, W, C)
             (`training.augment.transform.evaluation_transform`).
-        part: `Part` of every batch. All batches are then full: the last image stands in for those
-            that are missing, with a weight of 0, and the weights of the others are such that the
-            mean of all batches' means is the mean of the images.
+        part: `Part` of every batch. All batches are then full: the last batch is filled up with
+            the last image, with a weight of 0. The weights of the others make the mean over the
+            batches equal to the mean over the images.
 
     Returns:
         `tf.data.Dataset` of batches: float32 images (B, H, W, C), one-hot labels (B, K); with a
@@ -130,12 +130,12 @@ def evaluation_dataset(split, num_classes, batch_size, transform, part=None):
     batches = indices.map(example, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
     shape = batches.element_spec[0].shape[1:]
     if not isinstance(split.images, Encoded) and split.images.shape[1:] == shape:
-        batches = batches.cache()  # in memory, where the images are already
+        batches = batches.cache()  # in memory, like the images
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
 class Pictures:
-    """Images as the model sees them, each made when somebody asks for it.
+    """The images that the model sees, transformed on access.
 
     Args:
         images: array (N, H, W, C) or `Encoded`.
@@ -146,7 +146,7 @@ class Pictures:
         self.read, self.transform, self.size = reader(images), transform, len(images)
 
     def __getitem__(self, chosen):
-        """float32 (H, W, C) of an index; (n, H, W, C) of a slice or a list of indices."""
+        """float32 (H, W, C) for an index; (n, H, W, C) for a slice or a list of indices."""
         if isinstance(chosen, slice):
             chosen = range(self.size)[chosen]
         if np.ndim(chosen):
@@ -155,5 +155,5 @@ class Pictures:
 
 
 def pictures(split, transform):
-    """The images of a `Split` to be looked at: `Pictures`."""
+    """The images of a `Split`, for figures: `Pictures`."""
     return Pictures(split.images, transform)

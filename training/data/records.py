@@ -1,4 +1,4 @@
-"""Images in TFRecord files: ImageNet's usual shards, and what tensorflow-datasets has prepared."""
+"""Pictures in TFRecord files: the usual shards of ImageNet, and data of tensorflow-datasets."""
 
 import glob
 import os
@@ -13,17 +13,18 @@ from training.data.sources import Source
 
 
 def tfrecord(pattern, first_label):
-    """Shards with the features image/encoded (a picture's file) and image/class/label (integer).
+    """Shards with the features image/encoded (a picture file) and image/class/label (integer).
 
     Args:
-        pattern: str, such as "/data/imagenet/*"; a file's split is its name up to the first "-".
-        first_label: int, what the first class is called there.
+        pattern: str, such as "/data/imagenet/*"; the split of a file is its name up to the first
+            "-".
+        first_label: int, the label of the first class in the files.
 
     Returns:
         `Source`.
 
     Raises:
-        ValueError: where no file matches.
+        ValueError: if no file matches.
     """
     files = sorted(path for path in glob.glob(pattern) if os.path.isfile(path))
     if not files:
@@ -40,18 +41,19 @@ def tfrecord(pattern, first_label):
 
 
 def tfds(name, data_dir):
-    """A data set of tensorflow-datasets with one image and one label an example.
+    """A data set of tensorflow-datasets with one image and one label per example.
 
     Args:
-        name: str, such as "cifar10" or "oxford_flowers102:2.1.1". What is not prepared yet is
-            downloaded and prepared.
-        data_dir: str, where the data sets are; "" for the package's own choice.
+        name: str, such as "cifar10" or "oxford_flowers102:2.1.1". The data set is downloaded and
+            prepared if necessary.
+        data_dir: str, folder of the data sets; "" for the default of the package.
 
     Returns:
         `Source`.
 
     Raises:
-        ValueError: for an unknown name, another file format, or other features.
+        ValueError: if the name is unknown, or the data set has another file format or other
+            features.
     """
     import tensorflow_datasets  # takes seconds
 
@@ -59,7 +61,7 @@ def tfds(name, data_dir):
         builder = tensorflow_datasets.builder(name, data_dir=data_dir or None)
         builder.download_and_prepare()
     except (
-        OSError,  # no network, no place
+        OSError,  # no network, no disk space
         ValueError,
         tensorflow_datasets.core.DatasetNotFoundError,
     ) as error:
@@ -94,10 +96,10 @@ def tfds(name, data_dir):
 
 
 def find(files, image_key, label_key):
-    """Looks through TFRecord files once and notes where every image is, for random access later.
+    """Reads TFRecord files once and records the position of every picture, for random access.
 
-    It reads all bytes and keeps 32 an image: as fast as the disk, at most 20,000 images of 60 kB a
-    second on one core.
+    It reads all bytes and keeps 32 bytes per picture. It is as fast as the disk, and reads at most
+    20,000 pictures of 60 kB per second on one core.
 
     Args:
         files: list of paths.
@@ -107,7 +109,7 @@ def find(files, image_key, label_key):
         `Split` of `Encoded` images.
 
     Raises:
-        ValueError: for a file that ends within a record, or a record that lacks a feature.
+        ValueError: if a file ends within a record, or a record lacks a feature.
     """
     places, labels = [], []
     for number, path in enumerate(files):
@@ -116,7 +118,7 @@ def find(files, image_key, label_key):
                 feature = tf.train.Example.FromString(record).features.feature
                 image = feature[image_key].bytes_list.value[0]
                 labels.append(feature[label_key].int64_list.value[0])
-            except Exception as error:  # protobuf's own class of errors moves between versions
+            except Exception as error:  # the module of protobuf's exceptions varies by version
                 raise ValueError(
                     f"A record must be an Example with {image_key} and {label_key}. "
                     f"Received: {path} at byte {start}: {type(error).__name__}"
@@ -128,15 +130,15 @@ def find(files, image_key, label_key):
 
 
 def _records(path):
-    """Pairs of (where a record's bytes start, the bytes) of a TFRecord file."""
+    """Yields (offset, bytes) of every record in a TFRecord file."""
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
-        while header := file.read(12):  # its length and a checksum; another checksum follows
+        while header := file.read(12):  # length and checksum; another checksum follows the record
             start = file.tell()
             length = struct.unpack("<Q", header[:8])[0] if len(header) == 12 else size
             if start + length + 4 > size:
                 raise ValueError(
-                    f"A TFRecord file must be whole and not compressed. Received: {path} with a "
+                    f"A TFRecord file must be complete and not compressed. Received: {path} with a "
                     f"record that starts at byte {start - len(header)} and ends after the file"
                 )
             yield start, file.read(length)

@@ -1,4 +1,4 @@
-"""Sources of images: scikit-learn's digits, an .npz file, folders of pictures."""
+"""Sources of pictures: scikit-learn's digits, an .npz file, folders."""
 
 import os
 import warnings
@@ -16,10 +16,10 @@ TEST_NAMES = ("test", "validation", "val")
 
 
 class Source(NamedTuple):
-    """A source of encoded images.
+    """A source of encoded pictures.
 
     Attributes:
-        names: list of str, the splits that there are; empty if it is not split.
+        names: list of str, the names of its splits; empty if it has none.
         read: function from one of these names (or "") to a `Split`.
         class_names: list of str, or None.
     """
@@ -30,8 +30,8 @@ class Source(NamedTuple):
 
 
 def digits():
-    """All of scikit-learn's handwritten digits: a `Split` of 1,797 images of 8 x 8 pixels."""
-    from sklearn.datasets import load_digits  # so that other sources do without
+    """scikit-learn's handwritten digits: a `Split` of 1,797 images of 8 x 8 pixels."""
+    from sklearn.datasets import load_digits  # other sources do not need scikit-learn
 
     data = load_digits()
     images = np.round(data.images * (255 / 16)).astype("uint8")[..., None]  # (1797, 8, 8, 1)
@@ -39,7 +39,11 @@ def digits():
 
 
 def npz(path):
-    """The arrays of an .npz file: (training `Split`, test `Split`)."""
+    """Reads the arrays of an .npz file; returns (training `Split`, test `Split`).
+
+    Raises:
+        ValueError: if the file does not exist, or lacks an array.
+    """
     if not path.is_file():
         raise ValueError(f"data.source must name an existing .npz file. Received: npz:{path}")
     with np.load(path, allow_pickle=False) as file:
@@ -47,7 +51,7 @@ def npz(path):
         missing = [name for name in names if name not in file]
         if missing:
             raise ValueError(
-                f"{path} must hold the arrays {', '.join(names)}. "
+                f"{path} must contain the arrays {', '.join(names)}. "
                 f"Missing: {', '.join(missing)}. Received: {', '.join(file)}"
             )
         train_images, train_labels, test_images, test_labels = (file[name] for name in names)
@@ -59,20 +63,20 @@ def npz(path):
 
 
 def folder(path, train_split):
-    """Files in PATH/SPLIT/CLASS, or in PATH/CLASS where there is no PATH/train.
+    """Picture files in PATH/SPLIT/CLASS, or in PATH/CLASS if PATH/train does not exist.
 
-    What else lies in a split's folder, and is not hidden, is counted and named in a warning.
+    Other files in the folder of a split, unless hidden, are counted and named in a warning.
 
     Args:
         path: `Path`.
-        train_split: "train", or the folders that say which classes there are, joined by "+".
+        train_split: "train", or the folders that define the classes, joined by "+".
 
     Returns:
         `Source`. Classes are numbered in the order of their names, as in torchvision.
 
     Raises:
-        ValueError: for a folder that does not exist or holds no classes, a class without images,
-            and a class that there is only in another split.
+        ValueError: if the folder does not exist or has no classes, a class has no pictures, or a
+            class is in another split only.
     """
     if not path.is_dir():
         raise ValueError(f"data.source must name an existing folder. Received: folder:{path}")
@@ -86,8 +90,8 @@ def folder(path, train_split):
         return Source(names, None, None)  # `loading._names` raises for it
     if not class_names:
         raise ValueError(
-            "data.source must name a folder with a folder for each class, in it or in its folder "
-            f"train. Received: folder:{path} with {', '.join(sorted(os.listdir(path))[:5])}"
+            "data.source must name a folder that has one folder per class, in itself or in its "
+            f"folder train. Received: folder:{path} with {', '.join(sorted(os.listdir(path))[:5])}"
         )
 
     def read(name):
@@ -112,12 +116,12 @@ def folder(path, train_split):
 
 
 def folders(path):
-    """Names of the folders in a folder, sorted, hidden ones left out."""
+    """Names of the folders in a folder, sorted, without hidden ones."""
     return sorted(f.name for f in os.scandir(path) if f.is_dir() and not f.name.startswith("."))
 
 
 def _images(path):
-    """Paths of the pictures in a folder, sorted; a ValueError if there are none."""
+    """Paths of the pictures in a folder, sorted; raises a `ValueError` if there are none."""
     entries = os.scandir(path) if path.is_dir() else []
     names = sorted(entry.name for entry in entries if _is_image(entry))
     if not names and path.is_dir():
@@ -129,12 +133,12 @@ def _images(path):
 
 
 def _is_image(entry):
-    """Whether an entry of a folder is a picture by its name, and no pipe that one would wait at."""
+    """Whether an entry of a folder is a regular file with the name of a picture."""
     return is_picture(entry.name) and not entry.name.startswith(".") and entry.is_file()
 
 
 def _files(path, read):
-    """Paths of what is in a folder, and in folders there, but for what is read or hidden."""
+    """Paths of all files in a folder and its subfolders that are neither read nor hidden."""
     if not path.is_dir():
         return []
     found = []

@@ -1,1 +1,1 @@
-"""What a run computes on: processes, devices and their memory."""
+"""Processes, devices and memory of a run."""

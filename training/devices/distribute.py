@@ -1,11 +1,11 @@
-"""Training one model on many devices and machines, by the means of each backend.
+"""Distributed training, with the API of each backend.
 
 | strategy | TensorFlow | JAX | PyTorch |
 | --- | --- | --- | --- |
-| "data" | `MirroredStrategy`, of several processes `MultiWorkerMirroredStrategy` | `keras.distribution.DataParallel` | `DistributedDataParallel`, a process a device |
-| "model" | - | `keras.distribution.ModelParallel`: weights and optimizer split too | - |
+| "data" | `MirroredStrategy`; for several processes `MultiWorkerMirroredStrategy` | `keras.distribution.DataParallel` | `DistributedDataParallel`, one process per device |
+| "model" | - | `keras.distribution.ModelParallel`: weights and optimizer are sharded too | - |
 
-Everywhere `train.batch_size` is that of all devices together.
+`train.batch_size` is the global batch size, over all devices.
 """  # noqa: E501
 
 import contextlib
@@ -20,12 +20,12 @@ from training.devices.process_group import ProcessGroup
 
 @dataclass
 class Devices:
-    """The devices that a run computes on.
+    """The devices of a run.
 
     Attributes:
         strategy: "none", "data" or "model".
         group: `ProcessGroup` of the run.
-        count: int, devices of all processes together.
+        count: int, number of devices in all processes.
         tf_strategy: `tf.distribute.Strategy` or None.
     """
 
@@ -44,10 +44,10 @@ class Devices:
         return self.tf_strategy.scope() if self.tf_strategy else contextlib.nullcontext()
 
     def dataset(self, make):
-        """The data set that `model.fit` and `model.evaluate` take.
+        """The data set for `model.fit` and `model.evaluate`.
 
         Args:
-            make: function from a `Part` to a `tf.data.Dataset` of this process' part of a batch.
+            make: function from a `Part` to a `tf.data.Dataset` of this process's part of a batch.
         """
         part = Part(self.group.rank, self.group.world_size)
         if self.tf_strategy is None:
@@ -58,7 +58,7 @@ class Devices:
         )
 
     def check(self, recipe):
-        """Raises for settings of a recipe that the devices do not support."""
+        """Raises a `ValueError` for settings of a recipe that the devices do not support."""
         batch_size, accumulate = recipe.train.batch_size, recipe.optimizer.accumulate
         if batch_size % self.count:
             raise ValueError(
@@ -92,14 +92,14 @@ class Devices:
             )
 
     def check_model(self, model):
-        """Raises for a model none of whose weights is split, with strategy "model"."""
+        """Raises a `ValueError` if strategy "model" shards no weight of the model."""
         if self.strategy != "model":
             return
         split = [v for v in model.variables if any(v.value.sharding.spec)]
         if not split:
             raise ValueError(
-                "distribute.strategy='model' splits the attention and the MLPs of a "
-                f"VisionTransformer. Received: a model without, {type(model).__name__}"
+                "distribute.strategy='model' shards the attention and the MLPs of a "
+                f"VisionTransformer: use 'data'. Received: a {type(model).__name__} without them"
             )
 
     def replicate(self, model):
@@ -115,7 +115,7 @@ class Devices:
 
     @property
     def sharded(self):
-        """Whether weights are split over processes, so that all take part in a checkpoint."""
+        """Whether weights are sharded over processes, so that all take part in a checkpoint."""
         return self.strategy == "model" and self.group.world_size > 1
 
     def asked(self, stop):
@@ -134,7 +134,7 @@ class Devices:
     def savable(self, model):
         """Context with the model that this process saves: with several JAX processes a copy.
 
-        It is None in the processes other than the main one, which saves the weights of all.
+        It is None in all processes except the main one, which saves the model.
         """
         if keras.backend.backend() != "jax" or self.group.world_size == 1:
             yield model
@@ -152,7 +152,7 @@ class Devices:
         if keras.backend.backend() == "jax":
             keras.distribution.set_distribution(None)
             if self.group.world_size > 1:
-                jax.shutdown()  # waits for the others, which come here too
+                jax.shutdown()  # waits for the others, which call it too
         if not self.group.is_main:
             self.group.wait_for_end()
 
@@ -161,8 +161,8 @@ def start(strategy, group):
     """Sets up the devices of a strategy; all processes must call it before any computation.
 
     Args:
-        strategy: "auto" (data parallel where there are several devices or processes), "none",
-            "data" or "model".
+        strategy: "auto" ("data" if there are several devices or processes, otherwise "none"),
+            "none", "data" or "model".
         group: `ProcessGroup`.
 
     Returns:

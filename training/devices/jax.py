@@ -5,8 +5,8 @@ import numpy as np
 
 from keras_vit.layers.initializers import no_initialization
 
-# Which axis of a matrix is split in strategy "model", by its path: that of its inputs, as in fully
-# sharded data parallelism (Rajbhandari et al. 2020, arXiv:1910.02054, stage 3).
+# The axis along which a matrix is sharded with strategy "model", by path: that of its inputs, as in
+# fully sharded data parallelism (Rajbhandari et al. 2020, arXiv:1910.02054, stage 3).
 VIT_LAYOUT = {
     ".*attention/qkv/kernel": 0,
     ".*attention/proj/kernel": 0,
@@ -15,12 +15,12 @@ VIT_LAYOUT = {
 
 
 def start(strategy, group):
-    """Sets Keras's distribution over all devices and processes; returns how many devices."""
+    """Sets Keras's distribution over all devices and processes; returns the number of devices."""
     import jax
 
     if group.world_size > 1:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
-        keras.utils.set_random_seed(0)  # or Keras would draw one and compare
+        keras.utils.set_random_seed(0)  # otherwise Keras draws one and compares it
         host, port = group.address
         keras.distribution.initialize(f"{host}:{port}", group.world_size, group.rank)
     devices = keras.distribution.list_devices()
@@ -39,9 +39,9 @@ def start(strategy, group):
 
 
 def copy_on_host(model, wanted):
-    """A compiled copy of a JAX model that lives on the CPU of this process, or None if not wanted.
+    """A compiled copy of a JAX model on the CPU of this process, or None if not `wanted`.
 
-    Where weights are split over processes, all of these must call it.
+    If weights are sharded over processes, all processes must call it.
     """
     import jax
 
@@ -60,7 +60,7 @@ def copy_on_host(model, wanted):
 
 
 def _whole(variable):
-    """The array of a JAX variable, whose pieces may lie with several processes."""
+    """The array of a JAX variable, which may be sharded over several processes."""
     from jax.experimental.multihost_utils import process_allgather
 
     value = variable.value
@@ -70,7 +70,7 @@ def _whole(variable):
 
 
 def shutdown():
-    """Ends the work of the processes with each other; waits until all are here."""
+    """Disconnects the processes; waits until all of them call it."""
     import jax
 
     jax.distributed.shutdown()

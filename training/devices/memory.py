@@ -1,4 +1,4 @@
-"""The memory that a training step needs, for the message when there was not enough."""
+"""Estimates of the memory of a training step, for the message after an out-of-memory error."""
 
 import errno
 import math
@@ -42,11 +42,12 @@ def needs(model, batch_size, bfloat16=False, remat=False):
 
     Args:
         model: functional `keras.Model` on images, built in float32 or 16 bits.
-        batch_size: int, images a step.
-        bfloat16, remat: whether activations are kept in 16 bits, and only at the blocks' borders.
+        batch_size: int, images per step.
+        bfloat16: bool, whether activations are kept in 16 bits.
+        remat: bool, whether only the inputs of the blocks are kept.
 
     Returns:
-        int. Attention scores count where the backend writes them to memory.
+        int, bytes. Attention scores are included if the backend writes them to memory.
     """
     cost = keras_vit.complexity(model)
     activations = cost.activation_bytes
@@ -55,7 +56,7 @@ def needs(model, batch_size, bfloat16=False, remat=False):
         activations += cost.scores_bytes
     blocks = [layer for layer in model.layers if isinstance(layer, Block)]
     if remat and blocks:
-        # Every block's input is kept, and one block at a time is computed again.
+        # The input of every block is kept, and one block at a time is recomputed.
         borders = sum(4 * math.prod(block.output.shape[1:]) for block in blocks)
         activations = activations // len(blocks) + borders
     if bfloat16 and model.compute_dtype == "float32":
@@ -111,7 +112,7 @@ def advice(model, batch_size, memory=None):
             size //= 2
         amount = _gib(needs(model, size, **options))
         parts.append(f"{words}train.batch_size={size} about {amount}")
-    accumulate = "optimizer.accumulate keeps the batch of an update as it is"
+    accumulate = "optimizer.accumulate keeps the batch size of an update"
     return f"{'; '.join(parts)}. {accumulate}."
 
 

@@ -1,10 +1,10 @@
-"""The processes of a run on several devices or machines: they start, stop and end together.
+"""The processes of a run on several devices or machines, which start, stop and end together.
 
-Each finds its rank in the environment variables of torchrun and Kubeflow: RANK and WORLD_SIZE,
-MASTER_ADDR and MASTER_PORT of rank 0, the main process. The backend does the collective
-computation. Beside it every process keeps a connection to the main process, at MASTER_PORT + 1, for
-messages, and to notice at once that a process is gone, where a backend would wait for minutes or
-for ever.
+A process is configured by the environment variables of torchrun and Kubeflow: RANK and WORLD_SIZE,
+and MASTER_ADDR and MASTER_PORT of rank 0, the main process. The backend does the collective
+computation. In addition every process has a connection to the main process, at MASTER_PORT + 1, for
+messages, and to detect at once that a process has ended, for which a backend would wait for minutes
+or forever.
 """
 
 import contextlib
@@ -16,22 +16,22 @@ import sys
 import threading
 import time
 
-WAIT_SECONDS = 600  # for all processes to be there
+WAIT_SECONDS = 600  # for all processes to connect
 
 
 class ProcessGroup:
-    """All processes of a run, as one of them sees them.
+    """The processes of a run, from the point of view of one of them.
 
     Args:
-        rank: int, of this process; rank 0 is the main process, which alone reports and writes.
-        world_size: int, how many processes there are.
+        rank: int, rank of this process. Rank 0 is the main process, which reports and writes files.
+        world_size: int, number of processes.
         address: (host, port) of the main process.
-        stop: `StopRequest` of this process. A signal to any process reaches that of the main one.
+        stop: `StopRequest` of this process. A signal to any process is passed to the main process.
 
     Attributes:
-        addresses: list of "host:port", where the backend may call each process.
-        describe_checkpoint: function that says what the checkpoint holds, for the message when a
-            process is gone; None until the run folder is known.
+        addresses: list of "host:port", for the backend, one per process.
+        describe_checkpoint: function that returns a description of the checkpoint, for the message
+            if a process has ended; None until the run folder is known.
     """
 
     def __init__(self, rank=0, world_size=1, address=None, stop=None):
@@ -45,7 +45,7 @@ class ProcessGroup:
 
     @classmethod
     def from_environment(cls, stop=None):
-        """The group by the environment; a ValueError where that holds only a part of it."""
+        """The group in the environment variables; raises a `ValueError` if some are missing."""
         names = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
         found = {name: os.environ[name] for name in names if name in os.environ}
         if found.get("WORLD_SIZE", "1") == "1":
@@ -66,14 +66,14 @@ class ProcessGroup:
 
     @property
     def is_main(self):
-        """Whether this is the main process, of rank 0, which reports and writes."""
+        """Whether this is the main process, with rank 0, which reports and writes files."""
         return self.rank == 0
 
     def connect(self):
-        """Connects all processes; `addresses` then has a free "host:port" of each."""
+        """Connects all processes, and sets `addresses` to a free "host:port" of each."""
         if self.world_size == 1:
             return
-        with socket.socket() as probe:  # a port that is free now
+        with socket.socket() as probe:  # finds a free port
             probe.bind(("", 0))
             own_port = probe.getsockname()[1]
         host, port = self.address[0], self.address[1] + 1
@@ -99,7 +99,7 @@ class ProcessGroup:
             threading.Thread(target=self._watch, args=(rank, connection), daemon=True).start()
 
     def broadcast(self, message):
-        """Sends a message, something that JSON can hold, from the main process to all others."""
+        """Sends a message, serialisable as JSON, from the main process to all others."""
         self._send(message)
 
     def _send(self, message):
@@ -108,37 +108,37 @@ class ProcessGroup:
                 connection.send(message)
 
     def receive(self):
-        """The next message that the main process broadcasts; waits for it."""
+        """Waits for the next message that the main process broadcasts, and returns it."""
         return self._received.get()
 
     def wait_for_main(self):
-        """Keeps the others until the main process has come here too, with what it wrote."""
+        """Makes the other processes wait until the main process calls it too."""
         if self.is_main:
             self.broadcast(["here"])
         else:
             self.receive()
 
     def end(self, code):
-        """Ends all processes with an exit code; called in the main process."""
+        """Ends all processes with an exit code; to be called in the main process."""
         self._ended = True
         self.broadcast({"end": code})
         _exit(code)
 
     def wait_for_end(self):
-        """Keeps this process until the main process ends them all."""
+        """Waits until the main process ends all processes."""
         threading.Event().wait()
 
     def give_time(self):
-        """Waits for `_watch` to notice that a process is gone, after a computation failed by it."""
+        """Gives `_watch` time to detect an ended process after a computation has failed."""
         if self.world_size > 1:
             time.sleep(10)
 
     def ask_to_stop(self, number):
-        """Passes a signal on to the main process, which writes a checkpoint and stops them all."""
+        """Passes a signal on to the main process, which writes a checkpoint and stops all."""
         self._send({"stop": int(number)})
 
     def _watch(self, rank, connection):
-        """Reads the messages of a process; where its connection closes the run is over."""
+        """Reads the messages of a process; the run ends if its connection closes."""
         while (message := connection.receive()) is not None:
             if not isinstance(message, dict):
                 self._received.put(message)
@@ -156,8 +156,8 @@ class ProcessGroup:
         if self.is_main or rank == 0:
             said = f"{self.describe_checkpoint()}; " if self.describe_checkpoint else ""
             print(
-                f"error: process {rank} of {self.world_size} has ended; {said}start all of them "
-                "again, with --resume if there is a checkpoint. Received: its connection is closed "
+                f"error: process {rank} of {self.world_size} has ended; {said}restart all "
+                "processes, with --resume if there is a checkpoint. Received: a closed connection "
                 f"at process {self.rank}",
                 file=sys.stderr,
                 flush=True,
@@ -168,23 +168,23 @@ class ProcessGroup:
 
 
 class _Connection:
-    """JSON, a line a message."""
+    """A connection that sends and receives JSON messages, one per line."""
 
     def __init__(self, connected):
         connected.settimeout(None)
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, value in (("TCP_KEEPIDLE", 20), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
-            if hasattr(socket, name):  # a machine that is gone closes no connection
+            if hasattr(socket, name):  # a machine that is switched off does not close connections
                 connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
         self._socket, self._lines = connected, connected.makefile("r", encoding="utf-8")
         self.host = connected.getpeername()[0]
 
     def send(self, message):
-        with contextlib.suppress(OSError):  # its end is noticed where it is read
+        with contextlib.suppress(OSError):  # `receive` detects a closed connection
             self._socket.sendall(json.dumps(message).encode() + b"\n")
 
     def receive(self):
-        """The next message; None where there will be none."""
+        """The next message, or None if the connection is closed."""
         try:
             line = self._lines.readline()
         except OSError:
@@ -216,7 +216,7 @@ def _accept(server, there, count):
 
 
 def _exit(code):
-    """Ends the process at once: its other threads may wait for one that is gone."""
+    """Ends the process at once, even if other threads wait for a process that has ended."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

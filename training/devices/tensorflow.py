@@ -21,9 +21,10 @@ def start(group):
 
 
 def build(model):
-    """Makes the variables of metrics and optimizer, for which Keras would ask a distributed batch.
+    """Creates the variables of metrics and optimizer.
 
-    Of a batch of several workers with one device each Keras 3.15 cannot take the shape.
+    Keras 3.15 would take the shapes from a distributed batch, which fails for several workers with
+    one device each.
     """
     image, label = (np.zeros((1, *tensor.shape[1:])) for tensor in (model.input, model.output))
     model._symbolic_build(data_batch=(image, label))
@@ -31,7 +32,7 @@ def build(model):
 
 
 def mean_of_workers(model):
-    """Gives the results of a step an axis, over which Keras 3.15 takes the mean of the workers'."""
+    """Adds an axis to the results of a step, over which Keras 3.15 averages the workers."""
     for name in ("train_step", "test_step"):
         step = getattr(model, name)
         setattr(

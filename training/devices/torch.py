@@ -1,4 +1,4 @@
-"""`DistributedDataParallel` of PyTorch, a process a device, in the steps of `model.fit`."""
+"""PyTorch's `DistributedDataParallel` in the steps of `model.fit`, with one process per device."""
 
 import functools
 import os
@@ -7,13 +7,16 @@ import keras
 
 
 def start(group):
-    """Joins the process group; returns how many devices train together."""
+    """Joins the process group; returns the number of devices."""
     import torch
 
     gpus = torch.cuda.device_count()
     if group.world_size == 1:
         if gpus > 1:
-            print(f"One of {gpus} GPUs; for all: torchrun --nproc-per-node {gpus} -m training ...")
+            print(
+                f"Using one of {gpus} GPUs. To use all: "
+                f"torchrun --nproc-per-node {gpus} -m training ..."
+            )
         return 1
     if gpus:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
@@ -22,7 +25,7 @@ def start(group):
 
 
 def replicate(model):
-    """Puts PyTorch's own data parallelism into the steps of `model.fit`."""
+    """Replaces the training step of a model by one with `DistributedDataParallel`."""
     import torch
 
     device = [torch.cuda.current_device()] if torch.cuda.is_available() else None
@@ -34,7 +37,7 @@ def replicate(model):
 
 
 def _train_step(model, parallel, batch):
-    """A step as Keras makes it, but for the gradients, which `parallel` averages on the way."""
+    """Keras's training step, with gradients that `parallel` averages over the processes."""
     import torch
 
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
@@ -50,7 +53,7 @@ def _train_step(model, parallel, batch):
 
 
 def _metrics_of_all(model, own_result):
-    """The means over all processes: every variable of a mean is a sum."""
+    """The metrics over all processes. The variables of a mean are sums, so these are added."""
     import torch
 
     variables = model.metrics_variables

@@ -1,1 +1,1 @@
-"""The training loop: how a run begins, trains, keeps checkpoints and ends."""
+"""The training loop: start, training, checkpoints and end of a run."""

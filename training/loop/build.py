@@ -10,7 +10,18 @@ from training.recipe.schema import JIT_COMPILE
 
 
 def build(recipe, splits):
-    """The compiled model of a recipe; a ValueError where it does not fit the data."""
+    """Builds and compiles the model of a recipe.
+
+    Args:
+        recipe: `Recipe`.
+        splits: `Splits` of the data.
+
+    Returns:
+        Compiled `keras.Model`.
+
+    Raises:
+        ValueError: if the recipe does not fit the data.
+    """
     keras.utils.set_random_seed(recipe.train.seed)
     model = recipe.model.build(recipe.train.precision, recipe.finetune, splits.class_names)
     settings.check_trainable(model)
@@ -25,7 +36,7 @@ def build(recipe, splits):
             f"model.num_channels must be that of the data, {splits.train.images.shape[-1]}. "
             f"Received: model.num_channels={model.input.shape[-1]}"
         )
-    training_transform(recipe.augment, recipe.data, model.input.shape[1:])  # it checks the two
+    training_transform(recipe.augment, recipe.data, model.input.shape[1:])  # raises if they misfit
     steps = data.steps_per_epoch(splits.train, recipe.train.batch_size)
     rule = optimizer(
         model,

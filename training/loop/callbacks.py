@@ -18,8 +18,8 @@ class ReseedEveryEpoch(keras.callbacks.Callback):
     Args:
         seed: int.
         first_step: int, steps of the first epoch that are done already.
-        within_epoch: dict of arrays from `training.loop.restore.restore`, with which that epoch
-            goes on.
+        within_epoch: dict of arrays from `training.loop.restore.restore`, the state within that
+            epoch.
         process: int, rank of the process; with PyTorch each rank draws its own numbers.
     """
 
@@ -36,7 +36,7 @@ class ReseedEveryEpoch(keras.callbacks.Callback):
         if keras.backend.backend() == "torch":
             import torch
 
-            # Dropout draws from there.
+            # Dropout uses this generator.
             torch.manual_seed(self._draw(0, self.first_step + batch, self.process))
         if batch > 0:
             return
@@ -48,7 +48,7 @@ class ReseedEveryEpoch(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if not self.kept:
             return
-        # Only now, because Keras makes some of these variables in the first step. All are sums.
+        # Only now, because Keras creates some of these variables in the first step. All are sums.
         if keras.backend.backend() == "jax":
             self.model.jax_state_sync()
         for i, variable in enumerate(self.model.metrics_variables):
@@ -67,9 +67,9 @@ class StopOnNaN(keras.callbacks.Callback):
     Args:
         checkpoint: `Path` of the file that the message names.
         first_step: int, steps of the first epoch that are done already.
-        skip: int, how many such steps are skipped; the optimizer must leave their update out
-            (`training.recipe.optimizers.optimizer`). The means of the epoch then begin anew.
-        skipped: int, how many steps a resumed run has skipped already.
+        skip: int, maximal number of such steps that are skipped; the optimizer must skip their
+            update (`training.recipe.optimizers.optimizer`). The means of the epoch are then reset.
+        skipped: int, number of steps that a resumed run has already skipped.
     """
 
     def __init__(self, checkpoint, first_step=0, skip=0, skipped=0):

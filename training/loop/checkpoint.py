@@ -32,17 +32,18 @@ class Checkpoint(keras.callbacks.Callback):
 
     If the optimizer keeps an EMA of the weights, the model in the file has the EMA. If low-rank
     updates are trained, they are merged into the matrices, and the model is saved without its
-    compilation. The weights that training continues with are then stored beside it; within an
-    epoch also the random states and the sums of the metrics. Of a `Distiller` the student is saved.
+    compilation. The weights that training continues with are then stored in addition; within an
+    epoch also the random states and the sums of the metrics. For a `Distiller` the student is
+    saved.
 
     Args:
-        path: `Path` ending in .keras. `keras.models.load_model(path)` reads it like any other.
+        path: `Path` ending in .keras, which `keras.models.load_model` can read.
         best_path: `Path` of a copy from the epoch with the highest validation accuracy.
-        plan: `Plan` of the call of `fit`, which also says whether checkpoints are written within
-            an epoch and how many epochs keep a file of their own, epoch-0007.keras; None for one
-            checkpoint an epoch.
-        devices: `Devices` that the model is trained on. With several devices the sums of the
-            metrics are not saved: the means of a resumed epoch are those of its remaining steps.
+        plan: `Plan` of the call of `fit`. Its recipe defines whether checkpoints are written within
+            an epoch, and for how many epochs separate files (epoch-0007.keras) are kept. None for
+            one checkpoint per epoch.
+        devices: `Devices` of the run. With several devices the sums of the metrics are not saved,
+            so the means of a resumed epoch are those of its remaining steps.
         stop: `StopRequest` that may end the run, with a checkpoint, after a step or between epochs.
         skipped: function that returns how many steps of the run have been skipped.
     """
@@ -151,7 +152,7 @@ class Checkpoint(keras.callbacks.Callback):
             old.unlink()
 
     def _check_finite(self, model):
-        """Raises for weights that are not finite, which the loss of the last step cannot show."""
+        """Raises `Diverged` if weights are not finite, which the last loss does not show."""
         for variable in model.trainable_variables:
             if not np.isfinite(keras.ops.convert_to_numpy(variable).astype("float32")).all():
                 rate = float(self.model.optimizer.learning_rate)
@@ -163,7 +164,7 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 def training_weights(model):
-    """The weights that training continues with, by path, if the saved model has others; else {}."""
+    """The weights that training continues with, by path, if they differ from the saved model's."""
     if _has_lora(model):
         weights = [x for x in model.weights if "seed_generator" not in x.path]
     else:

@@ -1,4 +1,4 @@
-"""The members of a checkpoint beside the model that Keras writes."""
+"""The additional members of a checkpoint, beside those of Keras's model file."""
 
 import io
 import json
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-# Members of the checkpoint's archive, so that all is written as one.
+# Members of the checkpoint's archive, so that everything is written atomically.
 POSITION = "training.json"
 OWN_WEIGHTS = "own_weights.npz"
 WITHIN_EPOCH = "within_epoch.npz"
@@ -23,7 +23,7 @@ def position(path):
 
 
 def describe(path):
-    """A description of what a checkpoint holds, for messages."""
+    """A description of a checkpoint, for messages."""
     found = position(path)
     if not found:
         return "nothing was kept"
@@ -34,7 +34,7 @@ def describe(path):
 
 
 def read_arrays(path, member):
-    """The arrays of a member of the archive, by name; {} where there is none."""
+    """The arrays in a member of the archive, by name; {} if there is no such member."""
     with zipfile.ZipFile(path) as archive:
         if member not in archive.namelist():
             return {}

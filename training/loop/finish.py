@@ -20,8 +20,17 @@ from training.results.metrics import chance, log_softmax, measure
 
 
 def finish(job, train_seconds, made=None):
-    """Evaluates on the test images, draws the figures, exports and writes the result last."""
-    host_memory, device_memory = peak_memory()  # of training: before anything else takes some
+    """Evaluates on the test images, draws the figures, exports the model and writes the result.
+
+    Args:
+        job: `training.loop.run.Job`.
+        train_seconds: float, duration of the training.
+        made: int, number of updates; by default the optimizer's.
+
+    Returns:
+        dict, the contents of `result.json`, which is written last.
+    """
+    host_memory, device_memory = peak_memory()  # first, so that it is that of training
     model, folder, test = job.model, job.folder, job.splits.test
     classes, names = model.output.shape[-1], job.splits.class_names
     batch_size = job.recipe.train.batch_size
@@ -41,7 +50,7 @@ def finish(job, train_seconds, made=None):
     if classes <= report.MATRIX:
         figures.confusion(test.labels, predicted, classes, folder.confusion, names)
     if folder.saved_model.exists():
-        shutil.rmtree(folder.saved_model)  # of an attempt at finishing that was stopped
+        shutil.rmtree(folder.saved_model)  # of an earlier, interrupted call
     exported = keras_vit.export(model, folder.saved_model, samples=images[:32].astype("float32"))
     print(printable(exported))
     backend = keras.backend.backend()

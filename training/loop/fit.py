@@ -14,13 +14,13 @@ VALIDATION_BATCH = 256
 
 
 def fit(job):
-    """Trains from the first step that is not done, on tf.data with `model.fit`."""
+    """Trains with `model.fit` on tf.data, from the first step that is not done."""
     done = job.done
     with job.stop.fitting():
         if done["step"]:  # the rest of an epoch
             _fit(job, plan_of(job, range(done["epochs"], done["epochs"] + 1), done["step"]), done)
-            job.devices.group.wait_for_main()  # it has written the epoch that all go on from
-            with job.devices.scope():  # fit leaves the average in the model
+            job.devices.group.wait_for_main()  # until it has written the checkpoint of the epoch
+            with job.devices.scope():  # fit leaves the EMA in the model
                 done = restore(job.model, job.folder.checkpoint)
         if done["epochs"] < job.recipe.train.epochs:
             _fit(job, plan_of(job, range(done["epochs"], job.recipe.train.epochs)), done)
@@ -44,7 +44,7 @@ def plan_of(job, epochs, first_step=0):
 
 
 def _fit(job, plan, done):
-    """One call of `model.fit`, from what is `done`."""
+    """One call of `model.fit`, from the position `done`."""
     training, validation = _datasets(job, plan)
     progress = ProgressOfRun(
         plan.recipe.train.epochs,
@@ -60,7 +60,7 @@ def _fit(job, plan, done):
             steps_per_epoch=plan.steps_per_epoch - plan.first_step,
             initial_epoch=plan.epochs.start,
             epochs=plan.epochs.stop,
-            shuffle=False,  # the pipeline does
+            shuffle=False,  # the pipeline shuffles
             verbose=0,
             callbacks=_callbacks(job, plan, done, progress),
         )
@@ -69,7 +69,7 @@ def _fit(job, plan, done):
 
 
 def _datasets(job, plan):
-    """What `model.fit` takes: batches to train on, and to validate on."""
+    """(training, validation): the data sets for `model.fit`."""
     devices = job.devices
     transform = evaluation_transform(plan.recipe.data, job.model.input.shape[1:])
     batch = -(-VALIDATION_BATCH // devices.count) * devices.count
@@ -87,7 +87,7 @@ def _datasets(job, plan):
 
 
 def _callbacks(job, plan, done, progress):
-    """The callbacks of this process, in the order in which they must come."""
+    """The callbacks of this process, in the required order."""
     folder, devices, train = job.folder, job.devices, plan.recipe.train
     stop_on_nan = StopOnNaN(
         folder.checkpoint, plan.first_step, train.skip_nan, done.get("skipped", 0)
@@ -100,7 +100,7 @@ def _callbacks(job, plan, done, progress):
         folder.checkpoint, folder.best, plan, devices, job.stop, lambda: stop_on_nan.skipped
     )
     if devices.group.is_main:
-        # The clock comes first, so that what the others do at an epoch's end is not counted.
+        # The clock comes first, so that the time of other callbacks is not counted.
         clock = [] if plan.first_step else [job.speed]
         written = [Metrics(folder.metrics, plan.epochs.start), checkpoint]
         return [*clock, *callbacks, progress, *written, *logs.callbacks(plan.recipe, folder)]

@@ -54,7 +54,7 @@ def restore(model, path):
 
 
 def _check_variables(model, path):
-    """Raises unless a checkpoint has the variables of a model and its optimizer, and no others.
+    """Raises a `ValueError` unless a checkpoint has the variables of a model and its optimizer.
 
     Checkpoints of earlier versions have no list of their variables.
     """
@@ -69,8 +69,8 @@ def _check_variables(model, path):
         f"{', '.join(f'{name} {tuple(shape)}' for name, shape in found[:3])}"
         f"{f' and {len(found) - 3} more' if len(found) > 3 else ''} {where}"
         for found, where in (
-            ([x for x in saved if x not in expected], "in the checkpoint alone"),
-            ([x for x in expected if x not in saved], "in the model alone"),
+            ([x for x in saved if x not in expected], "only in the checkpoint"),
+            ([x for x in expected if x not in saved], "only in the model"),
         )
         if found
     ]
@@ -100,7 +100,7 @@ def _repeated_loss_scale(optimizer, path):
 
 def _misfit(path, what):
     return ValueError(
-        "A checkpoint must fit the model and the optimizer of its run's recipe. Go on with the "
-        "recipe, the settings and the version of keras_vit that it was made with, or begin anew "
+        "A checkpoint must fit the model and the optimizer of its run's recipe. Resume with the "
+        "recipe, the settings and the version of keras_vit that wrote it, or start another run "
         f"with --new. Received: {path}: {what}"
     )

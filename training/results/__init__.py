@@ -1,1 +1,1 @@
-"""The run folder and what is written to it: metrics, figures and the report."""
+"""The run folder and its contents: metrics, figures and the report."""

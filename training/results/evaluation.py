@@ -1,6 +1,6 @@
 """Evaluates any model on the images of any source.
 
-Letters: N images, B batch, h x w size that the model takes, C channels, K classes.
+Letters: N images, B batch, h x w image size of the model, C channels, K classes.
 """
 
 from pathlib import Path
@@ -20,24 +20,24 @@ from training.results.metrics import check_labels, measure
 
 
 def evaluate(model, split, classes=None, transform=None, batch_size=64, verbose=0):
-    """Evaluates a model on images, a few batches of which are in memory at a time.
+    """Evaluates a model on images, with a few batches in memory at a time.
 
     Args:
         model: `keras.Model` from images (B, h, w, C) to logits (B, K).
-        split: `Split` of N images, encoded or arrays; its labels as
-            `training.results.metrics.measure` takes them.
+        split: `Split` of N pictures, encoded or arrays, with labels for
+            `training.results.metrics.measure`.
         classes: sorted integer array, the classes that compete; None for all.
-        transform: function from an image or its bytes to what the model takes; by default
+        transform: function from a picture (pixels or bytes) to an image for the model; by default
             `transform_of(model)`.
         batch_size: int, B.
-        verbose: as in `keras.Model.predict`.
+        verbose: argument of `keras.Model.predict`.
 
     Returns:
         `Evaluation`.
 
     Raises:
-        ValueError: for labels that the model has no logit for, images of another shape, files that
-            are no whole pictures.
+        ValueError: if the model has no logit for a label, images have another shape, or a file is
+            broken.
 
     Example:
         >>> test = training.data.load(DataTable("digits"), num_classes=10).test
@@ -52,24 +52,24 @@ def evaluate(model, split, classes=None, transform=None, batch_size=64, verbose=
     try:
         logits = model.predict(images, verbose=verbose)  # (N, K)
     except tf.errors.OpError:
-        without_corrupt(split, "test", 0, at_most=0)  # it raises and says which image it was
+        without_corrupt(split, "test", 0, at_most=0)  # raises, and names the broken picture
         raise
     return measure(logits, split.labels, classes)
 
 
 def transform_of(model):
-    """The transform from a picture of any size to the input of a model.
+    """Returns the transform from a picture of any size to an image for a model.
 
     Args:
         model: `keras.Model` on images (B, h, w, C).
 
     Returns:
-        A function to a float32 image (h, w, C), from an image or from the bytes of a file:
-        by `model.preprocessor`; for a model without one that takes pixels 0..255, by
+        A function from a picture (pixels or the bytes of a file) to a float32 image (h, w, C). It
+        uses `model.preprocessor`, or, for a model without one that takes pixels 0..255,
         `training.augment.transform.evaluation_transform` with its defaults.
 
     Raises:
-        ValueError: for a model whose preprocessing is not known.
+        ValueError: if the preprocessing of the model is not known.
     """
     preprocessor, shape = getattr(model, "preprocessor", None), model.input.shape[1:]
     ours = isinstance(model, ImageModel)
@@ -77,9 +77,10 @@ def transform_of(model):
     if preprocessor is None:
         if not takes_pixels or None in shape:
             raise ValueError(
-                "A model must say what it takes: include_preprocessing=True and a fixed "
-                "image_size, or preprocessor=keras_vit.Preprocessor(...). Received: images of "
-                f"shape {shape}, normalised in a way that it does not say"
+                "The preprocessing of the model must be known: build it with "
+                "include_preprocessing=True and a fixed image_size, or with "
+                "preprocessor=keras_vit.Preprocessor(...). Received: a model for images of shape "
+                f"{shape} without either"
             )
         return evaluation_transform(DataTable(source=""), shape)
     config = {**preprocessor.get_config(), "dtype": "float32"}
@@ -97,32 +98,34 @@ def transform_of(model):
 
 
 def load(name):
-    """Loads a model by name, with the run that it comes from.
+    """Loads a model by name, with its run folder.
 
     Args:
-        name: a run folder, a .keras file, or what `keras_vit.from_pretrained` takes.
+        name: a run folder, a .keras file, or a source for `keras_vit.from_pretrained`.
 
     Returns:
         (`keras.Model` from images to logits, `RunFolder` or None).
 
     Raises:
-        ValueError: for any other name, and for a model without logits.
+        ValueError: if the model cannot be loaded, or has no logits.
     """
     folder, path = RunFolder(name), Path(name)
     run = folder if folder.recipe.exists() else None
     if run and not run.checkpoint.exists():
-        raise ValueError(f"The run must have finished an epoch. Received: {name}")
+        raise ValueError(
+            f"The run must have finished an epoch: continue it with --resume. Received: {name}"
+        )
     if run or (path.suffix == ".keras" and path.is_file()):
         try:
             model = keras.models.load_model(run.checkpoint if run else path, compile=False)
         except (OSError, TypeError, ValueError, LookupError) as error:
-            raise ValueError(f"A model must be whole: {error}. Received: {name}") from error
+            raise ValueError(f"The model could not be loaded: {error}. Received: {name}") from error
     else:
         model = keras_vit.from_pretrained(name)
     shape = model.output.shape
     if len(shape) != 2 or shape[-1] < 2 or model.get_config().get("num_classes", 2) is None:
         raise ValueError(
-            f"A model must give logits of two classes or more. Received: {name} with outputs "
+            f"A model must output logits of two classes or more. Received: {name} with outputs "
             f"{shape}, {'features' if len(shape) == 2 and shape[-1] > 1 else 'no logits'}"
         )
     return model, run

@@ -7,7 +7,7 @@ import csv
 
 import numpy as np
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure  # without pyplot: no screen and no global state
+from matplotlib.figure import Figure  # without pyplot: no display and no global state
 from matplotlib.ticker import MaxNLocator
 
 from keras_vit.interpret.pictures import query_maps
@@ -16,7 +16,7 @@ from keras_vit.layers import Block
 INK, MUTED, GRID = "#1b1f24", "#6b7280", "#e5e7eb"
 TRAIN, VALIDATION, WRONG = "#9aa5b1", "#1f6feb", "#d1242f"
 ROWS, PAIRS = 5, 4
-NUMBERED = 25  # up to so many classes every cell has its number
+NUMBERED = 25  # largest number of classes for which the cells have numbers
 
 
 def curves(metrics, path):
@@ -58,8 +58,8 @@ def curves(metrics, path):
 def predictions(model, images, labels, probabilities, path, class_names=None):
     """Draws images with predicted and true label, each beside its attention.
 
-    Wrong ones come first, the most confident in front, in at most half of the places; the others
-    are the first right ones.
+    Wrong predictions come first, the most confident at the front, in at most half of the cells;
+    the others are the first correct predictions.
 
     Args:
         model: `VisionTransformer` on pixels 0..255.
@@ -67,7 +67,7 @@ def predictions(model, images, labels, probabilities, path, class_names=None):
         labels: integer array (N,).
         probabilities: float array (N, K).
         path: `Path` of the PNG to write.
-        class_names: list of str, what the labels stand for, or None for their numbers.
+        class_names: list of str, the names of the labels, or None for their numbers.
     """
     wrong = worst_first(labels, probabilities)
     right = np.flatnonzero(probabilities.argmax(-1) == labels)
@@ -78,20 +78,20 @@ def predictions(model, images, labels, probabilities, path, class_names=None):
 
 
 def worst(model, images, labels, probabilities, path, class_names=None):
-    """Draws the wrong images whose prediction was most confident, as `predictions` does.
+    """Draws the most confident wrong predictions, like `predictions`.
 
-    If no image is wrong, no figure is written, and one of an earlier run is removed.
+    If no prediction is wrong, no figure is written, and an existing one is removed.
     """
     shown = worst_first(labels, probabilities)[: ROWS * PAIRS]
     if not len(shown):
         path.unlink(missing_ok=True)
         return
-    title, said = "The most confident mistakes", "The label may be the mistake: look. "
+    title, said = "The most confident errors", "The label itself may be wrong. "
     _sheet(model, images, labels, probabilities, shown, (title, said), path, class_names)
 
 
 def worst_first(labels, probabilities):
-    """Indices of the wrong images, the most confident first."""
+    """Indices of the wrong predictions, the most confident first."""
     wrong = np.flatnonzero(probabilities.argmax(-1) != labels)
     return wrong[np.argsort(-probabilities.max(-1)[wrong], kind="stable")]
 
@@ -159,7 +159,7 @@ def _sheet(model, images, labels, probabilities, shown, texts, path, class_names
     if _token_blocks(model):
         attention, query = attention_of_last_block(model, images[shown].astype("float32"))
         legend = f"Beside each image: what {query} attends to (last block, mean of the heads; "
-        legend += "bright is much)."
+        legend += "bright is high)."
     else:
         attention, legend = [None] * len(shown), ""
     rows = -(-len(shown) // PAIRS)
@@ -218,7 +218,7 @@ def _sheet(model, images, labels, probabilities, shown, texts, path, class_names
 
 
 def _token_blocks(model):
-    """Names of the blocks on tokens, in which one token may stand for the image."""
+    """Names of the blocks on tokens."""
     blocks = (layer for layer in model.layers if isinstance(layer, Block))
     return [block.name for block in blocks if block.queries != "places"]
 

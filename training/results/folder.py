@@ -16,9 +16,7 @@ class RunFolder:
 
     def __init__(self, path):
         self.path = Path(path)
-        self.lock = (
-            self.path / "run.lock"
-        )  # of the process that works in it: `training.results.lock`
+        self.lock = self.path / "run.lock"  # see `training.results.lock`
         self.recipe = self.path / "recipe.toml"
         self.checkpoint = self.path / "model.keras"
         self.best = self.path / "best.keras"
@@ -30,10 +28,10 @@ class RunFolder:
         self.report = self.path / "report.md"
         self.saved_model = self.path / "saved_model"
         self.tensorboard = self.path / "tensorboard"
-        self.wandb = self.path / "wandb_id.txt"  # under which its service knows the run
-        self.examples = self.path / "examples.npz"  # of encoded images: which ones are used
+        self.wandb = self.path / "wandb_id.txt"  # id of the run at Weights & Biases
+        self.examples = self.path / "examples.npz"  # the encoded pictures that are used
         self.skipped = self.path / "skipped.csv"
-        self.data = self.path / "data.json"  # what it began with; see `training.data.fingerprint`
+        self.data = self.path / "data.json"  # see `training.data.fingerprint`
         self.result = self.path / "result.json"
 
     @property
@@ -52,7 +50,7 @@ class RunFolder:
         return "foreign" if names - own else "free"
 
     def create(self):
-        """Creates the folder; a ValueError if it is not writable."""
+        """Creates the folder; raises a `ValueError` if it is not writable."""
         probe = self.path / ".writing-probe"
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -83,9 +81,9 @@ def choose(base, resume, new):
     """Chooses the folder of a run.
 
     Args:
-        base: `Path`, such as runs/digits; later runs lie beside it as runs/digits-2, ...
-        resume: whether to resume the latest run there.
-        new: whether to take the next free name.
+        base: `Path`, such as runs/digits; later runs are runs/digits-2, ...
+        resume: bool, whether to resume the latest run.
+        new: bool, whether to use the next free name.
 
     Returns:
         `RunFolder`; free, or with a run if `resume`.
@@ -111,14 +109,14 @@ def choose(base, resume, new):
         )
     if folder.state != "free":
         raise ValueError(
-            f"The folder holds a run that is {folder.state}; go on with --resume, or start another "
-            f"beside it with --new. Received: {base}"
+            f"The folder holds a run that is {folder.state}; continue it with --resume, or start "
+            f"another with --new. Received: {base}"
         )
     return folder
 
 
 def _numbered(base):
-    """base, base-2, base-3, ...: those that are not free, by number."""
+    """The run folders base, base-2, base-3, ... that are not free, by number."""
     found = {1: RunFolder(base)}
     if base.parent.is_dir():
         for path in base.parent.iterdir():

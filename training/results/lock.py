@@ -1,7 +1,7 @@
-"""The lock of a run folder, which the kernel releases when the process ends, killed or not.
+"""The lock of a run folder, which the operating system releases when the process ends in any way.
 
 It is a POSIX record lock, which belongs to the process. A `flock` belongs to the open file: a
-forked child that outlives a killed run would hold it.
+forked child that outlives a killed run would still hold it.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ def acquire(path):
             file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except PermissionError as error:
             raise ValueError(
-                "The run folder's lock must be writable: where no process works there, remove it. "
+                "The lock of the run folder must be writable: if no process uses it, remove it. "
                 f"Received: {path}, {error.strerror}"
             ) from error
         try:
@@ -97,8 +97,8 @@ def _refused(error, folder, owner):
     if error.errno not in (errno.EACCES, errno.EAGAIN):
         return error
     return ValueError(
-        "Another process is using the run folder: wait for its end or stop it, then go on with "
-        "--resume; or start another run beside it with --new. Received: "
+        "Another process is using the run folder: wait for its end or stop it, then resume the run "
+        "with --resume; or start another run with --new. Received: "
         f"{folder}, in use by {owner or 'a process that did not write its number'}"
     )
 

@@ -18,10 +18,10 @@ class Evaluation:
     Attributes:
         images: int, N.
         classes: int, K, the classes that competed.
-        top1: float, share of the images whose most probable class is right.
-        top5: float, share of those whose right class is among the five most probable; None where
-            there are no more than five classes, or several right ones.
-        loss: float, mean cross-entropy in nats; None where an image may have several right classes.
+        top1: float, fraction of the images whose most probable class is correct.
+        top5: float, fraction of the images whose correct class is among the five most probable;
+            None if there are at most five classes, or images may have several correct classes.
+        loss: float, mean cross-entropy in nats; None if images may have several correct classes.
         ece: float, expected calibration error of the most probable class, 15 bins.
     """
 
@@ -45,7 +45,7 @@ def measure(logits, labels, classes=None):
 
     Args:
         logits: float array (N, K).
-        labels: integer array (N,), or a list of N non-empty lists of the classes that are right.
+        labels: integer array (N,), or a list of N non-empty lists of the correct classes.
         classes: sorted integer array, the classes that compete; None for all. Every label must be
             among them.
 
@@ -53,7 +53,7 @@ def measure(logits, labels, classes=None):
         `Evaluation`.
 
     Raises:
-        ValueError: for no images, logits that are not finite, labels without a logit.
+        ValueError: if there are no images, logits are not finite, or a label has no logit.
 
     Example:
         >>> print(measure(np.array([[2.0, 1.0], [0.0, 3.0]]), np.array([0, 0])))
@@ -85,14 +85,14 @@ def measure(logits, labels, classes=None):
 
 
 def calibration_error(confidence, right, bins=BINS):
-    """Expected calibration error: how far confidence is from accuracy, averaged over the images.
+    """Expected calibration error: the mean difference between confidence and accuracy.
 
-    Bins of equal width, ((m - 1) / M, m / M]; of each the distance of mean confidence and accuracy,
-    weighted by how many images are in it.
+    The images are divided into bins of equal width, ((m - 1) / M, m / M], by their confidence. The
+    absolute difference of mean confidence and accuracy in each bin is averaged over the images.
 
     Args:
         confidence: float array (N,), the probabilities of the predicted classes.
-        right: bool array (N,), whether these are right.
+        right: bool array (N,), whether the predictions are correct.
         bins: int, M.
 
     Returns:
@@ -123,9 +123,9 @@ def at_chance(accuracy, share, images):
     """Whether an accuracy is within three standard deviations of chance, or below it.
 
     Args:
-        accuracy: float, of so many images.
-        share: float, as `chance` gives it.
-        images: int, N.
+        accuracy: float, accuracy on the images.
+        share: float, the result of `chance`.
+        images: int, N, number of images.
 
     Example:
         >>> at_chance(0.14, 0.1, 359), at_chance(0.15, 0.1, 359)
@@ -141,11 +141,11 @@ def log_softmax(logits):
 
 
 def check_labels(labels, classes):
-    """Raises where a label has no logit.
+    """Raises a `ValueError` if a label has no logit, or there are no labels.
 
     Args:
         labels: integer array (N,), or a list of N lists.
-        classes: int, K, or the integer array of those that compete.
+        classes: int, K, or an integer array of the classes that compete.
     """
     if not len(labels):
         raise ValueError("There must be images to evaluate on. Received: 0 images")
@@ -156,13 +156,12 @@ def check_labels(labels, classes):
     unknown = flat[~np.isin(flat, known)]
     if unknown.size:
         raise ValueError(
-            f"Labels must be among the {len(known)} classes that the model is asked for. "
-            f"Received: {unknown[0]}"
+            f"Labels must be among the {len(known)} classes that compete. Received: {unknown[0]}"
         )
 
 
 def _rank(logits, labels):
-    """The rank of the right class, from 0; equal logits rank in the order of the classes."""
+    """The rank of the correct class, from 0; ties are ranked in the order of the classes."""
     own = np.take_along_axis(logits, labels[:, None], axis=-1)  # (N, 1)
     before = np.arange(logits.shape[1]) < labels[:, None]
     return ((logits > own) | ((logits == own) & before)).sum(axis=-1)

@@ -1,4 +1,4 @@
-"""report.md: the results of a run on one page, with numbers measured in the run alone."""
+"""report.md: the results of a run on one page; all numbers were measured in the run."""
 
 import shlex
 
@@ -8,7 +8,7 @@ from training.results.figures import class_name
 from training.results.metrics import at_chance
 from training.terminal import clock
 
-MATRIX = 50  # up to so many classes a confusion matrix is drawn; beyond, a table of the worst
+MATRIX = 50  # largest number of classes for a confusion matrix; above, a table of the worst
 PAIRS = 10
 
 
@@ -17,7 +17,7 @@ def write(job, result, labels, predicted):
 
     Args:
         job: `training.loop.run.Job`.
-        result: dict, what becomes `result.json`.
+        result: dict, the contents of `result.json`.
         labels, predicted: integer arrays (N,), of the test images.
     """
     folder = job.folder
@@ -26,18 +26,18 @@ def write(job, result, labels, predicted):
         f"# {folder.path.name}: {100 * result['test_accuracy']:.2f} % of "
         f"{result['test_images']:,} test images{chance_in_words(result)}",
         _table(_result(result, wrong)),
-        "The test images were looked at once, after the last epoch.",
+        "The test images were used once, after the last epoch.",
         "## Learning",
         f"![loss and accuracy of every epoch]({folder.curves.name})",
-        "## Mistakes",
+        "## Errors",
         *_confusions(job, labels, predicted),
         f"![predictions and attention]({folder.predictions.name})",
     ]
     if folder.worst.exists():
-        parts.append(f"![the most confident mistakes]({folder.worst.name})")
+        parts.append(f"![the most confident errors]({folder.worst.name})")
     if job.notes:
         parts += ["## Settings", "\n".join(f"- {note}" for note in job.notes)]
-    parts += ["## Cost", _table(_cost(job, result)), "## Going on", _commands(job, result)]
+    parts += ["## Cost", _table(_cost(job, result)), "## Next steps", _commands(job, result)]
     folder.write_whole(folder.report, "\n\n".join(parts) + "\n")
 
 
@@ -87,7 +87,7 @@ def _result(result, wrong):
 def _confusions(job, labels, predicted):
     names = job.splits.class_names
     if job.folder.confusion.exists():
-        return [f"![which classes are taken for which]({job.folder.confusion.name})"]
+        return [f"![confusion matrix]({job.folder.confusion.name})"]
     pairs = confused(labels, predicted)[:PAIRS]
     if not pairs:
         return ["No test image is wrong."]
@@ -95,16 +95,16 @@ def _confusions(job, labels, predicted):
         (class_name(names, label, 40), class_name(names, other, 40), f"{images:,}")
         for label, other, images in pairs
     ]
-    return [_table(rows, ("label", "taken for", "images"))]
+    return [_table(rows, ("label", "predicted as", "images"))]
 
 
 def _cost(job, result):
     first, last = result["trained_from_epoch"], result["epochs"]
-    epochs = f"epochs {first + 1} to {last}" if first < last else "no epoch, all were done"
+    epochs = f"epochs {first + 1} to {last}" if first < last else "no epoch; all were done before"
     rows = [("training", f"{clock(result['train_seconds'])} for {epochs}")]
     if result["epoch_seconds"] is not None:
-        rows.append(("an epoch", f"{result['epoch_seconds']:.2f} s with validation (median)"))
-        rows.append(("training images", f"{result['images_per_second']:,.0f} a second (median)"))
+        rows.append(("epoch", f"{result['epoch_seconds']:.2f} s with validation (median)"))
+        rows.append(("training images", f"{result['images_per_second']:,.0f} per second (median)"))
     rows.append(("updates", f"{result['updates']:,} in {result['steps']:,} steps of the run"))
     rows.append(("peak memory", f"{_mib(result['peak_memory_bytes'])} of the process"))
     if result["peak_device_memory_bytes"] is not None:
@@ -121,7 +121,7 @@ def _commands(job, result):
     folder = shlex.quote(str(job.folder.path))
     recipe = shlex.quote(str(job.folder.recipe))
     return f"""```sh
-# more epochs, from where it stopped
+# train for more epochs
 KERAS_BACKEND={result["backend"]} python -m training {recipe} --run-dir {folder} --resume \\
     --set train.epochs={2 * result["epochs"]}
 # the same model on other images
