@@ -128,7 +128,7 @@ def test_bad_input_is_explained():
             "list of names, such as \\['block01'\\]. Received: layers='block01'",
         ),
         ({"heads": [0, 2]}, "from 0 to 1: block00 has 2 heads. Received: heads=\\[0, 2\\]"),
-        ({"heads": 1}, "list of numbers from 0 to 1"),
+        ({"heads": 1}, "list of indices from 0 to 1"),
     ]:
         with pytest.raises(ValueError, match=message):
             maps(model, pixels, **arguments)
