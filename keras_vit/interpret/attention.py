@@ -10,7 +10,7 @@ from keras import ops
 from keras_vit.layers import Block
 from keras_vit.layers.attending import Attending
 from keras_vit.models.base import ImageModel
-from keras_vit.models.inputs import look
+from keras_vit.models.inputs import check_range
 
 
 def attention_maps(model, images, layers=None, heads=None, grid=False):
@@ -122,7 +122,7 @@ def check_size(model, images):
         )
     if isinstance(model, ImageModel):
         model.check_size(images.shape)
-        look(model, images)
+        check_range(model, images)
 
 
 def token_grid(model, layer_name, images_shape):

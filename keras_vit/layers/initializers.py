@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 # How many numbers may still be created, in a list of one; None to initialize as usual.
-_left = contextvars.ContextVar("left", default=None)
+_remaining = contextvars.ContextVar("remaining", default=None)
 
 
 @contextlib.contextmanager
@@ -23,11 +23,11 @@ def no_initialization(limit=None):
     Raises:
         ValueError: in the context, before a weight is created that exceeds `limit`.
     """
-    token = _left.set([math.inf if limit is None else limit])
+    token = _remaining.set([math.inf if limit is None else limit])
     try:
         yield
     finally:
-        _left.reset(token)
+        _remaining.reset(token)
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
@@ -42,10 +42,10 @@ class Initial(keras.initializers.Initializer):
         self.initializer = keras.initializers.get(initializer)
 
     def __call__(self, shape, dtype=None, **kwargs):
-        left = _left.get()
-        if left is not None:
-            left[0] -= math.prod(shape)
-            if left[0] < 0:
+        remaining = _remaining.get()
+        if remaining is not None:
+            remaining[0] -= math.prod(shape)
+            if remaining[0] < 0:
                 raise ValueError(
                     "The model has more weights than its checkpoint. Received: a weight of "
                     f"shape={shape} beyond them"

@@ -77,10 +77,10 @@ class ImageModel(Features, ImageInputs):
         Returns:
             `keras.layers.Layer`.
         """
-        if name not in self._made:
+        if name not in self._layers_by_name:
             kwargs = {"dtype": self._arguments["dtype"], **kwargs}
-            self._made[name] = kind(*args, name=name, **kwargs)
-        return self._made[name]
+            self._layers_by_name[name] = kind(*args, name=name, **kwargs)
+        return self._layers_by_name[name]
 
     @property
     def preprocessor(self):

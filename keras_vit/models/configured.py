@@ -75,7 +75,7 @@ def configured(family):
         arguments["preprocessor"] = as_preprocessor(arguments["preprocessor"])
         # Keras's own __setattr__ raises before the graph is built.
         object.__setattr__(self, "_arguments", arguments)
-        object.__setattr__(self, "_made", {})  # layers by name
+        object.__setattr__(self, "_layers_by_name", {})
         init(self, **arguments)
 
     __init__.__signature__ = signature  # Keras does not follow `__wrapped__` everywhere

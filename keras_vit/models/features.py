@@ -9,7 +9,7 @@ import re
 import keras
 
 from keras_vit.layers import Block, TokensToGrid
-from keras_vit.models.inputs import look
+from keras_vit.models.inputs import check_range
 
 
 class Features:
@@ -102,7 +102,7 @@ class Features:
             (8, 197, 768)
         """
         self.check_size(images.shape)
-        look(self, images)
+        check_range(self, images)
         outputs = self.feature_model(layers, grid)(images, training=False)
         return {name: outputs[name] for name in (outputs if layers is None else layers)}
 
@@ -160,7 +160,7 @@ class Features:
             (8, 56, 56, 96)
         """
         self.check_size(images.shape)
-        look(self, images)
+        check_range(self, images)
         outputs = self.pyramid_model()(images, training=False)
         return {stage: outputs[stage] for stage in self._pyramid}
 

@@ -23,8 +23,8 @@ class ImageInputs(keras.Model):
     `drop_remainder` and `takes_pixels` (whether they normalise pixels themselves).
     """
 
-    _told = False  # whether the warning about the range of values was given
-    _looked = False  # whether values of a tensor were read since the last `fit` or `predict`
+    _warned = False  # whether the warning about the range of values was given
+    _range_checked = False  # whether values of a tensor were read since the last `fit` or `predict`
 
     def fit(self, x=None, *args, **kwargs):
         data = self.checked_data(x)
@@ -53,7 +53,7 @@ class ImageInputs(keras.Model):
     def __call__(self, inputs, *args, **kwargs):
         if hasattr(inputs, "shape"):
             self.check_size(inputs.shape)
-            look(self, inputs)
+            check_range(self, inputs)
         return super().__call__(inputs, *args, **kwargs)
 
     def call(self, inputs, training=None, mask=None):
@@ -80,7 +80,7 @@ class ImageInputs(keras.Model):
         shape = getattr(images, "shape", None)
         if shape is not None and getattr(shape, "rank", 4) is not None:
             self.check_size(shape)
-        return watched(self, data) if watch else data
+        return with_range_check(self, data) if watch else data
 
     def check_size(self, shape):
         """Raises a `ValueError` unless the model takes images of this shape, (B, H, W, C)."""
@@ -122,7 +122,7 @@ def build_training(model, outputs, x=None, y=None, *_, **__):
             metrics.build(keras.KerasTensor((None, *labels.shape[1:]), dtype), outputs)
 
 
-def look(model, images):
+def check_range(model, images):
     """Warns, once per model, if it is given pixels 0..255 but takes normalised images, or reversed.
 
     A sample of the pixels is checked. Arrays are checked in every call, tensors only once after
@@ -133,10 +133,10 @@ def look(model, images):
         model: `ImageInputs`.
         images: array or tensor (B, H, W, C); anything else is ignored.
     """
-    if model._told or len(getattr(images, "shape", ())) != 4:
+    if model._warned or len(getattr(images, "shape", ())) != 4:
         return
     array = isinstance(images, np.ndarray)
-    if not array and (model._looked or not _has_values(images)):
+    if not array and (model._range_checked or not _has_values(images)):
         return
     batch, height, width, _ = images.shape
     b, h, w = max(batch // 4, 1), max(height // 64, 1), max(width // 64, 1)
@@ -146,7 +146,7 @@ def look(model, images):
     low, high = float(some.min()), float(some.max())
     if low == high:
         return  # black, or a constant that builds a model
-    model._looked = model._looked or not array
+    model._range_checked = model._range_checked or not array
     if model.takes_pixels:  # an image may be dark, but fractions mean a range of 0..1 or -1..1
         wrong = max(high, -low) <= NORMALIZED and (some != np.round(some)).any()
     elif some.dtype.kind in "ui":
@@ -154,36 +154,36 @@ def look(model, images):
     else:
         wrong = high > PIXELS and low > -high / 4  # bicubic resizing gives values below zero too
     if wrong:
-        _tell(model, f"values from {low:.3g} to {high:.3g}, {some.dtype}")
+        _warn_once(model, f"values from {low:.3g} to {high:.3g}, {some.dtype}")
 
 
-def watched(model, data):
+def with_range_check(model, data):
     """Wraps data of `fit`, `evaluate` or `predict` so that the first batch is checked.
 
     No batch is read ahead or twice, so the order and randomness of a pipeline do not change.
     PyTorch data loaders are returned unchanged: the model checks their batches when it is called.
     """
-    model._looked = False
-    if model._told:
+    model._range_checked = False
+    if model._warned:
         return data
     if hasattr(data, "element_spec"):
         dtype = str(getattr(_images(data.element_spec), "dtype", ""))
         if "float" in dtype:
-            return _watched_pipeline(model, data)
+            return _checked_pipeline(model, data)
         if "int" in dtype and not model.takes_pixels:
-            _tell(model, f"a pipeline of {dtype}")
+            _warn_once(model, f"a pipeline of {dtype}")
         return data
     if inspect.isgenerator(data):
-        return _watched_generator(model, data)
+        return _checked_generator(model, data)
     if isinstance(data, keras.utils.PyDataset):
         # A worker process cannot warn, and would need a copy of the model.
-        return data if data.use_multiprocessing else _WatchedDataset(model, data)
-    look(model, _images(data))
+        return data if data.use_multiprocessing else _CheckedDataset(model, data)
+    check_range(model, _images(data))
     return data
 
 
-def _tell(model, received):
-    model._told = True
+def _warn_once(model, received):
+    model._warned = True
     if model.takes_pixels:
         expected = (
             "pixels 0..255, which it normalises itself (include_preprocessing=True): pass pixels, "
@@ -234,7 +234,7 @@ def _has_values(images):
     return isinstance(images, tf.Tensor) and hasattr(images, "numpy")
 
 
-def _watched_pipeline(model, data):
+def _checked_pipeline(model, data):
     """The tf.data pipeline, with a check of the first batch of every epoch."""
     import tensorflow as tf
 
@@ -244,7 +244,7 @@ def _watched_pipeline(model, data):
         return data
 
     def see(images):
-        look(model, images)
+        check_range(model, images)
         return np.int64(0)
 
     def pass_on(i, element):
@@ -264,14 +264,14 @@ def _replicas(model):
     return model.distribute_strategy.num_replicas_in_sync
 
 
-def _watched_generator(model, generator):
+def _checked_generator(model, generator):
     for i, element in enumerate(generator):
         if i == 0:
-            look(model, _images(element))
+            check_range(model, _images(element))
         yield element
 
 
-class _WatchedDataset(keras.utils.PyDataset):
+class _CheckedDataset(keras.utils.PyDataset):
     """A `PyDataset` that checks the first batch that is requested."""
 
     def __init__(self, model, source):
@@ -282,7 +282,7 @@ class _WatchedDataset(keras.utils.PyDataset):
         element = self.source[index]
         if not self.seen:
             self.seen = True
-            look(self.model, _images(element))
+            check_range(self.model, _images(element))
         return element
 
     @property

@@ -101,9 +101,11 @@ def test_every_way_in_says_so_once(names):
     m = model()
     for name in names:
         call = CALLS[name]
-        m._told = False
+        m._warned = False
         assert said(call, m, 3 * images(batch=6)) == [], name
-        m._looked = m._looked and name != "tensor"  # plain calls on tensors have one look
+        m._range_checked = (
+            m._range_checked and name != "tensor"
+        )  # calls on tensors are checked once
         found = said(call, m, pixels())
         assert len(found) == 1 and "include_preprocessing=True" in found[0], name
         assert "Received: values from" in found[0], name
@@ -120,9 +122,9 @@ def test_no_word_of_images_as_they_should_be():
 def test_bytes_are_known_by_their_type():
     m = model()
     assert "uint8" in said(m.predict, pixels("uint8"), verbose=0)[0]
-    m._told = False
+    m._warned = False
     assert "a pipeline of <dtype: 'uint8'>" in said(m.predict, byte_pipeline(), verbose=0)[0]
-    m._told = False
+    m._warned = False
     assert said(m, np.zeros((6, 24, 16, 3), "uint8")) == []
 
 
@@ -139,7 +141,7 @@ def test_the_other_way_round():
         assert said(m.predict, x, verbose=0) == said(m, x) == []
     assert said(m.predict, float_pipeline(pixels()), verbose=0) == []
     for x in (images(batch=6), pixels() / 255):
-        m._told = False
+        m._warned = False
         assert "pixels 0..255, which it normalises itself" in said(m.predict, x, verbose=0)[0]
 
 
@@ -165,8 +167,8 @@ def test_nothing_else_changes(source, monkeypatch):
         return found
 
     with_a_look = losses()
-    monkeypatch.setattr("keras_vit.models.inputs.watched", lambda model, data: data)
-    monkeypatch.setattr("keras_vit.models.inputs.look", lambda model, images: None)
+    monkeypatch.setattr("keras_vit.models.inputs.with_range_check", lambda model, data: data)
+    monkeypatch.setattr("keras_vit.models.inputs.check_range", lambda model, images: None)
     assert losses() == with_a_look
 
 
@@ -188,7 +190,7 @@ def test_what_is_traced_is_not_looked_at():
         x = torch.from_numpy(pixels())
         torch.func.vmap(lambda x: m(x[None]))(x)
         torch.export.export(_module(m), (x,))
-    assert not m._told
+    assert not m._warned
     assert len(said(m, pixels())) == 1
 
 
@@ -209,9 +211,9 @@ def test_a_student_looks_at_what_its_distiller_gets():
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     compile_model(distiller, "sgd", loss)
     assert len(said(distiller.fit, pixels(), LABELS, verbose=0)) >= 1
-    student._told = False
+    student._warned = False
     assert len(said(distiller.predict, pixels(), verbose=0)) == 1
-    student._told = False
+    student._warned = False
     assert said(distiller.fit, images(batch=6), LABELS, verbose=0) == []
 
 
