@@ -27,7 +27,7 @@ def test_the_report_says_what_was_measured(finished):
         f"{100 * result['test_ece']:.2f} %",
         f"{result['test_loss']:.4f}",
         f"{result['epoch_seconds']:.2f} s",
-        f"{result['images_per_second']:,.0f} a second",
+        f"{result['images_per_second']:,.0f} per second",
         f"{result['parameters']:,}",
         f"keras {keras.__version__}",
         result["hardware"],

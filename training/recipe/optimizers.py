@@ -1,4 +1,4 @@
-"""The optimizer of a recipe: rule, schedule, decay, clipping, accumulation, average."""
+"""The optimizer of a recipe: rule, schedule, weight decay, clipping, accumulation, EMA."""
 
 import re
 
@@ -25,30 +25,33 @@ def optimizer(
     ema=0.0,
     skip_nonfinite=False,
 ):
-    """An optimizer for a model, ready for `model.compile`.
+    """Creates the optimizer of a recipe for `model.compile`.
 
     Args:
-        model: `keras.Model` that is built; what is frozen stays out.
-        total_steps: int, batches of the whole run.
-        name: "adamw", "lion", "muon" (matrices; AdamW for the rest) or "sgd" (Nesterov, 0.9).
-        learning_rate: float, the highest rate.
-        schedule, warmup_steps, cooldown_steps: see `WarmupSchedule`; counted in batches.
-        weight_decay: float, share of the rate by which matrices shrink a step.
-        beta_2: float in [0, 1), how long "adamw" and "lion" remember; 0 for their own default.
-        clip_norm: float, largest norm of the whole gradient, or 0 for no clipping.
-        layer_decay: float in (0, 1], how much slower every layer learns than the next one, for
-            fine-tuning; "adamw" alone.
-        accumulate: int, batches whose gradients are averaged for one update.
-        ema: float in [0, 1), momentum of the average of the weights from update to update (0.9999
-            say); 0 for none. `model.fit` ends with the average in the model.
-        skip_nonfinite: bool, whether a step whose gradient is not finite leaves the weights alone.
+        model: `keras.Model` that is built. Frozen weights are not trained.
+        total_steps: int, number of steps (batches) of the whole run.
+        name: "adamw", "lion", "muon" (for matrices, with AdamW for the rest) or "sgd" (Nesterov,
+            momentum 0.9).
+        learning_rate: float, learning rate at the end of the warm-up.
+        schedule: str, the `shape` of `WarmupSchedule`.
+        warmup_steps, cooldown_steps: int, as in `WarmupSchedule`.
+        weight_decay: float, decoupled weight decay of matrices.
+        beta_2: float in [0, 1), decay rate of the second moment in "adamw", or of the momentum in
+            "lion"; 0 for Keras's default.
+        clip_norm: float, largest global norm of the gradient, or 0 for no clipping.
+        layer_decay: float in (0, 1], factor of the learning rate from one block to the block
+            before, for fine-tuning; only for "adamw".
+        accumulate: int, number of batches whose gradients are averaged for one update.
+        ema: float in [0, 1), momentum per update of the moving average of the weights, such as
+            0.9999; 0 for no average. `model.fit` ends with the average in the model.
+        skip_nonfinite: bool, whether steps whose gradients are not finite are skipped.
 
     Returns:
         `keras.optimizers.Optimizer`.
 
     Raises:
-        ValueError: for unknown names, a warm-up and cool-down as long as the run, or an argument
-            that the named optimizer would ignore.
+        ValueError: if a name is unknown, warm-up and cool-down are as long as the run, or the
+            optimizer would ignore an argument.
 
     Example:
         >>> model.compile(optimizer(model, total_steps=1000, weight_decay=0.05), loss)
@@ -81,27 +84,29 @@ def optimizer(
         global_clipnorm=clip_norm or None,
         gradient_accumulation_steps=accumulate if accumulate > 1 else None,
         use_ema=ema > 0,
-        # Keras averages after every batch, also those that are only accumulated.
+        # Keras updates the average after every batch, also while gradients are accumulated.
         ema_momentum=ema ** (1 / accumulate) if ema else 0.99,
     )
     if beta_2:
         settings["beta_2"] = beta_2
     found = _rule(model, name, layer_decay, weight_decay, settings)
     if skip_nonfinite and model.dtype_policy.name != "mixed_float16":
-        # Where a scaled loss overflows, this leaves the step out; a scale of 1 changes nothing.
+        # It skips steps whose gradients are not finite; a scale of 1 changes nothing else.
         found = keras.optimizers.LossScaleOptimizer(found, 1.0, dynamic_growth_steps=2**31 - 1)
     return found
 
 
 def updates(model):
-    """How often the optimizer of a compiled model has updated the weights: not every batch does."""
-    # Of batches whose gradients are accumulated, all as one. TensorFlow's variables of several
-    # devices are no numbers, what is computed of them is.
+    """The number of updates that the optimizer of a compiled model has made.
+
+    Batches whose gradients are accumulated count as one update.
+    """
+    # The cast, because TensorFlow's variables on several devices cannot be converted directly.
     return int(keras.ops.cast(model.optimizer.iterations, "int32"))
 
 
 def _rule(model, name, layer_decay, weight_decay, settings):
-    """The optimizer of that name, which decays what should decay."""
+    """The optimizer of this name, with weight decay for matrices only."""
     variables = model.trainable_variables
     if layer_decay != 1:
         return LayerwiseAdamW(
@@ -110,7 +115,7 @@ def _rule(model, name, layer_decay, weight_decay, settings):
             **settings,
         )
     if name == "muon":
-        # Keras gives to AdamW what is no matrix, and what these patterns find by name.
+        # Keras uses AdamW for weights that are not matrices, and for names that match these.
         exclude = [re.escape(v.path) for v in variables if not decays(v.path) or "head" in v.path]
         found = keras.optimizers.Muon(
             exclude_layers=exclude, adam_weight_decay=weight_decay, **settings
@@ -121,6 +126,6 @@ def _rule(model, name, layer_decay, weight_decay, settings):
             "lion": lambda: keras.optimizers.Lion(**settings),
             "sgd": lambda: keras.optimizers.SGD(momentum=0.9, nesterov=True, **settings),
         }[name]()
-    # By variable: Keras would match patterns with names, and every kernel is named "kernel".
+    # By variable, because Keras matches patterns with names, and every kernel is named "kernel".
     found.exclude_from_weight_decay(var_list=[v for v in variables if not decays(v.path)])
     return found
