@@ -86,7 +86,7 @@ def worst(model, images, labels, probabilities, path, class_names=None):
     if not len(shown):
         path.unlink(missing_ok=True)
         return
-    title, said = "The most confident errors", "The label itself may be wrong. "
+    title, said = "The most confident mistakes", "The label itself may be wrong. "
     _sheet(model, images, labels, probabilities, shown, (title, said), path, class_names)
 
 

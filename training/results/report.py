@@ -29,15 +29,15 @@ def write(job, result, labels, predicted):
         "The test images were used once, after the last epoch.",
         "## Learning",
         f"![loss and accuracy of every epoch]({folder.curves.name})",
-        "## Errors",
+        "## Mistakes",
         *_confusions(job, labels, predicted),
         f"![predictions and attention]({folder.predictions.name})",
     ]
     if folder.worst.exists():
-        parts.append(f"![the most confident errors]({folder.worst.name})")
+        parts.append(f"![the most confident mistakes]({folder.worst.name})")
     if job.notes:
         parts += ["## Settings", "\n".join(f"- {note}" for note in job.notes)]
-    parts += ["## Cost", _table(_cost(job, result)), "## Next steps", _commands(job, result)]
+    parts += ["## Cost", _table(_cost(job, result)), "## Going on", _commands(job, result)]
     folder.write_whole(folder.report, "\n\n".join(parts) + "\n")
 
 
