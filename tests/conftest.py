@@ -1,4 +1,4 @@
-"""What every test may use."""
+"""Settings and fixtures of all tests."""
 
 import contextlib
 import functools
@@ -7,16 +7,16 @@ import importlib
 import os
 from pathlib import Path
 
-with contextlib.suppress(ImportError):  # PyTorch for CUDA has it
-    importlib.import_module("triton")  # crashes where TensorFlow is in the process already
+with contextlib.suppress(ImportError):  # installed with PyTorch for CUDA
+    importlib.import_module("triton")  # crashes if TensorFlow was imported before
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# On a GPU float32 products would be TF32, of 10 bits, which no tolerance here expects.
+# On a GPU float32 products would be in TF32, whose 10 bits are too few for the tolerances.
 os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
 os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
-# Tests run side by side and their models are tiny: PyTorch's threads would wait for each other.
+# Tests run in parallel with tiny models: PyTorch's threads would wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# To compile tiny models takes longer than to run them: compile quickly, and once for all processes.
+# Compiling tiny models takes longer than running them: compile fast, and once for all processes.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
 os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", str(Path(__file__, "../../.pytest_cache/jax").resolve())
@@ -34,9 +34,9 @@ from keras_vit.layers import initializers
 from tests import exports
 
 
-@pytest.hookimpl(tryfirst=True)  # before -m takes its choice
+@pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(items):
-    """What a test's `backends` do not name is slow there; the mark nearest to the test counts."""
+    """Marks a test as slow unless its nearest `backends` mark names the current backend."""
     for item in items:
         mark = item.get_closest_marker("backends")
         if mark is not None and keras.backend.backend() not in mark.args:
@@ -45,8 +45,8 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session", autouse=True)
 def imports_are_no_garbage():
-    """Keras collects garbage for every layer that it quantises, and would search all modules."""
-    keras.utils.set_random_seed(0)  # which imports TensorFlow
+    """Excludes modules from garbage collection, which Keras runs for each layer it quantises."""
+    keras.utils.set_random_seed(0)  # imports TensorFlow
     gc.collect()
     gc.freeze()
 
@@ -63,10 +63,10 @@ def rng():
 
 @pytest.fixture
 def in_this_process(monkeypatch):
-    """Runs exports without a process of its own for each, seconds that change no number.
+    """Runs exports in this process instead of a separate one, which saves seconds.
 
-    What it cannot show, that Keras is not needed, test_export.py does in the real process: for
-    every format on images, and on pictures or the bytes of their files.
+    It cannot show that Keras is not needed. test_export.py does, in a separate process, for every
+    format on images, and on pictures or the bytes of their files.
     """
     monkeypatch.setattr(exports.EXPORT, "python", lambda *x, doing: runtimes.main(*map(str, x[2:])))
 
@@ -86,6 +86,6 @@ def picture_export(tmp_path_factory):
 
 @pytest.fixture
 def no_initialization():
-    """Kernels are zeros: billions of random numbers are not what a count is about."""
+    """Skips the random initialisation, for tests that only count parameters."""
     with initializers.no_initialization():
         yield

@@ -1,4 +1,4 @@
-"""What tests of exports share: the formats' cases, models, and how numbers are judged."""
+"""Helpers for the tests of exports: cases by format, models, and the comparison of outputs."""
 
 import importlib
 from pathlib import Path
@@ -13,20 +13,20 @@ from keras_vit.export.compare import compare, limits_of
 from keras_vit.export.formats import FORMATS
 from tests.helpers import backends, randomize, tiny, tiny_vit
 
-EXPORT = importlib.import_module("keras_vit.export.export")  # the name is the function's
+EXPORT = importlib.import_module("keras_vit.export.export")  # `keras_vit.export` is the function
 WRITTEN_HERE = [name for name, x in FORMATS.items() if x.backend == keras.backend.backend()]
 
 NAMES = ["ant", "bee", "cat", "dog", "eel", "fox"]
 DATA = Path(__file__).parents[2] / "shared" / "data" / "vit_tiny_imagenet"
-# Swin's on the pixels of the others.
+# Swin for the image size of the other families.
 CHANGED = {"swin": {"image_size": (24, 16), "window_size": 2}}
 
 
 def where_written(cases, *default):
-    """Parameters, names that begin with a format's.
+    """Parameters whose names start with the name of a format.
 
-    Those of `default` run on the backend that writes their format: from another one it is the same
-    file, written by one process more. All others are for -m slow.
+    The `default` ones run on the backend that writes their format; with another backend the same
+    file is written by a separate process. All others are marked slow.
     """
     unknown = set(default) - set(cases)
     assert not unknown, f"no such cases: {unknown}"
@@ -44,7 +44,7 @@ def plain(report):
 
 
 def picture_model():
-    """A model that names what it sees, on pictures of any size."""
+    """A model for pictures of any size, with class names."""
     model = tiny_vit(
         num_classes=len(NAMES), preprocessor=keras_vit.Preprocessor((24, 16)), class_names=NAMES
     )
@@ -53,7 +53,7 @@ def picture_model():
 
 
 def build(name):
-    """The real ViT-Ti/16, or a tiny model of a family and seed; both on ImageNet's mean."""
+    """The real ViT-Ti/16 ("real"), or a tiny model ("FAMILY SEED"), both with ImageNet's mean."""
     if name == "real":
         if not DATA.is_dir():
             pytest.skip(f"no weights in {DATA}")
@@ -73,7 +73,7 @@ def softmax(x):
 
 
 def judge(expected, actual, precision="float32", inputs="images", format=None):
-    """The `Comparison`, of logits or as of the probabilities of an export of pictures."""
+    """The `Comparison` of logits, or of their probabilities unless `inputs` is "images"."""
     name, as_given = ("logits", np.asarray) if inputs == "images" else ("probabilities", softmax)
     limits = limits_of(precision, inputs, format)
     return compare({name: as_given(expected)}, {name: as_given(actual)}, limits)

@@ -1,4 +1,4 @@
-"""Checks that hold for every layer and every model."""
+"""Helpers for the tests of all rooms: marks for backends, tiny models, images."""
 
 from pathlib import Path
 
@@ -10,29 +10,31 @@ from keras import ops
 from keras_vit.models.inputs import build_training
 from keras_vit.models.registry import FAMILIES
 
-# Photos, where this machine has them.
+# Photographs, if this machine has them.
 PHOTOS = Path(__file__).parents[2] / "shared" / "data" / "tiny_coco" / "val2017"
 
-# Where a test runs by default: with -m "slow or not slow" every test runs on every backend. As a
-# decorator, in `pytestmark`, or as a mark of a `pytest.param`; the nearest one counts.
-backends = pytest.mark.backends  # on those that it names
-once = backends("torch")  # on the one that starts and compiles quickest
+# The backends on which a test runs by default; with -m "slow or not slow" every test runs on all.
+# Use it as a decorator, in `pytestmark`, or as a mark of a `pytest.param`; the nearest mark counts.
+backends = pytest.mark.backends  # on the named backends
+once = backends("torch")  # on the backend that starts and compiles fastest
 
-# What one backend writes the next one reads: a ring, so that if each agrees with the next, all do.
+# Files of each backend are read by the next one: a ring, so that if neighbours agree, all agree.
 NEXT = {"tensorflow": "jax", "jax": "torch", "torch": "tensorflow"}
 
 
-# Of a step of training: what is added to every key alike cancels in the softmax.
+# Weights without an effect: a constant that is added to all keys cancels in the softmax.
 WITHOUT_EFFECT = ("key_norm/beta", "logits_projection/bias")
 
 
 def once_but(cases, *everywhere):
-    """Parameters: on every backend those that are named, all of them on the quickest.
+    """Parameters that run on the fastest backend, and the named ones on every backend.
 
     Args:
-        cases: dict of name to value, a tuple for several, or names that are the values.
-        everywhere: names of the cases that reach what a backend can do differently; say what, in a
-            comment.
+        cases: dict of name to value, a tuple for several values, or names that are the values.
+        everywhere: names of the cases in which backends can differ; explain it in a comment.
+
+    Returns:
+        list of `pytest.param`.
     """
     values = cases if isinstance(cases, dict) else {name: name for name in cases}
     unknown = set(everywhere) - set(values)
@@ -52,7 +54,7 @@ def to_numpy(x):
 
 
 def randomize(model_or_layer, seed=0, scale=0.2):
-    """Weights far from an initialisation, so that one that is never used shows."""
+    """Adds noise to all weights, so that a weight that is not used is detected."""
     rng = np.random.default_rng(seed)
     for weight in model_or_layer.weights:
         if "seed" not in weight.path:
@@ -60,33 +62,33 @@ def randomize(model_or_layer, seed=0, scale=0.2):
 
 
 def tiny(family, **arguments):
-    """A registered family's model of a few thousand parameters, with 4 classes."""
+    """A model of a registered family with a few thousand parameters and 4 classes."""
     found = FAMILIES[family]
     return found.model(**{**found.tiny, "num_classes": 4, **arguments})
 
 
 def tiny_vit(**arguments):
-    """On 24 x 16 pixels, as all but Swin's."""
+    """A ViT for images of 24 x 16 pixels, like all tiny models except Swin's."""
     return tiny("vit", **arguments)
 
 
 def tiny_swin(**arguments):
-    """On 32 x 32 pixels: maps 8 x 8 and 4 x 4, windows of 4."""
+    """A Swin for images of 32 x 32 pixels: maps of 8 x 8 and 4 x 4, windows of 4."""
     return tiny("swin", **arguments)
 
 
 def tiny_hybrid(**arguments):
-    """With a ResNet of two stages: maps 6 x 4 and 3 x 2."""
+    """A hybrid with a ResNet of two stages: maps of 6 x 4 and 3 x 2."""
     return tiny("hybrid", **arguments)
 
 
 def tiny_cait(**arguments):
-    """Of one block and one of class attention."""
+    """A CaiT with one block and one class attention block."""
     return tiny("cait", **arguments)
 
 
 def tiny_pvt(version, **arguments):
-    """A pyramid of two stages: maps 6 x 4, 3 x 2."""
+    """A PVT with two stages: maps of 6 x 4 and 3 x 2."""
     return tiny("pvt" if version == 1 else "pvt_v2", **arguments)
 
 
@@ -95,13 +97,13 @@ def images(size=(24, 16), batch=3, channels=3, seed=0):
 
 
 def run(model, pixels):
-    """The outputs, the faster way: JAX compiles the operations of a plain call one by one."""
+    """The outputs of a model, by `predict` on JAX, which compiles the ops of a call one by one."""
     if keras.backend.backend() == "jax":
         return keras.tree.map_structure(to_numpy, model.predict(pixels, verbose=0))
     return keras.tree.map_structure(to_numpy, model(pixels))
 
 
 def compile_model(model, optimizer="adam", loss="mse"):
-    """Compiles; on TensorFlow without XLA, whose compilation takes longer than a tiny step."""
+    """Compiles a model, on TensorFlow without XLA, which takes longer to compile than to run."""
     model.compile(optimizer, loss, jit_compile=keras.backend.backend() == "jax")
-    build_training(model, outputs=None)  # models of Keras too
+    build_training(model, outputs=None)  # for plain Keras models too

@@ -1,4 +1,4 @@
-"""What is asked of a saved model: by the script that wrote it and by the tests that load it."""
+"""Measurements of a saved model, for the script that saved it and the tests that load it."""
 
 import json
 import zipfile
@@ -10,12 +10,12 @@ from tests.helpers import run
 
 
 def outputs(model, pixels, normalized):
-    """The logits of the upper left part of some pictures, float32.
+    """The logits for the upper left part of some pictures, float32.
 
     Args:
-        model: `keras.Model` on images; one of any size is given 32 x 16 pixels.
+        model: `keras.Model` on images; a model for any size is given 32 x 16 pixels.
         pixels: uint8 (B, 32, 32, 3).
-        normalized: bool, whether the model takes images in -1..1, not pixels.
+        normalized: bool, whether the model takes images in -1..1 instead of pixels.
     """
     height, width, channels = model.input.shape[1:]
     x = pixels[:, : height or 32, : width or 16, :channels].astype("float32")
@@ -23,15 +23,15 @@ def outputs(model, pixels, normalized):
 
 
 def batch():
-    """16 x 16 images and one-hot labels of 3 classes, which every step trains on."""
+    """The images (16 x 16) and one-hot labels (3 classes) of every training step."""
     rng = np.random.default_rng(5)
     images = rng.uniform(-1, 1, (6, 16, 16, 3)).astype("float32")
     return images, np.eye(3, dtype="float32")[rng.integers(0, 3, 6)]
 
 
 def next_losses(model, steps=3):
-    """The losses of the next steps of training, each before its update."""
-    # To compile takes longer than these steps do. A file from JAX asks for it on PyTorch too.
+    """The losses of the next training steps, each before its update."""
+    # Compilation takes longer than these steps. A file from JAX has it on for PyTorch too.
     model.jit_compile = keras.backend.backend() == "jax"
     model.run_eagerly = keras.backend.backend() == "tensorflow"
     images, labels = batch()
@@ -43,12 +43,12 @@ def next_losses(model, steps=3):
 
 
 def scalars(model):
-    """The numbers among an optimizer's variables: its iterations, a loss scale and its counter."""
+    """The scalar variables of an optimizer: its iterations, the loss scale and its counter."""
     return {v.path: float(v) for v in model.optimizer.variables if v.shape == ()}
 
 
 def facts(model):
-    """What a model of the library says of itself beside its numbers, as JSON has it."""
+    """The properties of a model of the library besides its outputs, as JSON values."""
     preprocessor = model.preprocessor
     config = preprocessor and {k: v for k, v in preprocessor.get_config().items() if k != "name"}
     found = {
@@ -58,16 +58,16 @@ def facts(model):
         "dtype": model.get_config()["dtype"]["config"]["name"],
         "frozen": [v.path for v in model.weights if not v.trainable and "seed" not in v.path],
     }
-    return json.loads(json.dumps(found))  # which has no tuples
+    return json.loads(json.dumps(found))  # turns tuples into lists
 
 
 class Saved:
-    """What a version saved on one backend, unpacked.
+    """The unpacked files that a version saved on one backend.
 
     Attributes:
         folder: `Path` of the files.
-        expected: dict, what was measured when they were written.
-        pixels: uint8 (2, 32, 32, 3), the pictures of `outputs`.
+        expected: dict of the measurements when they were saved.
+        pixels: uint8 (2, 32, 32, 3), the pictures for `outputs`.
     """
 
     def __init__(self, archive, folder):

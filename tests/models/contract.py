@@ -1,4 +1,4 @@
-"""The contract that every model of every family keeps."""
+"""The contract of all models: features, configuration, training and files."""
 
 import inspect
 import json
@@ -12,23 +12,26 @@ from tests.helpers import WITHOUT_EFFECT, compile_model, images, randomize, run,
 
 
 def size_of(model):
-    """Pixels of its images; of a model of any size as many as its family's tiny one takes."""
+    """The image size of the tiny model of a family, (H, W)."""
     return (32, 32) if isinstance(model, keras_vit.SwinTransformer) else (24, 16)
 
 
 def check_contract(make, arguments, tmp_path):
-    """Features, configuration, training and files of a model; returns its weights, as trained.
+    """Checks features, configuration, training and files of a model.
 
     Args:
-        make: function of the model's arguments.
-        arguments: dict, what it is made with and its configuration says.
-        tmp_path: `Path` of a folder, where `model.keras` is left.
+        make: function that builds the model.
+        arguments: dict, arguments of `make`, which must be in the configuration.
+        tmp_path: `Path` of a folder, in which `model.keras` is written.
+
+    Returns:
+        dict of path to array, the weights after training.
     """
     model = make(**arguments)
     randomize(model)
     pixels = images(size_of(model), channels=model.input.shape[-1])
 
-    # layers can be taken out of it; shapes are those that were promised, for any batch
+    # outputs of inner layers can be used; shapes agree with the symbolic ones, for any batch size
     block = [x for x in model.layers if isinstance(x, Block)][-1]
     inner = keras.Model(model.input, [model.output, block.output])
     expected, tokens = run(inner, pixels)
@@ -61,7 +64,7 @@ def check_contract(make, arguments, tmp_path):
         assert same - {p for p in same if p.endswith(WITHOUT_EFFECT)} == frozen
         assert frozen and (path == "cnn" or all(p.startswith(f"{path}/") for p in frozen))
 
-    # a file has it all, the optimizer's state and what is frozen included
+    # a file restores everything, including the state of the optimizer and frozen weights
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert type(loaded) is type(model)

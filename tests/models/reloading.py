@@ -40,8 +40,8 @@ def swin():
 
 MAKERS = [remat_vit, deit, swin, swin_v2, pvt, pvt_v2, tiny_hybrid, with_stem, tiny_cait]
 FAMILIES = {make.__name__: make for make in MAKERS}
-# What is saved is Python's choice of paths, alike on every backend, but for the state that a
-# backend hands through a recomputed block.
+# Which weights are saved does not depend on the backend, except for the state that a backend passes
+# through a recomputed block.
 EVERYWHERE = "remat_vit"
 
 
@@ -51,7 +51,7 @@ def reload(model, tmp_path):
 
 
 def assert_same(ours, theirs):
-    """Weights to the bit, and which of them are trained."""
+    """Asserts that weights are equal bit for bit, and that the same ones are trainable."""
     trained = [x.path for x in ours.trainable_weights]
     assert [x.path for x in theirs.trainable_weights] == trained
     for a, b in zip(ours.weights, theirs.weights, strict=True):

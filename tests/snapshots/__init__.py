@@ -1,8 +1,8 @@
-"""What others rely on, as text: a change of it is a line in a file that a reviewer sees.
+"""Public interfaces as text files, so that a reviewer sees each change of them as a changed line.
 
-    python -m tests.snapshots   # writes the files anew; git diff shows what others would notice
+    python -m tests.snapshots   # rewrites the files; git diff then shows the changes
 
-Each module has `lines()`, the text of the file beside it: what this version has of that kind.
+Each module has `lines()`, which returns the text of the file beside it for this version.
 """
 
 import difflib
@@ -15,22 +15,22 @@ COMMAND = "python -m tests.snapshots"
 
 
 def text(name):
-    """What this version has of a kind, as the text of the file."""
+    """The text of a file for this version."""
     found = importlib.import_module(f"{__name__}.{name}").lines()
     return "\n".join(found).rstrip("\n") + "\n"
 
 
 def file(name):
-    """The file that keeps it."""
+    """`Path` of the file."""
     return HERE / f"{name}.txt"
 
 
 def differences(name):
-    """What differs from the file, in lines, with the command that writes it; "" for nothing."""
+    """The lines that differ from the file, and the command that rewrites it; "" if none do."""
     kept = file(name).read_text(encoding="utf-8").splitlines()
     found = text(name).splitlines()
     names = file(name).name, "this version"
     changed = list(difflib.unified_diff(kept, found, *names, n=1, lineterm=""))
     if not changed:
         return ""
-    return "\n".join([*changed, "", f"If that is meant: {COMMAND} {name}"])
+    return "\n".join([*changed, "", f"If this is intended, run: {COMMAND} {name}"])

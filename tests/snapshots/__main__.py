@@ -1,4 +1,4 @@
-"""python -m tests.snapshots [NAME ...]: writes the files anew, all of them or some."""
+"""python -m tests.snapshots [NAME ...]: rewrites all files, or the named ones."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The keys of a JSON document, and of which type their values are."""
+"""The keys of a JSON document, and the types of their values."""
 
 import re
 
@@ -6,7 +6,7 @@ import keras
 
 
 def keys(document):
-    """A line for a key: `layers[].shape[]: int`; the elements of a list are taken together."""
+    """One line per key, such as `layers[].shape[]: int`; the elements of a list share a line."""
     found = {}
 
     def walk(value, path):
@@ -24,5 +24,5 @@ def keys(document):
 
 
 def said(key):
-    """A key without what depends on the numbers or on the backend."""
+    """A key without the parts that depend on numbers or on the backend."""
     return "BACKEND" if key == keras.backend.backend() else re.sub(r" \d+", " N", key)

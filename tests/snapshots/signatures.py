@@ -1,15 +1,14 @@
-"""The signatures of everything public, and the names under which `.keras` files know classes."""
+"""The signatures of all public names, and the registered names of classes in `.keras` files."""
 
 import importlib
 import inspect
 
 import keras
 
-# Where public names are: what `keras_vit/__init__.py` imports as a module, and what the README
-# takes a name from.
+# Modules with public names: those imported by `keras_vit/__init__.py`, and those in the README.
 MODULES = ("keras_vit", "keras_vit.layers", "keras_vit.optimizers", "keras_vit.preprocessing")
 MODULES += ("training.evaluate", "training.show_augmentations")
-# What public functions return, or what the README takes from a module that only imports it.
+# Classes that public functions return, and names in the README from a module that imports them.
 ELSEWHERE = (
     ("keras_vit.checkpoints.report", "LoadReport"),
     ("keras_vit.complexity", "Complexity"),
@@ -24,7 +23,7 @@ WIDTH = 100
 
 
 def lines():
-    """A line for a name, or for an argument where there are many."""
+    """One line per name, or per argument if there are many."""
     bases = {}
     for name in MODULES:
         module = importlib.import_module(name)
@@ -47,7 +46,7 @@ def lines():
 
 
 def names(module):
-    """The public names of a module: its `__all__`, or what it holds of its own."""
+    """The public names of a module: its `__all__`, or the names that it defines."""
     if hasattr(module, "__all__"):
         return sorted(x for x in module.__all__ if not inspect.ismodule(getattr(module, x)))
     found = {name: value for name, value in vars(module).items() if not name.startswith("_")}
@@ -70,7 +69,7 @@ def of(name, value):
         else:
             yield from call(name, inspect.signature(value))
         return
-    # Keras puts another base below its own where the first functional model is made.
+    # Keras inserts another base class when the first functional model is built.
     bases = [
         x if ours(x) or not issubclass(x, keras.Model) else keras.Model for x in value.__bases__
     ]
@@ -87,7 +86,7 @@ def of(name, value):
 
 
 def changed_defaults(variant, family):
-    """The signature of a variant without what it has from its family."""
+    """The signature of a variant, with only the arguments whose defaults differ from its family."""
     before = inspect.signature(family).parameters
     after = inspect.signature(variant).parameters
     assert list(before) == list(after), variant
@@ -95,7 +94,7 @@ def changed_defaults(variant, family):
 
 
 def call(name, signature):
-    """`name(arguments)` in a line, or a line for each argument where that is too long."""
+    """`name(arguments)` in one line, or one line per argument if that is too long."""
     parameters = [x.replace(annotation=x.empty) for x in signature.parameters.values()]
     signature = inspect.Signature(parameters)
     if len(f"{name}{signature}") <= WIDTH:

@@ -1,7 +1,7 @@
-"""Paths, shapes and order of the weights of every family and variant, of two blocks a stage.
+"""Paths, shapes and order of the weights of every family and variant, with two blocks per stage.
 
-A line is a layer inside the model, with its weights in their order. Where one layer of a model is
-like the one before it, a line says so, and models with the same weights stand together.
+A line is a layer of the model with its weights in order. If a layer is like the one before it, the
+line says so. Models with the same weights are listed together.
 """
 
 import inspect
@@ -12,7 +12,7 @@ from keras_vit.layers import initializers
 from keras_vit.models.base import ImageModel
 from training.cnn import SmallCNN
 
-# What else decides which weights there are. The variants decide on some, these on the others.
+# Other options that change the weights, beside those of the variants.
 OPTIONS = {
     "VisionTransformer": (
         dict(mlp="swiglu", qk_norm=True, pre_norm=True, pooling="gap", fc_norm=True),
@@ -32,7 +32,7 @@ OPTIONS = {
 
 
 def lines():
-    """The models, those that have the same weights together, and below them a line a layer."""
+    """The models, grouped by their weights, and below them one line per layer."""
     found = {}
     for name, of_layers in models():
         found.setdefault(tuple(of_layers), []).append(name)
@@ -43,13 +43,13 @@ def lines():
 
 
 def models():
-    """Pairs of a model in words and the lines of its layers."""
+    """Yields (call that builds the model, lines of its layers)."""
     factories = {name: x for name, x in vars(keras_vit).items() if makes_models(x)}
     built = {}
     for name, factory in {**factories, "SmallCNN": SmallCNN}.items():
         for options in ({}, *OPTIONS.get(name, ())):
             arguments = {**defaults(factory), **least(factory), **options}
-            key = repr((family(factory), arguments))  # many differ in what is left out here alone
+            key = repr((family(factory), arguments))  # many variants differ only in their depths
             if key not in built:
                 with initializers.no_initialization():
                     built[key] = list(layers(factory(**least(factory), **options)))
@@ -65,7 +65,7 @@ def makes_models(value):
 
 
 def family(factory):
-    """The class of what a class or a variant makes."""
+    """The class of the models that a class or a variant builds."""
     return factory if inspect.isclass(factory) else inspect.signature(factory).return_annotation
 
 
@@ -75,13 +75,13 @@ def defaults(factory):
 
 
 def least(factory):
-    """The arguments for two blocks, of every stage if there are stages."""
+    """The arguments for two blocks, in every stage if there are stages."""
     found = {k: v for k, v in defaults(factory).items() if k.split("_")[-1] in ("depth", "depths")}
     return {k: 2 if isinstance(v, int) else (2,) * len(v) for k, v in found.items()}
 
 
 def layers(model):
-    """The lines of a model: of each of its layers, of each layer in it that has weights."""
+    """The lines of a model, one for each layer and nested layer with weights."""
     before = None
     for layer in model.layers:
         inner = {}

@@ -1,4 +1,4 @@
-"""The recipe and the working directory of each test, and a finished run."""
+"""Fixtures: a recipe and a working directory for each test, and a finished run."""
 
 import contextlib
 import io
@@ -14,14 +14,14 @@ from training.loop import finish, run
 
 @pytest.fixture
 def small(tmp_path, monkeypatch):
-    """Path of the recipe, as a str; the test runs in the recipe's folder."""
+    """Path of the small recipe, as a str; the test runs in its folder."""
     monkeypatch.chdir(tmp_path)
     return write_small(tmp_path).name
 
 
 @pytest.fixture(scope="session")
 def trained_once(tmp_path_factory):
-    """A folder with the run that `finished` copies, and what the command has printed."""
+    """(folder with the run that `finished` copies, output of the command)."""
     folder, out = tmp_path_factory.mktemp("trained"), io.StringIO()
     recipe = write_small(folder).name
     with contextlib.chdir(folder), contextlib.redirect_stdout(out):
@@ -31,7 +31,7 @@ def trained_once(tmp_path_factory):
 
 @pytest.fixture
 def finished(small, trained_once):
-    """A copy of a run of two epochs from start to end, in the folder run; returns what it said."""
+    """Copies a finished run of two epochs to the folder "run"; returns the command's output."""
     folder, said = trained_once
     shutil.copytree(folder / "run", "run")
     return said
@@ -39,7 +39,7 @@ def finished(small, trained_once):
 
 @pytest.fixture
 def untrained(monkeypatch):
-    """Runs are evaluated and reported, but not trained; nor are curves drawn or models exported."""
+    """Skips training, learning curves and export; runs are still evaluated and reported."""
     monkeypatch.setattr(run, "fit", lambda job: None)
     monkeypatch.setattr(finish.figures, "curves", lambda *_: None)
     exported = SimpleNamespace(max_difference=0.0)

@@ -1,4 +1,4 @@
-"""A recipe that trains in seconds; runs that are stopped, and what they must end with."""
+"""A recipe that trains in seconds, and checks of stopped and resumed runs."""
 
 import csv
 import signal
@@ -70,7 +70,7 @@ def plan(
 
 
 class AskedToStop(Checkpoint):
-    """SIGTERM in the third of five steps of the second epoch."""
+    """A `Checkpoint` that receives SIGTERM in the third of five steps of the second epoch."""
 
     def on_train_batch_end(self, batch, logs=None):
         if self.epoch == 1 and batch == 2:
@@ -88,7 +88,13 @@ def rows(job):
 
 
 def check_resumed(whole, run_dir, done):
-    """A run that goes on from there is the whole one in the end: weights and metrics."""
+    """Resumes a run and asserts that it ends with the weights and metrics of `whole`.
+
+    Args:
+        whole: `Job` of an uninterrupted run.
+        run_dir: folder of the stopped run.
+        done: dict, the expected position of the stopped run.
+    """
     keras.utils.set_random_seed(99)
     resumed = run.prepare("small.toml", run_dir=run_dir, resume=True)
     assert {key: resumed.done[key] for key in done} == done

@@ -1,4 +1,4 @@
-"""Runs that die at a counted step."""
+"""Runs that are killed after a given step."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from training.results.folder import RunFolder
 
 
 def killing(epoch, step, kill):
-    """A `Checkpoint` that calls `kill` after that step, whose checkpoint is there."""
+    """A `Checkpoint` class that calls `kill` after the checkpoint of a step was written."""
 
     class Killing(Checkpoint):
         def on_epoch_begin(self, number, logs=None):
@@ -27,7 +27,7 @@ def killing(epoch, step, kill):
 
 
 def prepare(run_dir, overrides=()):
-    """The run as the command makes it, but that its loss scale grows within so few steps."""
+    """Prepares a run like the command, with a loss scale that grows after a few steps."""
     resume = RunFolder(run_dir).state != "free"
     job = run.prepare("small.toml", () if resume else overrides, run_dir, resume=resume)
     if hasattr(job.model.optimizer, "dynamic_growth_steps"):
@@ -36,7 +36,7 @@ def prepare(run_dir, overrides=()):
 
 
 def die_here(arguments):
-    """By SIGKILL, in a process of its own; `arguments` are JSON."""
+    """Trains until SIGKILL, in a separate process; `arguments` is JSON of a list."""
     overrides, epoch, step = json.loads(arguments)
     fit.Checkpoint = killing(epoch, step, lambda: os.kill(os.getpid(), signal.SIGKILL))
     run.fit(prepare("killed", overrides))

@@ -1,4 +1,4 @@
-"""The same small pictures of three classes as a folder and as TFRecord files, and a recipe."""
+"""Small pictures of three classes, as a folder and as TFRecord files, and a recipe for them."""
 
 import io
 
@@ -43,7 +43,7 @@ batch_size = 8
 
 
 def picture(split, index):
-    """Bytes and label of a picture; one in three is a PNG, and sizes differ."""
+    """(bytes, label) of a picture; every third is a PNG, and sizes differ."""
     rng = np.random.default_rng([index, len(split)])
     small = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8))
     file = io.BytesIO()

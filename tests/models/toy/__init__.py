@@ -1,5 +1,5 @@
-"""A family that only a test registers: what a new one consists of, at its smallest.
+"""The smallest family, which only a test registers, as an example of a new family.
 
 `model.py` has the model; `names.py`, `read.py` and `write.py` are the package that reads and writes
-its checkpoints, as `keras_vit.checkpoints.families` describes it.
+its checkpoints, as described in `keras_vit.checkpoints.families`.
 """

@@ -1,4 +1,4 @@
-"""Blocks of attention on patches, and the mean of what they make of them.
+"""Transformer blocks on patches, with mean pooling.
 
 Letters: B batch, H x W image size, C channels, N patches, D width, K classes.
 """
@@ -20,7 +20,7 @@ from keras_vit.models.normalization import pixels_to_input
 
 @keras.saving.register_keras_serializable(package="toy")
 class ToyBlock(Block):
-    """Attention and an MLP that is as wide as the tokens, on tokens (B, N, D)."""
+    """Attention and an MLP without expansion, on tokens (B, N, D)."""
 
     def __init__(self, num_heads, width, **kwargs):
         super().__init__(**kwargs)
@@ -33,17 +33,13 @@ class ToyBlock(Block):
 @keras.saving.register_keras_serializable(package="toy")
 @configured
 class ToyTransformer(ImageClassifier):
-    """A transformer without positions, from images (B, H, W, C) to logits (B, num_classes).
+    """A transformer without position embeddings, from images (B, H, W, C) to logits (B, K).
 
     Args:
-        image_size: int, (H, W), or None for any multiple of the patch size at call time.
-        patch_size: int or (p, q), size of a patch in pixels.
-        width: int, D.
         depth: int, number of blocks.
-        num_heads: int, attention heads of a block.
 
     Raises:
-        ValueError: for sizes that do not divide.
+        ValueError: if sizes do not divide.
     """
 
     def __init__(
