@@ -12,7 +12,7 @@ from keras_vit.layers.validation import check_choice
 from keras_vit.layers.windows import relative_index
 from keras_vit.ops.resample import geometric_matrix, resample_grid
 
-CONVENTIONS = ("authors", "timm")
+CONVENTIONS = ("authors", "timm", "torchvision")
 
 
 class RelativePositionBias(keras.layers.Layer):
@@ -105,9 +105,9 @@ def resample_bias_table(table, size, convention="authors"):
     Args:
         table: float tensor or array (2a-1, 2b-1, H).
         size: (2a'-1, 2b'-1).
-        convention: "authors" (bicubic, the mode "hf" of `resample_grid`) or "timm" (linear
-            interpolation at geometrically spaced positions, which preserves the biases of near
-            neighbours).
+        convention: "authors", "torchvision" (bicubic, the mode "hf" of `resample_grid`; torchvision
+            itself never resamples a table) or "timm" (linear interpolation at geometrically spaced
+            positions, which preserves the biases of near neighbours).
 
     Returns:
         float32 tensor (2a'-1, 2b'-1, H); for an equal size the table itself.
@@ -119,7 +119,7 @@ def resample_bias_table(table, size, convention="authors"):
     BEiT.
     """
     check_choice(convention, "convention", CONVENTIONS)
-    if convention == "authors" or tuple(table.shape[:2]) == tuple(size):
+    if convention != "timm" or tuple(table.shape[:2]) == tuple(size):
         return resample_grid(table, size, "hf")
     rows, columns = (
         ops.cast(geometric_matrix(old, new), "float32")

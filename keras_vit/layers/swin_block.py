@@ -36,6 +36,7 @@ class SwinBlock(Block):
         pretrained_window_size: int or (a, b), for version 2 (`keras_vit.layers.WindowAttention`).
         convention: "authors" to pad the map before the shift, and not to shift if a window covers
             either side of the map; "timm" to shift before the padding, and to decide for each side
+            separately; "torchvision" to pad before the shift, and to decide for each side
             separately.
         mlp: str, activation of the MLP (`keras_vit.layers.MLP`).
         qkv_bias: bool, whether the projection to queries, keys and values has a bias.

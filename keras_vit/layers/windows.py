@@ -52,12 +52,12 @@ def shift_sizes(size, window_size, convention):
     """The shift of the windows in a shifted block: half a window, or 0.
 
     A side of the map that one window covers is not shifted. "authors": the other side is not
-    shifted either; "timm": each side is decided separately.
+    shifted either; "timm" and "torchvision": each side is decided separately.
 
     Args:
         size: (h, w), ints, or scalar tensors if they are not known statically.
         window_size: (a, b).
-        convention: "authors" or "timm".
+        convention: "authors", "timm" or "torchvision".
 
     Returns:
         (down, right), ints or scalar tensors.

@@ -6,8 +6,8 @@ linear in the number of pixels, and the maps of the stages are a feature pyramid
 
 A map whose size is not a multiple of the window is padded, as in the authors' code for detection. A
 window larger than the map of its stage shrinks to the map, as in the authors' code for
-classification; this depends on the image size that the model is built for. The authors' code and
-timm do both in different ways, which `convention` selects.
+classification; this depends on the image size that the model is built for. The authors' code, timm
+and torchvision do both in different ways, which `convention` selects.
 
 Weights are initialised as in the authors' code: truncated normal with standard deviation 0.02; the
 normalisations on the residual branches of version 2 start at zero.
@@ -59,12 +59,14 @@ class SwinTransformer(ImageClassifier):
             which the relative positions are normalised. By default, and for 0, the window size in
             use.
         mlp_ratio: float, hidden width of the MLP divided by the channels of the block.
-        convention: "authors" (transformers too) or "timm", whose rules apply to maps whose size is
-            not a multiple of the window. "authors": maps are padded, then shifted; a window shrinks
-            to the shorter side of the map, and is then not shifted; bias tables are resampled with
-            bicubic interpolation. "timm": maps are shifted, then padded; each side of a window
-            shrinks, and stops shifting, independently of the other; bias tables are resampled with
-            linear interpolation at geometrically spaced positions.
+        convention: "authors" (transformers too), "timm" or "torchvision", whose rules apply to maps
+            whose size is not a multiple of the window. "authors": maps are padded, then shifted; a
+            window shrinks to the shorter side of the map, and is then not shifted; bias tables are
+            resampled with bicubic interpolation. "timm": maps are shifted, then padded; each side
+            of a window shrinks, and stops shifting, independently of the other; bias tables are
+            resampled with linear interpolation at geometrically spaced positions. "torchvision":
+            maps are padded, then shifted; windows never shrink; each side stops shifting
+            independently of the other.
         qkv_bias: bool, whether the projection to queries, keys and values has a bias.
         dropout_rate: float in [0, 1), dropout after the patch embedding, after the attention and in
             the MLP.
@@ -193,7 +195,7 @@ def stage_windows(arguments):
     """
     depths, image_size = arguments["depths"], arguments["image_size"]
     asked = per_stage(arguments["window_size"], len(depths), "window_size")
-    if image_size is None:
+    if image_size is None or arguments["convention"] == "torchvision":
         return [(window, window) for window in asked]
     patch = as_pair(arguments["patch_size"], "patch_size")
     sides = zip(as_pair(image_size, "image_size"), patch, strict=True)

@@ -52,8 +52,8 @@ class VisionTransformer(ImageClassifier):
         num_registers: int, number of register tokens.
         position_embedding: "learned" (for patches and prefix tokens), "learned_patches" (for
             patches only), "sincos" (fixed, for patches only) or None.
-        position_resample: "timm", "hf", "flax" or "dinov2", how learned position embeddings are
-            resampled to another grid (`keras_vit.layers.resample_grid`).
+        position_resample: "timm", "hf", "flax", "dinov2" or "torchvision", how learned position
+            embeddings are resampled to another grid (`keras_vit.layers.resample_grid`).
         patch_bias: bool, whether the patch projection has a bias.
         drop_remainder: bool, whether the image size may be other than a multiple of `patch_size`;
             pixels at the bottom and right that fill no patch are then dropped.

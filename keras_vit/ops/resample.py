@@ -8,7 +8,7 @@ import math
 import numpy as np
 from keras import ops
 
-MODES = ("timm", "hf", "flax", "bilinear", "dinov2")
+MODES = ("timm", "hf", "flax", "bilinear", "dinov2", "torchvision")
 DINOV2_OFFSET = 0.1  # cells, added to the new size against rounding errors, as in the authors' code
 
 
@@ -33,6 +33,8 @@ def resample_grid(grid, size, mode="timm"):
             "dinov2": like "hf", but with PyTorch's `scale_factor=(h' + 0.1) / h`, which shifts
             every cell a little; used by DINO, and DINOv2 without registers. If one side changes,
             the other is resampled too, even if its length is the same.
+            "torchvision": like "hf", but with aligned corners, like PyTorch's
+            `interpolate(mode="bicubic", align_corners=True)`.
 
     Returns:
         float32 tensor (h', w', D). For an equal size it is the grid itself.
@@ -46,7 +48,8 @@ def resample_grid(grid, size, mode="timm"):
 
     Sources: timm `layers/pos_embed.py`; transformers `ViTEmbeddings.interpolate_pos_encoding`;
     big_vision `models/vit.py`, `resample_posemb`; PVT `classification/pvt.py`; dinov2
-    `models/vision_transformer.py`, `interpolate_pos_encoding`.
+    `models/vision_transformer.py`, `interpolate_pos_encoding`; torchvision
+    `models/vision_transformer.py`, `interpolate_embeddings`.
     """
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(map(repr, MODES))}. Received: {mode!r}")
@@ -91,12 +94,14 @@ def resampling_matrix(old, new, mode, dtype="float32"):
     index = xp.expand_dims(xp.arange(new, dtype=dtype), 1)  # (new, 1)
     source = xp.arange(old, dtype=dtype)  # (old,)
 
-    if mode == "flax":
-        centre = index * ((old - 1) / xp.maximum(length - 1, 1))
-        return triangle(xp, source - centre)
-
     length = length + DINOV2_OFFSET if mode == "dinov2" else length
-    centre = (index + 0.5) * (old / length) - 0.5  # centre of each new cell, in old cells
+    # centre of each new cell, in old cells
+    if mode in ("flax", "torchvision"):
+        centre = index * ((old - 1) / xp.maximum(length - 1, 1))
+    else:
+        centre = (index + 0.5) * (old / length) - 0.5
+    if mode == "flax":
+        return triangle(xp, source - centre)
     if mode == "bilinear":
         centre = xp.clip(centre, 0, old - 1)
         return triangle(xp, source - centre)
@@ -104,7 +109,7 @@ def resampling_matrix(old, new, mode, dtype="float32"):
         stretch = xp.maximum(old / length, 1.0)  # antialiasing: a wider kernel when shrinking
         weights = cubic(xp, (source - centre) / stretch, a=-0.5)
         return weights / xp.sum(weights, axis=1, keepdims=True)
-    # "hf", "dinov2": weights outside the grid are added to those of the nearest border cell.
+    # The other modes: weights outside the grid are added to those of the nearest border cell.
     taps = np.arange(-2, old + 2)
     fold = np.eye(old, dtype=dtype)[np.clip(taps, 0, old - 1)]  # (old + 4, old)
     distance = xp.arange(-2, old + 2, dtype=dtype) - centre  # (new, old + 4)

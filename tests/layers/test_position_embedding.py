@@ -20,7 +20,7 @@ def test_resampling_equals_its_source(mode, grid):
     np.testing.assert_allclose(resampled, expected, atol=2e-5)
 
 
-@pytest.mark.parametrize("mode", ["timm", "hf", "flax", "bilinear", "dinov2"])
+@pytest.mark.parametrize("mode", ["timm", "hf", "flax", "bilinear", "dinov2", "torchvision"])
 def test_resampling(mode, rng):
     grid = rng.normal(size=(6, 4, 3)).astype("float32")
     np.testing.assert_array_equal(to_numpy(resample_grid(grid, (6, 4), mode)), grid)
@@ -52,7 +52,20 @@ def test_dinov2_s_scale_factor(size, rng):
     assert np.abs(ours - to_numpy(resample_grid(grid, size, "hf"))).max() > 1e-3
 
 
-@pytest.mark.parametrize("mode", ["timm", "hf", "flax", "bilinear", "dinov2"])
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="asks PyTorch itself")
+@pytest.mark.parametrize("size", [(6, 9), (9, 4), (13, 17), (2, 3), (1, 5)])
+def test_torchvision_s_aligned_corners(size, rng):
+    import torch
+
+    grid = rng.normal(size=(6, 4, 3)).astype("float32")
+    expected = torch.nn.functional.interpolate(
+        torch.tensor(grid.transpose(2, 0, 1)[None]), size, mode="bicubic", align_corners=True
+    )
+    ours = to_numpy(resample_grid(grid, size, "torchvision"))
+    np.testing.assert_allclose(ours, expected[0].numpy().transpose(1, 2, 0), atol=2e-5)
+
+
+@pytest.mark.parametrize("mode", ["timm", "hf", "flax", "bilinear", "dinov2", "torchvision"])
 def test_a_size_known_only_at_call_time_gives_the_same(mode, rng):
     layer = AddPositionEmbedding((6, 4), patch_size=2, num_prefix_tokens=1, resample=mode)
     images = keras.Input((None, None, 1))

@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from keras_vit import layers
-from keras_vit.layers.position_bias import log_offsets, resample_bias_table
+from keras_vit.layers.position_bias import CONVENTIONS, log_offsets, resample_bias_table
 from keras_vit.layers.windows import (
     merge_windows,
     partition_windows,
@@ -76,6 +76,7 @@ def test_a_map_that_one_window_covers_does_not_shift():
     ]:
         assert shift_sizes(size, (7, 7), "authors") == authors
         assert shift_sizes(size, (7, 7), "timm") == timm
+        assert shift_sizes(size, (7, 7), "torchvision") == timm
         tensors = [ops.convert_to_tensor(np.int32(x)) for x in size]
         assert [int(x) for x in shift_sizes(tensors, (7, 7), "authors")] == list(authors)
         assert [int(x) for x in shift_sizes(tensors, (7, 7), "timm")] == list(timm)
@@ -152,7 +153,7 @@ def test_the_cost_is_linear_in_the_places():
     assert layer.cost((1, 5, 4, 8)).macs < small.macs  # the MLP knows nothing of the padding
 
 
-@pytest.mark.parametrize("convention", ["authors", "timm"])
+@pytest.mark.parametrize("convention", CONVENTIONS)
 def test_resampled_bias_tables(rng, convention):
     table = rng.normal(size=(5, 7, 3)).astype("float32")
     same = resample_bias_table(table, (5, 7), convention)

@@ -5,6 +5,7 @@ import pytest
 from keras import ops
 
 import keras_vit
+from keras_vit.layers.position_bias import CONVENTIONS
 from keras_vit.models.swin import stage_windows
 from tests.helpers import images, once, randomize, tiny_swin, to_numpy
 
@@ -79,7 +80,8 @@ def test_windows_shrink_to_small_maps():
         ((24, 40), [(4, 4), (3, 3), (2, 2)], [(4, 4), (3, 4), (2, 3)]),
         (None, [(4, 4)] * 3, [(4, 4)] * 3),
     ]:
-        for convention, expected in (("authors", authors), ("timm", timm)):
+        torchvision = [(4, 4)] * 3  # never
+        for convention, expected in zip(CONVENTIONS, (authors, timm, torchvision), strict=True):
             found = stage_windows({**base, "image_size": size, "convention": convention})
             assert found == expected
 
