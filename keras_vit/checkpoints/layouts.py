@@ -154,6 +154,9 @@ def read(layout, arrays, targets, facts):
         return {path: grid if path.endswith("/grid") else prefix for path in paths}
     if layout == "bias_table":  # (offsets, H)
         return {paths[0]: _read_bias_table(arrays[0], facts)}
+    if layout == "bias_without_keys":  # (3D,), of queries, keys and values
+        query, _, value = np.split(arrays[0], 3)
+        return dict(zip(paths, (query, value), strict=True))
     if layout == "positions_after_class_token":
         return {paths[0]: _rows(arrays[0], facts)[1:].reshape(*facts.grid, -1)}
     if layout == "class_token_with_position":
@@ -186,6 +189,9 @@ def write(layout, arrays, count, facts):
         return [rows[None] if layout == "positions" else rows]
     if layout == "bias_table":
         return [_rows(arrays[0], facts)]
+    if layout == "bias_without_keys":
+        query, value = arrays
+        return [np.concatenate([query, np.zeros_like(query), value])]
     if layout == "positions_after_class_token":
         rows = _rows(arrays[0], facts)
         return [np.concatenate([np.zeros_like(rows[:1]), rows])[None]]

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from keras_vit.checkpoints import untrusted
+from keras_vit.checkpoints import torchvision, untrusted
 from keras_vit.checkpoints.catalog import catalog, nearest, original_hashes
 from keras_vit.checkpoints.errors import CheckpointError, readable
 from keras_vit.checkpoints.readers.open import shards_of
@@ -57,7 +57,8 @@ def locate(source):
     path = Path(name)
     if path.is_file():
         _check_hash(path)
-        return _with_configs(name, path, path.parent)
+        found = _with_configs(name, path, path.parent)
+        return found if found.config else found._replace(config=torchvision.config_of(path.name))
     if path.is_dir():
         return _with_configs(name, _weights_in(path), path)
     if name in catalog():
@@ -72,7 +73,7 @@ def locate(source):
 
 
 def _check_hash(path):
-    expected = original_hashes().get(path.name)
+    expected = original_hashes().get(path.name) or torchvision.hash_in(path.name)
     if expected is None:
         return
     with path.open("rb") as file:

@@ -18,9 +18,12 @@ VIT = (
     "vt_pre_logits",  # flax: heads apart, before and behind; GELU by tanh
     "vt_pre_logits_published",  # flax's older names
     "bv_map",  # big_vision: its pooling
+    "tv_vit",  # torchvision
+    "tv_vit_published",  # its older names
 )
-# At another size: timm's way, where it is without the class token's position; that of transformers.
-RESAMPLED = ("hf_dinov2_registers", "hf_clip")
+# At another size: timm's way, where it is without the class token's position; that of transformers;
+# that of torchvision.
+RESAMPLED = ("hf_dinov2_registers", "hf_clip", "tv_vit")
 # The authors' offset, and with registers antialiasing; each has a table.
 DINOV2 = ("plain-56x40", "registers-24x16")
 # Case and run, see test_swin.py.
@@ -30,6 +33,8 @@ SWIN = (
     ("hf_swin", "_other"),  # transformers: a fused projection from three; the authors' padding
     ("hf_swinv2", "_other"),  # three kernels are one, two biases stay apart
     ("ms_swinv2", ""),  # the authors' names
+    ("tv_swin", "_small"),  # torchvision's; windows larger than the map
+    ("tv_swinv2", "_other"),  # one bias is cut into those of queries and values
 )
 PYRAMIDS = ("hf_v1", "hf_v2")  # transformers: keys and values are two tensors
 # Positions are resampled, convolutions padded, maps pooled to a fixed size.

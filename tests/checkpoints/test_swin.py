@@ -52,7 +52,8 @@ def test_every_stage_equals_the_library_s(case, suffix):
         arguments["window_size"] = 6
     model = keras_vit.from_pretrained(source(case), **arguments)
     assert not model.load_report.fresh and not model.load_report.unread
-    assert bool(model.load_report.resampled) == (suffix in ("_small", "_window"))
+    shrunk = suffix in ("_small", "_window") and not case.startswith("tv")  # whose never do
+    assert bool(model.load_report.resampled) == shrunk
     names = {**model._pyramid, "pre_logits": "pool", "logits": "head"}
     names = {name: layer for name, layer in names.items() if name + suffix in expected}
     outputs = {name: model.get_layer(layer).output for name, layer in names.items()}
@@ -227,7 +228,7 @@ def test_tensors_that_are_missing_or_too_many_are_named(tmp_path):
         keras_vit.from_pretrained(GOLDEN / "timm_swin", qk_norm=True)
 
 
-FOLDERS = [case for case in CASES if not case.startswith("ms")]
+FOLDERS = [case for case in CASES if (GOLDEN / case / "config.json").is_file()]
 
 
 # What is written are NumPy's arrays. Elsewhere: that they come out of the weights as they went in.

@@ -2,6 +2,7 @@
 
 import re
 
+from keras_vit.checkpoints import torchvision
 from keras_vit.checkpoints.configs import (
     ACTIVATIONS,
     DROP_PATH,
@@ -75,6 +76,8 @@ def describe(config, processor=None, name=""):
     try:
         if "architecture" in config:  # timm's, and transformers' wrapper around it
             return _describe_timm(config, name)
+        if torchvision.KEY in config:
+            return torchvision.describe(config)
         return _describe_transformers(config, processor)
     except (AttributeError, KeyError, TypeError, IndexError) as error:
         raise CheckpointError(

@@ -1,4 +1,4 @@
-"""Tensor names of Swin Transformers, in timm, transformers and the authors' files."""
+"""Tensor names of Swin Transformers: timm, transformers, torchvision and the authors' files."""
 
 from keras_vit.checkpoints.tables import Names, Row, both, fused, norm, numbered
 
@@ -73,6 +73,83 @@ AUTHORS = Names(
     ),
     dropped={**_BUFFERS, **_MASK_TOKEN},
 )
+
+
+# torchvision's features are a list: the patch embedding, then a stage and a merging in turn.
+_TORCHVISION_ENDS = (
+    *both("features.0.0", "patch_embedding/projection", "convolution"),
+    *norm("features.0.2", "patch_norm"),
+    *norm("norm", "norm"),
+    *both("head", "head/dense"),
+)
+
+
+def _torchvision_block(s):
+    source, target = f"features.{2 * s + 1}.{{i}}", f"stage{s}_block{{i}}"
+    return (
+        *norm(f"{source}.norm1", f"{target}/norm1"),
+        Row(f"{source}.attn.qkv.weight", f"{target}/attention/qkv/kernel", "linear"),
+        *both(f"{source}.attn.proj", f"{target}/attention/proj"),
+        *norm(f"{source}.norm2", f"{target}/norm2"),
+        *both(f"{source}.mlp.0", f"{target}/mlp/fc1"),
+        *both(f"{source}.mlp.3", f"{target}/mlp/fc2"),
+    )
+
+
+def _torchvision_merging(s):
+    source = f"features.{2 * s}"
+    return (
+        *norm(f"{source}.norm", f"stage{s}_merging/norm"),
+        Row(f"{source}.reduction.weight", f"stage{s}_merging/reduction/kernel", "linear"),
+    )
+
+
+def _torchvision_positions(s):
+    attention, target = f"features.{2 * s + 1}.{{i}}.attn", f"stage{s}_block{{i}}/attention"
+    return (
+        Row(f"{attention}.qkv.bias", f"{target}/qkv/bias"),
+        Row(
+            f"{attention}.relative_position_bias_table",
+            f"{target}/position_bias/table",
+            "bias_table",
+        ),
+    )
+
+
+def _torchvision_positions_v2(s):
+    """One bias for all three, of which torchvision sets that of the keys to zero in every call."""
+    attention, target = f"features.{2 * s + 1}.{{i}}.attn", f"stage{s}_block{{i}}/attention"
+    bias = f"{target}/position_bias"
+    return (
+        Row(
+            f"{attention}.qkv.bias",
+            (f"{target}/query_bias", f"{target}/value_bias"),
+            "bias_without_keys",
+        ),
+        Row(f"{attention}.logit_scale", f"{target}/logit_scale", "head_scale"),
+        *both(f"{attention}.cpb_mlp.0", f"{bias}/fc1"),
+        Row(f"{attention}.cpb_mlp.2.weight", f"{bias}/fc2/kernel", "linear"),
+    )
+
+
+def _torchvision(name, positions):
+    return Names(
+        name=f"torchvision {name}",
+        family="swin",
+        rows=(
+            *_TORCHVISION_ENDS,
+            *(row for s in STAGES for row in _torchvision_block(s)),
+            *(row for s in STAGES for row in positions(s)),
+            *(row for s in STAGES[1:] for row in _torchvision_merging(s)),
+        ),
+        dropped=_BUFFERS,
+        arguments={"convention": "torchvision"},
+        block=r"(?<=^features\.[1357]\.)\d+(?=\.)",
+    )
+
+
+TORCHVISION = _torchvision("swin", _torchvision_positions)
+TORCHVISION_V2 = _torchvision("swin_v2", _torchvision_positions_v2)
 
 
 def _hf_block(s):
@@ -167,4 +244,5 @@ KERAS = Names(
 
 # Version 2 first: it knows all names of version 1 but the bias of the keys.
 NEEDED = ("patch_embedding/projection/kernel", "stage0_block{i}/attention/qkv/kernel")
-TABLES = tuple(x._replace(needed=NEEDED) for x in (KERAS, TIMM, AUTHORS, HF_SWINV2, HF_SWIN))
+_TABLES = (KERAS, TIMM, AUTHORS, HF_SWINV2, HF_SWIN, TORCHVISION_V2, TORCHVISION)
+TABLES = tuple(x._replace(needed=NEEDED) for x in _TABLES)

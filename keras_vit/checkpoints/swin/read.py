@@ -115,8 +115,10 @@ def _offsets(shapes, stages, tensors):
         if found:
             counts.append(math.prod(found[1][:-1]))
             continue
-        index = [x for x in tensors if re.search(rf"layers\.{s}\..*relative_position_index", x)]
-        places = tensors[index[0]].shape[-1] if index else 0
+        prefix = rf"(layers\.{s}|features\.{2 * s + 1})\."
+        index = [x for x in tensors if re.search(rf"{prefix}.*relative_position_index", x)]
+        # (N, N), or flat in torchvision
+        places = math.isqrt(math.prod(tensors[index[0]].shape)) if index else 0
         side = math.isqrt(places)
         counts.append((2 * side - 1) ** 2 if side and side**2 == places else 0)
     return tuple(counts) if all(counts) else None

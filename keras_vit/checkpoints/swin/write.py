@@ -93,21 +93,23 @@ def _check(config, library, convention, activations):
             _refuse(library, key, accepted[0], config[key])
     if config["image_size"] is None:
         _refuse(library, "image_size", "a size: keras_vit.resize the model first", None)
-    if config["convention"] != convention and not _conventions_agree(config):
+    if config["convention"] != convention and not _conventions_agree(config, convention):
         _refuse(library, "convention", convention, config["convention"])
 
 
-def _conventions_agree(config):
-    """Whether at the model's own size both conventions compute the same: nothing is padded."""
-    windows, others = (
-        stage_windows({**config, "convention": convention}) for convention in ("authors", "timm")
-    )
+def _conventions_agree(config, other):
+    """Whether at the model's own size its convention and another one compute the same.
+
+    Then nothing is padded.
+    """
+    conventions = (config["convention"], other)
+    windows, others = (stage_windows({**config, "convention": x}) for x in conventions)
     size, patch = config["image_size"], config["patch_size"]
     h, w = (size, size) if isinstance(size, int) else size
     p, q = (patch, patch) if isinstance(patch, int) else patch
     h, w = h // p, w // q
     for (a, b), other in zip(windows, others, strict=True):
-        shifts = (shift_sizes((h, w), (a, b), convention) for convention in ("authors", "timm"))
+        shifts = (shift_sizes((h, w), (a, b), x) for x in conventions)
         if h % a or w % b or (a, b) != other or len(set(shifts)) > 1:
             return False
         h, w = (h + 1) // 2, (w + 1) // 2

@@ -2,6 +2,7 @@
 
 import re
 
+from keras_vit.checkpoints import torchvision
 from keras_vit.checkpoints.configs import (
     ACTIVATIONS,
     DROP_PATH,
@@ -106,6 +107,8 @@ def describe(config, processor=None, name=""):
             return _describe_timm(config, name)
         if "model_type" in config:
             return _describe_transformers(config, processor)
+        if torchvision.KEY in config:
+            return torchvision.describe(config)
     except (AttributeError, KeyError, TypeError, IndexError) as error:
         raise CheckpointError(
             f"config.json is not as its library writes it. Received: {type(error).__name__}: "

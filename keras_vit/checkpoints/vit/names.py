@@ -7,6 +7,7 @@ from keras_vit.checkpoints.vit.flax_names import (
     VISION_TRANSFORMER_PUBLISHED,
 )
 from keras_vit.checkpoints.vit.timm_names import DEIT3, DINOV2, DINOV2_REGISTERS, TIMM
+from keras_vit.checkpoints.vit.torchvision_names import TORCHVISION, TORCHVISION_PUBLISHED
 from keras_vit.checkpoints.vit.transformers_names import (
     HF_CLIP,
     HF_DEIT,
@@ -51,4 +52,6 @@ TABLES = (
     DEIT3,
     HF_DEIT,
     HF_DEIT_DISTILLED,
+    TORCHVISION,
+    TORCHVISION_PUBLISHED,
 )
