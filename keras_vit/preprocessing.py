@@ -17,6 +17,7 @@ from keras import ops
 
 from keras_vit.layers.validation import as_pair, check_choice
 from keras_vit.ops.resample import cubic, lanczos, triangle
+from keras_vit.ops.sides import arange, as_float, at_least, number, shape_of
 from keras_vit.picture_files import MAX_RATIO, check_sides
 from keras_vit.picture_files import load_image as load_image
 
@@ -123,7 +124,7 @@ class Preprocessor(keras.layers.Layer):
         self._check(x.shape)
         single = len(x.shape) == 3
         x = xp.expand_dims(x, 0) if single else x
-        shape = _shape(x, xp)
+        shape = shape_of(x, xp)
         if self.resize and not resized:
             x, shape = _within_ratio(x, shape, xp)
         x = ops.cast(x, "float32") if xp is ops else xp.asarray(x, dtype="float32")
@@ -136,9 +137,7 @@ class Preprocessor(keras.layers.Layer):
 
     def _resized_as_pil_does(self, x, shape, xp, branch):
         _, height, width, _ = shape
-        (new_height, *_), (new_width, *_) = sides = self._resized(
-            _number(height), _number(width), xp
-        )
+        (new_height, *_), (new_width, *_) = sides = self._resized(number(height), number(width), xp)
         rows = self._matrix(height, *sides[0], xp)  # (h, H)
         columns = self._matrix(width, *sides[1], xp)  # (w, W)
 
@@ -148,7 +147,7 @@ class Preprocessor(keras.layers.Layer):
         def width_first(x, rows, columns, xp=xp):
             return _resample(_resample(x, columns, 2, xp), rows, 1, xp)
 
-        decision = _height_first(_number(height), new_height, _number(width), new_width)
+        decision = _height_first(number(height), new_height, number(width), new_width)
         operands = (x, rows, columns)
         if isinstance(decision, bool):
             return height_first(*operands) if decision else width_first(*operands)
@@ -174,8 +173,8 @@ class Preprocessor(keras.layers.Layer):
             # The relatively shorter side becomes exact, and the other keeps the proportion.
             even = to[0] != to[1]  # torchvision truncates; timm rounds if the crop is not a square
             to = [
-                _at_least(to[0], height * to[1], width, even, xp),
-                _at_least(to[1], width * to[0], height, even, xp),
+                at_least(to[0], height * to[1], width, even, xp),
+                at_least(to[1], width * to[0], height, even, xp),
             ]
         crop = self.image_size
         excess = [side - part for side, part in zip(to, crop, strict=True)]
@@ -188,10 +187,10 @@ class Preprocessor(keras.layers.Layer):
 
     def _matrix(self, old, new, start, length, xp):
         """The matrix (length, old) that resizes a side to `new` and crops it from `start`."""
-        scale = _float(_number(old), xp) / _float(new, xp)
-        index = _arange(length, xp) + _float(start, xp)
+        scale = as_float(number(old), xp) / as_float(new, xp)
+        index = arange(length, xp) + as_float(start, xp)
         centre = xp.expand_dims((index + 0.5) * scale, 1)  # (length, 1)
-        source = _arange(old, xp) + 0.5  # (old,)
+        source = arange(old, xp) + 0.5  # (old,)
         # tf.experimental.numpy would turn a Python float into a float64.
         widened = max(scale, 1.0) if isinstance(scale, float) else xp.maximum(scale, 1.0)
         weights = KERNELS[self.interpolation](xp, (source - centre) / widened)
@@ -273,46 +272,6 @@ def _resample(x, matrix, axis, xp):
     """Resizes axis 1 (rows) or 2 (columns) of (B, H, W, C) by a matrix (new, old)."""
     x = xp.einsum("nw,bhwc->bhnc" if axis == 2 else "nh,bhwc->bnwc", matrix, x)
     return xp.clip(xp.floor(x + 0.5), 0.0, 255.0)
-
-
-def _at_least(least, product, side, even, xp):
-    """max(product / side, least), truncated or rounded half to even; ints or integer tensors."""
-    whole = product // side
-    if even:
-        whole += (2 * (product % side) + whole % 2 + side - 1) // (2 * side)
-    return max(whole, least) if isinstance(whole, int) else xp.maximum(whole, least)
-
-
-def _number(side):
-    """A side as an int, or as a scalar tensor if it is not known statically."""
-    if isinstance(side, int) or hasattr(side, "dtype"):
-        return side
-    return ops.ones((), dtype="int32") * side  # a symbol of PyTorch's exporter
-
-
-def _shape(x, xp):
-    """(B, H, W, C), each an int, or a scalar tensor if it is not known statically."""
-    if xp is ops:
-        return tuple(ops.shape(x))
-    import tensorflow as tf
-
-    dynamic = tf.shape(x)
-    return tuple(dynamic[i] if side is None else side for i, side in enumerate(x.shape))
-
-
-def _arange(length, xp):
-    """float32 0 .. length - 1; `length` may be a scalar tensor, unlike in tf.experimental.numpy."""
-    if xp is ops:
-        return ops.arange(length, dtype="float32")
-    import tensorflow as tf
-
-    return tf.cast(tf.range(length), "float32")
-
-
-def _float(value, xp):
-    if isinstance(value, int):
-        return float(value)
-    return ops.cast(value, "float32") if xp is ops else xp.asarray(value, dtype="float32")
 
 
 def _within_ratio(x, shape, xp):
