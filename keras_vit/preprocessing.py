@@ -17,7 +17,7 @@ from keras import ops
 
 from keras_vit.layers.validation import as_pair, check_choice
 from keras_vit.ops.resample import cubic, lanczos, triangle
-from keras_vit.ops.sides import arange, as_float, at_least, number, shape_of
+from keras_vit.ops.sides import arange, as_float, at_least, number, shape_of, within
 from keras_vit.picture_files import MAX_RATIO, check_sides
 from keras_vit.picture_files import load_image as load_image
 
@@ -25,7 +25,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 KERNELS = {"bilinear": triangle, "bicubic": cubic, "lanczos": lanczos}  # those of PIL
 INTERPOLATIONS = tuple(KERNELS)
-CONVENTIONS = ("timm", "transformers")
+CONVENTIONS = ("timm", "transformers", "keras")
 SMALLEST = 2**-126  # the smallest normal float32; dividing by less may give infinity
 
 
@@ -49,7 +49,10 @@ class Preprocessor(keras.layers.Layer):
         interpolation: "bilinear", "bicubic" or "lanczos".
         mean, std: sequences of float, one per channel, for pixels scaled to 0..1.
         convention: how to crop if the number of pixels to remove is odd. "timm" rounds half of it
-            to the nearest even number, as torchvision does; "transformers" rounds it down.
+            to the nearest even number, as torchvision does; "transformers" rounds it down. "keras":
+            like `keras.layers.Resizing` instead of PIL: with "short_side" the largest centre crop
+            with the proportions of `image_size` is taken first, and no pixels are rounded.
+        antialias: bool, whether the kernel is wider when it shrinks; False only with "keras".
 
     Call arguments:
         images: pictures, pixels 0..255, (H, W, C) or (B, H, W, C): an array, a tensor, or with any
@@ -81,6 +84,7 @@ class Preprocessor(keras.layers.Layer):
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
         convention="timm",
+        antialias=True,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -92,6 +96,12 @@ class Preprocessor(keras.layers.Layer):
         self.crop_fraction = _share(crop_fraction)
         self.interpolation = interpolation
         self.convention = convention
+        self.antialias = bool(antialias)
+        if not (antialias if convention != "keras" else self.crop_fraction in (1, (1, 1))):
+            raise ValueError(
+                'convention="keras" has crop_fraction=1, and it alone antialias=False. Received: '
+                f"{convention=}, {crop_fraction=}, {antialias=}"
+            )
         self.mean, self.std = _per_channel(mean, "mean"), _per_channel(std, "std")
         if len(self.mean) != len(self.std) or min(self.std) < SMALLEST:
             raise ValueError(
@@ -109,7 +119,8 @@ class Preprocessor(keras.layers.Layer):
         return tuple(math.floor(side / share + 1e-9) for side, share in sides)
 
     def __call__(self, images, *args, **kwargs):
-        if isinstance(images, np.ndarray) and images.dtype == np.uint8 and self.resize:
+        by_pil = self.resize and self.convention != "keras"
+        if by_pil and isinstance(images, np.ndarray) and images.dtype == np.uint8:
             return super().__call__(self._resize_by_pil(images), resized=True)
         if keras.backend.backend() != "tensorflow" and _is_tensorflow(images):
             import tensorflow as tf  # in a tf.data pipeline with another backend
@@ -128,7 +139,9 @@ class Preprocessor(keras.layers.Layer):
         if self.resize and not resized:
             x, shape = _within_ratio(x, shape, xp)
         x = ops.cast(x, "float32") if xp is ops else xp.asarray(x, dtype="float32")
-        if self.resize and not resized:
+        if self.resize and not resized and self.convention == "keras":
+            x = self._resized_as_keras_does(x, shape, xp)
+        elif self.resize and not resized:
             x = self._resized_as_pil_does(x, shape, xp, branch)
         mean, std = (xp.array(v, "float32") for v in (self.mean, self.std))
         x = (x / 255.0 - mean) / std
@@ -138,8 +151,8 @@ class Preprocessor(keras.layers.Layer):
     def _resized_as_pil_does(self, x, shape, xp, branch):
         _, height, width, _ = shape
         (new_height, *_), (new_width, *_) = sides = self._resized(number(height), number(width), xp)
-        rows = self._matrix(height, *sides[0], xp)  # (h, H)
-        columns = self._matrix(width, *sides[1], xp)  # (w, W)
+        rows = self._matrix(height, 0, height, *sides[0], xp)  # (h, H)
+        columns = self._matrix(width, 0, width, *sides[1], xp)  # (w, W)
 
         def height_first(x, rows, columns, xp=xp):
             return _resample(_resample(x, rows, 1, xp), columns, 2, xp)
@@ -185,16 +198,31 @@ class Preprocessor(keras.layers.Layer):
             ]
         return list(zip(to, starts, crop, strict=True))
 
-    def _matrix(self, old, new, start, length, xp):
-        """The matrix (length, old) that resizes a side to `new` and crops it from `start`."""
-        scale = as_float(number(old), xp) / as_float(new, xp)
+    def _matrix(self, side, first, part, new, start, length, xp):
+        """(length, side): resizes `part` of a side from `first` to `new`, crops from `start`."""
+        first, part = as_float(first, xp), as_float(number(part), xp)
+        scale = part / as_float(new, xp)
         index = arange(length, xp) + as_float(start, xp)
-        centre = xp.expand_dims((index + 0.5) * scale, 1)  # (length, 1)
-        source = arange(old, xp) + 0.5  # (old,)
+        centre = xp.expand_dims((index + 0.5) * scale + first, 1)  # (length, 1)
+        source = arange(side, xp) + 0.5  # (side,)
         # tf.experimental.numpy would turn a Python float into a float64.
         widened = max(scale, 1.0) if isinstance(scale, float) else xp.maximum(scale, 1.0)
+        widened = widened if self.antialias else 1.0
         weights = KERNELS[self.interpolation](xp, (source - centre) / widened)
+        if self.convention == "keras":  # pixels outside the part do not count
+            weights = xp.where(xp.abs(source - first - part / 2) < part / 2, weights, 0.0 * weights)
         return weights / xp.sum(weights, axis=1, keepdims=True)
+
+    def _resized_as_keras_does(self, x, shape, xp):
+        (h, w), (_, height, width, _) = self.image_size, shape
+        for side, most, new, axes in (
+            (height, number(width) * h // w, h, "nh,bhwc->bnwc"),
+            (width, number(height) * w // h, w, "nw,bhwc->bhnc"),
+        ):
+            part = number(side) if self.resize == "squash" else within(most, number(side), xp)
+            first = (number(side) - part) // 2
+            x = xp.einsum(axes, self._matrix(side, first, part, new, 0, new, xp), x)
+        return x
 
     def _resize_by_pil(self, images):
         from PIL import Image
@@ -256,6 +284,7 @@ class Preprocessor(keras.layers.Layer):
             "mean": self.mean,
             "std": self.std,
             "convention": self.convention,
+            **({} if self.antialias else {"antialias": False}),  # older versions know no True
         }
 
 

@@ -11,6 +11,12 @@ def at_least(least, product, side, even, xp):
     return max(whole, least) if isinstance(whole, int) else xp.maximum(whole, least)
 
 
+def within(length, most, xp):
+    """At least 1 and at most `most`: ints or integer tensors."""
+    known = isinstance(length, int) and isinstance(most, int)
+    return max(min(length, most), 1) if known else xp.maximum(xp.minimum(length, most), 1)
+
+
 def number(side):
     """A side as an int, or as a scalar tensor if it is not known statically."""
     if isinstance(side, int) or hasattr(side, "dtype"):

@@ -78,3 +78,8 @@ def warn_of_crops(preprocessor, convention):
 def _check_resizes(preprocessor, library):
     if preprocessor.resize is None:
         raise CheckpointError(f"{library} resize. Received: resize=None")
+    if preprocessor.convention == "keras":
+        raise CheckpointError(
+            f"{library} resize as PIL does: give the model a keras_vit.Preprocessor(...) of theirs "
+            "(preprocessor= of from_pretrained). Received: convention='keras'"
+        )
