@@ -20,6 +20,7 @@ from keras_vit.checkpoints.families import classes, family_of, names_of
 from keras_vit.checkpoints.fill import fill
 from keras_vit.checkpoints.like import borrowed, entry_like, without_preprocessing
 from keras_vit.checkpoints.matching import match
+from keras_vit.checkpoints.readers.joined import Joined
 from keras_vit.checkpoints.readers.open import open_file
 from keras_vit.checkpoints.readers.unstacked import Unstacked
 from keras_vit.checkpoints.sources import locate
@@ -34,8 +35,8 @@ def from_pretrained(source, *, like=None, **overrides):
         source: what to load: a hub id ("timm/vit_base_patch16_224.augreg2_in21k_ft_in1k",
             "google/vit-base-patch16-224", with or without "hf://", with "@revision" or without); a
             name of the catalogue (`keras_vit.list_checkpoints()`); a folder with `config.json` and
-            weights; or a file: `.safetensors`, an index of shards, `.npz` of big_vision or
-            vision_transformer, `.pth` or `.bin` of PyTorch, `.keras`.
+            weights, or a preset of keras-hub; or a file: `.safetensors`, an index of shards, `.npz`
+            of big_vision or vision_transformer, `.pth` or `.bin` of PyTorch, `.keras`.
         like: a name of the catalogue whose preprocessing the model gets, and whose names of classes
             where both have the 1000 of ImageNet-1k: for a source that says neither.
         **overrides: any argument of the model. `num_classes` begins a new head, `image_size`
@@ -184,6 +185,8 @@ def _opened(found):
     """The reader of a source, each of whose arrays is that of one block."""
     reader = open_file(found.weights)
     with readable(found.name, "checkpoint"):
+        if found.head is not None:
+            reader = Joined([reader, open_file(found.head)])
         return Unstacked(reader)
 
 

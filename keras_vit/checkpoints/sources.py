@@ -1,11 +1,12 @@
 """Locates a checkpoint: a file, a folder, a hub id or a name of the catalogue."""
 
+import functools
 import hashlib
 import re
 from pathlib import Path
 from typing import NamedTuple
 
-from keras_vit.checkpoints import torchvision, untrusted
+from keras_vit.checkpoints import keras_hub, torchvision, untrusted
 from keras_vit.checkpoints.catalog import catalog, nearest, original_hashes
 from keras_vit.checkpoints.errors import CheckpointError, readable
 from keras_vit.checkpoints.readers.open import shards_of
@@ -17,6 +18,7 @@ WEIGHTS = (
     "model.keras",
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
+    keras_hub.WEIGHTS,
 )
 SUFFIXES = (".safetensors", ".npz", ".pth", ".pt", ".bin", ".keras", ".h5")
 HUB_ID = re.compile(r"(hf://|hf-hub:)?([\w.-]+/[\w.-]+)(@[\w./-]+)?")
@@ -28,15 +30,18 @@ class Source(NamedTuple):
     Attributes:
         name: str, as the user gave it.
         weights: path of the file, or of the index of its shards.
-        config: dict of `config.json`, or None.
+        config: dict of `config.json`, or None; in a preset of keras-hub with "task".
         processor: dict of `preprocessor_config.json`, or None; the image processor in a
-            `processor_config.json`, where transformers 5 keeps those of models of two towers.
+            `processor_config.json`, where transformers 5 keeps those of models of two towers; in a
+            preset of keras-hub that of `image_converter.json`.
+        head: path of a preset's further weights, or None.
     """
 
     name: str
     weights: Path
     config: dict | None = None
     processor: dict | None = None
+    head: Path | None = None
 
 
 def locate(source):
@@ -99,12 +104,18 @@ def _weights_in(folder):
 
 
 def _with_configs(name, weights, folder):
-    return Source(
-        name,
-        weights,
-        read_json(folder / "config.json"),
-        _processor(lambda file: read_json(folder / file)),
-    )
+    found = _configured(name, weights, lambda file: read_json(folder / file))
+    head = folder / keras_hub.HEAD
+    with_head = weights.name == keras_hub.WEIGHTS and head.is_file()
+    return found._replace(head=head) if with_head else found
+
+
+def _configured(name, weights, read):
+    """The `Source` of weights beside which `read` finds configurations, by the file's name."""
+    config = read("config.json")
+    if keras_hub.is_preset(config):
+        return Source(name, weights, *keras_hub.configs(read))
+    return Source(name, weights, config, None if config is None else _processor(read))
 
 
 def _processor(read):
@@ -135,6 +146,7 @@ def _download(name, repository, revision):
         OfflineModeIsEnabled,
     )
 
+    @functools.cache
     def fetch(file):
         try:
             return Path(huggingface_hub.hf_hub_download(repository, file, revision=revision))
@@ -145,12 +157,12 @@ def _download(name, repository, revision):
         except EntryNotFoundError:
             return None
 
+    def read(file):
+        path = fetch(file)
+        return path and read_json(path)
+
     try:
-        config = fetch("config.json")
-        config = config and read_json(config)
-        processor = None
-        if config:
-            processor = _processor(lambda file: read_json(path) if (path := fetch(file)) else None)
+        fetch("config.json")
         for file in WEIGHTS:
             weights = fetch(file)
             if weights is None:
@@ -160,7 +172,9 @@ def _download(name, repository, revision):
                     _, shards = shards_of(read_json(weights))
                 for shard in shards:
                     fetch(shard)
-            return Source(name, weights, config, processor)
+            found = _configured(name, weights, read)
+            is_preset = file == keras_hub.WEIGHTS
+            return found._replace(head=fetch(keras_hub.HEAD)) if is_preset else found
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
         raise CheckpointError(
             f"{name!r} could not be fetched from the hub. Expected: a network, or the files in the "

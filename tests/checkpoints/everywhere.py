@@ -20,6 +20,8 @@ VIT = (
     "bv_map",  # big_vision: its pooling
     "tv_vit",  # torchvision
     "tv_vit_published",  # its older names
+    "kh_vit",  # keras-hub: heads apart, a table of positions
+    "kh_deit",
 )
 # At another size: timm's way, where it is without the class token's position; that of transformers;
 # that of torchvision.
@@ -34,6 +36,7 @@ SWIN = (
     ("hf_swinv2", "_other"),  # three kernels are one, two biases stay apart
     ("ms_swinv2", ""),  # the authors' names
     ("tv_swin", "_small"),  # torchvision's; windows larger than the map
+    ("kh_swin", ""),  # keras-hub
     ("tv_swinv2", "_other"),  # one bias is cut into those of queries and values
 )
 PYRAMIDS = ("hf_v1", "hf_v2")  # transformers: keys and values are two tensors

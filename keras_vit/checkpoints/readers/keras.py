@@ -1,5 +1,6 @@
 """Keras's own files: `.weights.h5`, and `.keras` with the configuration beside the weights."""
 
+import re
 import shutil
 import struct
 import tempfile
@@ -14,7 +15,11 @@ MAX_DEPTH = 20  # of layers within layers
 
 
 class Hdf5Reader(Reader):
-    """`.weights.h5`. Arrays are named by layer and number: `block00/attention/qkv/0`."""
+    """`.weights.h5`. Arrays are named by layer and number: `block00/attention/qkv/0`.
+
+    The layers of a list are named by class: `blocks/my_block_0`, `blocks/my_block_1` ...; in the
+    file the first of them has no number.
+    """
 
     def __init__(self, path):
         super().__init__(path)
@@ -32,7 +37,7 @@ class Hdf5Reader(Reader):
             self._add(hdf5, own, name)
             self._walk(hdf5, layer, name, MAX_DEPTH)
 
-    def _walk(self, hdf5, group, name, depth):
+    def _walk(self, hdf5, group, name, depth, is_list=False):
         if depth == 0:
             raise ValueError(f"groups within groups, more than {MAX_DEPTH} deep")
         for key, address in group.members.items():
@@ -40,7 +45,10 @@ class Hdf5Reader(Reader):
             if key == "vars":
                 self._add(hdf5, inner, name)
             else:
-                self._walk(hdf5, inner, f"{name}/{key}", depth - 1)
+                if is_list and not re.search(r"_\d+$", key):
+                    key = f"{key}_0"
+                is_layer = "vars" in inner.members
+                self._walk(hdf5, inner, f"{name}/{key}", depth - 1, is_list=not is_layer)
 
     def _add(self, hdf5, group, name):
         for number, address in group.members.items():

@@ -2,7 +2,7 @@
 
 import re
 
-from keras_vit.checkpoints import torchvision
+from keras_vit.checkpoints import keras_hub, torchvision
 from keras_vit.checkpoints.configs import (
     ACTIVATIONS,
     DROP_PATH,
@@ -78,6 +78,8 @@ def describe(config, processor=None, name=""):
             return _describe_timm(config, name)
         if torchvision.KEY in config:
             return torchvision.describe(config)
+        if keras_hub.is_preset(config):
+            return _describe_keras_hub(config, processor)
         return _describe_transformers(config, processor)
     except (AttributeError, KeyError, TypeError, IndexError) as error:
         raise CheckpointError(
@@ -129,6 +131,40 @@ def _describe_timm(config, name):
     refuse_unknown(model_args, {*keys_of(TIMM), *_TIMM_WITHOUT_EFFECT.split()})
     arguments |= timm_arguments(TIMM, model_args, config, pretrained)
     return timm_description(_as_ours(arguments), config, pretrained, name)
+
+
+KERAS_HUB = (
+    *keras_hub.FIELDS,
+    keras_hub.only_read("embed_dim", "width"),
+    keras_hub.only_read("depths", "depths"),
+    keras_hub.only_read("mlp_ratio", "mlp_ratio"),
+    keras_hub.only_read("qkv_bias", "qkv_bias"),
+    keras_hub.only_read("window_size", "window_size"),
+    keras_hub.only_read("drop_path", "drop_path_rate"),
+)
+
+
+def _describe_keras_hub(config, converter):
+    backbones = {"SwinTransformerBackbone": KERAS_HUB}
+    found, task = keras_hub.describe(config, converter, backbones, also_known=("patch_norm",))
+    refuse(config["config"], "patch_norm", (True, None))
+    refuse(task, "pooling", ("gap", None))
+    _refuse_padding(found.arguments)
+    found.arguments = _as_ours(found.arguments)
+    return found
+
+
+def _refuse_padding(arguments):
+    """Raises where windows do not divide a map, which keras-hub pads in a way of its own."""
+    (h, w), window = arguments["image_size"], arguments["window_size"]
+    h, w = h // arguments["patch_size"], w // arguments["patch_size"]
+    for _ in arguments["depths"]:
+        if h % window or w % window:
+            raise CheckpointError(
+                "Windows must divide the map of every stage: keras-hub pads others in a way that "
+                f"no model here does. Received: a map of {h} x {w}, window_size={window}"
+            )
+        h, w = h // 2, w // 2
 
 
 def _as_ours(found):

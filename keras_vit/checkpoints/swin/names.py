@@ -1,5 +1,6 @@
 """Tensor names of Swin Transformers: timm, transformers, torchvision and the authors' files."""
 
+from keras_vit.checkpoints.swin.keras_hub_names import KERAS_HUB
 from keras_vit.checkpoints.tables import Names, Row, both, fused, norm, numbered
 
 STAGES = range(4)
@@ -244,5 +245,5 @@ KERAS = Names(
 
 # Version 2 first: it knows all names of version 1 but the bias of the keys.
 NEEDED = ("patch_embedding/projection/kernel", "stage0_block{i}/attention/qkv/kernel")
-_TABLES = (KERAS, TIMM, AUTHORS, HF_SWINV2, HF_SWIN, TORCHVISION_V2, TORCHVISION)
+_TABLES = (KERAS, TIMM, AUTHORS, HF_SWINV2, HF_SWIN, TORCHVISION_V2, TORCHVISION, KERAS_HUB)
 TABLES = tuple(x._replace(needed=NEEDED) for x in _TABLES)

@@ -77,6 +77,9 @@ def _infer(shapes, depths, matched, tensors):
     if row.layout == "convolution":
         width, found["num_channels"], p, q = kernel
         found["patch_size"] = (p, q)
+    elif row.layout == "patches":
+        p, q, found["num_channels"], width = kernel
+        found["patch_size"] = (p, q)
     else:  # our own files hold a matrix: their configuration says what it was made of
         width = kernel[-1]
     stages = [f"stage{s}_block{{i}}" for s in range(len(depths))]

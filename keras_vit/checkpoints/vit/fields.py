@@ -2,7 +2,7 @@
 
 import re
 
-from keras_vit.checkpoints import torchvision
+from keras_vit.checkpoints import keras_hub, torchvision
 from keras_vit.checkpoints.configs import (
     ACTIVATIONS,
     DROP_PATH,
@@ -109,6 +109,8 @@ def describe(config, processor=None, name=""):
             return _describe_transformers(config, processor)
         if torchvision.KEY in config:
             return torchvision.describe(config)
+        if keras_hub.is_preset(config):
+            return _describe_keras_hub(config, processor)
     except (AttributeError, KeyError, TypeError, IndexError) as error:
         raise CheckpointError(
             f"config.json is not as its library writes it. Received: {type(error).__name__}: "
@@ -151,6 +153,33 @@ def _describe_transformers(config, processor):
     found.arguments["pooling"] = HEADS.get(architecture, pooling)
     add_labels(found, config, architecture in HEADS)
     add_transformers(found, processor, config["model_type"])
+    return found
+
+
+_KERAS_HUB = (
+    *keras_hub.FIELDS,
+    keras_hub.only_read("num_layers", "depth"),
+    keras_hub.only_read("hidden_dim", "width"),
+    keras_hub.only_read("layer_norm_epsilon", "norm_epsilon"),
+    keras_hub.only_read("use_mha_bias", "qkv_bias"),
+)
+KERAS_HUB = {
+    "ViTBackbone": (*_KERAS_HUB, keras_hub.only_read("mlp_dim", "mlp_dim")),
+    "DeiTBackbone": (*_KERAS_HUB, keras_hub.only_read("intermediate_dim", "mlp_dim")),
+}
+
+
+def _describe_keras_hub(config, converter):
+    seen = ("use_class_token", "use_patch_bias", "use_mlp_bias")  # what the tensors show too
+    found, task = keras_hub.describe(config, converter, KERAS_HUB, also_known=seen)
+    own = config["config"]
+    for bias in ("use_mha_bias", "use_mlp_bias"):
+        refuse(own, bias, (True, None))  # of all projections; here some of them always have one
+    with_token = own.get("use_class_token", True)
+    pooling = "token" if with_token else "gap"
+    if task:  # "gap" there is the mean of all tokens, the class token among them
+        refuse(task, "pooling", (pooling,))
+    found.arguments["pooling"] = pooling
     return found
 
 

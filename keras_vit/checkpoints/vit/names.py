@@ -6,6 +6,7 @@ from keras_vit.checkpoints.vit.flax_names import (
     VISION_TRANSFORMER,
     VISION_TRANSFORMER_PUBLISHED,
 )
+from keras_vit.checkpoints.vit.keras_hub_names import KERAS_HUB_DEIT, KERAS_HUB_VIT
 from keras_vit.checkpoints.vit.timm_names import DEIT3, DINOV2, DINOV2_REGISTERS, TIMM
 from keras_vit.checkpoints.vit.torchvision_names import TORCHVISION, TORCHVISION_PUBLISHED
 from keras_vit.checkpoints.vit.transformers_names import (
@@ -54,4 +55,6 @@ TABLES = (
     HF_DEIT_DISTILLED,
     TORCHVISION,
     TORCHVISION_PUBLISHED,
+    KERAS_HUB_VIT,
+    KERAS_HUB_DEIT,
 )
