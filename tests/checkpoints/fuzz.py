@@ -60,6 +60,9 @@ CONFIGS = {
     "config of PVT v2, timm": ("pyramids/timm_v2", "config.json"),
     "config of CaiT": ("cait/timm", "config.json"),
     "config of a hybrid": ("hybrid/timm_resnet", "config.json"),
+    "config of a preset": ("swin/kh_swin", "config.json"),
+    "task of a preset": ("checkpoints/kh_vit", "task.json"),
+    "image_converter": ("checkpoints/kh_vit", "image_converter.json"),
     **{f"keras, config of {name}": (name, "config.json") for name in MODELS},
 }
 OVERRIDES = {
