@@ -13,9 +13,13 @@ from keras_vit.checkpoints.untrusted import brief
 
 PACKAGE = "keras_hub>"  # before the registered names of its classes
 WEIGHTS, HEAD = "model.weights.h5", "task.weights.h5"
-# names, precision and what the model is built with anyway; the last is of training alone
+# What names a model or its precision, and what is refused unless it is as here.
 _WITHOUT_EFFECT = {"name", "trainable", "dtype", "data_format"}
-_OF_TASK = {"backbone", "preprocessor", "name", "dtype", "num_classes", "pooling", "activation"}
+# Of `task.json`; the tensors show the width of the pre-logits.
+_TASK = {
+    "backbone", "preprocessor", "name", "dtype", "num_classes", "pooling", "activation",
+    "intermediate_dim",
+}  # fmt: skip
 
 
 def only_read(key, argument, **arguments):
@@ -63,8 +67,8 @@ def describe(config, converter, backbones, also_known=()):
         also_known: names of further fields, which the caller reads.
 
     Returns:
-        `Description`, without the kind of pooling, and dict of the task's arguments, empty where
-        there is a backbone alone.
+        (`Description`, dict of the classifier's arguments); the dict is empty for a backbone alone,
+        and what it says of pooling is left to the caller.
 
     Raises:
         CheckpointError: for another class, or a field that cannot be honoured.
@@ -102,6 +106,6 @@ def _task(config, kind, fields, found):
         )
     refuse(own, "activation", (None, "linear"))
     found.arguments["num_classes"] = own["num_classes"]
-    unread = {key for key in set(own) - _OF_TASK if own[key] not in (None, 0)}
-    found.unread += [f"{key} (task.json)" for key in sorted(unread - {"intermediate_dim"})]
+    unread = sorted(key for key in set(own) - _TASK if own[key] not in (None, 0))
+    found.unread += [f"{key} (task.json)" for key in unread]
     return own

@@ -206,6 +206,19 @@ def test_pictures_are_resized_as_keras_hub_does(name):
 
 
 @once
+def test_pictures_in_a_tf_data_pipeline():
+    import tensorflow as tf
+
+    preprocess = converter(json.loads(str(PICTURES["defaults/config"]))["config"])
+    pictures = [PICTURES[f"picture{i}"] for i in range(5)]
+    signature = tf.TensorSpec((None, None, 3), "uint8")
+    data = tf.data.Dataset.from_generator(lambda: iter(pictures), output_signature=signature)
+    for i, found in enumerate(data.map(preprocess)):
+        np.testing.assert_allclose(found.numpy(), PICTURES[f"defaults/{i}"], atol=1e-3)
+    assert i == 4
+
+
+@once
 @pytest.mark.parametrize(
     ("change", "message"),
     [
