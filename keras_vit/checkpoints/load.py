@@ -19,16 +19,16 @@ from keras_vit.checkpoints.errors import CheckpointError, named, readable
 from keras_vit.checkpoints.families import classes, family_of, names_of
 from keras_vit.checkpoints.fill import fill
 from keras_vit.checkpoints.like import borrowed, entry_like, without_preprocessing
-from keras_vit.checkpoints.matching import match
+from keras_vit.checkpoints.matching import choose
 from keras_vit.checkpoints.readers.joined import Joined
 from keras_vit.checkpoints.readers.open import open_file
-from keras_vit.checkpoints.readers.unstacked import Unstacked
+from keras_vit.checkpoints.readers.unstacked import Unstacked, unstacked
 from keras_vit.checkpoints.sources import locate
 from keras_vit.layers.validation import as_pair
 from keras_vit.models.resize import learned_positions
 
 
-def from_pretrained(source, *, like=None, **overrides):
+def from_pretrained(source, *, like=None, part=None, prefix=None, **overrides):
     """Builds a model from published weights and their configuration.
 
     Args:
@@ -39,6 +39,11 @@ def from_pretrained(source, *, like=None, **overrides):
             of big_vision or vision_transformer, `.pth` or `.bin` of PyTorch, `.keras`.
         like: a name of the catalogue whose preprocessing the model gets, and whose names of classes
             where both have the 1000 of ImageNet-1k: for a source that says neither.
+        part: which dict of tensors a training checkpoint's model is in, such as "teacher" or
+            "state_dict_ema": for a file with several models.
+        prefix: what stands before the names of the model's tensors, such as
+            "module.base_encoder.": for several models under different prefixes, or to leave out
+            what has another.
         **overrides: any argument of the model. `num_classes` begins a new head, `image_size`
             resamples the position embeddings in the source's own way (and `window_size` the bias
             tables of a `SwinTransformer`), `patch_size` the patch embedding (FlexiViT's
@@ -57,6 +62,7 @@ def from_pretrained(source, *, like=None, **overrides):
         >>> model = keras_vit.from_pretrained(
         ...     "deit_tiny_patch16_224-a1311bcf.pth", like="deit_tiny_patch16_224.fb_in1k"
         ... )
+        >>> model = keras_vit.from_pretrained("checkpoint.pth", part="student", num_heads=6)
     """
     _refuse_unknown(overrides, *classes())
     check_arguments({k: v for k, v in overrides.items() if k in READ_WITH_THE_SOURCE})
@@ -67,8 +73,8 @@ def from_pretrained(source, *, like=None, **overrides):
             f"preprocessor={overrides['preprocessor']!r}"
         )
     found = locate(source)
-    with contextlib.closing(_opened(found)) as reader:
-        matched = _matched(found, reader)
+    with contextlib.closing(_opened(found)) as file:
+        reader, matched, chosen = _chosen(found, file, part, prefix)
         family = families.family(matched.table.family)
         _refuse_unknown(overrides, family.model)
         given = overrides if entry is None else {"preprocessor": None, **overrides}
@@ -99,7 +105,7 @@ def from_pretrained(source, *, like=None, **overrides):
     if description is not None:
         report.unread = description.unread
     model.load_report = report
-    report.notes += notes
+    report.notes += chosen + notes
     if report.adapted and "preprocessor" not in overrides and model.preprocessor is not None:
         mean, std = (
             np.round(x, 4).tolist() for x in (model.preprocessor.mean, model.preprocessor.std)
@@ -118,7 +124,7 @@ def from_pretrained(source, *, like=None, **overrides):
     return model
 
 
-def load_weights(model, source, skip=()):
+def load_weights(model, source, skip=(), *, part=None, prefix=None):
     """Loads weights into an existing model. If anything fails, the model is left unchanged.
 
     All data is read and checked before the first weight changes, which takes memory for one more
@@ -129,6 +135,7 @@ def load_weights(model, source, skip=()):
         model: a model of this library.
         source: as `from_pretrained` takes it; `.weights.h5` files too.
         skip: names of layers that keep the values they have, such as `["head"]`.
+        part, prefix: which of several models in a file, as of `from_pretrained`.
 
     Returns:
         `LoadReport`.
@@ -150,8 +157,8 @@ def load_weights(model, source, skip=()):
     if isinstance(skip, str) or not set(skip) <= layers:
         raise ValueError(f"skip must be a list of names of layers. Received: {skip!r}")
     found = locate(source)
-    with contextlib.closing(_opened(found)) as reader:
-        matched = _matched(found, reader)
+    with contextlib.closing(_opened(found)) as file:
+        reader, matched, chosen = _chosen(found, file, part, prefix)
         if families.family(matched.table.family) is not family:
             raise CheckpointError(
                 f"{found.name} holds a {families.family(matched.table.family).model.__name__}. "
@@ -173,7 +180,9 @@ def load_weights(model, source, skip=()):
         mode = arguments.get("position_resample")
         adapter = Adapter(model, facts, mode, family.read.FIRST_CONVOLUTION)
         with named(found.name):
-            return fill(reader, matched, adapter, found.name, skipped=skipped, standing=True)
+            report = fill(reader, matched, adapter, found.name, skipped=skipped, standing=True)
+    report.notes += chosen
+    return report
 
 
 _MISSING = object()
@@ -182,20 +191,20 @@ READ_WITH_THE_SOURCE = ("image_size", "num_heads", "position_grid", "stem_groups
 
 
 def _opened(found):
-    """The reader of a source, each of whose arrays is that of one block."""
-    reader = open_file(found.weights)
-    with readable(found.name, "checkpoint"):
-        if found.head is not None:
-            reader = Joined([reader, open_file(found.head)])
-        return Unstacked(reader)
+    """The reader of a source, which may be two files."""
+    file = open_file(found.weights)
+    return file if found.head is None else Joined([file, open_file(found.head)])
 
 
-def _matched(found, reader):
-    """Its tensors by the table that knows most of them."""
+def _chosen(found, file, part, prefix):
+    """(reader, `Match`, notes) of the model in a file; each array of the reader is one block's."""
     with readable(found.name, "checkpoint"):
-        matched = match(reader.tensors, found.name, reader.config)
-        check_blocks(matched, reader.tensors)
-        return matched
+        parts = {name: unstacked(tensors) for name, tensors in file.parts.items()}
+        choice = choose(parts, found.name, file.config, part, prefix)
+        file.select(choice.part)
+        reader = Unstacked(file)
+        check_blocks(choice.match, reader.tensors)
+        return reader, choice.match, choice.notes
 
 
 def _described(found, reader, matched, overrides):

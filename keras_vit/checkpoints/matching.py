@@ -1,141 +1,202 @@
-"""Finds the table of names that fits a file, and matches each tensor to a row."""
+"""Chooses the model to load among those that a file holds, or says what there is to choose from."""
 
-import functools
-import re
 from typing import NamedTuple
 
-from keras_vit.checkpoints.errors import CheckpointError
+from keras_vit.checkpoints.candidates import CHUNK, INNER, Match, models, wrappers
+from keras_vit.checkpoints.errors import ArgumentError, CheckpointError
 from keras_vit.checkpoints.families import tables
-from keras_vit.checkpoints.tables import Names, as_tuple
 from keras_vit.checkpoints.untrusted import brief
 
-# What training tools put before the names of the model within them, the copy to take first.
-_WRAPPERS = """
-    teacher backbone encoder base_encoder ema module_ema module _orig_mod model net network student
-    momentum_encoder
-"""
-WRAPPERS = _WRAPPERS.split()
-_WRAPPED = re.compile(rf"((?:{'|'.join(WRAPPERS)})\.)*")
-_CHUNK = re.compile(r"(^|\.)blocks\.\d+\.(?=\d+\.)")  # blocks in groups: blocks.0.3. for blocks.3.
+MAX_MODELS = 16  # of a file: each is matched with many tables
+MAX_LISTED = 6
 
 
-class Match(NamedTuple):
-    """The tensors of a file, grouped by the rows of a table.
+class Choice(NamedTuple):
+    """A model of a file.
 
     Attributes:
-        table: `Names` that fits best.
-        prefix: str before every name.
-        found: dict of (row, block number as text or None) to {source pattern: tensor's name}.
-        dropped: dict of tensor name to the reason why it is left out.
-        unknown: list of the names that no row knows.
+        part: str, the dict of tensors that it is in: "" for a file of one, else the keys that lead
+            to it, "teacher" or "state.model".
+        match: `Match` of its tensors.
+        notes: list of str, what was decided that neither the file nor the caller said.
     """
 
-    table: Names
-    prefix: str
-    found: dict
-    dropped: dict
-    unknown: list
+    part: str
+    match: Match
+    notes: list = []
+
+    def words(self):
+        """The parts of the names around the model's own."""
+        return set(f"{self.part}.{self.match.prefix}".split("."))
+
+
+class Method(NamedTuple):
+    """A training method that keeps two copies of a model, one of which its authors evaluate.
+
+    Attributes:
+        name: str.
+        taken, other: str, what stands before the names of either copy.
+        mark: str in the names of tensors beside both, by which the method is known.
+    """
+
+    name: str
+    taken: str
+    other: str
+    mark: str
+
+
+METHODS = (
+    Method("DINO", "teacher", "student", "head.last_layer"),  # dino_head. and ibot_head. too
+    Method("MoCo v3", "base_encoder", "momentum_encoder", "predictor."),
+)
+
+
+def choose(parts, path, config=None, part=None, prefix=None):
+    """Finds the model of a file: the only one, or the one that the caller asks for.
+
+    Args:
+        parts: dict of name to dict of tensor name to `Tensor`: all dicts of tensors in the file.
+        path: where they are from, for errors.
+        config: the source's configuration, or None.
+        part: str, the only dict to look at, or None.
+        prefix: str, what stands before the names of the model, or None.
+
+    Returns:
+        `Choice`.
+
+    Raises:
+        CheckpointError: where no table explains a patch embedding and a block, for several models,
+            and for tensors of one that cannot be told apart.
+        ArgumentError: for a part or a prefix where there is no model.
+    """
+    if part is not None and part not in parts:
+        there = dict.fromkeys(choice.part for choice in _models(parts, config)) or parts
+        raise ArgumentError(
+            f"part must be a dict of tensors in {path}: {_listed(map(repr, there))}. "
+            f"Received: part={part!r}"
+        )
+    asked = parts if part is None else {part: parts[part]}
+    prefix = f"{prefix}." if prefix and not prefix.endswith((".", "/")) else prefix
+    found = _models(asked, config, prefix)
+    if not found and prefix is not None and (there := _models(asked, config)):
+        prefixes = dict.fromkeys(repr(choice.match.prefix) for choice in there)
+        raise ArgumentError(
+            f"prefix must be what stands before the names of a model in {path}: "
+            f"{_listed(prefixes)}. Received: prefix={prefix!r}"
+        )
+    if not found:
+        raise _no_model(asked, path, config)
+    chosen, note = _by_method(found, asked) if len(found) > 1 else (found[0], None)
+    if chosen is None:
+        raise CheckpointError(
+            f"{path} holds several models: choose one with {_ways(found)}. "
+            f"Received: {_said(part, prefix) or 'neither part= nor prefix='}"
+        )
+    if chosen.match.error is not None:
+        raise chosen.match.error
+    return chosen._replace(notes=[*_notes(chosen, parts), *([note] if note else [])])
 
 
 def match(tensors, path, config=None):
-    """Finds the table and prefix that explain most of the names.
+    """The `Match` of the only model of a dict of tensors; arguments and errors as of `choose`."""
+    return choose({"": tensors}, path, config).match
 
-    Args:
-        tensors: dict of name to `Tensor`.
-        path: where they are from, for errors.
-        config: the source's configuration, or None; where two tables explain as much, it
-            tells which family a `.keras` file is of.
 
-    Returns:
-        `Match`.
-
-    Raises:
-        CheckpointError: where no table explains a patch embedding and a block.
-    """
-    candidates = tables(config)
-    known = functools.cache(lambda block, wrapper: _patterns(tensors, block, wrapper))
-    tried = [
-        _match(known(table.block, wrapper), table, prefix, wrapper)
-        for table in candidates
-        for prefix in table.prefixes
-        for wrapper in _wrappers(tensors, table, prefix)
-        if all(wrapper + prefix + mark in tensors for mark in table.marks)
-    ]
-    whole = [m for m in tried if set(m.table.needed) <= _targets(m)]
-    if not whole:
-        names = ", ".join(dict.fromkeys(table.name for table in candidates))
+def _models(parts, config, prefix=None):
+    """list of `Choice`, of all models; one whose every tensor is another's too is left out."""
+    found = {name: wrappers(tensors, config) for name, tensors in parts.items()}
+    count = sum(len(set().union(*places.values())) for places in found.values())
+    if count > MAX_MODELS:
         raise CheckpointError(
-            f"{path} holds no Vision Transformer that is known here. Expected: tensors named as by "
-            f"{names}. Received: {len(tensors)} tensors such as {brief(sorted(tensors)[:3])}"
+            f"A file must hold at most {MAX_MODELS} models. Received: {count} patch embeddings"
         )
-    return max(whole, key=lambda m: len({x for names in m.found.values() for x in names.values()}))
+    choices, seen = [], []
+    for name, places in found.items():
+        for matched in models(parts[name], places, config, prefix) if places else ():
+            tensors = {
+                (row, number, source): parts[name][x]
+                for (row, number), sources in matched.found.items()
+                for source, x in sources.items()
+            }
+            if tensors not in seen:
+                choices.append(Choice(name, matched))
+                seen.append(tensors)
+    return choices
 
 
-def _targets(matched):
-    return {target for row, _ in matched.found for target in as_tuple(row.targets)}
+def _by_method(found, parts):
+    """(`Choice`, note) where a method is known that keeps both of two models, else (None, None)."""
+    for method in METHODS:
+        marked = any(method.mark in name for x in found for name in parts[x.part])
+        taken = [x for x in found if method.taken in x.words()]
+        others = [x for x in found if method.other in x.words()]
+        if marked and len(taken) == len(others) == 1 and len(found) == 2 and taken != others:
+            return taken[0], (
+                f"of {method.name}'s two models the {method.taken}, which its authors evaluate; "
+                f"{_way(others[0], found)} loads the {method.other}"
+            )
+    return None, None
 
 
-def _wrappers(tensors, table, prefix):
-    """Prefixes before the names of the whole model: none, or "module." and the like."""
-    anchors = [
-        prefix + source
-        for row in table.rows
-        if table.needed[0] in as_tuple(row.targets)
-        for source in as_tuple(row.sources)
-    ]
-    found = {name.removesuffix(x) for x in anchors for name in tensors if name.endswith(x)}
-    known = {x for x in found if _WRAPPED.fullmatch(x)} or {""}
-    return sorted(known, key=lambda x: [WRAPPERS.index(part) for part in x.split(".")[:-1]])
-
-
-def _patterns(names, block, wrapper):
-    """dict of name to what it is without wrapper and chunk, and of that (number, pattern).
-
-    The number is the first block's in it, or None; the pattern has {i} in its place.
-    """
-    found = {}
-    for name in names:
-        plain = _CHUNK.sub(r"\1blocks.", name.removeprefix(wrapper))
-        number = re.search(block, plain)
-        pattern = f"{plain[: number.start()]}{{i}}{plain[number.end() :]}" if number else plain
-        found[name] = (plain, number and number[0], pattern)
-    return found
-
-
-def _match(patterns, table, prefix, wrapper):
-    rows = {}
-    for row in table.rows:
-        for source in as_tuple(row.sources):
-            rows.setdefault(prefix + source, []).append((row, source))
-    found, dropped, unknown = {}, {}, []
-    for name, (plain, first, pattern) in patterns.items():
-        # A head stands outside of the prefix: vit.embeddings.cls_token, but classifier.weight.
-        known = rows.get(pattern) or rows.get(plain) or rows.get(prefix + plain)
-        if known is None:
-            reason = _reason_to_drop(plain, table, prefix)
-            if not name.startswith(wrapper):
-                reason = reason or f"stands outside of {wrapper}, where the model is"
-            if reason:
-                dropped[name] = reason
-            else:
-                unknown.append(name)
-            continue
-        for row, source in known:
-            number = first if "{i}" in source else None
-            if source in found.setdefault((row, number), {}):
-                raise CheckpointError(
-                    f"Two tensors are {source!r}. Received: {name!r} and "
-                    f"{found[row, number][source]!r}"
-                )
-            found[row, number][source] = name
-    return Match(
-        table=table, prefix=wrapper + prefix, found=found, dropped=dropped, unknown=unknown
+def _way(choice, found):
+    """The arguments that choose a model among others."""
+    ways = {
+        "part": len({x.part for x in found}) > 1,
+        "prefix": sum(x.part == choice.part for x in found) > 1,
+    }
+    return _said(
+        choice.part if ways["part"] else None,
+        choice.match.wrapper if ways["prefix"] else None,
     )
 
 
-def _reason_to_drop(name, table, prefix):
-    names = {name, name.removeprefix(prefix)}
-    for pattern, reason in table.dropped.items():
-        if any(re.fullmatch(pattern, name) for name in names):
-            return reason
-    return None
+def _ways(found):
+    return _listed([_way(choice, found) for choice in found], " or ")
+
+
+def _said(part, prefix):
+    said = {"part": part, "prefix": prefix}
+    return " with ".join(f"{name}={value!r}" for name, value in said.items() if value is not None)
+
+
+def _listed(words, separator=", "):
+    words = list(words)
+    more = f" and {len(words) - MAX_LISTED} more" if len(words) > MAX_LISTED else ""
+    return separator.join(word[:100] for word in words[:MAX_LISTED]) + more
+
+
+def _notes(choice, parts):
+    """What was looked through to find the model."""
+    notes, matched = [], choice.match
+    if choice.part:
+        others = dict.fromkeys(_beside(name, choice.part) for name in parts if name != choice.part)
+        left = f"; not read: {_listed(others)}" if others else ""
+        notes.append(f"read from part {choice.part!r} of the file{left}")
+    if matched.wrapper:
+        notes.append(f"stripped from the names: {matched.wrapper}")
+    names = {x for sources in matched.found.values() for x in sources.values()}
+    rest = [name.removeprefix(matched.wrapper) for name in names]
+    inner = sorted({word for name in rest for word in INNER.findall(name)})
+    if inner:
+        notes.append(f"stripped within the names: {_listed(inner)}")
+    if any(CHUNK.search(INNER.sub("", name)) for name in rest):
+        notes.append("stripped from chunked blocks: the chunk's number (blocks.0.3. is blocks.3.)")
+    return notes
+
+
+def _beside(name, chosen):
+    """The shortest start of a part's name that is none of the chosen one's."""
+    words, ours = name.split("."), chosen.split(".")
+    same = 0
+    while same < min(len(words), len(ours)) and words[same] == ours[same]:
+        same += 1
+    return ".".join(words[: same + 1])
+
+
+def _no_model(parts, path, config):
+    names = ", ".join(dict.fromkeys(table.name for table in tables(config)))
+    tensors = sorted(name for part in parts.values() for name in part)
+    return CheckpointError(
+        f"{path} holds no Vision Transformer that is known here. Expected: tensors named as by "
+        f"{names}. Received: {len(tensors)} tensors such as {brief(tensors[:3])}"
+    )

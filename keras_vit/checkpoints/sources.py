@@ -20,7 +20,7 @@ WEIGHTS = (
     "pytorch_model.bin.index.json",
     keras_hub.WEIGHTS,
 )
-SUFFIXES = (".safetensors", ".npz", ".pth", ".pt", ".bin", ".keras", ".h5")
+SUFFIXES = (".safetensors", ".npz", ".pth", ".pt", ".bin", ".ckpt", ".tar", ".keras", ".h5")
 HUB_ID = re.compile(r"(hf://|hf-hub:)?([\w.-]+/[\w.-]+)(@[\w./-]+)?")
 
 

@@ -8,6 +8,8 @@ BLOCK = (
     r"(?<=blocks\.)\d+(?=\.)|(?<=layer\.)\d+(?=\.)|(?<=layers\.)\d+(?=\.(?!blocks|downsample))"
     r"|(?<=encoderblock_)\d+(?=/)|(?<=^block)\d+(?=/)|(?<=^stage\d_block)\d+(?=/)"
 )
+# A head here is one linear layer: whatever else self-supervised training puts there is left out.
+OTHER_HEADS = {r"head\.(\d+|mlp|last_layer)\..*": "a head of several layers, such as a projection"}
 POSITIONS = ("position_embedding/prefix", "position_embedding/grid")
 
 

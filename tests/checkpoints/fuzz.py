@@ -24,7 +24,7 @@ import numpy as np
 
 import keras_vit
 from keras_vit.checkpoints.errors import CheckpointError
-from keras_vit.checkpoints.matching import match
+from keras_vit.checkpoints.matching import choose
 from keras_vit.checkpoints.readers.open import open_file
 from keras_vit.checkpoints.vit.read import infer
 from tests.checkpoints.helpers import GOLDEN
@@ -230,7 +230,9 @@ def read_all(path):
     """{name: checksum of its array and shape} of a file."""
     reader = open_file(path)
     try:
-        infer(match(reader.tensors, path), reader.tensors)
+        chosen = choose(reader.parts, path)
+        reader.select(chosen.part)
+        infer(chosen.match, reader.tensors)
         arrays = {name: np.ascontiguousarray(reader.read(name)) for name in reader.tensors}
         return {
             name: (x.shape, str(x.dtype), zlib.crc32(x.tobytes())) for name, x in arrays.items()

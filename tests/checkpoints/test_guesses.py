@@ -226,7 +226,10 @@ def test_wrappers_and_chunks_around_the_names(tmp_path):
             f"student.backbone.{name}": value * 0 for name, value in arrays.items()
         }
         write_safetensors(tmp_path / "x.safetensors", {**other, **wrapped}, {})
-        loaded = keras_vit.from_pretrained(tmp_path / "x.safetensors", **said)
+        message = f"several models: .*prefix='{wrapper}' or prefix='student.backbone.'"
+        with pytest.raises(CheckpointError, match=message):
+            keras_vit.from_pretrained(tmp_path / "x.safetensors", **said)
+        loaded = keras_vit.from_pretrained(tmp_path / "x.safetensors", prefix=wrapper, **said)
         assert_loaded(loaded, model, (24, 16))
         reasons = set(loaded.load_report.dropped.values())
         assert reasons == {f"stands outside of {wrapper}, where the model is"}

@@ -9,6 +9,7 @@ import json
 import os
 import pickle
 import struct
+import sys
 import time
 import tracemalloc
 import zipfile
@@ -20,7 +21,7 @@ import pytest
 from keras_vit.checkpoints.errors import CheckpointError
 from keras_vit.checkpoints.readers import pickles
 from keras_vit.checkpoints.readers.open import open_file
-from keras_vit.checkpoints.readers.pickles import Storage, TorchTensor, interpret
+from keras_vit.checkpoints.readers.pickles import Inert, Storage, TorchTensor, interpret
 from keras_vit.checkpoints.readers.torch import LEGACY_MAGIC, view
 from keras_vit.checkpoints.untrusted import brief, read_json
 from tests.checkpoints.fuzz import peak_memory
@@ -545,7 +546,81 @@ def test_a_numpy_array_in_fortran_order_and_others(tmp_path):
             open_file(tmp_path / "b.npz")
 
 
-def test_a_scalar_of_numpy_beside_the_weights_is_passed_over():
-    """As NumPy pickles it by protocol 2: its bytes as a text that is to be encoded."""
-    program = pickle.dumps({"best": np.float64(0.5), "epoch": 3}, 2)
-    assert interpret(io.BytesIO(program))["epoch"] == 3
+def test_what_numpy_leaves_beside_the_weights_is_passed_over():
+    """By both names of its module; by protocol 2 bytes are a text that is to be encoded."""
+    state = np.random.RandomState(0).get_state()
+    content = {"best": np.float64(0.5), "state": state, "epoch": 3}
+    for protocol in (2, 4):
+        program = pickle.dumps(content, protocol)
+        old = program.replace(b"numpy._core", b"numpy.core") if protocol == 2 else program
+        assert b"numpy._core" in program and (protocol == 4 or b"numpy.core" in old)
+        for found in (interpret(io.BytesIO(program)), interpret(io.BytesIO(old))):
+            assert found["epoch"] == 3
+            assert found["best"] == Inert() and found["state"][1] == Inert()
+
+
+# What is no tensor, but may stand beside some: nothing of it is imported, called or kept.
+PASSED_OVER = {
+    "_codecs encode",
+    "argparse Namespace",
+    "collections Counter",
+    "collections defaultdict",
+    "numpy dtype",
+    "numpy.core.multiarray _reconstruct",
+    "numpy.core.multiarray scalar",
+    "numpy._core.multiarray _reconstruct",
+    "numpy._core.multiarray scalar",
+    "torch Size",
+    "torch device",
+    "pathlib PosixPath",
+    "yacs.config CfgNode",
+}
+
+
+def called(name, arguments=b")"):
+    """A pickle of what a call gives, with an attribute and an item of its own."""
+    made = b"c" + name.replace(" ", "\n").encode() + b"\n" + arguments + b"R"
+    item, attributes = b"X" + text("a") + b"K\1s", b"}X" + text("b") + b"K\1sb"
+    return b"\x80\x02" + made + item + attributes + b"."
+
+
+def test_the_calls_that_a_pickle_may_make():
+    assert pickles.HARMLESS == PASSED_OVER
+    tensors = {"collections OrderedDict", "torch._utils _rebuild_tensor_v2"}
+    tensors.add("torch._utils _rebuild_parameter")
+    loaded = set(sys.modules)
+    for name in PASSED_OVER:
+        found = interpret(io.BytesIO(called(name)))
+        assert type(found) is Inert and found == [] and vars(found) == {}
+    others = [name.rpartition(" ")[0] for name in PASSED_OVER | tensors]
+    others = {f"{module} system" for module in others} | {"builtins eval", "os system"}
+    others |= {name.upper() for name in PASSED_OVER} | {"numpy.core.multiarray fromfile"}
+    others |= {name.replace(" ", ".x ") for name in PASSED_OVER}
+    for name in others:
+        with pytest.raises(CheckpointError, match="nothing of it was run"):
+            interpret(io.BytesIO(called(name)))
+    assert set(sys.modules) == loaded
+
+
+def test_dicts_that_are_parts_of_each_other(tmp_path):
+    """Each dict is looked at once, however many ways lead to it, and some levels deep at most."""
+    many = b"\x80\x02}q\0(" + b"".join(b"X" + text(f"k{i}") + b"h\0" for i in range(200)) + b"u."
+    doubled = b"\x80\x02}" + b"".join(
+        b"q%b}(X\1\0\0\0ah%bX\1\0\0\0bh%bu" % ((bytes([i]),) * 3) for i in range(100)
+    )
+    for program in (many, doubled + b"."):
+        with pytest.raises(CheckpointError, match="has no dict of tensors"):
+            open_file(torch_zip(tmp_path / "a.pth", program))
+    inner = b"".join(b"}X" + text("k" * 900) for _ in range(2000)) + b"N" + b"s" * 2000
+    with pytest.raises(CheckpointError, match="has no dict of tensors"):
+        open_file(torch_zip(tmp_path / "a.pth", b"\x80\x02" + inner + b"."))
+
+
+def test_storages_of_what_is_no_weight(tmp_path):
+    """A list of tensors, such as states of random numbers, is passed over in either format."""
+    program = b"\x80\x02}(X" + text("model") + state_dict(a=tensor(storage_id()))[2:-1]
+    program += b"X" + text("rng") + b"]" + tensor(storage_id("1", 3)) + b"au."
+    path = legacy_torch(tmp_path / "b.pth", program, ("0", 4, FOUR), ("1", 3, FOUR[:12]))
+    np.testing.assert_array_equal(read_all(path)["a"], [0, 1, 2, 3])
+    path = torch_zip(tmp_path / "a.pth", program, s0=FOUR, s1=FOUR[:12])
+    np.testing.assert_array_equal(read_all(path)["a"], [0, 1, 2, 3])

@@ -26,16 +26,20 @@ class Tensor(NamedTuple):
     """What a file says of one of its arrays, before any of its data is read."""
 
     shape: tuple
-    dtype: np.dtype
+    dtype: np.dtype | None
     place: object  # where the data lies; each reader's own
 
     @property
     def nbytes(self):
-        return math.prod(self.shape) * self.dtype.itemsize
+        return math.prod(self.shape) * (0 if self.dtype is None else self.dtype.itemsize)
 
 
 class Reader:
-    """Named arrays of one file. `tensors` maps names to `Tensor`; `read(name)` gives an array."""
+    """Named arrays of one file. `tensors` maps names to `Tensor`; `read(name)` gives an array.
+
+    A file of PyTorch may hold several dicts of arrays, its parts: `tensors` are those of the only
+    part, or of the one that was chosen by `select`.
+    """
 
     config = None  # the model's configuration, where the file holds it too
 
@@ -43,6 +47,14 @@ class Reader:
         self.path = Path(path)
         self.size = self.path.stat().st_size
         self.tensors = {}
+
+    @property
+    def parts(self):
+        """dict of name to dict of tensor name to `Tensor`."""
+        return {"": self.tensors}
+
+    def select(self, part):
+        """Makes `tensors` those of a part."""
 
     def read(self, name):
         raise NotImplementedError

@@ -21,6 +21,13 @@ class Joined:
                     )
                 self.tensors[name], self._of[name] = tensor, reader
 
+    @property
+    def parts(self):
+        return {"": self.tensors}
+
+    def select(self, part):
+        pass
+
     def read(self, name):
         return self._of[name].read(name)
 

@@ -135,11 +135,13 @@ def _check_names(reader):
 
     A small file can name the same numbers a thousand times, and the model of it would be huge.
     """
-    if len(reader.tensors) > MAX_TENSORS:
-        raise ValueError(f"{len(reader.tensors)} arrays")
-    for name in reader.tensors:
-        if len(name) > MAX_NAME:
-            raise ValueError(f"a name of {len(name)} characters")
-    total = sum(tensor.nbytes for tensor in reader.tensors.values())
-    if total > max(SMALL, MAX_EXPANSION * reader.size):
-        raise ValueError(f"arrays of {total} bytes in all in a file of {reader.size}")
+    count = sum(map(len, reader.parts.values()))
+    if count > MAX_TENSORS:
+        raise ValueError(f"{count} arrays")
+    for tensors in reader.parts.values():
+        for name in tensors:
+            if len(name) > MAX_NAME:
+                raise ValueError(f"a name of {len(name)} characters")
+        total = sum(tensor.nbytes for tensor in tensors.values())
+        if total > max(SMALL, MAX_EXPANSION * reader.size):
+            raise ValueError(f"arrays of {total} bytes in all in a file of {reader.size}")

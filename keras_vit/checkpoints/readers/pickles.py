@@ -48,13 +48,16 @@ class Inert(list):
     """An object of a harmless class, kept only so that the dict around it can be read."""
 
 
-# Objects that training scripts leave beside the weights. Their content is not used.
+# What training scripts leave beside the weights: a call of any of these gives an `Inert`.
 HARMLESS = {
     "_codecs encode",
     "argparse Namespace",
+    "collections Counter",
     "collections defaultdict",
     "numpy dtype",
+    "numpy.core.multiarray _reconstruct",
     "numpy.core.multiarray scalar",
+    "numpy._core.multiarray _reconstruct",
     "numpy._core.multiarray scalar",
     "torch Size",
     "torch device",
@@ -64,11 +67,12 @@ HARMLESS = {
 MARK = object()
 
 
-def interpret(file):
+def interpret(file, storages=None):
     """The value that one pickle describes.
 
     Args:
         file: binary file at the start of a pickle; it is then behind its end.
+        storages: list that gets every `Storage` that the pickle names, or None.
 
     Returns:
         Dicts, lists, tuples, str, numbers; tensors as `TorchTensor`.
@@ -112,6 +116,8 @@ def interpret(file):
                 _put(_expect(stack[-1], dict), items)
         elif name == "BINPERSID":
             stack.append(_storage(stack.pop()))
+            if storages is not None:
+                storages.append(stack[-1])
         elif name in ("REDUCE", "NEWOBJ"):
             arguments = stack.pop()
             stack.append(_known_call(stack.pop(), arguments))

@@ -25,8 +25,7 @@ STORAGE_DTYPES = {
     "ByteStorage": np.dtype("uint8"),
     "BoolStorage": np.dtype("bool"),
 }
-# Where training scripts put the weights, best first.
-CONTAINERS = ("model_ema", "state_dict_ema", "state_dict", "model", "teacher", "module")
+MAX_DEPTH = 8  # of dicts within dicts
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 
 
@@ -36,17 +35,46 @@ class StorageReader(Reader):
     Several tensors may share one, which is then kept until all of them were read.
     """
 
-    def _check_storages(self):
-        """dict of key to `Storage`; raises where two tensors say different things of one."""
-        self._unread, storages = {}, {}
+    def __init__(self, path):
+        super().__init__(path)
+        self._parts = {}
+
+    @property
+    def parts(self):
+        return self._parts
+
+    def _hold(self, content, storages):
+        """Takes the dicts of tensors in what a pickle describes, and the storages that it names.
+
+        Returns:
+            dict of key to `Storage`.
+        """
+        self._parts, known = parts_of(content), {}
+        if not self._parts:
+            raise CheckpointError(
+                f"{self.path} has no dict of tensors. Expected: a state dict, alone or within "
+                f"other dicts. Received: {brief(content)}"
+            )
+        for storage in storages:
+            if known.setdefault(storage.key, storage) != storage:
+                raise ValueError(f"{brief(storage.key)} and others are not the same storage")
+        if len(self._parts) == 1:
+            self.select(*self._parts)
+        return known
+
+    def select(self, part):
+        """Makes `tensors` those of a part."""
+        self.tensors, self._unread, self._kept = self._parts[part], {}, {}
         for name, tensor in self.tensors.items():
             storage = tensor.place.storage
-            if storages.setdefault(storage.key, storage) != storage:
-                raise ValueError(f"{brief(name)} and others have not the same storage")
+            if tensor.dtype is None:
+                raise CheckpointError(
+                    f"{brief(name)} is of an unknown kind. Expected: any of "
+                    f"{', '.join(STORAGE_DTYPES)}. Received: {brief(storage.type)}"
+                )
+            _check_extent(tensor.place, storage.numel)
             self._unread.setdefault(storage.key, set()).add(name)
         self._names = {key: frozenset(names) for key, names in self._unread.items()}
-        self._kept = {}
-        return storages
 
     def read(self, name):
         tensor = self.tensors[name]
@@ -85,11 +113,12 @@ class TorchReader(StorageReader):
                     raise ValueError(f"numbers of byte order {brief(order)}")
             if sizes[pickle] > MAX_PICKLE:
                 raise ValueError(f"a pickle of {sizes[pickle]} bytes")
-            content = interpret(io.BytesIO(self._zip.read(pickle)))  # all of it: checks the CRC
-            self.tensors = named_tensors(content, path)
-            for storage in self._check_storages().values():
+            storages = []
+            content = interpret(io.BytesIO(self._zip.read(pickle)), storages)  # checks the CRC
+            for storage in self._hold(content, storages).values():
                 found = sizes.get(f"{self._root}data/{storage.key}")
-                if found != storage.numel * STORAGE_DTYPES[storage.type].itemsize:
+                dtype = STORAGE_DTYPES.get(storage.type)
+                if dtype is not None and found != storage.numel * dtype.itemsize:
                     raise ValueError(
                         f"a storage of {storage.numel} numbers of {storage.type}, {found} bytes "
                         "found"
@@ -119,16 +148,18 @@ class LegacyTorchReader(StorageReader):
             interpret(pickles)  # the protocol
             if interpret(pickles).get("little_endian") is not (sys.byteorder == "little"):
                 raise ValueError("numbers of another byte order")
-            self.tensors = named_tensors(interpret(pickles), path)
-            storages = self._check_storages()
+            named = []
+            storages = self._hold(interpret(pickles, named), named)
             self._places = {}
             for key in interpret(pickles):
                 key = text(key)
                 numel = int.from_bytes(file.read(8), "little")
                 self._places[key] = file.tell()
                 if key not in storages:
-                    raise ValueError(f"a storage {key!r} that no weight uses")
+                    raise ValueError(f"a storage {key!r} that no tensor uses")
                 storage = storages.pop(key)
+                if storage.type not in STORAGE_DTYPES:
+                    raise ValueError(f"a storage of unknown numbers, {brief(storage.type)}")
                 if numel != storage.numel:
                     raise ValueError(f"a storage of {numel} numbers")
                 end = file.tell() + numel * STORAGE_DTYPES[storage.type].itemsize
@@ -158,41 +189,39 @@ class _Clamped:
         return max(self._size - self._file.tell(), 0)
 
 
-def named_tensors(content, path):
-    """The weights of what a file holds: a state dict, or one within a training checkpoint."""
-    for key in CONTAINERS:
-        if isinstance(content, dict) and _is_state_dict(content.get(key)):
-            content = content[key]
-            break
-    if not _is_state_dict(content):
-        raise CheckpointError(
-            f"{path} has no state dict. Expected: a dict of tensors, or one under any of "
-            f"{CONTAINERS}. Received: {brief(content)}"
-        )
-    tensors = {}
-    for name, value in content.items():
-        if isinstance(value, TorchTensor):
-            tensors[name] = _tensor(name, value)
-    return tensors
+def parts_of(content):
+    """The dicts of tensors in what a file holds.
 
+    Args:
+        content: a dict: a state dict, or one of many things that a training script keeps.
 
-def _is_state_dict(value):
-    return (
-        isinstance(value, dict)
-        and all(isinstance(key, str) for key in value)
-        and any(isinstance(x, TorchTensor) for x in value.values())
-    )
-
-
-def _tensor(name, found):
-    storage = found.storage
-    if storage.type not in STORAGE_DTYPES:
-        raise CheckpointError(
-            f"{brief(name)} is of an unknown kind. Expected: any of {', '.join(STORAGE_DTYPES)}. "
-            f"Received: {brief(storage.type)}"
-        )
-    _check_extent(found, storage.numel)
-    return Tensor(found.shape, STORAGE_DTYPES[storage.type], found)
+    Returns:
+        dict of name to dict of tensor name to `Tensor`, whose dtype is None where it is unknown.
+        The name is "" for `content` itself, else the keys that lead to the dict, joined by dots.
+    """
+    parts, seen, level = {}, set(), [("", content)]
+    for _ in range(MAX_DEPTH):
+        inner = []
+        for name, value in level:
+            if not isinstance(value, dict) or id(value) in seen:
+                continue  # the same one again has the same numbers
+            seen.add(id(value))
+            tensors = {
+                key: Tensor(x.shape, STORAGE_DTYPES.get(x.storage.type), x)
+                for key, x in value.items()
+                if isinstance(key, str) and isinstance(x, TorchTensor)
+            }
+            if tensors and name in parts:
+                raise ValueError(f"two dicts that are called {brief(name)}")
+            if tensors:
+                parts[name] = tensors
+            inner += [
+                (f"{name}.{key}" if name else str(key), x)
+                for key, x in value.items()
+                if isinstance(x, dict)
+            ]
+        level = inner
+    return parts
 
 
 def _check_extent(tensor, length):

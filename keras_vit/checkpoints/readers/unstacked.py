@@ -3,27 +3,18 @@
 from keras_vit.checkpoints.errors import CheckpointError
 from keras_vit.checkpoints.readers.base import MAX_TENSORS, Tensor
 
+STACK = "Transformer/encoderblock/"
+
 
 class Unstacked:
     """big_vision's scanned models keep all blocks in one array: here it is one array a block."""
-
-    STACK = "Transformer/encoderblock/"
 
     def __init__(self, reader):
         self.reader = reader
         self.path = reader.path
         self.config = reader.config
-        self.tensors = {}
+        self.tensors = unstacked(reader.tensors)
         self._last = (None, None)
-        for name, tensor in reader.tensors.items():
-            if self.STACK not in name:
-                self.tensors[name] = tensor
-                continue
-            if not tensor.shape or tensor.shape[0] > 1000 or len(self.tensors) > MAX_TENSORS:
-                raise CheckpointError(f"{name!r} is no stack of blocks. Received: {tensor.shape}")
-            for i in range(tensor.shape[0]):
-                unstacked = name.replace(self.STACK, f"Transformer/encoderblock_{i}/")
-                self.tensors[unstacked] = Tensor(tensor.shape[1:], tensor.dtype, (name, i))
 
     def read(self, name):
         if name in self.reader.tensors:
@@ -35,3 +26,18 @@ class Unstacked:
 
     def close(self):
         self.reader.close()
+
+
+def unstacked(tensors):
+    """dict of name to `Tensor`, with one for each block of those that stack all of them."""
+    found = {}
+    for name, tensor in tensors.items():
+        if STACK not in name:
+            found[name] = tensor
+            continue
+        if not tensor.shape or tensor.shape[0] > 1000 or len(found) > MAX_TENSORS:
+            raise CheckpointError(f"{name!r} is no stack of blocks. Received: {tensor.shape}")
+        for i in range(tensor.shape[0]):
+            block = name.replace(STACK, f"Transformer/encoderblock_{i}/")
+            found[block] = Tensor(tensor.shape[1:], tensor.dtype, (name, i))
+    return found

@@ -1,7 +1,7 @@
 """Tensor names of Swin Transformers: timm, transformers, torchvision and the authors' files."""
 
 from keras_vit.checkpoints.swin.keras_hub_names import KERAS_HUB
-from keras_vit.checkpoints.tables import Names, Row, both, fused, norm, numbered
+from keras_vit.checkpoints.tables import OTHER_HEADS, Names, Row, both, fused, norm, numbered
 
 STAGES = range(4)
 _BUFFERS = {
@@ -72,7 +72,7 @@ AUTHORS = Names(
         *(row for s in STAGES[1:] for row in _merging(f"layers.{s - 1}", s)),
         *both("head", "head/dense"),
     ),
-    dropped={**_BUFFERS, **_MASK_TOKEN},
+    dropped={**_BUFFERS, **_MASK_TOKEN, **OTHER_HEADS},
 )
 
 

@@ -1,6 +1,6 @@
 """Tensor names of Vision Transformers in timm, and in files that use the same names."""
 
-from keras_vit.checkpoints.tables import POSITIONS, Names, Row, both, norm
+from keras_vit.checkpoints.tables import OTHER_HEADS, POSITIONS, Names, Row, both, norm
 
 TIMM = Names(
     name="timm",
@@ -36,7 +36,8 @@ TIMM = Names(
         *both("head_dist", "distillation_head/dense"),
     ),
     dropped={
-        r"mask_token": "stands for masked patches in pre-training",
+        **OTHER_HEADS,
+        r"mask_token|masked_embed": "stands for masked patches in pre-training",
         r"decoder_.*|decoder\..*": "the decoder of a masked auto-encoder",
     },
     position_resample="timm",
@@ -69,6 +70,7 @@ DINOV2_REGISTERS = DINOV2._replace(
     position_resample="timm",  # antialias=True and no offset, with registers alone
     prefix_positions=False,
     needed=(*DINOV2.needed, "registers/tokens"),
+    marks=(),  # the registers' name is mark enough
 )
 
 # The authors' own files of DeiT III have other names for LayerScale.
