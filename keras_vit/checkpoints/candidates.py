@@ -6,6 +6,7 @@ whatever stands before a tensor that a table needs.
 """
 
 import functools
+import itertools
 import re
 from typing import NamedTuple
 
@@ -48,25 +49,37 @@ class Match(NamedTuple):
         return len({name for sources in self.found.values() for name in sources.values()})
 
 
-def wrappers(tensors, config=None):
+def anchors(config=None):
+    """The first tensor that each table needs.
+
+    Args:
+        config: the source's configuration, or None.
+
+    Returns:
+        dict of its name to a list of (number of the table, the table's own prefix).
+    """
+    found = {}
+    for number, table in enumerate(tables(config)):
+        for row in table.rows:
+            if table.needed[0] in as_tuple(row.targets):
+                for own, source in itertools.product(table.prefixes, as_tuple(row.sources)):
+                    found.setdefault(own + source, []).append((number, own))
+    return found
+
+
+def wrappers(names, anchors):
     """What stands before the first tensor that a table needs.
 
     Args:
-        tensors: dict of name to `Tensor`.
-        config: the source's configuration, or None.
+        names: the tensors' names.
+        anchors: what `anchors` gives.
 
     Returns:
         dict of (number of the table, the table's own prefix) to a set of str, each empty or with a
         dot at its end.
     """
-    anchors, found = {}, {}
-    for number, table in enumerate(tables(config)):
-        for row in table.rows:
-            if table.needed[0] in as_tuple(row.targets):
-                for own in table.prefixes:
-                    for source in as_tuple(row.sources):
-                        anchors.setdefault(own + source, []).append((number, own))
-    for name in tensors:
+    found = {}
+    for name in names:
         plain = INNER.sub("", name)
         for anchor, places in anchors.items():
             if plain == anchor or plain.endswith(f".{anchor}"):

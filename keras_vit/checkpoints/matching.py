@@ -2,12 +2,12 @@
 
 from typing import NamedTuple
 
-from keras_vit.checkpoints.candidates import CHUNK, INNER, Match, models, wrappers
+from keras_vit.checkpoints.candidates import CHUNK, INNER, Match, anchors, models, wrappers
 from keras_vit.checkpoints.errors import ArgumentError, CheckpointError
 from keras_vit.checkpoints.families import tables
 from keras_vit.checkpoints.untrusted import brief
 
-MAX_MODELS = 16  # of a file: each is matched with many tables
+MAX_MODELS = 8  # of a file: each is matched with many tables
 MAX_LISTED = 6
 
 
@@ -104,7 +104,8 @@ def match(tensors, path, config=None):
 
 def _models(parts, config, prefix=None):
     """list of `Choice`, of all models; one whose every tensor is another's too is left out."""
-    found = {name: wrappers(tensors, config) for name, tensors in parts.items()}
+    first = anchors(config)
+    found = {name: wrappers(tensors, first) for name, tensors in parts.items()}
     count = sum(len(set().union(*places.values())) for places in found.values())
     if count > MAX_MODELS:
         raise CheckpointError(
