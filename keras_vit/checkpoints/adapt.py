@@ -1,4 +1,4 @@
-"""Adapts an array to a weight of another size: positions, bias tables, patches, channels."""
+"""Adapts an array to a weight of another size: positions, tables, patches, channels."""
 
 import math
 from typing import NamedTuple
@@ -9,30 +9,30 @@ from keras import ops
 from keras_vit.checkpoints.layouts import Facts, StageFacts
 from keras_vit.checkpoints.patches import resample_patches
 from keras_vit.layers import resample_grid
-from keras_vit.layers.position_bias import resample_bias_table
 from keras_vit.layers.validation import as_pair
 from keras_vit.preprocessing import Preprocessor
 
 GRID = "position_embedding/grid"
-BIAS_TABLE = "/position_bias/table"
 PATCHES = "patch_embedding/projection/kernel"
 RESAMPLED, CHANNELS = "resampled", "channels"
 
 
 class Adapter(NamedTuple):
-    """Changes position embeddings, bias tables and patches of another size, and input channels.
+    """Changes position embeddings, tables and patches of another size, and input channels.
 
     Attributes:
         model: the model whose weights are filled.
         facts: `layouts.Facts` of the source, or None where it says nothing of itself.
         position_resample: how the source resamples its position embeddings.
         first_convolution: path of the kernel that reads the pixels.
+        tables: the family's `RESAMPLED` (`checkpoints.families`).
     """
 
     model: object
     facts: Facts | StageFacts | None
     position_resample: str
     first_convolution: str
+    tables: dict
 
     def changes(self, path, shape, expected):
         """What must change from one shape to the other: a tuple of `RESAMPLED` and `CHANNELS`.
@@ -43,7 +43,7 @@ class Adapter(NamedTuple):
             return ()
         if len(shape) != len(expected) or shape[-1] != expected[-1] or 0 in shape:
             return None
-        if path.endswith((GRID, BIAS_TABLE)):
+        if path.endswith((GRID, *self.tables)):
             return (RESAMPLED,)
         if path not in (PATCHES, self.first_convolution) or self.facts is None:
             return None
@@ -62,9 +62,10 @@ class Adapter(NamedTuple):
         if path.endswith(GRID):
             grid = resample_grid(array, expected[:2], self.position_resample)
             return ops.convert_to_numpy(grid)
-        if path.endswith(BIAS_TABLE):
-            convention = self.model.get_config()["convention"]
-            return ops.convert_to_numpy(resample_bias_table(array, expected[:2], convention))
+        for end, resample in self.tables.items():
+            if path.endswith(end):
+                table = resample(array, expected[:2], self.model.get_config())
+                return ops.convert_to_numpy(table)
         kernel = array.reshape(*self._kernel(path, array.shape), -1)  # (p, q, C, D)
         p, q, channels = self._target(path, expected)
         if kernel.shape[2] != channels:

@@ -7,6 +7,7 @@ import keras
 from keras_vit.callers import warn
 from keras_vit.checkpoints.checks import check_arguments
 from keras_vit.checkpoints.errors import CheckpointError
+from keras_vit.checkpoints.families import registered
 from keras_vit.checkpoints.untrusted import brief
 from keras_vit.models.normalization import as_preprocessor
 from keras_vit.preprocessing import Preprocessor
@@ -35,14 +36,13 @@ def add_preprocessing(found, description, patch_size, overrides):
             found["image_size"] = (h, w)
 
 
-def keras_arguments(reader, inferred, model, said_twice):
+def keras_arguments(reader, inferred, family):
     """The arguments that a `.keras` file holds, held against its weights before use.
 
     Args:
         reader: `KerasReader`.
         inferred: dict, what the weights say.
-        model: the class whose weights they are.
-        said_twice: names of arguments that the weights say too.
+        family: `Family` whose weights they are.
 
     Returns:
         dict of arguments.
@@ -52,18 +52,21 @@ def keras_arguments(reader, inferred, model, said_twice):
     """
     config = reader.config if isinstance(reader.config, dict) else {}
     name, arguments = config.get("registered_name"), config.get("config")
-    stem = arguments.get("stem") if isinstance(arguments, dict) else None
-    if stem is not None:  # a whole model, which nothing here looks into
+    said = registered(name)  # which may not be the family that the weights look like
+    if said is not None and isinstance(arguments, dict):
+        for key, expected in said.read.REFUSED.items():
+            if arguments.get(key) is not None:
+                raise CheckpointError(
+                    f"{reader.path} must hold {expected}; load others with "
+                    "keras.models.load_model, if you trust the file. "
+                    f"Received: {key}={brief(arguments[key])}"
+                )
+    if said is not family or not isinstance(arguments, dict):
         raise CheckpointError(
-            f"{reader.path} must hold a hybrid without a CNN of its own; load others with "
-            f"keras.models.load_model, if you trust the file. Received: stem={brief(stem)}"
-        )
-    if name != keras.saving.get_registered_name(model) or not isinstance(arguments, dict):
-        raise CheckpointError(
-            f"{reader.path} must hold a keras_vit.{model.__name__}; load others with "
+            f"{reader.path} must hold a keras_vit.{family.model.__name__}; load others with "
             f"keras.models.load_model. Received: {brief(name)}"
         )
-    _refuse_unknown(arguments, model, reader.path)
+    _refuse_unknown(arguments, family.model, reader.path)
     arguments = {  # JSON has no tuples
         k: tuple(v) if isinstance(v, list) and k not in ("class_names", "frozen_layers") else v
         for k, v in arguments.items()
@@ -72,7 +75,7 @@ def keras_arguments(reader, inferred, model, said_twice):
     _merge_adapted(arguments, reader.path)
     check_arguments(arguments)
     for key, value in inferred.items():
-        if key in said_twice and arguments.get(key) != value:
+        if key in family.read.SAID_TWICE and arguments.get(key) != value:
             raise CheckpointError(
                 f"The configuration and the weights of {reader.path} contradict each other. "
                 f"Expected: {key}={value!r}. Received: {key}={brief(arguments.get(key))}"

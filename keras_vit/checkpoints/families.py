@@ -12,7 +12,13 @@ They are in the package that `keras_vit.models.registry` says. `names` has its `
     ARITHMETIC: arguments that must be equal for the same tensors to compute the same.
     DESCRIBED: more of them, which count only where a configuration says them.
     ASKED: arguments of a standing model that fill in where the source is silent.
+    GUESSED: arguments that `complete` guesses where neither source nor caller says them.
     FIRST_CONVOLUTION: path of the kernel that reads the pixels.
+    RESAMPLED: dict of the end of a path to (array, (h, w), arguments of the model) -> array: tables
+        of the family's own that are resampled to another size.
+    ONLY_WITH: dict of a pattern of weights to (argument, value): those of a source that a model has
+        with this value alone.
+    REFUSED: dict of an argument that no `.keras` file may have to what the file must hold instead.
 """
 
 import functools
@@ -57,11 +63,22 @@ def family_of(model):
     return found and family(found.name)
 
 
+def registered(name):
+    """The `Family` whose class Keras knows by this name, or None."""
+    known = {keras.saving.get_registered_name(family.model): family for family in families()}
+    return known.get(name) if isinstance(name, str) else None
+
+
 def tables(config=None):
     """list of `Names` of all families; that of the model that a Keras configuration names first."""
     name = config.get("registered_name") if isinstance(config, dict) else None
     known = sorted(families(), key=lambda x: keras.saving.get_registered_name(x.model) != name)
     return [table for family in known for table in family.names.TABLES]
+
+
+def asked():
+    """Names of the caller's arguments that count while a source of any family is read."""
+    return {"position_grid"} | {name for family in families() for name in family.read.ASKED}
 
 
 def classes():

@@ -65,7 +65,8 @@ def from_pretrained(source, *, like=None, part=None, prefix=None, **overrides):
         >>> model = keras_vit.from_pretrained("checkpoint.pth", part="student", num_heads=6)
     """
     _refuse_unknown(overrides, *classes())
-    check_arguments({k: v for k, v in overrides.items() if k in READ_WITH_THE_SOURCE})
+    asked = families.asked()
+    check_arguments({key: value for key, value in overrides.items() if key in asked})
     entry = None if like is None else entry_like(like)
     if entry is not None and "preprocessor" in overrides:
         raise ValueError(
@@ -89,10 +90,13 @@ def from_pretrained(source, *, like=None, part=None, prefix=None, **overrides):
         arguments = wanted
         effects = family.read.EFFECTS
         optional = {effects[k]: f"{k}={v!r}" for k, v in changed.items() if k in effects}
-        if description is not None and arguments.get("pooling", "map") != "map":
-            optional.setdefault(r"pool/.*", f"pooling={arguments['pooling']!r} does not use it")
+        if description is not None:
+            for pattern, (key, value) in family.read.ONLY_WITH.items():
+                if arguments[key] != value:
+                    optional.setdefault(pattern, f"{key}={arguments[key]!r} does not use it")
         mode = arguments.get("position_resample")
-        adapter = Adapter(model, facts, mode, family.read.FIRST_CONVOLUTION)
+        first = family.read.FIRST_CONVOLUTION
+        adapter = Adapter(model, facts, mode, first, family.read.RESAMPLED)
         with named(found.name):
             report = fill(reader, matched, adapter, found.name, optional=optional)
         other = [*report.resampled, *report.adapted]
@@ -178,7 +182,8 @@ def load_weights(model, source, skip=(), *, part=None, prefix=None):
             _same_mathematics(family, config, arguments, said=said, name=found.name)
         skipped = {re.escape(name) + "/.*": f"skip={name!r}" for name in skip}
         mode = arguments.get("position_resample")
-        adapter = Adapter(model, facts, mode, family.read.FIRST_CONVOLUTION)
+        first = family.read.FIRST_CONVOLUTION
+        adapter = Adapter(model, facts, mode, first, family.read.RESAMPLED)
         with named(found.name):
             report = fill(reader, matched, adapter, found.name, skipped=skipped, standing=True)
     report.notes += chosen
@@ -186,8 +191,6 @@ def load_weights(model, source, skip=(), *, part=None, prefix=None):
 
 
 _MISSING = object()
-# Arguments of the caller that count while the source is read, where it does not say them itself.
-READ_WITH_THE_SOURCE = ("image_size", "num_heads", "position_grid", "stem_groups", "window_size")
 
 
 def _opened(found):
@@ -217,7 +220,7 @@ def _described(found, reader, matched, overrides):
                 f"{found.name} holds weights alone: build the model they belong to and fill it "
                 "with keras_vit.load_weights(model, ...)."
             )
-        return keras_arguments(reader, inferred, family.model, family.read.SAID_TWICE), None, []
+        return keras_arguments(reader, inferred, family), None, []
     description, said = None, {}
     if found.config is not None:
         description = family.read.describe(found.config, found.processor, found.name)
@@ -228,7 +231,7 @@ def _described(found, reader, matched, overrides):
     check_arguments({key: value for key, value in arguments.items() if key != "preprocessor"})
     guessed = [
         f"{key}={arguments[key]!r}"
-        for key in ("num_heads", "stem_groups", "image_size")
+        for key in family.read.GUESSED
         if key in arguments and not any(key in x for x in (inferred, said, overrides))
     ]
     notes = [f"guessed, because the source does not say it: {', '.join(guessed)}"] * bool(guessed)

@@ -17,7 +17,9 @@ ARITHMETIC = frozenset({"num_heads"})
 DESCRIBED = frozenset({"mlp", "norm_epsilon"})
 # Arguments of the model to fill that count where the source is silent.
 ASKED = ("image_size",)
+GUESSED = ("image_size",)
 FIRST_CONVOLUTION = "patch_embedding/projection/kernel"  # which reads the pixels
+RESAMPLED, ONLY_WITH, REFUSED = {}, {}, {}
 # Which weights an argument that the caller changed may leave out or begin anew.
 EFFECTS = {
     "num_classes": r"head/.*",

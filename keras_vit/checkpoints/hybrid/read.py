@@ -18,7 +18,11 @@ ARITHMETIC = frozenset({"num_heads", "stem_groups", "convention"})
 DESCRIBED = frozenset({"mlp", "norm_epsilon"})
 # Arguments of the model to fill that count where the source is silent.
 ASKED = ("num_heads", "stem_groups", "image_size")
+GUESSED = ("num_heads", "stem_groups", "image_size")
 FIRST_CONVOLUTION = "stem_conv/kernel"  # which reads the pixels
+RESAMPLED, ONLY_WITH = {}, {}
+# A stem is a whole model, which nothing here looks into.
+REFUSED = {"stem": "a hybrid without a CNN of its own"}
 # Which weights an argument that the caller changed may leave out or begin anew.
 EFFECTS = {
     "num_classes": r"head/.*|pre_logits/.*",

@@ -35,7 +35,9 @@ ARITHMETIC = frozenset({"num_heads"})
 DESCRIBED = frozenset({"norm_epsilon", "conv_norm_epsilon"})
 # Arguments of the model to fill that count where the source is silent.
 ASKED = ("num_heads", "image_size")
+GUESSED = ("num_heads", "image_size")
 FIRST_CONVOLUTION = "stage0_patch_embedding/projection/kernel"  # which reads the pixels
+RESAMPLED, ONLY_WITH, REFUSED = {}, {}, {}
 # Which weights an argument that the caller changed may leave out or begin anew.
 _REDUCTION = r"stage\d_block\d+/attention/(reduce|norm)/.*"
 EFFECTS = {

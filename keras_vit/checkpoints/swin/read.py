@@ -9,6 +9,7 @@ from keras_vit.checkpoints.layouts import Facts, StageFacts
 from keras_vit.checkpoints.swin.fields import describe as describe
 from keras_vit.checkpoints.tables import as_tuple
 from keras_vit.checkpoints.untrusted import brief
+from keras_vit.layers.position_bias import resample_bias_table
 from keras_vit.models.swin import stage_windows
 
 TABLE = "attention/position_bias/table"
@@ -31,13 +32,22 @@ ARITHMETIC = frozenset({"version", "num_heads"})
 DESCRIBED = frozenset({"mlp", "norm_epsilon", "pretrained_window_size"})
 # Arguments of the model to fill that count where the source is silent.
 ASKED = ("image_size", "window_size")
+GUESSED = ("image_size",)
 FIRST_CONVOLUTION = "patch_embedding/projection/kernel"  # which reads the pixels
+ONLY_WITH, REFUSED = {}, {}
 # Which weights an argument that the caller changed may leave out or begin anew.
 EFFECTS = {
     "num_classes": r"head/.*",
     "depths": r"stage\d_.*",
     "qkv_bias": r"stage\d_block\d+/attention/(qkv/bias|query_bias|value_bias)",
 }
+
+
+def _resample_table(table, size, arguments):
+    return resample_bias_table(table, size, arguments["convention"])
+
+
+RESAMPLED = {"/position_bias/table": _resample_table}
 
 
 def infer(matched, tensors):

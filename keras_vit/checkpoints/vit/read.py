@@ -21,7 +21,10 @@ ARITHMETIC = frozenset({"num_heads", "qk_norm"})
 DESCRIBED = frozenset({"mlp", "norm_epsilon"})
 # Arguments of the model to fill that count where the source is silent.
 ASKED = ("num_heads", "position_embedding")
+GUESSED = ("num_heads", "image_size")
 FIRST_CONVOLUTION = "patch_embedding/projection/kernel"  # which reads the pixels
+ONLY_WITH = {r"pool/.*": ("pooling", "map")}
+RESAMPLED, REFUSED = {}, {}
 # Which weights an argument that the caller changed may leave out or begin anew.
 EFFECTS = {
     "num_classes": r"(distillation_)?head/.*|pre_logits/.*",

@@ -8,7 +8,9 @@ SAID_TWICE = ("width", "depth", "num_classes")
 ARITHMETIC = frozenset({"num_heads"})
 DESCRIBED = frozenset()
 ASKED = ("num_heads", "image_size")
+GUESSED = ()
 FIRST_CONVOLUTION = "patch_embedding/projection/kernel"
+RESAMPLED, ONLY_WITH, REFUSED = {}, {}, {}
 EFFECTS = {"num_classes": r"head/.*", "depth": r"block\d+/.*"}
 
 
