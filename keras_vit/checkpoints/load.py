@@ -169,7 +169,7 @@ def load_weights(model, source, skip=(), *, part=None, prefix=None):
                 f"Received: model={type(model).__name__}"
             )
         config = model.get_config()
-        facts, arguments = None, config
+        facts, arguments, notes = None, config, []
         if matched.table.name != "keras" or reader.config is not None:
             given = {name: config[name] for name in family.read.ASKED} | {"preprocessor": None}
             positions = learned_positions(model)
@@ -179,14 +179,14 @@ def load_weights(model, source, skip=(), *, part=None, prefix=None):
                 arguments, description, _ = _described(found, reader, matched, given)
                 facts = _facts(family, arguments)
             said = description is not None or matched.table.name == "keras"
-            _same_mathematics(family, config, arguments, said=said, name=found.name)
+            notes = _same_mathematics(family, config, arguments, said=said, name=found.name)
         skipped = {re.escape(name) + "/.*": f"skip={name!r}" for name in skip}
         mode = arguments.get("position_resample")
         first = family.read.FIRST_CONVOLUTION
         adapter = Adapter(model, facts, mode, first, family.read.RESAMPLED)
         with named(found.name):
             report = fill(reader, matched, adapter, found.name, skipped=skipped, standing=True)
-    report.notes += chosen
+    report.notes += chosen + notes
     return report
 
 
@@ -252,8 +252,7 @@ def _without_preprocessing(name, arguments, overrides, own):
 
 def _facts(family, arguments):
     """What the layouts must know of the source, whose arguments these are."""
-    parameters = inspect.signature(family.model).parameters.values()
-    described = {p.name: p.default for p in parameters} | arguments  # our own files leave some out
+    described = _with_defaults(family, arguments)  # our own files leave some out
     if "patch_size" in described:
         described["patch_size"] = as_pair(described["patch_size"], "patch_size")
     return family.read.facts(described)
@@ -297,18 +296,38 @@ def _with_overrides(arguments, overrides, known):
 
 
 def _same_mathematics(family, config, arguments, *, said, name):
-    """Raises if the source does other arithmetic with its tensors than the model.
+    """Notes on other arithmetic than the model's that the source may have; raises where it has.
 
-    `said` is whether the source has a configuration, which says what tensors cannot.
+    What the source leaves to its library's default is compared as `from_pretrained` takes it.
+    `said` is whether it has a configuration, which says what tensors cannot.
     """
+    theirs = {key: _plain(value) for key, value in _with_defaults(family, arguments).items()}
+    config = {key: _plain(value) for key, value in config.items()}
     keys = family.read.ARITHMETIC | (family.read.DESCRIBED if said else set())
-    wrong = {k: arguments[k] for k in keys if arguments.get(k, config[k]) != config[k]}
+    wrong = {key: theirs[key] for key in sorted(keys) if theirs[key] != config[key]}
     if wrong:
         ours = {key: config[key] for key in wrong}
         raise CheckpointError(
             f"{name} was made by other arithmetic than the model's: build the model with "
             f"{wrong}, or use keras_vit.from_pretrained. Received: {ours}"
         )
+    silent = [key for key in sorted(family.read.DESCRIBED - keys) if theirs[key] != config[key]]
+    return [
+        f"{key}={config[key]!r} is the model's; the source does not say it, and from_pretrained "
+        f"takes {theirs[key]!r}"
+        for key in silent
+    ]
+
+
+def _plain(value):
+    """None for what is none, or none in any stage: 0 or (0, 0)."""
+    return value if any(value if isinstance(value, (list, tuple)) else (value,)) else None
+
+
+def _with_defaults(family, arguments):
+    """The arguments with the defaults of the model's class where they leave some out."""
+    parameters = inspect.signature(family.model).parameters.values()
+    return {p.name: p.default for p in parameters} | arguments
 
 
 def _initialize(model, paths):

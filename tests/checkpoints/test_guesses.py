@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 import warnings
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from keras_vit.checkpoints.matching import match
 from keras_vit.checkpoints.readers.open import open_file
 from keras_vit.checkpoints.vit.read import complete, infer
 from keras_vit.checkpoints.writing import write_safetensors
-from tests.checkpoints.helpers import GOLDEN, tensors
+from tests.checkpoints.helpers import GOLDEN, SOURCES, tensors
 from tests.helpers import images, once, randomize, run, tiny_cait, tiny_swin, tiny_vit, to_numpy
 
 pytestmark = once  # files are read the same way on every backend
@@ -203,6 +204,27 @@ def test_our_own_files_are_held_against_a_standing_model(tmp_path):
     model = tiny_vit(num_heads=2)
     with pytest.raises(CheckpointError, match="'num_heads': 4.*Received: {'num_heads': 2}"):
         keras_vit.load_weights(model, tmp_path / "model.keras")
+
+
+@pytest.mark.parametrize("family", list(SOURCES))
+def test_arithmetic_that_a_source_leaves_to_its_library_is_compared_too(family, tmp_path):
+    """timm's configurations say no epsilon: it is the one that `from_pretrained` takes."""
+    source = GOLDEN.parent / SOURCES[family]
+    own = keras_vit.from_pretrained(source).get_config()["norm_epsilon"]
+    model = keras_vit.from_pretrained(source, norm_epsilon=0.125)
+    before = [to_numpy(weight) for weight in model.weights]
+    with pytest.raises(CheckpointError, match=f"norm_epsilon': {own}.*Received: .*epsilon': 0.125"):
+        keras_vit.load_weights(model, source)
+    for weight, value in zip(model.weights, before, strict=True):
+        np.testing.assert_array_equal(to_numpy(weight), value)
+    # A file alone says nothing of it: the caller's model counts, and the report tells.
+    shutil.copy(source / "model.safetensors", tmp_path)
+    for epsilon, told in ((0.125, True), (own, False)):
+        standing = type(model).from_config({**model.get_config(), "norm_epsilon": epsilon})
+        report = keras_vit.load_weights(standing, tmp_path / "model.safetensors")
+        note = "norm_epsilon=0.125 is the model's; the source does not say it, and from_pretrained"
+        assert any(note in x for x in report.notes) == told
+        assert report.notes == [] or told
 
 
 def test_a_configuration_s_class_without_positions_is_held_against_the_count(tmp_path):
