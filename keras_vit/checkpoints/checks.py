@@ -1,4 +1,4 @@
-"""Checks the arguments that a file gives for a model: right types, finite numbers, sane sizes.
+"""Checks the arguments that a file gives for a model: types, finite numbers, sane sizes.
 
 The model's own checks come with its layers, the first of which may be too large to be built.
 """
@@ -74,15 +74,15 @@ def check_blocks(matched, tensors):
             number = int(number) if len(number) < 5 else MAX_BLOCKS
             numbers.setdefault(kind, set()).add(number)
             if (row, number) in seen:
-                raise CheckpointError(f"Two tensors are of block {number}: {list(sources)}")
+                raise CheckpointError(f"Two tensors belong to block {number}: {list(sources)}")
             seen.add((row, number))
         sizes += [(kind, row, math.prod(tensors[name].shape)) for name in sources.values()]
     for found in numbers.values():
         missing = set(range(max(found) + 1)) - found
         if missing or len(found) > MAX_BLOCKS:
             raise CheckpointError(
-                f"There must be all blocks from 0 on, at most {MAX_BLOCKS}. Received: "
-                f"{len(found)} up to number {max(found)}"
+                f"Blocks must be numbered from 0 without gaps, at most {MAX_BLOCKS} of them. "
+                f"Received: {len(found)} blocks up to number {max(found)}"
             )
     expected, first = 0, set()
     for kind, row, size in sizes:
@@ -138,7 +138,7 @@ def _are_texts(value):
     return is_list and all(isinstance(text, str) for text in value)
 
 
-_TEXT = ("a text", lambda value: isinstance(value, str))
+_TEXT = ("a string", lambda value: isinstance(value, str))
 _KINDS = (
     (
         f"an integer from 1 to {MAX_COUNT}",
@@ -199,7 +199,7 @@ _KINDS = (
         "class_token distillation_token distillation_head patch_bias drop_remainder qkv_bias "
         "qk_norm pre_norm fc_norm remat include_preprocessing",
     ),
-    ("a list of texts", _are_texts, "class_names frozen_layers"),
+    ("a list of strings", _are_texts, "class_names frozen_layers"),
 )
 _RULES = {
     name: (expected, is_right) for expected, is_right, names in _KINDS for name in names.split()

@@ -72,7 +72,7 @@ WITHOUT_EFFECT = frozenset((_WITHOUT_EFFECT + _OF_TEXT).split())
 
 
 def refuse(config, name, accepted):
-    """Raises where the configuration's field is none of what can be honoured."""
+    """Raises unless the configuration's field has a value that can be honoured."""
     if config.get(name) not in accepted:
         raise CheckpointError(
             f"{name} cannot be honoured. Expected any of {[x for x in accepted if x is not None]}. "
@@ -97,7 +97,7 @@ def label_names(id2label):
     names = [id2label.get(str(i)) for i in range(len(id2label))]
     if not all(isinstance(name, str) for name in names):
         raise CheckpointError(
-            "id2label in config.json must have a text for every class from 0 on. Received: "
+            "id2label in config.json must have a string for every class from 0 on. Received: "
             f"{brief(id2label)}"
         )
     return None if names[0] == "LABEL_0" else names
@@ -176,7 +176,7 @@ def timm_arguments(fields, model_args, config, pretrained):
     counts = [x["num_classes"] for x in (config, model_args) if x.get("num_classes") is not None]
     if counts and counts[0] != counts[-1]:
         raise CheckpointError(
-            "config.json says two things of num_classes. Received: "
+            "config.json contradicts itself about num_classes. Received: "
             f"{brief(counts[0])}, {brief(counts[-1])} in model_args"
         )
     if counts:

@@ -8,11 +8,11 @@ import zlib
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be read, or does not fit; says what was expected and what came."""
+    """A checkpoint that cannot be read or does not fit; the message says what was expected."""
 
 
 class ArgumentError(ValueError):
-    """A mistake in the caller's arguments that shows while a file is read; none of the file's."""
+    """A mistake in the caller's arguments, not in the file, that shows only while it is read."""
 
 
 @contextlib.contextmanager
@@ -28,7 +28,7 @@ def named(path):
 
 @contextlib.contextmanager
 def readable(path, what):
-    """Turns whatever goes wrong with what a file holds into one `CheckpointError` that names it.
+    """Turns any error that the content of a file causes into a `CheckpointError` that names it.
 
     Args:
         path: the file, or the source as the user named it.
@@ -40,7 +40,7 @@ def readable(path, what):
     except (ArgumentError, CheckpointError):
         raise
     except MemoryError as error:
-        raise CheckpointError(f"{path} needs more memory than there is.") from error
+        raise CheckpointError(f"{path} needs more memory than is available.") from error
     except (
         ArithmeticError,
         AttributeError,
@@ -57,7 +57,7 @@ def readable(path, what):
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
-        advice = f"is no whole {what} file: download or write it again"
+        advice = f"is not a complete {what} file: download or write it again"
         if isinstance(error, OSError) and error.errno is not None:
             advice = "cannot be read"
         raise CheckpointError(

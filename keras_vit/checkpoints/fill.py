@@ -27,7 +27,7 @@ class Step(NamedTuple):
 
 
 def fill(reader, matched, adapter, name, *, optional=None, skipped=None, standing=False):
-    """Assigns every tensor, or raises before the first assignment where one does not fit.
+    """Assigns every tensor, or raises before the first assignment if one does not fit.
 
     Args:
         reader: `Reader` of the source.
@@ -197,7 +197,7 @@ def _reason(paths, reasons):
 def _mismatch(name, missing, unknown, matched):
     lines = [
         f"{name} does not fit; nothing was loaded. Expected: a tensor for every weight and one "
-        f"weight for every tensor, named as by {matched.table.name}."
+        f"weight for every tensor, with the names of {matched.table.name}."
     ]
     for title, names, others in (
         ("weights without a tensor", missing, unknown),

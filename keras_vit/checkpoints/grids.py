@@ -106,7 +106,7 @@ def source_grid(count, extras, *, patch_size, overrides, name, usual=(0,), image
         squares = [(grid, extra) for grid, extra in squares if extra == 0] or squares
     if not squares:
         raise CheckpointError(
-            f"The {count} position embeddings of {name} make no square, and no config.json "
+            f"The {count} position embeddings of {name} do not form a square, and no config.json "
             "says which shape they have: pass the source's image_size=(height, width). "
             f"Received: {_said(overrides)}"
         )

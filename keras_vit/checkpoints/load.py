@@ -217,8 +217,8 @@ def _described(found, reader, matched, overrides):
     if matched.table.name == "keras":
         if reader.config is None:
             raise CheckpointError(
-                f"{found.name} holds weights alone: build the model they belong to and fill it "
-                "with keras_vit.load_weights(model, ...)."
+                f"{found.name} holds weights alone: build the model that they belong to and "
+                "load them with keras_vit.load_weights(model, ...)."
             )
         return keras_arguments(reader, inferred, family), None, []
     description, said = None, {}
@@ -296,7 +296,7 @@ def _with_overrides(arguments, overrides, known):
 
 
 def _same_mathematics(family, config, arguments, *, said, name):
-    """Notes on other arithmetic than the model's that the source may have; raises where it has.
+    """Raises where the source computes otherwise than the model; gives notes where it may.
 
     What the source leaves to its library's default is compared as `from_pretrained` takes it.
     `said` is whether it has a configuration, which says what tensors cannot.
@@ -308,7 +308,7 @@ def _same_mathematics(family, config, arguments, *, said, name):
     if wrong:
         ours = {key: config[key] for key in wrong}
         raise CheckpointError(
-            f"{name} was made by other arithmetic than the model's: build the model with "
+            f"{name} was computed with other settings than the model: build the model with "
             f"{wrong}, or use keras_vit.from_pretrained. Received: {ours}"
         )
     silent = [key for key in sorted(family.read.DESCRIBED - keys) if theirs[key] != config[key]]
@@ -320,7 +320,7 @@ def _same_mathematics(family, config, arguments, *, said, name):
 
 
 def _plain(value):
-    """None for what is none, or none in any stage: 0 or (0, 0)."""
+    """The value, or None if it is 0 or all zeros, which some arguments mean by it."""
     return value if any(value if isinstance(value, (list, tuple)) else (value,)) else None
 
 

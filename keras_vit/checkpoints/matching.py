@@ -198,6 +198,6 @@ def _no_model(parts, path, config):
     names = ", ".join(dict.fromkeys(table.name for table in tables(config)))
     tensors = sorted(name for part in parts.values() for name in part)
     return CheckpointError(
-        f"{path} holds no Vision Transformer that is known here. Expected: tensors named as by "
-        f"{names}. Received: {len(tensors)} tensors such as {brief(tensors[:3])}"
+        f"{path} holds no Vision Transformer that keras_vit knows. Expected: tensors with the "
+        f"names of {names}. Received: {len(tensors)} tensors such as {brief(tensors[:3])}"
     )

@@ -18,8 +18,9 @@ class LoadReport:
         fresh: dict of weight path to the reason why it kept its initial values.
         resampled: list of weight paths that were resampled to another size.
         adapted: dict of weight path to (C, C'), the input channels of its tensor and of the weight.
-        unread: list of fields of the configuration that are not known here.
-        notes: list of str, what was decided that neither the source nor the caller said.
+        unread: list of fields of the configuration that are unknown.
+        notes: list of str: what was looked through or stripped to find the model, and what was
+            decided that neither the source nor the caller says.
     """
 
     source: str
@@ -45,7 +46,7 @@ class LoadReport:
         return Table(("", "tensor", "weight"), rows)
 
     def summary(self):
-        """One line, and one for each reason why something was dropped or begins anew."""
+        """One line, then one for each reason why something was dropped or newly initialised."""
         tensors = sum(len(sources) for sources, _ in self.used)
         weights = sum(len(targets) for _, targets in self.used)
         lines = [f"{self.source}: {tensors} tensors ({self.names}) fill {weights} weights"]
@@ -61,7 +62,7 @@ class LoadReport:
             lines.append(f"  adapted from {old} to {new} channels{way}: {path}")
         lines += [f"  {note}" for note in self.notes]
         if self.unread:
-            lines.append(f"  fields of config.json not known here: {', '.join(self.unread)}")
+            lines.append(f"  unknown fields of config.json: {', '.join(self.unread)}")
         return "\n".join(map(printable, lines))  # names are those of the file
 
     def __str__(self):

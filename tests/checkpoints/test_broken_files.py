@@ -90,11 +90,11 @@ def test_a_pickle_that_wants_to_run_code_is_named_and_not_run(legacy, tmp_path):
     else:
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("archive/data.pkl", program)
-    with pytest.raises(CheckpointError, match="nothing of it was run.*Received: a call of .*open"):
+    with pytest.raises(CheckpointError, match="none of its code was run.*: a call of .*open"):
         keras_vit.from_pretrained(path)
     assert not proof.exists()
     with pytest.raises(
-        CheckpointError, match="nothing of it was run.*Received: a call of posix.system"
+        CheckpointError, match="none of its code was run.*Received: a call of posix.system"
     ):
         keras_vit.from_pretrained(GOLDEN / "torch_evil" / "model.pth")
     assert not Path("EVIL_RAN").exists()
@@ -113,7 +113,7 @@ TENSOR = '{"dtype":"F32","shape":[2],"data_offsets":[0,8]}'
     [
         (b"", "is empty"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "Git LFS pointer"),
-        (b"<!DOCTYPE html><html>", "is no checkpoint that can be read"),
+        (b"<!DOCTYPE html><html>", "is not a checkpoint that can be read"),
         (struct.pack("<Q", 2**62) + b"{}", "a header of 4611686018427387904 bytes"),
         (header("{}" + "[" * 100000), "JSONDecodeError"),
         (header('{"a":' + "[" * 100000), "RecursionError|JSONDecodeError"),
@@ -124,7 +124,7 @@ TENSOR = '{"dtype":"F32","shape":[2],"data_offsets":[0,8]}'
         (header(f'{{"a":{TENSOR.replace("[2]", "[-2]")}}}', b"\0" * 8), "shape \\[-2\\]"),
         (header(f'{{"a":{TENSOR.replace("F32", "F5")}}}', b"\0" * 8), "dtype 'F5'"),
         (header('{"a":7}'), "TypeError"),
-        (header("[]"), "no whole safetensors|is no checkpoint"),
+        (header("[]"), "not a complete safetensors|is not a checkpoint"),
     ],
     ids=range(14),
 )
@@ -145,7 +145,7 @@ def test_a_small_file_that_unpacks_to_much_is_refused(tmp_path):
 def test_an_index_that_leaves_its_folder_is_refused(shard, tmp_path):
     path = tmp_path / "model.safetensors.index.json"
     path.write_text(json.dumps({"weight_map": {"a": shard}}))
-    with pytest.raises(CheckpointError, match="no plain file name beside the index"):
+    with pytest.raises(CheckpointError, match="not the name of a file beside the index"):
         keras_vit.from_pretrained(path)
 
 

@@ -162,7 +162,7 @@ def test_another_patch_size(folder):
         ),
         (lambda x: x.update({"norm.bias": np.arange(32)}), "floating-point.*int64"),
         (lambda x: x.update({"head.bias": np.float32(np.inf) + x["head.bias"]}), "NaN or infinite"),
-        (lambda x: {"a": np.zeros(3, "float32")}, "no Vision Transformer that is known"),
+        (lambda x: {"a": np.zeros(3, "float32")}, "no Vision Transformer that keras_vit knows"),
     ],
     ids=range(8),
 )
@@ -229,7 +229,7 @@ def test_other_arithmetic_is_refused():
     ("case", "field", "value", "message"),
     [
         ("hf_vit", "hidden_act", "relu", "hidden_act cannot be honoured.*'relu'"),
-        ("hf_vit", "model_type", "swin", "model_type is not known.*'swin'"),
+        ("hf_vit", "model_type", "swin", "model_type is not supported.*'swin'"),
         ("hf_vit", "hidden_size", 10**9, "contradict.*width=32.*width=1000000000"),
         ("hf_vit", "image_size", 32, "10 position embeddings"),
         ("hf_vit", "id2label", {"0": "cat"}, "name every class once. Received: 1 names"),
@@ -290,7 +290,9 @@ def test_any_precision_is_filled(folder, dtype):
 def test_what_the_source_does_not_say_is_asked_for(tmp_path):
     with pytest.raises(CheckpointError, match="pass num_heads=. Received: a width of 32"):
         keras_vit.from_pretrained(GOLDEN / "torch_zip/model.pth", image_size=(24, 16))
-    with pytest.raises(CheckpointError, match="make no square.*image_size=\\(height, width\\)"):
+    with pytest.raises(
+        CheckpointError, match="do not form a square.*image_size=\\(height, width\\)"
+    ):
         keras_vit.from_pretrained(GOLDEN / "torch_zip/model.pth", num_heads=4)
     with pytest.raises(ValueError, match="num_classes\\? Received: num_clases"):
         keras_vit.from_pretrained(TIMM, num_clases=3)

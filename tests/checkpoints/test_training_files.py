@@ -461,7 +461,7 @@ def test_a_tensor_of_strange_numbers_beside_the_weights_is_no_reason_to_refuse(t
         "fft": {"x": torch.ones(2, dtype=torch.complex64)},
     }
     model.assert_is(load(content, tmp_path))
-    with pytest.raises(CheckpointError, match="unknown kind.*ComplexFloatStorage"):
+    with pytest.raises(CheckpointError, match="unknown type.*ComplexFloatStorage"):
         load({"model": {**content["model"], "x": content["fft"]["x"]}}, tmp_path)
 
 

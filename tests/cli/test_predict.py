@@ -88,7 +88,7 @@ def test_predict_says_what_is_wrong_with_the_model(photo, tmp_path):
     tiny_vit(num_classes=None).save(tmp_path / "headless.keras")
     for model, message in [
         ("vit_base_patch16_224.augreg_in22k", "such as vit_base_patch16_224"),
-        (photo, "is no checkpoint that can be read"),
+        (photo, "is not a checkpoint that can be read"),
         (tmp_path / "headless.keras", "needs a model with a head"),
     ]:
         found = run("predict", photo, "--model", model, "--json")

@@ -55,8 +55,8 @@ def infer(matched, tensors):
     layout, shape = root
     if len(shape) != 4 or sorted(depths) != list(range(len(depths))):
         raise CheckpointError(
-            f"The shapes are none of a hybrid by {matched.table.name}. Received: a first "
-            f"convolution of {shape}, stages {sorted(depths)}"
+            f"The shapes are not those of a hybrid with names of {matched.table.name}. Received: a "
+            f"first convolution of {shape}, stages {sorted(depths)}"
         )
     found["stem_depths"] = tuple(depths[s] for s in range(len(depths)))
     channels, width = (shape[1], shape[0]) if layout == "kernel" else shape[2:]

@@ -63,7 +63,7 @@ def infer(matched, tensors):
         dict; of our own files only what tells them apart, since their configuration says the rest.
 
     Raises:
-        CheckpointError: for shapes that are none of a pyramid.
+        CheckpointError: for shapes that are not those of a pyramid.
     """
     shapes, depths = {}, {}
     for (row, number), sources in matched.found.items():
@@ -78,7 +78,8 @@ def infer(matched, tensors):
         return _infer(shapes, depths, matched.table)
     except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
         raise CheckpointError(
-            f"The shapes are none of a Pyramid Vision Transformer by {matched.table.name}. "
+            "The shapes are not those of a Pyramid Vision Transformer with names of "
+            f"{matched.table.name}. "
             f"Received: {error}"
         ) from error
 

@@ -54,7 +54,7 @@ class Hdf5Reader(Reader):
         for number, address in group.members.items():
             array = hdf5.item(address)
             if isinstance(array, Group):
-                raise ValueError(f"{brief(name)}/{number} is no array")
+                raise ValueError(f"{brief(name)}/{number} is not an array")
             if f"{name}/{number}" in self.tensors:
                 raise ValueError(f"{brief(name)}/{number} comes twice")
             self.tensors[f"{name}/{number}"] = Tensor(*array)

@@ -40,7 +40,7 @@ class ShardedReader(Reader):
             for key, tensor in self._shards[name].tensors.items():
                 if index.get(key) != name:
                     raise CheckpointError(
-                        f"{self.path} and its shards do not agree on where {brief(key)} is. "
+                        f"{self.path} and its shards disagree on where {brief(key)} is. "
                         f"Received: {brief(index.get(key))} in the index, found in {name!r}"
                     )
                 self.tensors[key] = Tensor(tensor.shape, tensor.dtype, name)
@@ -63,7 +63,7 @@ def shards_of(index):
     places = index["weight_map"]
     for name in places.values():
         if not isinstance(name, str) or Path(name).name != name or name in ("", ".", ".."):
-            raise ValueError(f"{brief(name)} is no plain file name beside the index")
+            raise ValueError(f"{brief(name)} is not the name of a file beside the index")
     names = sorted(set(places.values()))
     if len(names) > MAX_SHARDS:
         raise ValueError(f"{len(names)} shards")
@@ -81,17 +81,17 @@ def open_file(path):
         `Reader`; close it after use.
 
     Raises:
-        CheckpointError: for a file that is broken or none of these.
+        CheckpointError: for a file that is broken or of another kind.
     """
     path = Path(path)
     return ShardedReader(path) if path.suffix == ".json" else open_weights(path)
 
 
 def open_weights(path):
-    """Opens a file as `open_file`, which is no index of shards."""
+    """Opens a file as `open_file`, but not an index of shards."""
     with readable(path, "checkpoint"):
         if not path.is_file():
-            raise ValueError("no regular file")  # to open a pipe would wait for its writer
+            raise ValueError("not a regular file")  # opening a pipe would wait for its writer
         size = path.stat().st_size
         with path.open("rb") as file:
             start = file.read(512)
@@ -102,8 +102,8 @@ def open_weights(path):
     reader = _reader_of(path, start)
     if reader is None:
         raise CheckpointError(
-            f"{path} is no checkpoint that can be read. Expected: .safetensors, .npz, .pth or .bin "
-            "of torch.save, .keras, .weights.h5 or an index of shards. Received: "
+            f"{path} is not a checkpoint that can be read. Expected: .safetensors, .npz, a file of "
+            "torch.save, .keras, .weights.h5 or an index of shards. Received: "
             f"{size} bytes that start with {start[:16]!r}"
         )
     reader = reader(path)
@@ -133,7 +133,7 @@ def _reader_of(path, start):
 def _check_names(reader):
     """Raises for more, or longer, names than weights have, and for arrays that share their data.
 
-    A small file can name the same numbers a thousand times, and the model of it would be huge.
+    A small file can name the same numbers a thousand times; the model built from it would be huge.
     """
     count = sum(map(len, reader.parts.values()))
     if count > MAX_TENSORS:

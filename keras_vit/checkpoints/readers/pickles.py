@@ -1,12 +1,12 @@
 """Reads the pickles of PyTorch checkpoints without running code.
 
-A pickle is a program. Python's own `pickle` executes it, and whoever wrote the file decides what
-runs. Here the few instructions that dicts of tensors need are interpreted, and there is none that
-calls anything: a call of a known name becomes data, a call of any other name an error.
+A pickle is a program. Python's own `pickle` executes it, so the author of the file decides what
+runs. Here only the few instructions that dicts of tensors need are interpreted, and none of them
+calls anything: a call of a known name becomes data, a call of any other name is an error.
 
-A small program can describe much: a value that refers to another twice, and that one to a third.
-So values are put together but never walked, hashed or compared, their number is limited, and texts
-that are copied are short.
+A small program can describe a huge value, by values that each refer twice to the next. So values
+are built but never walked, hashed or compared, their number is limited, and so is the length of
+strings that are copied.
 
 Source: the instructions are documented in CPython's `pickletools`.
 """
@@ -45,7 +45,7 @@ class TorchTensor(NamedTuple):
 
 
 class Inert(list):
-    """An object of a harmless class, kept only so that the dict around it can be read."""
+    """Stands for an object of a harmless class, so that the dict around it can be read."""
 
 
 # What training scripts leave beside the weights: a call of any of these gives an `Inert`.
@@ -131,8 +131,8 @@ def interpret(file, storages=None):
             stack.pop()
         else:
             raise CheckpointError(
-                "The pickle does more than to hold a dict of tensors. Nothing of it was run; save "
-                f"the weights with torch.save(model.state_dict(), path). Received: {name}"
+                "The pickle does more than hold tensors; none of its code was run. Save the "
+                f"weights with torch.save(model.state_dict(), path). Received: {name}"
             )
     raise ValueError("the pickle has no end")
 
@@ -162,9 +162,8 @@ def _known_call(function, arguments):
     if name in HARMLESS:
         return Inert()
     raise CheckpointError(
-        "The pickle wants to run code that weights do not need; nothing of it was run. If you "
-        "trust the file, load it with PyTorch and save the state_dict alone; if you do not, delete "
-        "it. "
+        "The pickle calls code that weights do not need; none of its code was run. If you trust "
+        "the file, load it with PyTorch and save only the state_dict; if you do not, delete it. "
         f"Received: a call of {name.replace(' ', '.')}"
     )
 

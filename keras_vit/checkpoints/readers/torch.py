@@ -57,7 +57,7 @@ class StorageReader(Reader):
             )
         for storage in storages:
             if known.setdefault(storage.key, storage) != storage:
-                raise ValueError(f"{brief(storage.key)} and others are not the same storage")
+                raise ValueError(f"the storage {brief(storage.key)} is described in two ways")
         if len(self._parts) == 1:
             self.select(*self._parts)
         return known
@@ -69,7 +69,7 @@ class StorageReader(Reader):
             storage = tensor.place.storage
             if tensor.dtype is None:
                 raise CheckpointError(
-                    f"{brief(name)} is of an unknown kind. Expected: any of "
+                    f"{brief(name)} has an unknown type. Expected: any of "
                     f"{', '.join(STORAGE_DTYPES)}. Received: {brief(storage.type)}"
                 )
             _check_extent(tensor.place, storage.numel)
@@ -143,7 +143,7 @@ class LegacyTorchReader(StorageReader):
             pickles = _Clamped(file, min(self.size, MAX_PICKLE))
             if interpret(pickles) != LEGACY_MAGIC:
                 raise CheckpointError(
-                    f"{path} is a pickle but not one of torch.save; nothing of it was run."
+                    f"{path} is a pickle, but not one of torch.save; none of its code was run."
                 )
             interpret(pickles)  # the protocol
             if interpret(pickles).get("little_endian") is not (sys.byteorder == "little"):
@@ -167,7 +167,7 @@ class LegacyTorchReader(StorageReader):
                     raise ValueError(f"a storage up to byte {end} in a file of {self.size}")
                 file.seek(end)
             if storages:
-                raise ValueError(f"{len(storages)} storages too few")
+                raise ValueError(f"{len(storages)} storages are missing")
 
     def _storage(self, key, dtype, numel):
         return np.fromfile(self.path, dtype, numel, offset=self._places[key])

@@ -36,7 +36,7 @@ def unstacked(tensors):
             found[name] = tensor
             continue
         if not tensor.shape or tensor.shape[0] > 1000 or len(found) > MAX_TENSORS:
-            raise CheckpointError(f"{name!r} is no stack of blocks. Received: {tensor.shape}")
+            raise CheckpointError(f"{name!r} is not a stack of blocks. Received: {tensor.shape}")
         for i in range(tensor.shape[0]):
             block = name.replace(STACK, f"Transformer/encoderblock_{i}/")
             found[block] = Tensor(tensor.shape[1:], tensor.dtype, (name, i))

@@ -112,7 +112,7 @@ def _describe_timm(config, name):
     )
     if named is None or "swinv2_cr" in architecture:
         raise CheckpointError(
-            "This timm architecture is no Swin Transformer of version 1 or 2. "
+            "This timm architecture is not a Swin Transformer of version 1 or 2. "
             f"Received: architecture={brief(architecture)}"
         )
     model_args, pretrained = timm_parts(config)

@@ -62,7 +62,7 @@ def infer(matched, tensors):
         places, or None where neither a bias table nor the authors' index of one shows it.
 
     Raises:
-        CheckpointError: for shapes that are none of a Swin Transformer.
+        CheckpointError: for shapes that are not those of a Swin Transformer.
     """
     shapes, depths = {}, {}  # of the first source of each target, {i} in the path
     for (row, number), sources in matched.found.items():
@@ -76,7 +76,7 @@ def infer(matched, tensors):
         return _infer(shapes, depths, matched, tensors)
     except (IndexError, KeyError, ValueError, ZeroDivisionError) as error:
         raise CheckpointError(
-            f"The shapes are none of a Swin Transformer by {matched.table.name}. "
+            f"The shapes are not those of a Swin Transformer with names of {matched.table.name}. "
             f"Received: {error!r}"
         ) from error
 

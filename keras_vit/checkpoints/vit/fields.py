@@ -97,7 +97,7 @@ def describe(config, processor=None, name=""):
         `Description`.
 
     Raises:
-        CheckpointError: for a model that is none of those known here, or a field whose value cannot
+        CheckpointError: for a model that is not supported, or a field whose value cannot
             be honoured; it names the field.
     """
     if not isinstance(config, dict):
@@ -131,7 +131,7 @@ def _describe_transformers(config, processor):
         kind = TOWERS[kind]
     if kind not in DEFAULTS:
         raise CheckpointError(
-            f"This model_type is not known here. Expected: {', '.join([*DEFAULTS, *TOWERS])} or "
+            f"This model_type is not supported. Expected: {', '.join([*DEFAULTS, *TOWERS])} or "
             f"timm_wrapper. Received: model_type={brief(kind)}"
         )
     tower = {**DEFAULTS[kind], **tower}
@@ -204,7 +204,7 @@ def _describe_timm(config, name):
     kinds = [kind for pattern, kind in TIMM_KINDS if re.fullmatch(pattern, architecture)]
     if not kinds or kinds[0] is None:
         raise CheckpointError(
-            "This timm architecture is no plain Vision Transformer. "
+            "This timm architecture is not a plain Vision Transformer. "
             f"Received: architecture={brief(architecture)}"
         )
     return describe_timm(config, name, kinds[0], TIMM)

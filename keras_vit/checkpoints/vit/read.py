@@ -73,7 +73,7 @@ def infer(matched, tensors):
         dict; besides the arguments `positions`, the `Positions`.
 
     Raises:
-        CheckpointError: for shapes that are none of a Vision Transformer.
+        CheckpointError: for shapes that are not those of a Vision Transformer.
     """
     shapes = {}  # of the first source of each target, {i} in the path; the largest block number
     depth = 0
@@ -86,14 +86,14 @@ def infer(matched, tensors):
         return _infer(shapes, depth, matched.table)
     except KeyError as error:
         raise CheckpointError(
-            f"Tensors are missing of a Vision Transformer by {matched.table.name}. "
+            f"Tensors of a Vision Transformer with names of {matched.table.name} are missing. "
             f"Expected: {error.args[0]}"
         ) from error
     except (IndexError, ValueError, ZeroDivisionError) as error:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(
-            f"The shapes are none of a Vision Transformer by {matched.table.name}. "
+            f"The shapes are not those of a Vision Transformer with names of {matched.table.name}. "
             f"Received: {error}"
         ) from error
 
