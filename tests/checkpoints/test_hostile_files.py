@@ -614,6 +614,9 @@ def test_dicts_that_are_parts_of_each_other(tmp_path):
     for program in (many, doubled + b"."):
         with pytest.raises(CheckpointError, match="has no dict of tensors"):
             open_file(torch_zip(tmp_path / "a.pth", program))
+    name = b"\x80\x02}X" + text("k" * 400) + state_dict(a=tensor(storage_id()))[2:-1] + b"s."
+    with pytest.raises(CheckpointError, match="a name of 400 characters"):
+        open_file(torch_zip(tmp_path / "a.pth", name, s0=FOUR))
     inner = b"".join(b"}X" + text("k" * 900) for _ in range(2000)) + b"N" + b"s" * 2000
     with pytest.raises(CheckpointError, match="has no dict of tensors"):
         open_file(torch_zip(tmp_path / "a.pth", b"\x80\x02" + inner + b"."))

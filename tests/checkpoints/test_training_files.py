@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 
 import keras_vit
+from keras_vit.checkpoints.candidates import INNER
 from keras_vit.checkpoints.errors import CheckpointError
+from keras_vit.checkpoints.families import tables
+from keras_vit.checkpoints.tables import as_tuple
 from tests.checkpoints.helpers import tensors
 from tests.helpers import once, randomize, tiny_swin, tiny_vit, to_numpy
 
@@ -122,6 +125,11 @@ def test_any_container_is_looked_through(place, legacy, tmp_path):
     assert loaded.load_report.dropped == {}
     assert (f"read from part {place!r}" in notes(loaded)) == bool(place)
     assert ("not read: " in notes(loaded) and "optimizer" in notes(loaded)) == bool(place)
+    if place == "state.model" and not legacy:
+        model.assert_is(load(content, tmp_path, part=place))
+        for other in ("state", "optimizer.state.0"):
+            with pytest.raises(ValueError, match="part must be|holds no Vision Transformer"):
+                load(content, tmp_path, part=other)
 
 
 WRAPPED = {
@@ -157,6 +165,12 @@ def test_the_average_of_weights_that_torch_keeps(tmp_path):
     loaded = load(average.state_dict(), tmp_path)
     model.assert_is(loaded)
     assert set(loaded.load_report.dropped) == {"n_averaged"}
+
+
+def test_no_table_has_a_name_that_looks_like_a_wrapper():
+    names = {x for t in tables() for row in t.rows for x in as_tuple(row.sources)}
+    assert len(names) > 1000
+    assert [name for name in names if INNER.sub("", f".{name}") != f".{name}"] == []
 
 
 def test_wrappers_within_names(tmp_path):

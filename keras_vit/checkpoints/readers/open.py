@@ -138,8 +138,8 @@ def _check_names(reader):
     count = sum(map(len, reader.parts.values()))
     if count > MAX_TENSORS:
         raise ValueError(f"{count} arrays")
-    for tensors in reader.parts.values():
-        for name in tensors:
+    for part, tensors in reader.parts.items():
+        for name in (part, *tensors):
             if len(name) > MAX_NAME:
                 raise ValueError(f"a name of {len(name)} characters")
         total = sum(tensor.nbytes for tensor in tensors.values())
