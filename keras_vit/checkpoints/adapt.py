@@ -37,7 +37,7 @@ class Adapter(NamedTuple):
     def changes(self, path, shape, expected):
         """What must change from one shape to the other: a tuple of `RESAMPLED` and `CHANNELS`.
 
-        None where nothing known here makes the one of the other.
+        None if the one cannot be made from the other.
         """
         if shape == expected:
             return ()
@@ -75,11 +75,11 @@ class Adapter(NamedTuple):
         return kernel.reshape(expected)
 
     def channels(self, path, shape, expected):
-        """(C, C'), the channels that a kernel of pixels reads there and here."""
+        """(C, C'): the input channels of a kernel in the source and in the model."""
         return self._kernel(path, shape)[2], self._target(path, expected)[2]
 
     def _kernel(self, path, shape):
-        """(p, q, C) of the source's kernel, or None where its shape is that of no patches."""
+        """(p, q, C) of the source's kernel, or None if its shape does not fit any patches."""
         if len(shape) == 4:
             return shape[:3]
         facts = self.facts.at(path)
@@ -96,7 +96,7 @@ class Adapter(NamedTuple):
 
 
 def adapt_channels(kernel, channels):
-    """A kernel that reads pixels, for images of another number of channels.
+    """Adapts a kernel that reads pixels to another number of input channels.
 
     For one channel the weights of all are added up, so that grey pictures give what they gave as
     RGB; for more they are repeated, R, G, B, R ..., and made smaller, so that outputs keep their
@@ -118,7 +118,7 @@ def adapt_channels(kernel, channels):
 
 
 def preprocessor_for_channels(preprocessor, channels):
-    """The `Preprocessor` for images of another number of channels, as `adapt_channels` has it.
+    """The `Preprocessor` for another number of channels, in the way of `adapt_channels`.
 
     One channel has the mean of all means (and of all standard deviations); more repeat them.
     """

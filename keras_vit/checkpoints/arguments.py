@@ -16,7 +16,7 @@ LORA = ("lora_kernel_a", "lora_kernel_b")  # Keras's names of the weights of an 
 
 
 def add_preprocessing(found, description, patch_size, overrides):
-    """Preprocessor and names of classes, held against the rest of what was found."""
+    """Adds preprocessor and class names, after checking them against the other arguments."""
     if description.refused is not None and "preprocessor" not in overrides:
         raise description.refused
     found["preprocessor"] = description.preprocessor
@@ -37,7 +37,7 @@ def add_preprocessing(found, description, patch_size, overrides):
 
 
 def keras_arguments(reader, inferred, family):
-    """The arguments that a `.keras` file holds, held against its weights before use.
+    """The arguments in a `.keras` file, after checking them against its weights.
 
     Args:
         reader: `KerasReader`.
@@ -86,7 +86,7 @@ def keras_arguments(reader, inferred, family):
 
 
 def _refuse_unknown(arguments, kind, path, layers=()):
-    """Raises for what neither a class takes, nor all of Keras's layers in `layers`."""
+    """Raises for arguments that neither the class takes nor `layers` names."""
     unknown = sorted(set(arguments) - set(inspect.signature(kind).parameters) - set(layers))
     if unknown:
         raise CheckpointError(
@@ -96,7 +96,7 @@ def _refuse_unknown(arguments, kind, path, layers=()):
 
 
 def _preprocessor(value, path):
-    """The `Preprocessor` that a file has, or None."""
+    """The `Preprocessor` in a file, or None."""
     if isinstance(value, dict) and value.get("class_name") == "Preprocessor":
         own = value.get("config")
         if not isinstance(own, dict):
@@ -111,7 +111,7 @@ def _preprocessor(value, path):
 
 
 def _policy(dtype, path):
-    """The name of a dtype policy; only Keras's own, by its name."""
+    """The name of a dtype policy, which must be one of Keras's own."""
     if isinstance(dtype, dict):
         known = dtype.get("module") == "keras" and dtype.get("class_name") == "DTypePolicy"
         dtype = dtype["config"]["name"] if known else dtype

@@ -16,7 +16,7 @@ SIZES = frozenset(_SIZES.split())
 
 
 def build(model, arguments, wanted, *, tensors, name):
-    """Builds a model of the arguments `wanted`, without initial values.
+    """Builds a model from the arguments `wanted`, without initial values.
 
     If the source's own arguments are invalid, the error names the source; if only the caller's
     changes are, it is the model's own error.
@@ -48,7 +48,7 @@ def _no_model(name, error):
 
 
 def _largest(tensors, arguments, wanted):
-    """How many numbers the kernels may have; None where the caller changes what is not counted."""
+    """The most numbers that the kernels may have; None if the caller changes other sizes."""
     changed = {k for k, v in wanted.items() if k in SIZES and v != arguments.get(k)}
     if changed - {"num_classes", "image_size", "position_grid", "representation_size"}:
         return None

@@ -89,7 +89,7 @@ def wrappers(names, anchors):
 
 
 def _before(name, count):
-    """What stands before the last `count` parts of a name, wrapper modules within them aside."""
+    """What stands before the last `count` segments of a name; wrapper modules do not count."""
     parts = name.split(".")
     while count and parts:
         count -= not (re.fullmatch(_WRAPPER, parts.pop()) and parts)
@@ -140,7 +140,7 @@ def _targets(matched):
 
 
 def _patterns(names, block, wrapper):
-    """dict of name to (plain, number, pattern): what it is without wrappers and chunk.
+    """dict of name to (plain, number, pattern): the name without wrappers and chunk.
 
     The number is the first block's in it, or None; the pattern has {i} in its place.
     """
@@ -154,7 +154,7 @@ def _patterns(names, block, wrapper):
 
 
 def _match(patterns, table, own, wrapper, others, alone):
-    """The `Match` of a table: its own prefix follows the wrapper's.
+    """Matches the names to a table, whose own prefix follows the wrapper's.
 
     `others` are the prefixes of other models; `alone` is whether only what stands under the wrapper
     is wanted.
@@ -192,7 +192,7 @@ def _match(patterns, table, own, wrapper, others, alone):
 
 
 def _other(name, own, others):
-    """The prefix of another model that a name is of, or None."""
+    """The prefix of another model that a name belongs to, or None."""
     under = [prefix for prefix in (own, *others) if name.startswith(prefix)]
     longest = max(under, key=len, default=own)
     return None if longest == own else longest

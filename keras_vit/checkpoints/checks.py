@@ -20,11 +20,11 @@ SPREAD, SLACK = 4, 10**7
 
 
 def check_arguments(arguments):
-    """Raises unless every argument of a model is of the kind that its name asks for.
+    """Raises unless every argument of a model has a value of the right kind.
 
     Args:
         arguments: dict of name to value, as JSON or a caller gives them; None is left to the model,
-            as are choices such as `pooling`.
+            and so are choices such as `pooling`.
 
     Raises:
         ValueError: it names the argument.
@@ -114,7 +114,7 @@ def _is_or_are_sizes(value):
 
 
 def is_pair(value):
-    """Whether it is a positive int or a pair of them."""
+    """Whether the value is a positive int or a pair of them."""
     return _is_size(value) or (_are(_is_size, value) and len(value) == 2)
 
 

@@ -1,6 +1,6 @@
 """Reads configurations: `config.json` of transformers and of timm.
 
-Tensors say most of what a model is; a configuration adds what shapes cannot say, and is held
+Tensors say most of what a model is. A configuration adds what shapes cannot say, and is checked
 against them. What cannot be honoured is refused by name.
 """
 
@@ -81,7 +81,7 @@ def refuse(config, name, accepted):
 
 
 def refuse_unknown(model_args, known):
-    """Raises where timm's configuration has arguments that no model here knows."""
+    """Raises if timm's configuration has arguments that no model here supports."""
     unknown = sorted(set(model_args) - set(known))[:8]
     if unknown:
         found = ", ".join(f"{key[:60]}={brief(model_args[key])}" for key in unknown)
@@ -91,7 +91,7 @@ def refuse_unknown(model_args, known):
 
 
 def label_names(id2label):
-    """Names in the order of their numbers; LABEL_0, LABEL_1 ... are none."""
+    """Class names in order, or None for the placeholders LABEL_0, LABEL_1 ..."""
     if not id2label:
         return None
     names = [id2label.get(str(i)) for i in range(len(id2label))]
@@ -104,7 +104,7 @@ def label_names(id2label):
 
 
 def add_labels(description, config, has_head):
-    """Adds the names of the classes to transformers' `Description`, or how many there are."""
+    """Adds the class names to transformers' `Description`, or the number of classes."""
     if not has_head:
         return
     description.class_names = label_names(config.get("id2label"))
@@ -131,12 +131,12 @@ POOLS = {"token": "token", "avg": "gap", "map": "map", "": None}
 
 
 def describe_timm(config, name, kind, fields):
-    """Reads timm's configuration of an architecture that is `kind`, arguments, beyond its tensors.
+    """Reads timm's configuration of an architecture.
 
     Args:
         config: dict, the content of `config.json`.
         name: str, the hub id or folder, which may carry timm's tag.
-        kind: dict of arguments.
+        kind: dict of arguments that the architecture implies and no tensor shows.
         fields: tuple of `Field`, the model_args of its family.
 
     Returns:
@@ -164,13 +164,13 @@ def describe_timm(config, name, kind, fields):
 
 
 def timm_parts(config):
-    """(model_args, pretrained_cfg) of timm's configuration, as dicts of their own."""
+    """(model_args, pretrained_cfg) of timm's configuration, as copies."""
     pretrained = {**config, **(config.get("pretrained_cfg") or {})}
     return dict(config.get("model_args") or {}), pretrained
 
 
 def timm_arguments(fields, model_args, config, pretrained):
-    """dict of the arguments that timm's configuration says, which tensors show too or not."""
+    """dict of the arguments that timm's configuration gives."""
     found = {"image_size": tuple(pretrained.get("input_size") or ())[1:] or None}
     found |= read_fields(fields, model_args)
     counts = [x["num_classes"] for x in (config, model_args) if x.get("num_classes") is not None]

@@ -32,7 +32,7 @@ from keras_vit.models import registry
 
 
 class Family(NamedTuple):
-    """How checkpoints of a class of models are read and written: the modules of its folder."""
+    """The modules that read and write the checkpoints of a class of models."""
 
     model: type
     names: ModuleType
@@ -53,7 +53,7 @@ def family(name):
 
 
 def families():
-    """list of `Family`, each once: two entries of the register may share a class."""
+    """list of `Family`, without repeats: two entries of the registry may share a class."""
     return list(dict.fromkeys(family(name) for name in registry.FAMILIES))
 
 
@@ -70,7 +70,7 @@ def registered(name):
 
 
 def tables(config=None):
-    """list of `Names` of all families; that of the model that a Keras configuration names first."""
+    """list of the `Names` of all families, first those of a Keras configuration's model."""
     name = config.get("registered_name") if isinstance(config, dict) else None
     known = sorted(families(), key=lambda x: keras.saving.get_registered_name(x.model) != name)
     return [table for family in known for table in family.names.TABLES]
@@ -87,5 +87,5 @@ def classes():
 
 
 def names_of(models):
-    """The models' classes in words, for errors."""
+    """The names of the models' classes, for errors."""
     return " or ".join(model.__name__ for model in models)

@@ -32,7 +32,7 @@ class Field(NamedTuple):
 
 
 def read_fields(fields, config):
-    """dict of the arguments that a configuration says; null is as if the field were absent."""
+    """dict of the arguments that a configuration gives; null counts as absent."""
     found = {}
     for field in fields:
         value = config.get(field.key)
@@ -42,7 +42,7 @@ def read_fields(fields, config):
 
 
 def write_fields(fields, arguments, kind=None):
-    """dict of the fields that say these arguments in a configuration of that kind."""
+    """dict of the fields for these arguments in a configuration of that kind."""
     return {
         field.key: field.write(arguments[field.argument])
         for field in fields
@@ -56,15 +56,15 @@ def keys_of(fields):
 
 
 def seen_in_tensors(key, argument, write=_same):
-    """A `Field` that is written alone, because the tensors show its value."""
+    """A `Field` that is only written, because the tensors show its value."""
     return Field(key, argument, read=None, write=write, one_way="the tensors show it")
 
 
 def held_against_tensors(key, argument):
-    """A `Field` that is read alone: the model has no such argument, but tensors may contradict."""
+    """A `Field` that is only read: no argument, but checked against the tensors."""
     return Field(key, argument, write=None, one_way="the model has no such argument")
 
 
 def one_or_two(pair):
-    """A pair of numbers as one where both are equal, else as a list."""
+    """A pair of numbers as one number if both are equal, else as a list."""
     return pair[0] if pair[0] == pair[1] else list(pair)

@@ -70,7 +70,7 @@ class _Filling:
         self.report = LoadReport(name, matched.table.name, dropped=dict(matched.dropped))
 
     def plan(self, optional, skipped):
-        """Finds the steps, by names and shapes alone."""
+        """Finds the steps from names and shapes, without reading data."""
         missing, unknown, dropped = [], list(self.matched.unknown), self.report.dropped
         for (row, number), sources in self.matched.found.items():
             targets = [_path(target, number) for target in as_tuple(row.targets)]
@@ -111,7 +111,7 @@ class _Filling:
                 self.weights[path].assign(array)
 
     def assign_all_or_nothing(self):
-        """Reads everything, then assigns; whatever comes in between, the old values come back."""
+        """Reads everything, then assigns; if that is interrupted, restores the old values."""
         arrays, before = {}, {}
         for step in self.steps:
             arrays.update(self._arrays(step))
@@ -126,7 +126,7 @@ class _Filling:
             raise
 
     def _fits(self, step, reason):
-        """Whether the arrays of a row have the shapes of its weights, judged without reading them.
+        """Whether the arrays of a row have the shapes of its weights, without reading them.
 
         What an `Adapter` makes of another size fits too. For any other difference this is False
         where there is a `reason` to leave the weights out, and otherwise an error.
@@ -168,7 +168,7 @@ class _Filling:
             ) from error
 
     def _arrays(self, step):
-        """The float32 arrays of a step's weights, read, all finite and in their shapes."""
+        """Reads the arrays of a step's weights: float32, finite and in the right shapes."""
         arrays = [self.reader.read(name) for name in step.names]
         for name, array in zip(step.names, arrays, strict=True):
             if not np.isfinite(array.astype("float32", copy=False)).all():
@@ -187,7 +187,7 @@ def _path(pattern, number, digits=2):
 
 
 def _reason(paths, reasons):
-    """Why the first of `paths` that some pattern covers may be left out; None where none is."""
+    """The reason of the first pattern that matches one of `paths`, or None."""
     for pattern in reasons:
         if any(re.fullmatch(pattern, path) for path in paths):
             return reasons[pattern]

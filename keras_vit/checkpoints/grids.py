@@ -28,7 +28,7 @@ class _Counted(NamedTuple):
     name: str
 
     def of_image(self, image_size):
-        """(grid, image size, extra) of images of that size, which must fit the count."""
+        """(grid, image size, extra) for images of that size, which must fit the count."""
         image_size = as_pair(image_size, "image_size")
         grid = self.grid(image_size)
         extra = self.count - math.prod(grid)
@@ -41,7 +41,7 @@ class _Counted(NamedTuple):
         return grid, image_size, extra
 
     def squares(self):
-        """[((h, h), extra)] of the square grids that there may be."""
+        """[((h, h), extra)] of the possible square grids."""
         sides = [(math.isqrt(max(self.count - extra, 0)), extra) for extra in self.extras]
         return [((s, s), extra) for s, extra in sides if s and s * s == self.count - extra]
 
@@ -55,7 +55,7 @@ class _Counted(NamedTuple):
         return tuple(side * patch for side, patch in zip(grid, self.patch_size, strict=True))
 
     def warn_of_square(self, grid, square, asked):
-        """Warns that a square grid was as likely as the one that the caller's size makes."""
+        """Warns that a square grid is as likely as the one from the caller's image size."""
         warn(
             f"The {self.count} position embeddings of {self.name} are taken for those of {grid[0]} "
             f"x {grid[1]} patches, as image_size={asked} says. If they are those of {square[0]} x "
@@ -64,7 +64,7 @@ class _Counted(NamedTuple):
 
 
 def source_grid(count, extras, *, patch_size, overrides, name, usual=(0,), image_size=None):
-    """Grid and image size of a source, and how many of its positions are those of tokens before.
+    """Finds grid and image size of a source, and how many positions belong to prefix tokens.
 
     Args:
         count: int, number of position embeddings.

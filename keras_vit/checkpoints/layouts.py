@@ -1,4 +1,4 @@
-"""Converts arrays between a source's axis order and that of the weights here, in both directions.
+"""Converts arrays between a source's axis order and that of the weights, in both directions.
 
 Letters: D width, H heads, K = D / H, p x q patch size, C channels, P prefix tokens, h x w grid.
 """
@@ -11,7 +11,7 @@ import numpy as np
 
 
 class Facts(NamedTuple):
-    """What a layout must know beyond the arrays: of the source when reading, else of the model.
+    """What a layout must know besides the arrays: of the source to read, of the model to write.
 
     Attributes:
         patch_size: (p, q).
@@ -30,7 +30,7 @@ class Facts(NamedTuple):
     bias_tables: tuple = ()
 
     def at(self, path):
-        """The facts about the weight at `path`: here the same about all."""
+        """The facts about the weight at `path`: the same for all."""
         return self
 
 
@@ -134,7 +134,7 @@ def _read_bias_table(table, facts):
 
 
 def read(layout, arrays, targets, facts):
-    """Arrays of one row's sources as those of its targets.
+    """Converts the arrays of one row's sources to those of its targets.
 
     Args:
         layout: str, the row's.
@@ -173,7 +173,7 @@ def read(layout, arrays, targets, facts):
 
 
 def write(layout, arrays, count, facts):
-    """The way back: arrays of one row's targets as those of its `count` sources.
+    """Converts the arrays of one row's targets to those of its `count` sources.
 
     Args:
         layout: str, the row's.

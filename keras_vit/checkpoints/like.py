@@ -13,7 +13,7 @@ IMAGENET = 1000
 
 
 def entry_like(name):
-    """The catalogue's `Entry` of a name; for any other an error with what is near."""
+    """The catalogue's `Entry` of a name; an unknown name is an error that lists similar ones."""
     found = catalog().get(str(name).removeprefix("hf://").removeprefix("timm/"))
     if found is None:
         raise CheckpointError(
@@ -55,7 +55,7 @@ def borrowed(entry, arguments):
 
 
 def without_preprocessing(name, normalises):
-    """What to say of a source that has no preprocessing, and how to give it.
+    """The warning for a source without preprocessing, with the ways to give it.
 
     Args:
         name: str, the source.

@@ -239,7 +239,7 @@ def _described(found, reader, matched, overrides):
 
 
 def _without_preprocessing(name, arguments, overrides, own):
-    """The warning for a source without preprocessing if the caller gives none, or None.
+    """The warning for a source without preprocessing, or None if the caller gives it.
 
     `own` is whether it is one of our own files, which may normalise within the model.
     """
@@ -251,7 +251,7 @@ def _without_preprocessing(name, arguments, overrides, own):
 
 
 def _facts(family, arguments):
-    """What the layouts must know of the source, whose arguments these are."""
+    """What the layouts must know of a source with these arguments."""
     described = _with_defaults(family, arguments)  # our own files leave some out
     if "patch_size" in described:
         described["patch_size"] = as_pair(described["patch_size"], "patch_size")
@@ -274,7 +274,7 @@ def _refuse_unknown(overrides, *models):
 
 
 def _with_overrides(arguments, overrides, known):
-    """The arguments with the caller's; what hangs on a changed one follows it."""
+    """The arguments with the caller's changes, and those that depend on them."""
     changed = {**arguments, **overrides}
     if overrides.get("num_classes", arguments.get("num_classes")) != arguments.get("num_classes"):
         # As the paper does for fine-tuning: head and pre-logits go, the names of classes with them.
@@ -331,9 +331,9 @@ def _with_defaults(family, arguments):
 
 
 def _initialize(model, paths):
-    """Gives these weights of a model that was built with `no_initialization` their initial values.
+    """Gives weights of a model that was built with `no_initialization` their initial values.
 
-    A new layer of the same configuration knows them.
+    They are taken from a new layer of the same configuration.
     """
     for name in dict.fromkeys(path.partition("/")[0] for path in paths):
         layer = model.get_layer(name)

@@ -1,4 +1,4 @@
-"""Chooses the model to load among those that a file holds, or says what there is to choose from."""
+"""Chooses the model to load among those in a file, or names the choices."""
 
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ class Choice(NamedTuple):
     notes: list = []
 
     def words(self):
-        """The parts of the names around the model's own."""
+        """Set of the keys and name segments that lead to the model."""
         return set(f"{self.part}.{self.match.prefix}".split("."))
 
 
@@ -103,7 +103,7 @@ def match(tensors, path, config=None):
 
 
 def _models(parts, config, prefix=None):
-    """list of `Choice`, of all models; one whose every tensor is another's too is left out."""
+    """list of `Choice` for all models, without those that share all tensors with another."""
     first = anchors(config)
     found = {name: wrappers(tensors, first) for name, tensors in parts.items()}
     count = sum(len(set().union(*places.values())) for places in found.values())
@@ -126,7 +126,7 @@ def _models(parts, config, prefix=None):
 
 
 def _by_method(found, parts):
-    """(`Choice`, note) where a method is known that keeps both of two models, else (None, None)."""
+    """(`Choice`, note) if a known training method keeps these two models, else (None, None)."""
     for method in METHODS:
         marked = any(method.mark in name for x in found for name in parts[x.part])
         taken = [x for x in found if method.taken in x.words()]
@@ -140,7 +140,7 @@ def _by_method(found, parts):
 
 
 def _way(choice, found):
-    """The arguments that choose a model among others."""
+    """The arguments that choose this model among those found."""
     ways = {
         "part": len({x.part for x in found}) > 1,
         "prefix": sum(x.part == choice.part for x in found) > 1,
@@ -167,7 +167,7 @@ def _listed(words, separator=", "):
 
 
 def _notes(choice, parts):
-    """What was looked through to find the model."""
+    """What was looked through and stripped to find the model."""
     notes, matched = [], choice.match
     if choice.part:
         others = dict.fromkeys(_beside(name, choice.part) for name in parts if name != choice.part)
@@ -186,7 +186,7 @@ def _notes(choice, parts):
 
 
 def _beside(name, chosen):
-    """The shortest start of a part's name that is none of the chosen one's."""
+    """The shortest start of a part's name that differs from the chosen one's."""
     words, ours = name.split("."), chosen.split(".")
     same = 0
     while same < min(len(words), len(ours)) and words[same] == ours[same]:

@@ -125,7 +125,7 @@ def _processor(read):
 
 
 def read_json(path):
-    """The object in a JSON file, or None where there is no file."""
+    """The object in a JSON file, or None if the file is absent."""
     if not path.is_file():
         return None
     with readable(path, "JSON"):

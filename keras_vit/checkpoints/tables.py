@@ -1,4 +1,4 @@
-"""Building blocks of the tables of tensor names: a row a kind of tensor, used both ways."""
+"""Building blocks of the tables of tensor names: one row for each kind of tensor."""
 
 from typing import NamedTuple
 
@@ -9,12 +9,14 @@ BLOCK = (
     r"|(?<=encoderblock_)\d+(?=/)|(?<=^block)\d+(?=/)|(?<=^stage\d_block)\d+(?=/)"
 )
 # A head here is one linear layer: whatever else self-supervised training puts there is left out.
-OTHER_HEADS = {r"head\.(\d+|mlp|last_layer)\..*": "a head of several layers, such as a projection"}
+OTHER_HEADS = {
+    r"head\w*\.(\d+|mlp|last_layer)\..*": "a head of several layers, such as a projection"
+}
 POSITIONS = ("position_embedding/prefix", "position_embedding/grid")
 
 
 class Row(NamedTuple):
-    """Where the tensors of one kind stand, in a source and here.
+    """The names of one kind of tensor, in a source and here.
 
     Several sources are laid side by side to make the target, several targets cut from the source:
     both along the outputs, so that a fused projection meets its parts. `{i}` is a block's number.
@@ -44,8 +46,8 @@ class Names(NamedTuple):
         square: whether its position embeddings always make a square.
         arguments: dict, what its models are where neither tensors nor configuration say.
         family: str, which of `keras_vit.models.registry.FAMILIES` it names.
-        needed: tuple of targets without which a file is none of these.
-        marks: tuple of tensors' names without which it is none either.
+        needed: tuple of the targets that every such file has.
+        marks: tuple of the names of tensors that every such file has.
         block: regular expression, where a block's number stands in a name.
     """
 

@@ -1,7 +1,7 @@
 """Parses untrusted data within bounds, and describes it briefly for error messages.
 
-Nothing here goes through a value of unknown depth: a few kilobytes of a pickle can describe a tuple
-whose `repr`, hash or comparison takes 2^100 steps.
+Nothing here walks through a value of unknown depth: a few kilobytes of a pickle can describe a
+tuple whose `repr`, hash or comparison takes 2^100 steps.
 """
 
 import json
@@ -9,18 +9,18 @@ import math
 
 MAX_JSON = 16 * 2**20  # bytes; the labels of 21,843 classes take about two million
 MAX_NESTING = 100
-MAX_NUMBER = 2**62  # of bytes, numbers, positions: more is no file's
+MAX_NUMBER = 2**62  # of bytes, numbers, positions: no file has more
 MAX_AXES = 32  # of an array
 
 
 def brief(value):
-    """A few words on a value that somebody else wrote, whatever it is: at most some 600 characters.
+    """Describes an untrusted value in at most some 600 characters.
 
     Args:
         value: anything.
 
     Returns:
-        str; of lists and dicts the first items and how many there are, of their own items nothing.
+        str. Lists and dicts are described by their length and first items, without nested items.
     """
     if isinstance(value, dict):
         keys = [_word(key) for key, _ in zip(value, range(5), strict=False)]
@@ -46,12 +46,12 @@ def _word(value):
 
 
 def is_count(value, least=0):
-    """Whether it is an int, and no bool, of a size that a file can have."""
+    """Whether the value is an int (not a bool) of a size that a file can have."""
     return type(value) is int and least <= value < MAX_NUMBER
 
 
 def is_finite(value):
-    """Whether it is an int or a float, and neither NaN nor infinite."""
+    """Whether the value is an int or a float, and neither NaN nor infinite."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return is_number and abs(value) < math.inf
 
@@ -60,14 +60,14 @@ def read_json(file):
     """The value of a JSON file.
 
     Args:
-        file: binary file at the start of it, which ends where the JSON ends.
+        file: binary file, at the start of the JSON, which ends with it.
 
     Returns:
         dict, list, str, number, bool or None.
 
     Raises:
         ValueError: for more than 16 MiB, for a key that comes twice, for nesting deeper than 100,
-            for NaN, Infinity and numbers that no computer works with.
+            for NaN, Infinity and integers of more than 19 digits.
     """
     data = file.read(MAX_JSON + 1)
     if len(data) > MAX_JSON:

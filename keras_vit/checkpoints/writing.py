@@ -35,7 +35,7 @@ def values_of(model):
 
 
 def arrays_of(values, table, facts):
-    """Weights under the names and in the layouts of a table: {name: array}.
+    """Converts weights to the names and layouts of a table: {name: array}.
 
     Args:
         values: dict of path to array, all of which must find a name.
@@ -67,7 +67,7 @@ def arrays_of(values, table, facts):
 
 
 def write_transformers(model, folder, fields, arrays):
-    """The folder of a model as transformers opens it.
+    """Writes the folder of a model as transformers opens it.
 
     Args:
         model: the model.
@@ -106,7 +106,7 @@ def write_timm(
     classifier="head",
     first_conv="patch_embed.proj",
 ):
-    """The folder of a model as timm opens it.
+    """Writes the folder of a model as timm opens it.
 
     Args:
         model: the model.

@@ -267,6 +267,7 @@ def test_moco_v3(tmp_path):
     base, momentum = features(tmp_path, 1), features(tmp_path, 2)
     for model in (base, momentum):
         model.torch.head = mlp(16, 32, 32, 8)  # the projection, in place of the classifier
+        model.torch.head_dense = within(mlp=nn.Linear(16, 8))  # as EsViT's of every patch
     whole = within(
         base_encoder=base.torch, momentum_encoder=momentum.torch, predictor=mlp(8, 16, 8)
     )
@@ -285,6 +286,7 @@ def test_moco_v3(tmp_path):
     used = [name for names, _ in loaded.load_report.used for name in names]
     assert set(dropped) | set(used) == set(content["state_dict"])
     assert dropped["module.base_encoder.head.1.running_mean"].startswith("a head of several")
+    assert dropped["module.base_encoder.head_dense.mlp.weight"].startswith("a head of several")
     outside = "stands outside of module.base_encoder., where the model is"
     assert dropped["module.predictor.0.weight"] == outside
     momentum.assert_is(load(content, tmp_path, prefix="module.momentum_encoder."))

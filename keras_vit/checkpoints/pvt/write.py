@@ -47,7 +47,7 @@ def fields_of(kind, name, said):
 
 
 def refuse(config, name, **wanted):
-    """Raises for the first of the `wanted` arguments that the model has otherwise."""
+    """Raises if the model has another value for one of the `wanted` arguments."""
     for key, value in wanted.items():
         if config[key] != value:
             raise CheckpointError(
@@ -72,7 +72,7 @@ def image_size(model):
 
 
 def _grid(model):
-    """The grid of the first stage's positions, where there are any."""
+    """The grid of the first stage's positions, or None without any."""
     layers = [x for x in model.layers if x.name == "stage0_position_embedding"]
     return {"position_grid": layers[0].grid_size} if layers else {}
 

@@ -1,8 +1,8 @@
-"""The base class of checkpoint readers, and checks that several of them share.
+"""The base class of checkpoint readers, and the checks that they share.
 
-Every reader checks what a file says of itself before it believes it: names, shapes and extents
-against the size of the file, and then what was read against what was promised. Nothing is
-unpickled, nothing is larger in memory than its file says. SECURITY.md says what is promised.
+Every reader checks names, shapes and extents against the size of the file, then what it reads
+against them. Nothing is unpickled, and nothing takes more memory than the file says. SECURITY.md
+lists what is promised.
 """
 
 import math
@@ -16,7 +16,7 @@ import numpy as np
 
 from keras_vit.checkpoints.untrusted import MAX_AXES, brief, is_count
 
-MAX_EXPANSION = 20  # no honest weights compress better than that
+MAX_EXPANSION = 20  # no real weights compress better
 SMALL = 64 * 2**20  # bytes; files that unpack to no more are harmless however they compress
 MAX_TENSORS = 10_000
 MAX_NAME = 300  # characters
@@ -64,7 +64,7 @@ class Reader:
 
 
 def open_zip(path):
-    """A `ZipFile` whose names are unique and which does not unpack to far more than its size."""
+    """Opens a zip; raises for repeated names and for one that unpacks to far more than its size."""
     archive = zipfile.ZipFile(path)
     try:
         _check_zip(archive, path)
@@ -97,7 +97,7 @@ def _check_zip(archive, path):
 
 
 def read_array(file, place, tensor):
-    """The array that lies at byte `place` of a file: all of it, or an error."""
+    """Reads the array at byte `place` of a file; raises if the file ends before it."""
     file.seek(place)
     numbers = np.fromfile(file, tensor.dtype, math.prod(tensor.shape))  # fewer at the file's end
     return numbers.reshape(tensor.shape)

@@ -87,7 +87,7 @@ class Hdf5File:
         return self._array({kind: data for kind, data in messages if kind != ATTRIBUTE})
 
     def _bytes(self, place, length):
-        """Bytes of a structure, of which all together are no more than the file has."""
+        """Bytes of a structure; all structures together cannot exceed the file."""
         if length > self._length - place or place < 0 or length < 0:
             raise ValueError(f"a structure at bytes {place} to {place + length}, beyond the end")
         self._left -= length

@@ -59,7 +59,7 @@ class ShardedReader(Reader):
 
 
 def shards_of(index):
-    """(dict of array to file, names of the files) of the content of an index of shards."""
+    """(dict of array to file, names of the files) in an index of shards."""
     places = index["weight_map"]
     for name in places.values():
         if not isinstance(name, str) or Path(name).name != name or name in ("", ".", ".."):
@@ -71,7 +71,7 @@ def shards_of(index):
 
 
 def open_file(path):
-    """Opens a checkpoint file by what is in it, whatever its name ends in.
+    """Opens a checkpoint file by its content, whatever its suffix.
 
     Args:
         path: path of a `.safetensors`, `.npz`, `.pth`/`.bin`, `.weights.h5` or `.keras` file, or of
@@ -113,7 +113,7 @@ def open_weights(path):
 
 
 def _reader_of(path, start):
-    """The class that reads a file which starts like that, or None."""
+    """The class that reads a file with this start, or None."""
     if start.startswith(b"PK"):
         with readable(path, "zip"), open_zip(path) as archive:
             names = archive.namelist()
@@ -131,7 +131,7 @@ def _reader_of(path, start):
 
 
 def _check_names(reader):
-    """Raises for more, or longer, names than weights have, and for arrays that share their data.
+    """Raises for too many names, for long ones, and for arrays that share too much data.
 
     A small file can name the same numbers a thousand times; the model built from it would be huge.
     """

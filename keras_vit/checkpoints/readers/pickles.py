@@ -22,7 +22,7 @@ MAX_TEXT = 1000  # characters of a name or key
 
 
 class Name(NamedTuple):
-    """A Python name that a pickle mentions: never imported."""
+    """A Python name in a pickle; it is never imported."""
 
     name: str
 
@@ -138,7 +138,7 @@ def interpret(file, storages=None):
 
 
 def _known_call(function, arguments):
-    """What calling `function` would give, for those few names that make tensors."""
+    """The data for a call of `function`, one of the few names that make tensors."""
     name = _expect(function, Name).name
     arguments = _expect(arguments, tuple)
     if name == "collections OrderedDict":
@@ -180,7 +180,7 @@ def _is_pair(value):
 
 
 def text(value):
-    """A str of a file that is short enough to be copied and compared."""
+    """The value, which must be a str short enough to be copied and compared."""
     if len(_expect(value, str)) > MAX_TEXT:
         raise ValueError(f"a name of {len(value)} characters")
     return value
@@ -207,7 +207,7 @@ def _dict(items):
 
 
 def _put(target, items):
-    """The dict `target` with keys and values by turns; keys are names or small numbers, once."""
+    """Puts alternating keys and values into `target`; keys are unique names or small numbers."""
     if len(items) % 2:
         raise ValueError("a key without a value")
     for key, value in zip(items[::2], items[1::2], strict=True):

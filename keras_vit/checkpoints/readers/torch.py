@@ -1,4 +1,4 @@
-"""Reads `.pth`, `.pt` and `.bin` files of `torch.save` without PyTorch and without running code."""
+"""Reads files of `torch.save` (`.pth`, `.pt`, `.bin`, `.ckpt`) without running their code."""
 
 import io
 import math
@@ -44,7 +44,7 @@ class StorageReader(Reader):
         return self._parts
 
     def _hold(self, content, storages):
-        """Takes the dicts of tensors in what a pickle describes, and the storages that it names.
+        """Keeps the dicts of tensors in a pickle's value, and checks the storages that it names.
 
         Returns:
             dict of key to `Storage`.
@@ -174,7 +174,7 @@ class LegacyTorchReader(StorageReader):
 
 
 class _Clamped:
-    """The start of a file, of which no more is asked for than it has, whatever a pickle claims."""
+    """The start of a file; it is never read beyond its end, whatever a pickle claims."""
 
     def __init__(self, file, size):
         self._file, self._size = file, size
