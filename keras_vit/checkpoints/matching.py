@@ -106,7 +106,10 @@ def _models(parts, config, prefix=None):
     """list of `Choice` for all models, without those that share all tensors with another."""
     first = anchors(config)
     found = {name: wrappers(tensors, first) for name, tensors in parts.items()}
-    count = sum(len(set().union(*places.values())) for places in found.values())
+    count = sum(
+        len({wrapper + own for (_, own), there in places.items() for wrapper in there})
+        for places in found.values()
+    )
     if count > MAX_MODELS:
         raise CheckpointError(
             f"A file must hold at most {MAX_MODELS} models. Received: {count} patch embeddings"

@@ -451,6 +451,15 @@ def test_other_families_and_libraries(tmp_path):
         np.testing.assert_array_equal(to_numpy(weight), to_numpy(ours))
 
 
+def test_eight_models_of_transformers_are_not_too_many(tmp_path):
+    """Whose own prefix may be taken for a wrapper's too."""
+    name = "vit.embeddings.patch_embeddings.projection.weight"
+    with pytest.raises(CheckpointError, match="holds no Vision Transformer"):
+        load({f"m{i}.{name}": torch.ones(1) for i in range(8)}, tmp_path)
+    with pytest.raises(CheckpointError, match="at most 8 models. Received: 9"):
+        load({f"m{i}.{name}": torch.ones(1) for i in range(9)}, tmp_path)
+
+
 def test_too_many_models_and_containers_without_end(tmp_path):
     name = "patch_embed.proj.weight"
     state = {f"m{i}.{name}": torch.ones(1) for i in range(9)}
