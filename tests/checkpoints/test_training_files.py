@@ -460,6 +460,20 @@ def test_eight_models_of_transformers_are_not_too_many(tmp_path):
         load({f"m{i}.{name}": torch.ones(1) for i in range(9)}, tmp_path)
 
 
+def test_a_library_s_own_prefix_is_no_wrapper(tmp_path):
+    """Without a head two tables of transformers know all names alike."""
+    model = tiny_vit(image_size=24, num_classes=None)
+    arrays = tensors(keras_vit.save_pretrained(model, tmp_path / "hf", "hf"))
+    state = {f"vit.{name}": torch.tensor(array) for name, array in arrays.items()}
+    loaded = load(state, tmp_path)
+    assert loaded.load_report.names == "transformers vit"
+    assert "stripped" not in notes(loaded)
+    assert loaded.get_config()["norm_epsilon"] == 1e-12
+    loaded = load(within(net=module_of(state)).state_dict(), tmp_path)
+    assert loaded.load_report.names == "transformers vit"
+    assert "stripped from the names: net.;" in notes(loaded) + ";"
+
+
 def test_too_many_models_and_containers_without_end(tmp_path):
     name = "patch_embed.proj.weight"
     state = {f"m{i}.{name}": torch.ones(1) for i in range(9)}
