@@ -8,6 +8,7 @@ import json
 import shutil
 import warnings
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -171,6 +172,27 @@ def test_unknown_fields_are_listed_and_missing_files_told(tmp_path):
 
 
 @once
+@pytest.mark.parametrize("case", ["deit", "swin"])
+def test_a_backbone_that_is_in_both_files_is_read_once(case, tmp_path):
+    """keras-hub 0.21 and others wrote it beside the head too, below its own name."""
+    folder = shutil.copytree(FOLDERS[case], tmp_path / "preset")
+    with (
+        h5py.File(folder / "model.weights.h5") as backbone,
+        h5py.File(folder / "task.weights.h5", "a") as task,
+    ):
+        inner = task["layers"].create_group("my_backbone")
+        backbone.copy("layers", inner)
+        inner.create_group("vars").attrs["name"] = "my_backbone"
+    model = keras_vit.from_pretrained(folder, preprocessor=None)
+    plain = keras_vit.from_pretrained(FOLDERS[case], preprocessor=None)
+    names = {x for sources, _ in plain.load_report.used for x in sources}
+    assert len(model.load_report.dropped) == len(names) - 2  # all but the head
+    assert {"once more" in reason for reason in model.load_report.dropped.values()} == {True}
+    for ours, theirs in zip(model.weights, plain.weights, strict=True):
+        np.testing.assert_array_equal(to_numpy(ours), to_numpy(theirs))
+
+
+@once
 def test_arrays_of_one_name_in_both_files_are_refused(tmp_path):
     folder = shutil.copytree(FOLDERS["gap"], tmp_path / "preset")
     shutil.copy(folder / "model.weights.h5", folder / "task.weights.h5")
@@ -206,6 +228,20 @@ def test_pictures_are_resized_as_keras_hub_does(name):
 
 
 @once
+def test_mean_and_deviation_of_older_presets():
+    """keras-hub 0.21 and before: its ViT's converter did this after scale and offset."""
+    config = json.loads(str(PICTURES["defaults/config"]))["config"]
+    older = {"scale": 1 / 255, "norm_mean": [0.5, 0.4, 0.3], "norm_std": [0.5, 0.25, 0.2]}
+    preprocess = converter({**config, **older, "offset": 0.1})
+    np.testing.assert_allclose(preprocess.mean, (0.4, 0.3, 0.2))
+    np.testing.assert_allclose(preprocess.std, (0.5, 0.25, 0.2))
+    pixels = PICTURES["defaults/1"]  # 0..255, as that has neither
+    expected = (pixels / 255 + 0.1 - older["norm_mean"]) / older["norm_std"]
+    found = to_numpy(preprocess(PICTURES["picture1"]))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@once
 def test_pictures_in_a_tf_data_pipeline():
     import tensorflow as tf
 
@@ -231,7 +267,8 @@ def test_pictures_in_a_tf_data_pipeline():
         ({"antialias": 1}, "antialias, true or false"),
         ({"scale": [0.1, 0.0, 0.1]}, "scale, numbers above 0"),
         ({"scale": "1/255"}, "scale, numbers"),
-        ({"offset": [1, 2]}, "scale, as many numbers as offset"),
+        ({"offset": [1, 2]}, "offset, one number, or 3. Received"),
+        ({"norm_std": [0.5, 0, 0.5]}, "norm_std, numbers above 0"),
         ({"mean": [0, 0, 0]}, "Expected: image_size, scale.*Received: \\['mean'\\]"),
     ],
     ids=str,

@@ -14,6 +14,8 @@ DEFAULTS = {
     "pad_to_aspect_ratio": False,
     "interpolation": "bilinear",
     "antialias": False,
+    "norm_mean": None,  # of keras-hub before 0.22: subtracted after the offset
+    "norm_std": None,  # and then divided by
 }
 # Names, precision, and what concerns boxes or the layout of the output.
 _WITHOUT_EFFECT = {"name", "trainable", "dtype", "bounding_box_format", "data_format"}
@@ -70,21 +72,25 @@ def _preprocessor(config):
 
 
 def _normalisation(fields):
-    """(mean, std) of values 0..1 that do what scaling and then adding the offset do to 0..255."""
+    """(mean, std) of values 0..1 that do what all of these do to pixels 0..255."""
     values = {}
-    for key, neutral in (("scale", 1.0), ("offset", 0.0)):
+    neutrals = {"scale": 1.0, "offset": 0.0, "norm_mean": 0.0, "norm_std": 1.0}
+    for key, neutral in neutrals.items():
         value = neutral if fields[key] is None else fields[key]
         value = value if isinstance(value, list) else [value]
         _require(fields, key, value and all(map(is_number, value)), "numbers")
         values[key] = value
     channels = max(3, *map(len, values.values()))
-    scale, offset = (x * channels if len(x) == 1 else x for x in values.values())
-    _require(fields, "scale", len(scale) == len(offset), "as many numbers as offset")
-    _require(fields, "scale", min(scale) > 0, "numbers above 0")
-    std = [1 / (255 * x) for x in scale]
-    # so that 0.485 stays 0.485
-    mean = [float(f"{0.0 - x * y:.14g}") for x, y in zip(offset, std, strict=True)]
-    return mean, [float(f"{x:.14g}") for x in std]
+    for key, value in values.items():
+        values[key] = value * channels if len(value) == 1 else value
+        _require(fields, key, len(values[key]) == channels, f"one number, or {channels}")
+        _require(fields, key, neutrals[key] == 0 or min(values[key]) > 0, "numbers above 0")
+    mean, std = [], []
+    for scale, offset, norm_mean, norm_std in zip(*values.values(), strict=True):
+        # (x scale + offset - norm_mean) / norm_std, rounded so that 0.485 stays 0.485
+        mean.append(float(f"{(norm_mean - offset) / (255 * scale):.14g}"))
+        std.append(float(f"{norm_std / (255 * scale):.14g}"))
+    return mean, std
 
 
 def _require(fields, key, holds, expected):

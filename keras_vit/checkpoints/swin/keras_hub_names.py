@@ -1,7 +1,7 @@
 """Tensor names of the Swin Transformers of keras-hub, as its presets number their weights."""
 
 from keras_vit.checkpoints.tables import Names, Row
-from keras_vit.checkpoints.vit.keras_hub_names import norm, pair
+from keras_vit.checkpoints.vit.keras_hub_names import BACKBONE_TWICE, norm, pair
 
 STAGES = range(4)
 
@@ -39,5 +39,6 @@ KERAS_HUB = Names(
         *norm("norm", "norm"),
         *pair("predictions", "head/dense"),
     ),
+    dropped=BACKBONE_TWICE,
     block=r"(?<=swin_transformer_block_)\d+(?=/)",
 )

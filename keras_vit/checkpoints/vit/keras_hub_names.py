@@ -2,6 +2,9 @@
 
 from keras_vit.checkpoints.tables import POSITIONS, Names, Row
 
+# Of keras-hub 0.21 and others, whose `task.weights.h5` was meant to hold the head alone.
+BACKBONE_TWICE = {r"[^/]+/layers/.*": "the backbone once more, which model.weights.h5 holds"}
+
 
 def pair(source, target, kernel="plain", bias="vector"):
     """Rows of a linear layer or a convolution: its kernel and its bias."""
@@ -51,6 +54,7 @@ KERAS_HUB_VIT = Names(
         *_encoder("vit_encoder", "vi_t_encoder_block", "mlp/dense_1", "mlp/dense_2"),
         *_HEAD,
     ),
+    dropped=BACKBONE_TWICE,
     block=r"(?<=vi_t_encoder_block_)\d+(?=/)",
 )
 
@@ -64,6 +68,7 @@ KERAS_HUB_DEIT = Names(
         *_encoder("deit_encoder", "dei_t_encoder_block", "mlp/dense", "output_layer/dense"),
         *_HEAD,
     ),
+    dropped=BACKBONE_TWICE,
     arguments={"distillation_head": False},  # its classifier reads the class token alone
     block=r"(?<=dei_t_encoder_block_)\d+(?=/)",
 )
