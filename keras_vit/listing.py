@@ -1,31 +1,14 @@
 """Every named variant: what it costs, and how good its best published weights are."""
 
-import csv
 import fnmatch
 import functools
-import inspect
-from importlib import resources
 
 from keras_vit.checkpoints.catalog import catalog
+from keras_vit.checkpoints.variants import best_checkpoint, costs
 from keras_vit.complexity import complexity
 from keras_vit.layers.initializers import no_initialization
 from keras_vit.models.registry import variants
-from keras_vit.models.vit import VisionTransformer
 from keras_vit.table import Table
-
-
-@functools.cache
-def costs():
-    """dict of variant to (pixels, parameters, MACs), as in `costs.csv`.
-
-    They are kept because counting builds every model (`python -m benchmarks.costs`); `list_models`
-    counts a variant that has no row.
-    """
-    text = (resources.files(__package__) / "costs.csv").read_text("utf-8")
-    rows = csv.DictReader(text.splitlines())
-    return {
-        row["variant"]: tuple(int(row[x]) for x in ("pixels", "parameters", "macs")) for row in rows
-    }
 
 
 @functools.cache
@@ -62,27 +45,11 @@ def list_models(pattern="*"):
         if not any(fnmatch.fnmatchcase(x.lower(), pattern) for x in (name, family.title)):
             continue
         pixels, parameters, macs = costs().get(name) or count(family.variants[name])
-        checkpoint, accuracy = _best_checkpoint(name, pixels)
-        gmacs = f"{macs / 1e9:.2f}"
+        checkpoint = best_checkpoint(name)
+        accuracy = str(family.paper_top1.get(name, ""))
+        if checkpoint is not None:
+            accuracy = f"{catalog()[checkpoint].accuracy:.1f}"
+        gmacs, checkpoint = f"{macs / 1e9:.2f}", checkpoint or ""
         rows.append((name, family.title, str(pixels), parameters, gmacs, accuracy, checkpoint))
     header = ("variant", "family", "pixels", "parameters", "GMACs", "top-1 %", "checkpoint")
     return Table(header, rows)
-
-
-def _best_checkpoint(variant, pixels):
-    """(name, accuracy) of the best known checkpoint of a variant, or ("", "")."""
-    family = variants()[variant]
-    own = inspect.signature(family.variants[variant]).parameters
-    found = {}
-    for name, entry in catalog().items():
-        if entry.variant != variant or entry.accuracy is None:
-            continue
-        if "window_size" in own and f"window{own['window_size'].default}_" not in name:
-            continue  # only its name tells
-        if family.model is VisionTransformer and entry.patch_size != own["patch_size"].default:
-            continue
-        found[name] = (entry.image_size == pixels, entry.accuracy)
-    if not found:
-        return "", str(family.paper_top1.get(variant, ""))
-    best = max(found, key=found.get)
-    return best, f"{found[best][1]:.1f}"
