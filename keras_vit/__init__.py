@@ -80,6 +80,7 @@ from keras_vit.models.resize import resize
 # Published weights
 from keras_vit.checkpoints.catalog import list_checkpoints
 from keras_vit.checkpoints.load import from_pretrained, load_weights
+from keras_vit.checkpoints.pretrained import from_preset
 from keras_vit.checkpoints.save import save_pretrained
 
 # Preprocessing of pictures
@@ -174,6 +175,7 @@ __all__ = [
     # Published weights
     "list_checkpoints",
     "from_pretrained",
+    "from_preset",
     "load_weights",
     "save_pretrained",
     # Preprocessing of pictures

@@ -34,9 +34,11 @@ def from_pretrained(source, *, like=None, part=None, prefix=None, **overrides):
     Args:
         source: what to load: a hub id ("timm/vit_base_patch16_224.augreg2_in21k_ft_in1k",
             "google/vit-base-patch16-224", with or without "hf://", with "@revision" or without); a
-            name of the catalogue (`keras_vit.list_checkpoints()`); a folder with `config.json` and
-            weights, or a preset of keras-hub; or a file: `.safetensors`, an index of shards, `.npz`
-            of big_vision or vision_transformer, `.pth` or `.bin` of PyTorch, `.keras`.
+            name of the catalogue (`keras_vit.list_checkpoints()`); a variant ("ViTBase"), for the
+            checkpoint that `keras_vit.list_models()` names: the one with the highest known accuracy
+            on ImageNet-1k at the variant's own image size; a folder with `config.json` and weights,
+            or a preset of keras-hub; or a file: `.safetensors`, an index of shards, `.npz` of
+            big_vision or vision_transformer, `.pth` or `.bin` of PyTorch, `.keras`.
         like: a name of the catalogue whose preprocessing the model gets, and whose names of classes
             where both have the 1000 of ImageNet-1k: for a source that says neither.
         part: which dict of tensors a training checkpoint's model is in, such as "teacher" or
@@ -85,6 +87,7 @@ def from_pretrained(source, *, like=None, part=None, prefix=None, **overrides):
                 arguments |= borrowed(entry, arguments)
             facts = _facts(family, arguments)
         changed = {k: v for k, v in overrides.items() if arguments.get(k, _MISSING) != v}
+        changed.pop("name", None)  # which changes no weight
         wanted = _with_overrides(arguments, overrides, _constructor_arguments(family.model))
         model = build(family.model, arguments, wanted, tensors=reader.tensors, name=found.name)
         arguments = wanted
@@ -109,7 +112,7 @@ def from_pretrained(source, *, like=None, part=None, prefix=None, **overrides):
     if description is not None:
         report.unread = description.unread
     model.load_report = report
-    report.notes += chosen + notes
+    report.notes += chosen + notes + [found.note] * bool(found.note)
     if report.adapted and "preprocessor" not in overrides and model.preprocessor is not None:
         mean, std = (
             np.round(x, 4).tolist() for x in (model.preprocessor.mean, model.preprocessor.std)
@@ -186,7 +189,7 @@ def load_weights(model, source, skip=(), *, part=None, prefix=None):
         adapter = Adapter(model, facts, mode, first, family.read.RESAMPLED)
         with named(found.name):
             report = fill(reader, matched, adapter, found.name, skipped=skipped, standing=True)
-    report.notes += chosen + notes
+    report.notes += chosen + notes + [found.note] * bool(found.note)
     return report
 
 

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from keras_vit.checkpoints import keras_hub, torchvision, untrusted
 from keras_vit.checkpoints.catalog import catalog, nearest, original_hashes
-from keras_vit.checkpoints.errors import CheckpointError, readable
+from keras_vit.checkpoints.errors import CheckpointError, named, readable
 from keras_vit.checkpoints.readers.open import shards_of
+from keras_vit.checkpoints.variants import checkpoint_of, download_size, find_variant
 
 # In a folder or on the hub, best first.
 WEIGHTS = (
@@ -35,6 +36,7 @@ class Source(NamedTuple):
             `processor_config.json`, where transformers 5 keeps those of models of two towers; in a
             preset of keras-hub that of `image_converter.json`.
         head: path of a preset's further weights, or None.
+        note: str, which checkpoint was chosen for a variant, or None.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Source(NamedTuple):
     config: dict | None = None
     processor: dict | None = None
     head: Path | None = None
+    note: str | None = None
 
 
 def locate(source):
@@ -49,7 +52,8 @@ def locate(source):
 
     Args:
         source: path of a file or folder; hub id such as "timm/vit_base_patch16_224.augreg_in21k",
-            "hf://google/vit-base-patch16-224" or "owner/name@revision"; or a catalogue name.
+            "hf://google/vit-base-patch16-224" or "owner/name@revision"; a catalogue name; or a
+            variant, whose `best_checkpoint` is taken.
 
     Returns:
         `Source`.
@@ -67,13 +71,20 @@ def locate(source):
     if path.is_dir():
         return _with_configs(name, _weights_in(path), path)
     if name in catalog():
-        return _download(name, catalog()[name].source, None)
+        return _download_of_catalog(name)
     found = HUB_ID.fullmatch(name)
     if found and path.suffix.lower() not in SUFFIXES:
         return _download(name, found[2], found[3] and found[3][1:])
+    if variant := find_variant(name):
+        checkpoint, note = checkpoint_of(variant)
+        with named(note):
+            return _download_of_catalog(checkpoint)._replace(note=note)
+    if path.suffix.lower() in SUFFIXES or len(path.parts) > 1:
+        raise CheckpointError(f"There is no such checkpoint: file not found. Received: {name!r}")
     raise CheckpointError(
-        "There is no such checkpoint. Expected: a file, a folder, a hub id (owner/name) or a name "
-        f"of the catalogue, such as {', '.join(nearest(name))}. Received: {name!r}"
+        "There is no such checkpoint. Expected: a file, a folder, a hub id (owner/name), a variant "
+        f"(ViTBase) or a name of the catalogue, such as {', '.join(nearest(name))}. "
+        f"Received: {name!r}"
     )
 
 
@@ -136,7 +147,12 @@ def read_json(path):
         return value
 
 
-def _download(name, repository, revision):
+def _download_of_catalog(name):
+    entry = catalog()[name]
+    return _download(name, entry.source, None, download_size(entry))
+
+
+def _download(name, repository, revision, size=""):
     """From the Hugging Face hub, with its cache, token, offline switch and progress bar."""
     import huggingface_hub
     from huggingface_hub.errors import (
@@ -177,7 +193,9 @@ def _download(name, repository, revision):
             return found._replace(head=fetch(keras_hub.HEAD)) if is_preset else found
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
         raise CheckpointError(
-            f"{name!r} could not be fetched from the hub. Expected: a network, or the files in the "
-            f"cache of huggingface_hub. Received: {type(error).__name__}: {str(error)[:500]}"
+            f"{name!r}{f' ({size})' if size else ''} could not be fetched from the hub. Expected: "
+            f"a network, or the files in the cache of huggingface_hub, where `hf download "
+            f"{repository}` puts them; or the path of a folder with them. "
+            f"Received: {type(error).__name__}: {str(error)[:500]}"
         ) from error
     raise CheckpointError(f"{repository} has none of {', '.join(WEIGHTS)}. Received: {name!r}")

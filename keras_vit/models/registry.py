@@ -53,8 +53,8 @@ class Family(Generic[Model]):
             row: function with keyword-only arguments and no body.
 
         Returns:
-            A function that takes all arguments of the model class and returns a model. Its
-            docstring is that of `row`, followed by that of the class.
+            A function that takes all arguments of the model class, and `weights`, and returns a
+            model. Its docstring is that of `row`, followed by that of the class.
 
         Raises:
             TypeError: if the model class does not have one of the arguments.
@@ -69,8 +69,10 @@ class Family(Generic[Model]):
                 f"Received: {row.__name__}({', '.join(defaults)})"
             )
 
-        def build(**kwargs):
-            return self.model(**{**defaults, **kwargs})
+        def build(*, weights=None, **kwargs):
+            if weights is None:
+                return self.model(**{**defaults, **kwargs})
+            return _pretrained(row.__name__, weights, {"name": defaults.get("name"), **kwargs})
 
         shown = ", ".join(f"{key}={value!r}" for key, value in defaults.items() if key != "name")
         for key in ("__module__", "__name__", "__qualname__"):
@@ -80,15 +82,16 @@ class Family(Generic[Model]):
             [
                 inspect.getdoc(row) or row.__name__,
                 f"A `{self.model.__name__}` with {shown}.",
-                inspect.getdoc(self.model) or "",
+                (inspect.getdoc(self.model) or "").replace("\nRaises:\n", f"{WEIGHTS}\nRaises:\n"),
             ]
         )
+        parameters = [
+            parameter.replace(default=defaults.get(key, parameter.default))
+            for key, parameter in signature.parameters.items()
+        ]
+        weights = inspect.Parameter("weights", inspect.Parameter.KEYWORD_ONLY, default=None)
         build.__signature__ = signature.replace(
-            parameters=[
-                parameter.replace(default=defaults.get(key, parameter.default))
-                for key, parameter in signature.parameters.items()
-            ],
-            return_annotation=self.model,
+            parameters=[*parameters, weights], return_annotation=self.model
         )
         self.variants[row.__name__] = build
         self.rows[row.__name__] = {k: v for k, v in defaults.items() if k != "name"}
@@ -96,6 +99,27 @@ class Family(Generic[Model]):
 
 
 FAMILIES: dict[str, Family] = {}
+
+# Behind the arguments of the family in a variant's docstring.
+WEIGHTS = """\
+    weights: None for random ones; "imagenet" for those of the best known checkpoint of the variant
+        (`keras_vit.from_pretrained`); or a source as `keras_vit.from_pretrained` takes it. With
+        weights, arguments that are left out are the checkpoint's, `num_classes`, `image_size` and
+        `preprocessor` too.
+"""
+
+
+_pretrained = None  # set by `loads_weights`
+
+
+def loads_weights(function):
+    """Decorator of the function (variant, weights, arguments) -> model that `weights=` calls.
+
+    The package of checkpoints stands on the models, which cannot import it: it says so here.
+    """
+    global _pretrained
+    _pretrained = function
+    return function
 
 
 def register_family(

@@ -43,7 +43,7 @@ def whole(variant, arguments):
 def from_two_blocks(variant, arguments):
     """The same from two blocks of a kind: both grow by the second's for every further one."""
     signature = inspect.signature(getattr(keras_vit, variant))
-    asked = {k: x.default for k, x in signature.parameters.items()} | arguments
+    asked = {k: x.default for k, x in signature.parameters.items() if k != "weights"} | arguments
     depths = {name: asked[name] for name in BLOCKS if name in asked}
     two = {name: keras.tree.map_structure(lambda n: min(n, 2), n) for name, n in depths.items()}
     shallow = {**asked, **two, "name": None, "dtype": "bfloat16"}
@@ -112,7 +112,8 @@ def test_list_models_says_what_a_variant_costs_and_how_good_it_is():
 
 def test_help_shows_the_real_arguments_and_defaults():
     parameters = inspect.signature(keras_vit.ViTSmall).parameters
-    assert list(parameters) == list(inspect.signature(keras_vit.VisionTransformer).parameters)
+    family = inspect.signature(keras_vit.VisionTransformer).parameters
+    assert list(parameters) == [*family, "weights"]
     assert parameters["width"].default == 384
     assert parameters["image_size"].default == 224
     assert parameters["name"].default == "vit_small"

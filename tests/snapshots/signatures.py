@@ -89,8 +89,8 @@ def changed_defaults(variant, family):
     """The signature of a variant, with only the arguments whose defaults differ from its family."""
     before = inspect.signature(family).parameters
     after = inspect.signature(variant).parameters
-    assert list(before) == list(after), variant
-    return inspect.Signature([x for name, x in after.items() if x != before[name]])
+    assert [*before, "weights"] == list(after), variant
+    return inspect.Signature([x for name, x in after.items() if x != before.get(name)])
 
 
 def call(name, signature):

@@ -46,7 +46,7 @@ class ModelTable:
     def valid_arguments(self):
         """Names and defaults of the arguments; the rest is for [train] and the data to say."""
         parameters = inspect.signature(self.factory).parameters
-        elsewhere = ("name", "dtype", "include_preprocessing")
+        elsewhere = ("name", "dtype", "include_preprocessing", "weights")
         return {key: p.default for key, p in parameters.items() if key not in elsewhere}
 
     def all_arguments(self):
