@@ -6,13 +6,13 @@ file; the first name that a command takes from `keras_vit`, or from Keras, runs 
 """
 
 import contextlib
+import importlib.abc
+import importlib.machinery
 import importlib.util
 import os
 import sys
 import tempfile
 import types
-
-BACKENDS = ("tensorflow", "jax", "torch")
 
 
 class Waiting(types.ModuleType):
@@ -24,14 +24,30 @@ class Waiting(types.ModuleType):
             with quiet():
                 self.__spec__.loader.exec_module(self)
         except ModuleNotFoundError as error:
-            package = (error.name or "").partition(".")[0]
-            if package not in BACKENDS:
-                raise
-            raise ValueError(
-                f"The backend of Keras is not installed. Expected: pip install {package}, or "
-                f"another of {', '.join(BACKENDS)} by KERAS_BACKEND. Received: {error}"
-            ) from error
+            from keras_vit.backends import missing_backend
+
+            if message := missing_backend(error):
+                raise ValueError(message) from error
+            raise
         return getattr(self, name)
+
+
+class QuietTensorFlow(importlib.abc.MetaPathFinder):
+    """Keeps back what TensorFlow writes when it is imported, by Keras on another backend too."""
+
+    def find_spec(self, name, path, target=None):
+        if name != "tensorflow":
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        if spec is not None:
+            execute = spec.loader.exec_module
+
+            def quietly(module):
+                with quiet():
+                    execute(module)
+
+            spec.loader.exec_module = quietly
+        return spec
 
 
 @contextlib.contextmanager
@@ -65,6 +81,7 @@ def wait(name):
 
 def main():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.meta_path.insert(0, QuietTensorFlow())
     wait("keras")
     wait("keras_vit")
     from keras_vit.cli import app

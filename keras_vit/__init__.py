@@ -3,6 +3,15 @@
 >>> model = keras_vit.ViTBase(num_classes=10)
 """
 
+from keras_vit.backends import missing_backend
+
+try:
+    import keras  # noqa: F401
+except ModuleNotFoundError as error:
+    if message := missing_backend(error):
+        raise ImportError(message) from None
+    raise
+
 # Models: the Vision Transformer
 from keras_vit.models.vit import (
     VisionTransformer,
@@ -110,8 +119,8 @@ from keras_vit.export import export
 
 # Building blocks of models and of training
 from keras_vit import layers, optimizers, preprocessing
+from keras_vit.version import __version__ as __version__
 
-__version__ = "0.1.0"
 __all__ = [
     # Models: the Vision Transformer
     "VisionTransformer",

@@ -16,6 +16,8 @@ BACKENDS = {"tensorflow", "jax", "torch"}
 
 # A module may import from its own level and from those before it.
 LEVELS = [
+    "version",
+    "backends",
     "hardware",
     "callers",
     "scratch",
