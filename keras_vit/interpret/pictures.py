@@ -73,7 +73,7 @@ def plot_maps(model, images, maps, width=PAGE):
 
     Returns:
         `matplotlib.figure.Figure` with a group of panels for each image. Each map has its own
-        colour scale, from zero to its largest value.
+        colour scale, from zero to its largest value; a figure of several maps says so.
 
     Raises:
         ValueError: if a map has a wrong shape or negative values, or an item is not a picture.
@@ -95,7 +95,9 @@ def plot_maps(model, images, maps, width=PAGE):
     scaled = {
         title: x / np.maximum(x.max(axis=(1, 2), keepdims=True), 1e-30) for title, x in maps.items()
     }
-    return _overlays(model, images, scaled, "", "share of the largest", 1, width)
+    several = len(maps) * len(images) > 1
+    caption = "colours: each map by its own largest value" if several else ""
+    return _overlays(model, images, scaled, caption, "share of the largest", 1, width)
 
 
 def plot_position_similarity(model, layer=None, width=COLUMN):

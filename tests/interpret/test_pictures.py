@@ -143,6 +143,12 @@ def test_maps_side_by_side_have_their_own_scale():
         1
     ] * 3
     assert bar.get_ylim() == (0, 1) and bar.get_ylabel() == "share of the largest"
+    said = "each map by its own largest value"
+    assert said in _texts(keras_vit.plot_maps(model, pixels, maps))
+    one = {"small": maps["small"]}
+    assert said in _texts(keras_vit.plot_maps(model, pixels, one))  # of two images
+    one = {"small": maps["small"][:1]}
+    assert said not in _texts(keras_vit.plot_maps(model, pixels[:1], one))
     for wrong in (np.zeros((3, 4, 2)), np.zeros((4, 2)), -np.ones((2, 4, 2))):
         with pytest.raises(ValueError, match="one map for each image.*'wrong' of shape"):
             keras_vit.plot_maps(model, pixels, {"wrong": wrong})
