@@ -79,7 +79,8 @@ def list_checkpoints(pattern="*"):
     """The checkpoints that `from_pretrained` knows by name; any other of the hub loads by its id.
 
     Args:
-        pattern: str, part of a name, or with `*` and `?` for the whole of it.
+        pattern: str, part of a name, or with `*` and `?` for the whole of it; or a variant in any
+            case, such as "ViTTiny".
 
     Returns:
         `Table` of (name, variant, pixels, patch, classes, top-1 %, licence).
@@ -87,6 +88,7 @@ def list_checkpoints(pattern="*"):
     Example:
         >>> keras_vit.list_checkpoints("vit_base*augreg*")
     """
+    variant = pattern.lower()
     if not any(sign in pattern for sign in "*?["):
         pattern = f"*{pattern}*"
     return Table(
@@ -102,6 +104,6 @@ def list_checkpoints(pattern="*"):
                 entry.licence,
             )
             for name, entry in catalog().items()
-            if fnmatch.fnmatchcase(name, pattern)
+            if fnmatch.fnmatchcase(name, pattern) or entry.variant.lower() == variant
         ],
     )

@@ -79,12 +79,12 @@ def locate(source):
         checkpoint, note = checkpoint_of(variant)
         with named(note):
             return _download_of_catalog(checkpoint)._replace(note=note)
-    if path.suffix.lower() in SUFFIXES or len(path.parts) > 1:
+    if path.suffix.lower() in SUFFIXES or name != path.name:
         raise CheckpointError(f"There is no such checkpoint: file not found. Received: {name!r}")
     raise CheckpointError(
-        "There is no such checkpoint. Expected: a file, a folder, a hub id (owner/name), a variant "
-        f"(ViTBase) or a name of the catalogue, such as {', '.join(nearest(name))}. "
-        f"Received: {name!r}"
+        "There is no such checkpoint: no file or folder of that name was found. Expected: a file, "
+        "a folder, a hub id (owner/name), a variant (ViTBase) or a name of the catalogue, such as "
+        f"{', '.join(nearest(name))}. Received: {name!r}"
     )
 
 
@@ -192,10 +192,12 @@ def _download(name, repository, revision, size=""):
             is_preset = file == keras_hub.WEIGHTS
             return found._replace(head=fetch(keras_hub.HEAD)) if is_preset else found
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
+        size = f" ({size})" if size else ""
+        here = "" if name in catalog() else " is no file or folder here, and"
         raise CheckpointError(
-            f"{name!r}{f' ({size})' if size else ''} could not be fetched from the hub. Expected: "
-            f"a network, or the files in the cache of huggingface_hub, where `hf download "
-            f"{repository}` puts them; or the path of a folder with them. "
+            f"{name!r}{size}{here} could not be fetched from the hub. Expected: a network, or the "
+            f"files in the cache of huggingface_hub, where `hf download {repository}` puts them; "
+            "or the path of a folder with them. "
             f"Received: {type(error).__name__}: {str(error)[:500]}"
         ) from error
     raise CheckpointError(f"{repository} has none of {', '.join(WEIGHTS)}. Received: {name!r}")

@@ -2,12 +2,13 @@
 
 import difflib
 import os
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from keras_vit.cli.common import Json, echo, load, print_json
+from keras_vit.cli.common import Json, Like, check_preprocessing, echo, load, print_json
 
 KINDS = ("heads", "mean", "rollout", "attribution", "grad-cam", "positions", "filters")
 # Which options belong to which kinds; positions and filters are of the model alone.
@@ -19,7 +20,11 @@ def attend(
         str | None, typer.Argument(help="A picture file; positions and filters need none.")
     ] = None,
     model: Annotated[
-        str, typer.Option(help="A name of the catalogue, a hub id, a folder or a file.")
+        str,
+        typer.Option(
+            help="A name of the catalogue, a hub id, a folder, a file, or a variant: the best "
+            "known checkpoint of it."
+        ),
     ] = ...,
     kind: Annotated[str, typer.Option(help=f"One of {', '.join(KINDS)}.")] = "heads",
     layer: Annotated[
@@ -35,6 +40,7 @@ def attend(
             "--class", help="A name or index; again for more; by default the most probable."
         ),
     ] = None,
+    like: Like = None,
     out: Annotated[
         str | None, typer.Option("--out", "-o", help="The file to write: .png, .pdf, .svg ...")
     ] = None,
@@ -64,7 +70,9 @@ def attend(
     from keras_vit.preprocessing import load_image
 
     pixels = None if photo is None else load_image(photo)
-    loaded = load(model)
+    loaded = load(model, like)
+    if photo is not None:
+        check_preprocessing(loaded, model)
     if kind in ("positions", "filters"):
         numbers, draw = _of_the_model(loaded, kind)
     else:
@@ -196,10 +204,14 @@ def _class_index(model, given):
     found = [i for i, name in enumerate(names) if wanted in (name, *name.split(", "))]
     if len(found) == 1:
         return found[0]
-    near = [names[i] for i in found] or difflib.get_close_matches(wanted, names, 3, 0.4)
+    what, near = "near", difflib.get_close_matches(wanted, names, 3, 0.4)
+    with_word = [i for i, name in enumerate(names) if wanted in re.findall(r"\w+", name)]
+    if found or with_word:
+        what = "of that name" if found else "with that word"
+        near = [f"{i} ({model.class_names[i]})" for i in found or with_word]
     raise ValueError(
         f"--class must be an index from 0 to {number - 1}, or the name of one class"
-        f"{'; near: ' + ', '.join(near) if near else ''}. Received: {given}"
+        f"{f'; {what}: ' + ', '.join(near) if near else ''}. Received: {given}"
     )
 
 

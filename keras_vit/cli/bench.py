@@ -11,9 +11,8 @@ from keras_vit.cli.common import (
     ImageSize,
     Json,
     as_size,
+    build_or_load,
     echo,
-    is_variant,
-    load,
     print_json,
     print_table,
     progress,
@@ -82,14 +81,9 @@ def bench(
 def _bench_model(model, sizes, overrides, rounds):
     import keras
 
-    import keras_vit
     from keras_vit.hardware import hardware
 
-    if is_variant(model):
-        with progress(f"Building {model}"):
-            built = getattr(keras_vit, model)(**overrides)
-    else:
-        built = load(model, **overrides)
+    built = build_or_load(model, **overrides)
     shape = _known(built.input.shape[1:], model)
     return {
         "name": model,

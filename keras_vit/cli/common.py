@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -18,34 +19,69 @@ ImageSize = Annotated[
     typer.Option(metavar="N|HxW", help="Pixels, such as 384 or 384x512; by default its own size."),
 ]
 
+Like = Annotated[
+    str | None,
+    typer.Option(help="A name of the catalogue, whose preprocessing a bare file takes."),
+]
+
 
 def as_size(text):
     """(H, W) of "384" or "384x512"."""
     found = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
     if not found:
         raise ValueError(
-            f"The image size must be pixels, such as 384 or 384x512 (height x width). "
+            "--image-size must be pixels, such as 384 or 384x512 (height x width). "
             f"Received: {text!r}"
         )
     return int(found[1]), int(found[2] or found[1])
 
 
-def is_variant(name):
-    """Whether it is the name of a variant, such as ViTBase, and of no file or folder."""
-    import keras_vit
+def variant(name):
+    """The variant of this name in any case, such as ViTBase; None for others, files and folders."""
+    from keras_vit.checkpoints.variants import find_variant
 
-    return not Path(name).exists() and name in {row[0] for row in keras_vit.list_models()}
+    return None if Path(name).exists() else find_variant(name)
 
 
-def load(source, **overrides):
+def load(source, like=None, **overrides):
     """`keras_vit.from_pretrained`; what it says goes to stderr."""
     import keras_vit
     from keras_vit.checkpoints.sources import locate
 
     if not Path(source).exists():
         locate(source)  # first, because a download shows bars of its own
-    with contextlib.redirect_stdout(sys.stderr), progress(f"Loading {source}"):
-        return keras_vit.from_pretrained(source, **overrides)
+    with (
+        contextlib.redirect_stdout(sys.stderr),
+        warnings.catch_warnings(),
+        progress(f"Loading {source}"),
+    ):
+        # `check_preprocessing` says it where pictures are prepared.
+        warnings.filterwarnings("ignore", message=".* says nothing of preprocessing")
+        return keras_vit.from_pretrained(source, like=like, **overrides)
+
+
+def build_or_load(source, like=None, **overrides):
+    """A variant with random weights, or what `load` gives of any other source."""
+    name = variant(source)
+    if name is None:
+        return load(source, like=like, **overrides)
+    import keras_vit
+    from keras_vit.checkpoints.like import borrowed, entry_like
+
+    with progress(f"Building {name}"):
+        model = getattr(keras_vit, name)(**overrides)
+    if like is not None:
+        model.preprocessor = borrowed(entry_like(like), model.get_config())["preprocessor"]
+    return model
+
+
+def check_preprocessing(model, source):
+    """Raises for a model of which nobody knows how pictures are prepared for it."""
+    if model.preprocessor is None:
+        raise ValueError(
+            f"{source} says nothing of preprocessing, which pictures need. Expected: --like and a "
+            "name of keras-vit list that was trained with the same. Received: no --like"
+        )
 
 
 def echo(text="", err=False):

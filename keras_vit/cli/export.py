@@ -9,12 +9,14 @@ import typer
 from keras_vit.cli.common import (
     ImageSize,
     Json,
+    Like,
     as_size,
+    build_or_load,
+    check_preprocessing,
     echo,
-    is_variant,
-    load,
     print_json,
     progress,
+    variant,
 )
 from keras_vit.cli.predict import find, say_what_is_left_out
 
@@ -68,6 +70,7 @@ def export(
         typer.Option(help="Difference allowed, relative to what outputs vary by between samples."),
     ] = None,
     image_size: ImageSize = None,
+    like: Like = None,
     as_json: Json = False,
 ):
     """Write a model for another runtime, run it there, and compare.
@@ -92,21 +95,40 @@ def export(
     overrides = {} if image_size is None else {"image_size": as_size(image_size)}
 
     import keras_vit
+    from keras_vit.checkpoints.variants import best_checkpoint
+    from keras_vit.export.formats import format_of
 
-    if is_variant(model):
-        with progress(f"Building {model}"):
-            built = getattr(keras_vit, model)(**overrides)
-    else:
-        built = load(model, **overrides)
+    format_of(output)  # raises before anything is downloaded
+    if output.exists():
+        raise ValueError(
+            f"--output must not exist yet: choose another or remove it. Received: {output}"
+        )
+    made = not output.parent.exists()
+    built = build_or_load(model, like, **overrides)
+    if name := variant(model):
+        best = best_checkpoint(name)
+        trained = f"; {best} is its best known checkpoint" if best else ""
+        echo(f"{name} has random weights{trained}", err=True)
     pictures = {"samples": samples, "calibration": calibration}
-    for name, given in pictures.items():
+    if inputs != Inputs.images or any(pictures.values()):
+        check_preprocessing(built, model)
+    for key, given in pictures.items():
         if given:
             say_what_is_left_out(given)
-            pictures[name] = _prepared(built, [y for x in given for y in find(x)], inputs)
-    with progress(f"Writing and running {output.name}"):
-        report = keras_vit.export(
-            built, output, inputs=inputs.value, precision=precision, tolerance=tolerance, **pictures
-        )
+            pictures[key] = _prepared(built, [y for x in given for y in find(x)], inputs)
+    try:
+        with progress(f"Writing and running {output.name}"):
+            report = keras_vit.export(
+                built,
+                output,
+                inputs=inputs.value,
+                precision=precision,
+                tolerance=tolerance,
+                **pictures,
+            )
+    finally:
+        if made and output.parent.is_dir():
+            echo(f"The folder {output.parent} is new", err=True)
     if as_json:
         print_json({**report._asdict(), "path": str(report.path)})
     else:
@@ -122,10 +144,5 @@ def _prepared(model, paths, inputs):
 
     if inputs != Inputs.images:
         return paths
-    if getattr(model, "picture_preprocessor", None) is None:
-        raise ValueError(
-            "Pictures can be prepared for a model with a preprocessor alone, as keras_vit."
-            f"from_pretrained gives it. Received: {model.name} without one"
-        )
     prepared = [model.picture_preprocessor(load_image(path)) for path in paths]
     return np.stack([keras.ops.convert_to_numpy(x) for x in prepared])

@@ -10,7 +10,7 @@ from keras_vit.cli.common import Json, print_json, print_table
 
 def list_(
     pattern: Annotated[
-        str, typer.Argument(help="Part of a name, or the whole of it with * and ?.")
+        str, typer.Argument(help="Part of a name, or the whole of it with * and ?; or a variant.")
     ] = "*",
     models: Annotated[
         bool, typer.Option("--models", help="The variants that can be built instead.")
@@ -23,6 +23,7 @@ def list_(
 
         keras-vit list
         keras-vit list 'vit_base*augreg*'
+        keras-vit list ViTTiny
         keras-vit list swin --models --json
 
     JSON is a list. Checkpoints have name, variant, arguments (of the variant,

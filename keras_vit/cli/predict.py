@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from keras_vit.cli.common import Json, echo, load, progress
+from keras_vit.cli.common import Json, Like, check_preprocessing, echo, load, progress
+from keras_vit.cli.wording import plain
 from keras_vit.terminal import printable
 
 
@@ -19,13 +20,17 @@ def predict(
         ),
     ],
     model: Annotated[
-        str, typer.Option(help="A name of the catalogue, a hub id, a folder or a file.")
+        str,
+        typer.Option(
+            help="A name of the catalogue, a hub id, a folder, a file, or a variant: the best "
+            "known checkpoint of it."
+        ),
     ],
-    like: Annotated[
-        str | None,
-        typer.Option(help="A name of the catalogue, whose preprocessing a bare file takes."),
+    like: Like = None,
+    top: Annotated[
+        int | None,
+        typer.Option(min=1, help="Classes to name for each picture; by default five at most."),
     ] = None,
-    top: Annotated[int, typer.Option(min=1, help="Classes to name for each picture.")] = 5,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 32,
     as_json: Json = False,
 ):
@@ -49,12 +54,25 @@ def predict(
     paths = [path for name in pictures for path in find(name)]
     say_what_is_left_out(pictures)
     if not any(map(os.path.isfile, paths)):
+        missing = [name for name in pictures if not os.path.exists(name)]
+        found = f"; not found: {', '.join(missing)}" if missing else ""
         raise ValueError(
             "There are no pictures. Expected: files, folders with pictures, or patterns. "
-            f"Received: {', '.join(pictures)}"
+            f"Received: {', '.join(pictures)}{found}"
         )
     loaded = load(model, like=like)
-    loaded.predict_images([])  # raises for a model that cannot
+    classes = loaded.num_classes
+    if classes is None:
+        raise ValueError(
+            f"predict needs a model with a head. Received: {model}, which gives features"
+        )
+    check_preprocessing(loaded, model)
+    if top is None:
+        top = min(5, classes)
+    if top > classes:
+        raise ValueError(
+            f"--top must be at most {classes}, the classes of the model. Received: {top}"
+        )
     failed = 0
     with progress("Looking at pictures", total=len(paths)) as advance:
         for number, entry in enumerate(look(loaded, paths, top, batch_size)):
@@ -112,7 +130,7 @@ def look(model, paths, top, batch_size):
                 try:
                     yield from _entries(model, [path], top)
                 except ValueError as error:
-                    yield {"path": path, "error": str(error)}
+                    yield {"path": path, "error": plain(str(error))}
                 except MemoryError:
                     error = f"There is not enough memory for the picture. Received: {path}"
                     yield {"path": path, "error": error}

@@ -11,11 +11,11 @@ from keras_vit.cli.common import (
     Json,
     as_size,
     echo,
-    is_variant,
     load,
     print_json,
     print_table,
     progress,
+    variant,
 )
 from keras_vit.terminal import printable
 
@@ -52,10 +52,11 @@ def show(
     """
     from keras_vit.checkpoints.catalog import catalog
 
+    model = variant(model) or model
     name = model.removeprefix("hf://").removeprefix("timm/")
     entry = None if Path(model).exists() else catalog().get(name)
     overrides = {} if image_size is None else {"image_size": as_size(image_size)}
-    if entry is None and not is_variant(name):
+    if entry is None and variant(model) is None:
         built = load(model, **overrides)
     else:
         with progress(f"Building {model}"):

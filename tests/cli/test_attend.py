@@ -13,7 +13,7 @@ from tests.helpers import backends, once, tiny_swin, tiny_vit
 
 pytestmark = once  # what it calls has tests on every backend
 
-NAMES = ["ant, emmet", "bee", "cat", "dog", "eel", "fox", "gnu"]
+NAMES = ["ant, emmet", "bee", "cat", "Big dog", "eel", "fox, big fox", "fox"]
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +128,8 @@ def test_what_the_model_has_not_is_explained(folder, photo, tmp_path):
         ({"head": [0, 2]}, "from 0 to 1: block02 has 2 heads. Received: 0, 2"),
         ({"kind": "attribution", "class_": ["7"]}, "index from 0 to 6"),
         ({"kind": "attribution", "class_": ["bees"]}, "near: bee, eel. Received: bees"),
+        ({"kind": "attribution", "class_": ["big"]}, r"; with that word: 3 \(Big dog\), 5 \(fox, "),
+        ({"kind": "attribution", "class_": ["FOX"]}, r"; of that name: 5 \(fox, big fox\), 6 \(fo"),
     ]:
         with pytest.raises(ValueError, match=message):
             attend(photo, folder, **arguments, out=out)

@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import pytest
 
+import keras_vit
 from tests.helpers import once
 
 ROOT = Path(__file__).parents[2]
@@ -35,10 +36,26 @@ def test_help_and_lists_need_no_keras():
         "assert 'keras_vit.cli' in sys.modules\n"
         "assert not {'keras.src', 'keras_vit.models'} & set(sys.modules)"
     )
-    for arguments in (["--help"], ["show", "--help"], ["list", "vit_tiny*"]):
+    for arguments in (["--help"], ["show", "--help"], ["list", "vit_tiny*"], ["--version"]):
         found = process(*arguments, code=code)
         assert found.returncode == 0 and found.stderr == "", found.stderr
         assert found.stdout
+    assert found.stdout == f"keras-vit {keras_vit.__version__}\n"
+
+
+@once  # Keras imports TensorFlow on other backends too, where it saves a model for example
+def test_tensorflow_is_quiet_whoever_imports_it():
+    """Looked for before, as by a check of packages."""
+    code = (
+        "import importlib.util, keras_vit_command as command\n"
+        "try: command.main()\n"
+        "except SystemExit: pass\n"
+        "assert importlib.util.find_spec('tensorflow').origin\n"
+        "import tensorflow\n"
+        "print(tensorflow.constant(3).numpy())"
+    )
+    found = process("--version", code=code)
+    assert found.returncode == 0 and found.stdout.endswith("\n3\n") and found.stderr == ""
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow alone is talkative")
@@ -56,7 +73,23 @@ def test_a_backend_that_is_none_or_not_installed():
     code = "import sys, keras_vit_command as c; sys.modules['jax'] = None; c.main()"
     found = process("list", "--models", code=code, KERAS_BACKEND="jax")
     assert found.returncode == 2 and "Expected: pip install jax, or another" in found.stderr
-    assert "Traceback" not in found.stderr
+    assert "tensorflow is installed: set KERAS_BACKEND=tensorflow" in found.stderr
+    assert "jax is installed" not in found.stderr and "Traceback" not in found.stderr
+
+
+@once  # it names the backend itself
+def test_an_import_without_the_backend_names_one_that_is_installed(tmp_path):
+    """As after `pip install keras-vit[jax]`: Keras takes TensorFlow where nobody says another."""
+    code = "import sys; sys.modules['tensorflow'] = sys.modules['torch'] = None\nimport keras_vit"
+    found = process(code=code, KERAS_BACKEND="tensorflow", KERAS_HOME=str(tmp_path))
+    assert found.returncode == 1
+    said = found.stderr.splitlines()[-1]
+    assert said.startswith("ImportError: The backend of Keras is not installed. jax is installed: ")
+    assert "set KERAS_BACKEND=jax. Expected: pip install tensorflow" in said
+    assert "keras/src" not in found.stderr  # no page of Keras's files before it
+    code = "import sys; sys.modules['ml_dtypes'] = None; import keras_vit"
+    found = process(code=code, KERAS_BACKEND="torch")
+    assert "ml_dtypes" in found.stderr.splitlines()[-1] and "is installed" not in found.stderr
 
 
 @once  # its Keras is broken

@@ -15,6 +15,11 @@ def test_list_shows_what_the_pattern_asks_for():
     assert "deit3" not in found.output
 
 
+def test_list_of_a_variant_s_checkpoints():
+    found = json.loads(run("list", "vittiny", "--json").stdout)
+    assert len(found) == 4 and {entry["variant"] for entry in found} == {"ViTTiny"}
+
+
 def test_list_of_models():
     found = run("list", "swin*", "--models")
     assert found.exit_code == 0

@@ -82,6 +82,7 @@ def test_wrong_calls_end_before_the_model_is_loaded(tmp_path):
         found = run("predict", pictures, "--model", "there/is-none")
         assert found.exit_code == 2 and found.stderr.startswith("error: There are no pictures")
         assert found.stdout == ""
+        assert ("not found: " in found.stderr) == (pictures.name != "empty")
 
 
 def test_predict_says_what_is_wrong_with_the_model(photo, tmp_path):
@@ -188,7 +189,7 @@ def test_files_that_nobody_reads_are_counted_and_named(folder, photo, tmp_path):
     found = run("predict", things, "--model", folder)
     assert found.exit_code == 2 and said in found.stderr and "no pictures" in found.stderr
     shutil.copy(photo, things)
-    arguments = ["-o", tmp_path / "vit.none", "--samples", things]
+    arguments = ["-o", tmp_path / "vit.onnx", "--inputs", "jpeg", "--samples", things]
     assert said in run("export", folder, *arguments).stderr
 
 
@@ -199,3 +200,62 @@ def test_a_bare_file_takes_the_preprocessing_of_a_name(photo, tmp_path):
     assert found.exit_code == 0 and len(json.loads(found.stdout)[0]["predictions"]) == 4
     found = run("predict", photo, "--model", tmp_path / "bare.keras", "--like", "deit_tiny")
     assert found.exit_code == 2 and like[1] in found.stderr
+    assert "error: --like must be a name of the catalogue (keras-vit list)" in found.stderr
+    found = run("predict", photo, "--model", tmp_path / "bare.keras")
+    assert found.exit_code == 2 and found.stdout == ""
+    (line,) = found.stderr.splitlines()  # no warning before it
+    assert "bare.keras says nothing of preprocessing" in line and "Expected: --like" in line
+
+
+@once
+def test_no_more_classes_than_there_are(folder, photo):
+    assert len(run("predict", photo, "--model", folder, "--top", 7).stdout.splitlines()) == 8
+    found = run("predict", photo, "--model", folder, "--top", 8)
+    assert found.exit_code == 2 and found.stdout == ""
+    assert found.stderr == "error: --top must be at most 7, the classes of the model. Received: 8\n"
+
+
+@once
+def test_a_variant_is_its_best_checkpoint(photo, monkeypatch, tmp_path):
+    """Offline, without a cache: which one it is, how large, how to get it, and the others."""
+    import huggingface_hub.constants as constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    for command in (["predict", photo], ["attend", photo, "--json"]):
+        found = run(*command, "--model", "vittiny")
+        assert found.exit_code == 2 and found.stdout == ""
+        for said in (
+            "ViTTiny: the best known checkpoint is vit_tiny_patch16_224.augreg_in21k_ft_in1k (75.5",
+            "others: deit_tiny_patch16_224.fb_in1k",
+            "(about 23 MB) could not be fetched",
+            "hf download timm/vit_tiny",
+        ):
+            assert said in found.stderr
+
+
+@once
+def test_what_is_not_there_is_not_found(photo, tmp_path, monkeypatch):
+    """As a model, in every command, and as a picture."""
+    import huggingface_hub.constants as constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    for name, said in [
+        (tmp_path / "none.keras", "file not found"),
+        ("none.pth", "file not found"),
+        (tmp_path / "none", "file not found"),
+        ("none", "no file or folder of that name was found"),
+        ("here/none", "'here/none' is no file or folder here, and could not be fetched"),
+        (photo.parent, "A folder must hold one of"),
+        ("x" * 300, "File name too long"),
+    ]:
+        for command in (
+            ["predict", photo, "--model", name],
+            ["attend", photo, "--json", "--model", name],
+            ["show", name],
+            ["bench", name],
+            ["export", name, "-o", tmp_path / "x.onnx"],
+        ):
+            found = run(*command)
+            assert found.exit_code == 2 and found.stdout == "", (command, found.exception)
+            assert said in found.stderr, found.stderr

@@ -86,6 +86,13 @@ def test_show_prints_a_table(folder):
     assert f"48 x 32 pixels: {cost.parameters:,} parameters" in found.stdout
 
 
+def test_a_variant_is_found_in_any_case():
+    expected = json.loads(run("show", "ViTTiny", "--json").stdout)
+    assert expected["name"] == "ViTTiny" and expected["parameters"] == 5_717_416
+    for name in ("vittiny", "vit_tiny", "VIT-Tiny"):
+        assert json.loads(run("show", name, "--json").stdout) == expected
+
+
 def test_a_folder_comes_before_a_name_that_is_known(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("ViTTiny", "deit_tiny_patch16_224.fb_in1k"):
