@@ -74,13 +74,15 @@ class AddPositionEmbedding(ConfiguredLayer):
 
     Call arguments:
         tokens: float tensor (B, P + N, D).
-        images: tensor (B, H, W, C) that the patches were cut from; only its size is used.
+        images: tensor (B, H, W, C) that the patches were cut from; only its size is used. Without
+            it, as in a `keras.Sequential`, the patches are those of `grid_size`.
 
     Returns:
         Tokens (B, P + N, D).
 
     Raises:
-        ValueError: if `kind` or `resample` is unknown, or `prefix_positions` is True with "sincos".
+        ValueError: if `kind` or `resample` is unknown, if `prefix_positions` is True with "sincos",
+            or if there are no images and the number of tokens is not P + h*w.
 
     Example:
         >>> x, images = np.zeros((1, 197, 768)), np.zeros((1, 224, 224, 3))
@@ -132,9 +134,13 @@ class AddPositionEmbedding(ConfiguredLayer):
             shape = (self.num_prefix_tokens, self.width)
             self.prefix = self.add_weight(shape=shape, name="prefix", **weight)
 
-    def call(self, tokens, images):
-        _, height, width, _ = ops.shape(images)
-        h, w = height // self.patch_size[0], width // self.patch_size[1]
+    def call(self, tokens, images=None):
+        if images is None:
+            self._check_number(tokens.shape[1])
+            h, w = self.grid_size
+        else:
+            _, height, width, _ = ops.shape(images)
+            h, w = height // self.patch_size[0], width // self.patch_size[1]
         if self.kind == "learned":
             positions = resample_grid(self.grid, (h, w), self.resample)
         else:
@@ -146,6 +152,16 @@ class AddPositionEmbedding(ConfiguredLayer):
         elif self.num_prefix_tokens:
             positions = ops.pad(positions, ((self.num_prefix_tokens, 0), (0, 0)))  # (P + N, D)
         return tokens + ops.cast(positions, tokens.dtype)
+
+    def _check_number(self, n):
+        h, w = self.grid_size
+        expected = self.num_prefix_tokens + h * w
+        if n not in (None, expected):
+            raise ValueError(
+                f"Without images there must be {self.num_prefix_tokens} + {h} x {w} = {expected} "
+                "tokens, those of grid_size. Build the layer for another grid, or call it with the "
+                f"images. Received: {n} tokens"
+            )
 
     def compute_output_shape(self, tokens_shape, images_shape=None):
         return tokens_shape

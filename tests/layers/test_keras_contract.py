@@ -157,3 +157,18 @@ def test_keras_contract(layer_class, arguments, inputs, outputs, trainable, gene
 def test_every_public_layer_has_a_case():
     public = {x for x in vars(layers).values() if inspect.isclass(x)} - {layers.Block}  # a base
     assert public == {layer_class for layer_class, *_ in CASES.values()}
+
+
+@once
+def test_every_layer_stacks_in_a_sequential_model():
+    """Keras asks for one required argument. The way back to a grid needs the images' size too."""
+    needs_more = set()
+    for name in layers.__all__:
+        layer = getattr(layers, name)
+        if inspect.isclass(layer):
+            _, _, *others = inspect.signature(layer.call).parameters.values()
+            given = [
+                x for x in others if x.default is x.empty and x.kind is x.POSITIONAL_OR_KEYWORD
+            ]
+            needs_more |= {name} if given else set()
+    assert needs_more == {"TokensToGrid"}

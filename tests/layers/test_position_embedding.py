@@ -4,8 +4,17 @@ import keras
 import numpy as np
 import pytest
 
-from keras_vit.layers import AddPositionEmbedding, resample_grid, sincos_grid
-from tests.helpers import to_numpy
+from keras_vit.layers import (
+    AddPositionEmbedding,
+    ClassificationHead,
+    ClassToken,
+    PatchEmbedding,
+    TokenPooling,
+    TransformerBlock,
+    resample_grid,
+    sincos_grid,
+)
+from tests.helpers import images, randomize, run, to_numpy
 
 GOLDEN = np.load(Path(__file__).parent.parent / "golden" / "resample.npz")
 GRIDS = [key.removeprefix("grid/") for key in GOLDEN if key.startswith("grid/")]
@@ -108,3 +117,34 @@ def test_sincos():
     np.testing.assert_allclose(grid[0, 3, :8:4], [np.sin(3.0), np.cos(3.0)], atol=1e-6)
     np.testing.assert_allclose(grid[2, 0, 8::4], [np.sin(2.0), np.cos(2.0)], atol=1e-6)
     assert len({tuple(place) for place in grid.reshape(15, 16).round(4).tolist()}) == 15
+
+
+@pytest.mark.parametrize("kind", ["learned", "sincos"])
+def test_without_images_the_grid_is_its_own(kind, tmp_path, rng):
+    """So it stacks in a `keras.Sequential`, which is saved and loaded."""
+    arguments = {"kind": kind, "num_prefix_tokens": 1}
+    model = keras.Sequential(
+        [
+            keras.Input((24, 16, 3)),
+            PatchEmbedding(16, 8),
+            ClassToken(),
+            AddPositionEmbedding((3, 2), 8, **arguments),
+            TransformerBlock(2, 32),
+            TokenPooling("token", 1),
+            ClassificationHead(4),
+        ]
+    )
+    randomize(model)
+    pixels = images()
+    positions = model.layers[2]
+    tokens = rng.normal(size=(2, 7, 16)).astype("float32")
+    expected = to_numpy(positions(tokens, np.zeros((2, 24, 16, 3))))
+    np.testing.assert_array_equal(to_numpy(positions(tokens)), expected)
+    assert np.abs(expected - tokens).max() > 0.1
+
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(run(loaded, pixels), run(model, pixels), atol=1e-6)
+    for n in (1, 5, 6, 8):
+        with pytest.raises(ValueError, match=r"1 \+ 3 x 2 = 7 tokens.* Received: .* tokens"):
+            positions(tokens[:, :1].repeat(n, axis=1))
