@@ -7,6 +7,7 @@ cannot import Keras: for each format images, pictures (`picture_export`), or fil
 import io
 import json
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,6 +15,7 @@ from PIL import Image
 import keras_vit
 from keras_vit.export.formats import FORMATS, PRECISIONS
 from keras_vit.export.samples import noise_pictures
+from keras_vit.models.base import KERAS_CANNOT_EXPORT
 from tests.exports import (
     EXPORT,
     NAMES,
@@ -364,3 +366,41 @@ def test_what_is_missing_or_cannot_be_written_is_said(tmp_path, monkeypatch):
     for format, x in FORMATS.items():
         with pytest.raises(ValueError, match=f"pip install 'keras_vit\\[{x.extra}\\]'. Received"):
             keras_vit.export(tiny_vit(), tmp_path / f"x{x.suffix}", format)
+
+
+def test_keras_s_own_export_works_or_points_to_ours(tmp_path, monkeypatch):
+    model, known = tiny_vit(), KERAS_CANNOT_EXPORT.get(keras.backend.backend(), ())
+    called = []
+    monkeypatch.setattr(keras.Model, "export", lambda self, *x, **y: called.append((x, y)))
+    for format in ("tf_saved_model", "onnx", "openvino", "litert", "torch"):
+        called.clear()
+        if format in known:
+            with pytest.raises(ValueError, match=rf"Use keras_vit.export\(.*format='{format}'"):
+                model.export(tmp_path / "x", format)
+            assert not called
+        else:
+            model.export(tmp_path / "x", format=format, opset_version=18)
+            assert called == [((tmp_path / "x", format, None, None), {"opset_version": 18})]
+    called.clear()
+    signature = [
+        keras.InputSpec(shape=(1, 24, 16, 3))
+    ]  # Keras may know how, without a free batch size
+    model.export(tmp_path / "x", "onnx", input_signature=signature)
+    assert called == [((tmp_path / "x", "onnx", None, signature), {})]
+
+
+@pytest.mark.slow
+def test_keras_cannot_export_what_is_said_so(tmp_path):
+    """If this fails, Keras has learned it."""
+    model = tiny_vit()
+    run(model, images())
+    for format in KERAS_CANNOT_EXPORT.get(keras.backend.backend(), ()):
+        with pytest.raises(Exception):  # noqa: B017 - of the other framework
+            keras.Model.export(model, str(tmp_path / "x"), format)
+
+
+@backends("tensorflow", "torch")
+def test_keras_s_own_export_where_it_works(tmp_path):
+    format = "torch" if keras.backend.backend() == "torch" else "tf_saved_model"
+    tiny_vit().export(str(tmp_path / "x.pt2"), format)
+    assert (tmp_path / "x.pt2").exists()

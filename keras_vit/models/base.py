@@ -21,6 +21,12 @@ from keras_vit.preprocessing import Preprocessor, load_image
 
 PATCHES = (PatchEmbedding, OverlappingPatchEmbedding)
 
+# Formats of `keras.Model.export` that end in an error from inside the other framework (Keras 3.15).
+KERAS_CANNOT_EXPORT = {
+    "torch": ("tf_saved_model", "onnx", "openvino"),
+    "jax": ("openvino",),
+}
+
 
 class ImageModel(Features, ImageInputs):
     """Base class of the model families: a functional `keras.Model` on images.
@@ -161,6 +167,24 @@ class ImageModel(Features, ImageInputs):
             )
         preprocessor = self.picture_preprocessor
         return ops.stack([preprocessor(load_image(x)) for x in images])
+
+    def export(
+        self, filepath, format="tf_saved_model", verbose=None, input_signature=None, **kwargs
+    ):
+        """As `keras.Model.export`, where that works; `keras_vit.export` works on every backend.
+
+        Raises:
+            ValueError: for a format that Keras cannot write on this backend with a free batch size.
+        """
+        backend = keras.backend.backend()
+        if input_signature is None and format in KERAS_CANNOT_EXPORT.get(backend, ()):
+            raise ValueError(
+                f"Keras cannot export this model as {format!r} on the backend {backend!r}. Use "
+                "keras_vit.export(model, path), which writes it from any backend, runs it and "
+                "compares: path without suffix for a SavedModel, or with .onnx, .tflite, .xml or "
+                f".pt2. Received: format={format!r}"
+            )
+        super().export(filepath, format, verbose, input_signature, **kwargs)
 
     def get_config(self):
         config = dict(self._arguments)
