@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from training.terminal import fail, quiet, say
+from training.terminal import fail, packages, quiet, say
 
 EXAMPLES = """examples:
   python -m training digits                       train into runs/digits
@@ -24,7 +24,7 @@ def main(arguments=None):
         for a user error, 130 and 143 if it was stopped by a signal.
     """
     options = _parser().parse_args(arguments)
-    with quiet():
+    with packages(end=True), quiet():
         from training.devices.process_group import ProcessGroup
         from training.loop.stopping import StopRequest
 
@@ -41,7 +41,7 @@ def main(arguments=None):
 
 def _run(options, stop, group):
     """Prepares and executes; returns the exit code."""
-    with quiet():
+    with packages(end=True), quiet():
         from training.devices import memory
         from training.loop import run
         from training.loop.checkpoint_file import describe
@@ -80,7 +80,7 @@ def _run(options, stop, group):
             group.wait_for_end()  # the main process prints it
         return fail(error, 1)
     except Exception as error:
-        if not job and isinstance(error, ValueError):
+        if not job and isinstance(error, (ImportError, ValueError)):
             return fail(error, 2)
         if memory.is_out_of_memory(error):
             return _no_memory(error, job)

@@ -9,9 +9,9 @@ import json
 import sys
 from pathlib import Path
 
-from training.terminal import fail, quiet
+from training.terminal import fail, packages, quiet
 
-with quiet():
+with packages(end=__name__ == "__main__"), quiet():
     from training import data, recipe
     from training.augment.transform import evaluation_transform
     from training.data import label_maps, sources
@@ -71,7 +71,7 @@ def main(arguments=None):
     options = _parser().parse_args(arguments)
     try:
         name, found = _evaluate(options)
-    except (OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         return fail(error, 2)
     if options.json:
         print(json.dumps({"model": options.model, "source": name, **dataclasses.asdict(found)}))

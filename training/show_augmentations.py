@@ -11,18 +11,21 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont
 
-from keras_vit.picture_files import load_image
-from keras_vit.terminal import printable
-from training import recipe
-from training.augment.mixing import cutmix, mixing, mixup
-from training.augment.pixels import as_bytes
-from training.augment.randaugment import LEVELS, OPERATIONS, operation
-from training.augment.transform import evaluation_transform, training_transform
-from training.recipe.schema import AugmentTable, DataTable
-from training.terminal import fail
+from training.terminal import fail, packages, quiet
+
+with packages(end=__name__ == "__main__"), quiet():
+    import tensorflow as tf
+
+    from keras_vit.picture_files import load_image
+    from keras_vit.terminal import printable
+    from training import recipe
+    from training.augment.mixing import cutmix, mixing, mixup
+    from training.augment.pixels import as_bytes
+    from training.augment.randaugment import LEVELS, OPERATIONS, operation
+    from training.augment.transform import evaluation_transform, training_transform
+    from training.recipe.schema import AugmentTable, DataTable
 
 SIZE, COLUMNS = 128, 7
 SHAPE, DATA = (SIZE, SIZE, 3), DataTable("folder:of photographs")
@@ -56,7 +59,7 @@ def main():
         sheet = draw(rows(*photos, arguments.recipe))
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         sheet.save(arguments.out, quality=70)
-    except (OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         return fail(error, 2)
     print(printable(f"{arguments.out}: {sheet.width} x {sheet.height} pixels"))
     return 0
@@ -64,7 +67,8 @@ def main():
 
 def sample_photos():
     """Paths of the two photographs in scikit-learn: a temple and a flower."""
-    from sklearn.datasets import load_sample_images
+    with packages():
+        from sklearn.datasets import load_sample_images
 
     return load_sample_images().filenames
 

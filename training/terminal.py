@@ -4,6 +4,8 @@ import contextlib
 import os
 import sys
 
+OURS = ("keras_vit", "training")
+
 
 @contextlib.contextmanager
 def quiet():
@@ -17,6 +19,33 @@ def quiet():
     finally:
         os.dup2(kept, 2)
         os.close(kept)
+
+
+@contextlib.contextmanager
+def packages(end=False):
+    """Says of a package that is not installed that the extra `training` brings it.
+
+    Args:
+        end: bool, whether to print that and to end the process with 2, as a command does.
+
+    Raises:
+        ImportError: if not `end`.
+    """
+    try:
+        yield
+    except ImportError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in OURS or package and not isinstance(error, ModuleNotFoundError):
+            raise  # a bug, of one version with another for example
+        if package:
+            error = ImportError(
+                f"Training needs {package}, which is not installed: pip install "
+                f"'keras-vit[training]'. Received: {error}"
+            )
+        if end:
+            print(f"error: {error}", file=sys.stderr)  # `say` may need what is missing
+            raise SystemExit(2) from None
+        raise error from None
 
 
 def fail(error, code):

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from training.data.examples import Encoded, Split
 from training.data.sources import Source
+from training.terminal import packages
 
 
 def tfrecord(pattern, first_label):
@@ -55,7 +56,8 @@ def tfds(name, data_dir):
         ValueError: if the name is unknown, or the data set has another file format or other
             features.
     """
-    import tensorflow_datasets  # takes seconds
+    with packages():
+        import tensorflow_datasets  # takes seconds
 
     try:
         builder = tensorflow_datasets.builder(name, data_dir=data_dir or None)

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_vit.picture_files import SUFFIXES, is_picture, said_of_others
 from training.data.examples import Encoded, Split
+from training.terminal import packages
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 KERAS_ARRAYS = ("x_train", "y_train", "x_test", "y_test")  # as keras.datasets names them
@@ -31,7 +32,8 @@ class Source(NamedTuple):
 
 def digits():
     """scikit-learn's handwritten digits: a `Split` of 1,797 images of 8 x 8 pixels."""
-    from sklearn.datasets import load_digits  # other sources do not need scikit-learn
+    with packages():
+        from sklearn.datasets import load_digits  # other sources do not need scikit-learn
 
     data = load_digits()
     images = np.round(data.images * (255 / 16)).astype("uint8")[..., None]  # (1797, 8, 8, 1)
