@@ -1,4 +1,4 @@
-"""The commands: their arguments, the exit codes of calls, and the keys of what --json prints."""
+"""The commands: their arguments, exit codes and errors of calls, and the keys of --json."""
 
 import argparse
 import contextlib
@@ -33,18 +33,25 @@ MODULES = {
 # --json is in the file too. What a training ends with is in run_folder.txt.
 CALLS = (
     "keras-vit --help",
+    "keras-vit --version",
     "keras-vit",
     "keras-vit shows",
     "keras-vit list deit_tiny_patch16_224.fb_in1k --json",
     "keras-vit list vit_base_patch16_siglip* --json",
     "keras-vit list ViT --models --json",
+    "keras-vit list vittiny --json",
     "keras-vit list resnet50",
     "keras-vit show model --json",
     "keras-vit show deit_tiny_patch16_224.fb_in1k --json",
+    "keras-vit show vittiny --image-size 32 --json",
+    "keras-vit show ViTTiny --image-size 25",
     "keras-vit show nothing",
     "keras-vit predict photo.png --model model --json",
     "keras-vit predict photo.png broken.png --model model --json",
     "keras-vit predict nothing.png --model model",
+    "keras-vit predict photo.png --model nothing.keras",
+    "keras-vit predict photo.png --model model --top 5",
+    "keras-vit predict photo.png --model model.keras",
     "keras-vit predict photo.png",
     "keras-vit attend photo.png --model model --json",
     "keras-vit attend photo.png --model model --kind rollout --json",
@@ -52,9 +59,12 @@ CALLS = (
     "keras-vit attend photo.png --model model --kind grad-cam --class bee --json",
     "keras-vit attend --model model --kind positions --json",
     "keras-vit attend --model model --kind filters --json",
+    "keras-vit attend photo.png --model model --kind attribution --class cats --json",
     "keras-vit attend photo.png --model model",
     "keras-vit export model -o model.pt2 --json",
+    "keras-vit export model -o model.pt2",
     "keras-vit export model -o model.doc",
+    "keras-vit export model -o model.onnx --inputs jpeg",
     "keras-vit bench model --batch-size 1 --rounds 1 --json",
     "keras-vit bench model.pt2 --batch-size 1 --rounds 1 --json",
     "keras-vit bench model --batch-size none",
@@ -87,13 +97,15 @@ def lines():
         yield f"# {name}"
         yield from of_argparse(module.main)
         yield ""
-    yield "# Exit codes, and the keys of --json"
+    yield "# Exit codes, the errors of keras-vit, and the keys of --json"
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         fill(Path(folder))
         for call in CALLS:
-            code, printed = called(call)
+            code, printed, said = called(call)
             yield f"{code}  {call}"
-            if call.endswith("--json"):
+            if code == 2 and call.startswith("keras-vit") and said.startswith("error: "):
+                yield f"       {said.splitlines()[0]}"
+            elif call.endswith("--json"):
                 yield from (f"       {key}" for key in keys(json.loads(printed)))
 
 
@@ -159,21 +171,21 @@ def fill(folder):
 
 
 def called(call):
-    """(exit code, what it prints) of a call, made in this process."""
+    """(exit code, what it prints, what it says on stderr) of a call, made in this process."""
     setting, _, command = call.rpartition("python -m ")
     program, *arguments = command.split()
     if program == "keras-vit":
         found = run(*arguments)
-        return found.exit_code, found.stdout
+        return found.exit_code, found.stdout, found.stderr
     main = MODULES[f"python -m {program}"].main
     with (
         mock.patch("sys.argv", [program, *arguments]),
         mock.patch.dict("os.environ", [x.split("=") for x in setting.split()]),
         contextlib.redirect_stdout(io.StringIO()) as printed,
-        contextlib.redirect_stderr(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()) as said,
     ):
         try:
             code = main()
         except SystemExit as end:
             code = end.code
-    return code, printed.getvalue()
+    return code, printed.getvalue(), said.getvalue()
