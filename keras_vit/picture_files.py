@@ -127,7 +127,7 @@ def _explained(name):
     try:
         yield
     except FileNotFoundError:
-        raise ValueError(f"There is no such picture. Received: {name}") from None
+        raise ValueError(f"There is no such picture. Received: {name} (file not found)") from None
     except Exception as error:
         raise ValueError(
             "A picture must be a path, bytes, a PIL image or an array, and complete. "
