@@ -67,7 +67,9 @@ def export(
     ] = None,
     tolerance: Annotated[
         float | None,
-        typer.Option(help="Difference allowed, relative to what outputs vary by between samples."),
+        typer.Option(
+            min=0, help="Difference allowed, relative to what outputs vary by between samples."
+        ),
     ] = None,
     image_size: ImageSize = None,
     like: Like = None,

@@ -170,6 +170,7 @@ def test_a_keras_file_makes_no_class_but_ours(tmp_path):
         ("dtype", evil, "dtype|policy|Invalid"),
         ("depth", 10**6, "contradict each other. Expected: depth=2"),
         ("width", 10**6, "contradict each other. Expected: width=32"),
+        ("image_size", [48, 32], "contradict each other. Received: weights of another shape"),
     ]:
         changed = json.loads(json.dumps(config))
         changed["config"][key] = value
@@ -177,6 +178,7 @@ def test_a_keras_file_makes_no_class_but_ours(tmp_path):
         with zipfile.ZipFile(path, "w") as archive:
             for name, data in parts.items():
                 archive.writestr(name, data)
-        with pytest.raises(ValueError, match=message):
-            keras_vit.from_pretrained(path)
+        for other in ({}, {"name": "mine"}):  # which changes no weight
+            with pytest.raises(ValueError, match=message):
+                keras_vit.from_pretrained(path, **other)
     assert not Path("EVIL").exists()

@@ -128,6 +128,7 @@ def test_what_the_model_has_not_is_explained(folder, photo, tmp_path):
         ({"head": [0, 2]}, "from 0 to 1: block02 has 2 heads. Received: 0, 2"),
         ({"kind": "attribution", "class_": ["7"]}, "index from 0 to 6"),
         ({"kind": "attribution", "class_": ["bees"]}, "near: bee, eel. Received: bees"),
+        ({"kind": "attribution", "class_": ["ee"]}, "near: (bee, eel|eel, bee)"),
         ({"kind": "attribution", "class_": ["big"]}, r"; with that word: 3 \(Big dog\), 5 \(fox, "),
         ({"kind": "attribution", "class_": ["FOX"]}, r"; of that name: 5 \(fox, big fox\), 6 \(fo"),
     ]:

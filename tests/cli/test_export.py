@@ -46,6 +46,7 @@ def test_wrong_calls(folder, photo, tmp_path):
     calls = [
         (["-o", tmp_path / "x.pb"], "--output must end in .onnx, .tflite"),
         (["-o", tmp_path / "x.onnx", "--inputs", "jpeg"], "onnx decodes no JPEG"),
+        (["-o", tmp_path / "x.onnx", "--tolerance", "-1"], "Invalid value for '--tolerance'"),
         (
             ["-o", tmp_path / "x.onnx", "--precision", "int8_static"],
             "--precision int8_static needs --calibration, some dozens",
