@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from keras_vit.cli.common import Json, Like, check_preprocessing, echo, load, print_json
+from keras_vit.cli.common import (
+    Json,
+    Like,
+    Part,
+    Prefix,
+    check_preprocessing,
+    echo,
+    load,
+    print_json,
+)
 
 KINDS = ("heads", "mean", "rollout", "attribution", "grad-cam", "positions", "filters")
 # Which options belong to which kinds; positions and filters are of the model alone.
@@ -41,6 +50,8 @@ def attend(
         ),
     ] = None,
     like: Like = None,
+    part: Part = None,
+    prefix: Prefix = None,
     out: Annotated[
         str | None, typer.Option("--out", "-o", help="The file to write: .png, .pdf, .svg ...")
     ] = None,
@@ -70,7 +81,7 @@ def attend(
     from keras_vit.preprocessing import load_image
 
     pixels = None if photo is None else load_image(photo)
-    loaded = load(model, like)
+    loaded = load(model, like, part, prefix)
     if photo is not None:
         check_preprocessing(loaded, model)
     if kind in ("positions", "filters"):

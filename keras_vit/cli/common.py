@@ -24,6 +24,15 @@ Like = Annotated[
     typer.Option(help="A name of the catalogue, whose preprocessing a bare file takes."),
 ]
 
+Part = Annotated[
+    str | None,
+    typer.Option(help="Of a training checkpoint with several models: the dict to load."),
+]
+Prefix = Annotated[
+    str | None,
+    typer.Option(help="What stands before the names of the model to load, such as module."),
+]
+
 
 def as_size(text):
     """(H, W) of "384" or "384x512"."""
@@ -43,7 +52,7 @@ def variant(name):
     return None if Path(name).exists() else find_variant(name)
 
 
-def load(source, like=None, **overrides):
+def load(source, like=None, part=None, prefix=None, **overrides):
     """`keras_vit.from_pretrained`; what it says goes to stderr."""
     import keras_vit
     from keras_vit.checkpoints.sources import locate
@@ -57,14 +66,14 @@ def load(source, like=None, **overrides):
     ):
         # `check_preprocessing` says it where pictures are prepared.
         warnings.filterwarnings("ignore", message=".* says nothing of preprocessing")
-        return keras_vit.from_pretrained(source, like=like, **overrides)
+        return keras_vit.from_pretrained(source, like=like, part=part, prefix=prefix, **overrides)
 
 
-def build_or_load(source, like=None, **overrides):
+def build_or_load(source, like=None, part=None, prefix=None, **overrides):
     """A variant with random weights, or what `load` gives of any other source."""
     name = variant(source)
     if name is None:
-        return load(source, like=like, **overrides)
+        return load(source, like, part, prefix, **overrides)
     import keras_vit
     from keras_vit.checkpoints.like import borrowed, entry_like
 

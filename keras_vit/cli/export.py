@@ -10,6 +10,8 @@ from keras_vit.cli.common import (
     ImageSize,
     Json,
     Like,
+    Part,
+    Prefix,
     as_size,
     build_or_load,
     check_preprocessing,
@@ -73,6 +75,8 @@ def export(
     ] = None,
     image_size: ImageSize = None,
     like: Like = None,
+    part: Part = None,
+    prefix: Prefix = None,
     as_json: Json = False,
 ):
     """Write a model for another runtime, run it there, and compare.
@@ -106,7 +110,7 @@ def export(
             f"--output must not exist yet: choose another or remove it. Received: {output}"
         )
     made = not output.parent.exists()
-    built = build_or_load(model, like, **overrides)
+    built = build_or_load(model, like, part, prefix, **overrides)
     if name := variant(model):
         best = best_checkpoint(name)
         trained = f"; {best} is its best known checkpoint" if best else ""

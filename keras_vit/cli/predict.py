@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from keras_vit.cli.common import Json, Like, check_preprocessing, echo, load, progress
+from keras_vit.cli.common import Json, Like, Part, Prefix, check_preprocessing, echo, load, progress
 from keras_vit.cli.wording import plain
 from keras_vit.terminal import printable
 
@@ -27,6 +27,8 @@ def predict(
         ),
     ],
     like: Like = None,
+    part: Part = None,
+    prefix: Prefix = None,
     top: Annotated[
         int | None,
         typer.Option(min=1, help="Classes to name for each picture; by default five at most."),
@@ -60,7 +62,7 @@ def predict(
             "There are no pictures. Expected: files, folders with pictures, or patterns. "
             f"Received: {', '.join(pictures)}{found}"
         )
-    loaded = load(model, like=like)
+    loaded = load(model, like, part, prefix)
     classes = loaded.num_classes
     if classes is None:
         raise ValueError(

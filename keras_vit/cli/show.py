@@ -9,6 +9,8 @@ import typer
 from keras_vit.cli.common import (
     ImageSize,
     Json,
+    Part,
+    Prefix,
     as_size,
     echo,
     load,
@@ -29,6 +31,8 @@ def show(
         ),
     ],
     image_size: ImageSize = None,
+    part: Part = None,
+    prefix: Prefix = None,
     as_json: Json = False,
 ):
     """Show shapes, parameters, MACs and activation memory of a model by layer.
@@ -57,7 +61,7 @@ def show(
     entry = None if Path(model).exists() else catalog().get(name)
     overrides = {} if image_size is None else {"image_size": as_size(image_size)}
     if entry is None and variant(model) is None:
-        built = load(model, **overrides)
+        built = load(model, part=part, prefix=prefix, **overrides)
     else:
         with progress(f"Building {model}"):
             built = build(name, entry, **overrides)
