@@ -18,6 +18,9 @@ os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Compiling tiny models takes longer than running them: compile fast, and once for all processes.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
+if os.environ.get("KERAS_BACKEND") == "jax":
+    # Half of the compilation is in what emits fused kernels.
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", str(Path(__file__, "../../.pytest_cache/jax").resolve())
 )
