@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 import keras_vit
-from tests.helpers import backends, to_numpy
+from tests.helpers import once, to_numpy
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "vit_tiny_imagenet"
 
-pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no weights in {DATA}")
+# What trained weights attend to is no matter of the backend.
+pytestmark = [once, pytest.mark.skipif(not DATA.is_dir(), reason=f"no weights in {DATA}")]
 
 METHODS = {
     "last block": lambda model, images: last_block(model, images),
@@ -55,7 +56,6 @@ def blanked(images, order, share):
     return patches.reshape(images.shape)
 
 
-@backends("tensorflow")
 def test_blanking_what_is_attended_to_costs_more_than_blanking_at_random(model, images, maps):
     shares = probabilities(model, images)
     best = shares.argmax(axis=1)
@@ -76,10 +76,9 @@ def test_blanking_what_is_attended_to_costs_more_than_blanking_at_random(model, 
         assert after["attribution"] < after["rollout"] < random
     least = left(orders["attribution"][:, ::-1], 0.5)
     print(f"50% least attributed blanked: {least:.3f}")
-    assert least > left(chance, 0.5)
+    assert least > random
 
 
-@backends("tensorflow")
 def test_a_randomised_model_loses_the_structure(images, maps):
     """As Adebayo et al. 2018 (arXiv:1810.03292) ask of anything that explains a model."""
     keras.utils.set_random_seed(0)
@@ -100,7 +99,6 @@ def entropy(maps):
     return float(-(p * np.log(p + 1e-12)).sum(axis=1).mean() / np.log(p.shape[1]))
 
 
-@backends("tensorflow")
 def test_maps_of_two_classes_differ(model, images, maps):
     """What speaks for the predicted class hurts it more than what speaks for another one."""
     images = images[:10]
