@@ -36,10 +36,28 @@ from keras_vit.export.formats import FORMATS
 from keras_vit.layers import initializers
 from tests import exports
 
+# Files whose tests take longest, most of them with processes of their own.
+LONGEST = (
+    "test_notebooks",
+    "test_export",
+    "test_kill",
+    "test_two_kills",
+    "test_distribute",
+    "test_memory",
+    "test_remat",
+    "test_saved_0_1",
+    "test_one_file_three_backends",
+    "test_command",
+)
+
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(items):
-    """Marks a test as slow unless its nearest `backends` mark names the current backend."""
+    """Runs the longest tests first, so that neither of two processes waits for the other's last one.
+
+    Marks a test as slow unless its nearest `backends` mark names the current backend.
+    """
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
     for item in items:
         mark = item.get_closest_marker("backends")
         if mark is not None and keras.backend.backend() not in mark.args:
