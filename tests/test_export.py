@@ -122,7 +122,7 @@ def test_pixels_of_any_size_to_probabilities(format, picture_export):
 
 
 @backends("tensorflow")  # which writes it
-def test_openvino_is_right_the_first_time(tmp_path):
+def test_openvino_is_right_the_first_time(tmp_path, in_this_process):
     model = tiny_vit(  # the smallest with which its `If` was not
         image_size=32,
         width=128,

@@ -217,7 +217,7 @@ def test_as_the_first_layer_of_a_model_that_is_saved(tmp_path):
 
 
 @backends("tensorflow")  # the others hand the model to a process with TensorFlow
-def test_inside_an_export_that_takes_bytes_of_any_size(tmp_path):
+def test_inside_an_export_that_takes_bytes_of_any_size(tmp_path, in_this_process):
     inputs = keras.Input((None, None, 3), dtype="uint8")
     layer = keras_vit.Preprocessor((24, 16), crop_fraction=0.9, convention="transformers")
     model = keras.Model(inputs, tiny_vit()(layer(inputs)))

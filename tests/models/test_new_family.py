@@ -111,7 +111,7 @@ def test_its_attention_is_shown():
     assert model.features(images(), grid=True)["block01"].shape == (3, 3, 2, 16)
 
 
-def test_it_is_exported(tmp_path):
+def test_it_is_exported(tmp_path, in_this_process):
     model = make()
     randomize(model)
     format = {"tensorflow": "saved_model", "jax": "saved_model", "torch": "onnx"}
