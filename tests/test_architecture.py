@@ -124,6 +124,7 @@ def files_behind(file, modules):
         yield from (modules[name] for name in names if name in modules)
 
 
+@once
 def test_no_files_import_each_other_in_a_circle():
     modules = {}
     for folder in (ROOT, ROOT.parent / "training"):

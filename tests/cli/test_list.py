@@ -4,6 +4,9 @@ import json
 
 import keras_vit
 from tests.cli.helpers import run
+from tests.helpers import once
+
+pytestmark = once  # a table of names that is printed
 
 
 def test_list_shows_what_the_pattern_asks_for():

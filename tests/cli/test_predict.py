@@ -24,6 +24,7 @@ def test_predict_prints_the_top_five(folder, photo):
     assert len(run("predict", photo, "--model", folder, "--top", 2).output.splitlines()) == 3
 
 
+@once
 def test_folders_and_patterns_are_looked_through(photo, tmp_path):
     for name in (
         "b/2.JPG",
@@ -76,6 +77,7 @@ def test_predict_goes_on_past_what_is_broken_and_names_it(folder, photo, tmp_pat
     assert "error: " in printed.stderr and "b.jpg" in printed.stderr
 
 
+@once
 def test_wrong_calls_end_before_the_model_is_loaded(tmp_path):
     (tmp_path / "empty").mkdir()
     for pictures in (tmp_path / "empty", tmp_path / "none.jpg", tmp_path / "*.jpg"):

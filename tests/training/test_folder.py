@@ -1,6 +1,9 @@
 import pytest
 
+from tests.helpers import once
 from training.results.folder import RunFolder, choose
+
+pytestmark = once  # files and their names
 
 
 @pytest.fixture

@@ -1,7 +1,10 @@
 import numpy as np
 import pytest
 
+from tests.helpers import once
 from training.results.metrics import Evaluation, calibration_error, measure
+
+pytestmark = once  # NumPy's numbers
 
 
 def test_calibration_error_by_hand():

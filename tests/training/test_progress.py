@@ -2,8 +2,11 @@ import io
 
 from rich.console import Console
 
+from tests.helpers import once
 from training.loop.progress import ProgressOfRun
 from training.terminal import clock
+
+pytestmark = once  # what is printed of numbers that are given
 
 LOGS = {"loss": 0.5, "accuracy": 0.25}
 

@@ -2,7 +2,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers import once
 from training import recipe
+
+pytestmark = once  # text is read, and nothing computed
 
 
 def read(small, *overrides):

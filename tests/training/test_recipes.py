@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.helpers import once
 from training import recipe
 from training.loop import run
 
@@ -39,6 +40,7 @@ def test_smoke_form_gives_the_recorded_losses(name, tmp_path):
     np.testing.assert_allclose(found, recorded, rtol=2e-4)
 
 
+@once
 @pytest.mark.parametrize("name", NAMES)
 def test_the_head_of_the_page_says_what_was_measured(name):
     head = (recipe.RECIPES / f"{name}.toml").read_text().split("[model]")[0]
