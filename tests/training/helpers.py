@@ -45,6 +45,16 @@ batch_size = 256
 label_smoothing = 0.1
 """
 
+# The command without the export at its end, which starts two processes more: for `python -c`.
+WITHOUT_EXPORT = """
+import sys
+from types import SimpleNamespace
+import keras_vit
+keras_vit.export = lambda *_, **__: SimpleNamespace(max_difference=0.0)
+from training.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+
 
 def write_small(folder):
     """Path of the small recipe in a folder."""

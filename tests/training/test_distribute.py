@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import backends, once
+from tests.training.helpers import WITHOUT_EXPORT
 from training.devices import distribute, jax
 from training.devices.process_group import ProcessGroup
 from training.loop import run
@@ -28,11 +29,9 @@ PLAN = [
 ]
 # TensorFlow's devices of a CPU are a matter of the program.
 FOUR = """
-import sys, tensorflow as tf
+import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 4)
-from training.__main__ import main
-sys.exit(main(sys.argv[1:]))
 """
 only_jax = pytest.mark.skipif(BACKEND != "jax", reason="only JAX splits a model")
 
@@ -67,7 +66,7 @@ def start(
 
 def finish(started):
     for process in started:
-        out, err = process.communicate(timeout=240)
+        out, err = process.communicate(timeout=600)
         assert process.returncode == 0, err
 
 
@@ -104,13 +103,13 @@ def check(small, run_dir, epochs=2, other_mean=None):
     [pytest.param("data", marks=backends("tensorflow")), pytest.param("model", marks=only_jax)],
 )
 def test_four_devices(small, strategy):
-    overrides = [*PLAN, f"distribute.strategy={strategy}"]
+    overrides, program = [*PLAN, f"distribute.strategy={strategy}"], ("-c", WITHOUT_EXPORT)
     if BACKEND == "tensorflow":
-        finish(start(small, "four", overrides, program=("-c", FOUR)))
+        finish(start(small, "four", overrides, program=("-c", FOUR + WITHOUT_EXPORT)))
     elif BACKEND == "jax":
-        finish(start(small, "four", overrides, JAX_NUM_CPU_DEVICES="4"))
+        finish(start(small, "four", overrides, program=program, JAX_NUM_CPU_DEVICES="4"))
     else:
-        finish(start(small, "four", overrides, count=4))
+        finish(start(small, "four", overrides, count=4, program=program))
     check(small, "four")
 
 
@@ -123,7 +122,8 @@ def test_four_devices(small, strategy):
     ],
 )
 def test_processes(small, strategy):
-    finish(start(small, "together", [*PLAN, f"distribute.strategy={strategy}"], count=2))
+    overrides = [*PLAN, f"distribute.strategy={strategy}"]
+    finish(start(small, "together", overrides, count=2, program=("-c", WITHOUT_EXPORT)))
     check(small, "together")
 
 

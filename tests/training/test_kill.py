@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import backends
-from tests.training.helpers import write_small
+from tests.training.helpers import WITHOUT_EXPORT, write_small
 from training.loop import run
 from training.results.folder import RunFolder
 
@@ -31,14 +31,14 @@ def whole(tmp_path_factory):
     return path / "run"
 
 
-def start(small, run_dir, **arguments):
+def start(small, run_dir, program=("-m", "training"), **arguments):
     """The command as a user gives it again after a kill: --resume where there is a run."""
     state = RunFolder(run_dir).state
     again = [word for override in PLAN for word in ("--set", override)]
     if state != "free":
         again = ["--resume"]
     return subprocess.Popen(
-        [sys.executable, "-m", "training", small, "--run-dir", run_dir, *again],
+        [sys.executable, *program, small, "--run-dir", run_dir, *again],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -47,9 +47,9 @@ def start(small, run_dir, **arguments):
     )
 
 
-def finish(small, run_dir):
-    process = start(small, run_dir)
-    out, err = process.communicate(timeout=300)
+def finish(small, run_dir, **arguments):
+    process = start(small, run_dir, **arguments)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
     return out
 
@@ -94,11 +94,11 @@ def weights(run_dir):
     return arrays + [keras.ops.convert_to_numpy(x) for x in model.optimizer.variables]
 
 
-def check(small, whole, moments):
+def check(small, whole, moments, **arguments):
     rng = random.Random(0)
     alive = [kill(small, "killed", moment, rng) for moment in moments]
     assert sum(alive) > len(moments) // 2  # else little was tried
-    finish(small, "killed")
+    finish(small, "killed", **arguments)
     for one, other in zip(weights(whole), weights("killed"), strict=True):
         np.testing.assert_array_equal(one, other)
     texts = [RunFolder(x).metrics.read_text() for x in (whole, "killed")]
@@ -109,7 +109,7 @@ def check(small, whole, moments):
 
 @backends("tensorflow")
 def test_killed_while_writing(small, whole):
-    check(small, whole, ["writing"])
+    check(small, whole, ["writing"], program=("-c", WITHOUT_EXPORT))
 
 
 @pytest.mark.slow
@@ -127,7 +127,7 @@ def test_a_full_disk_ends_the_run_and_loses_nothing(small, whole):
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
     process = start(small, "full", preexec_fn=full)
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == 1 and "go on with --resume" in err, err
     assert not RunFolder("full").checkpoint.exists()
     finish(small, "full")
