@@ -53,7 +53,7 @@ LONGEST = (
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(items):
-    """Runs the longest tests first, so that neither of two processes waits for the other's last one.
+    """Runs the longest tests first, so that no process waits for the last test of another.
 
     Marks a test as slow unless its nearest `backends` mark names the current backend.
     """
