@@ -1,9 +1,10 @@
 """What a recipe may say: its tables and keys, with types, defaults and choices."""
 
 import dataclasses
+import typing
 
 from training import recipe
-from training.recipe.model_schema import ModelTable
+from training.recipe.model_schema import Auto, ModelTable
 from training.recipe.schema import Recipe
 
 PLAIN = {
@@ -27,6 +28,8 @@ def lines():
             continue
         for key in dataclasses.fields(table.type):
             kind = key.type.__name__ if isinstance(key.type, type) else key.type
+            if Auto in typing.get_args(kind):
+                kind = f"{typing.get_args(kind)[0].__name__} or 'auto'"
             default = "required" if key.default is dataclasses.MISSING else repr(key.default)
             yield f"{key.name}: {kind} = {default}{choices(table.name, key)}"
 

@@ -116,7 +116,7 @@ def test_every_key_of_a_recipe_was_thought_of(small, digits):
         "augment": {"crop_scale", "pad_crop", "randaugment", "erasing", "translate", "zoom"},
         "optimizer": {"learning_rate", "name", "schedule", "weight_decay", "clip_norm"},
         "train": {"epochs", "batch_size", "seed", "precision", "jit_compile", "keep_epochs"},
-        "finetune": {"source", "train", "like"},
+        "finetune": {"source", "train", "like", "head"},  # the last on one device
         "log": {"tensorboard", "wandb"},
         "distribute": {"strategy"},
     }
@@ -136,6 +136,13 @@ def test_a_recipe_as_it_is_has_nothing_to_say(small, digits):
     for name in ("digits", "cifar10_teacher"):
         plan = recipe.read(recipe.find(name), ["model.image_size=8"])
         assert settings.check(plan, digits, 50, Devices(), False) == []
+
+
+def test_a_head_is_not_fitted_on_several_devices(small, digits):
+    fitted = ["finetune.source=x", "finetune.head=fitted"]
+    assert notes(small, digits, *fitted) == []
+    said = notes(small, digits, *fitted, count=2)
+    assert said == ["finetune.head='fitted' has no effect on several devices"]
 
 
 def test_accumulation_beyond_the_run_is_refused(small, digits):

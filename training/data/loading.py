@@ -10,6 +10,8 @@ import numpy as np
 from training.data import records, sources
 from training.data.corrupt import without_corrupt
 from training.data.examples import Encoded, Split, Splits, restore
+from training.recipe.derived import number_of_classes, validation_share
+from training.recipe.model_schema import AUTO
 
 SPLIT_SEED = 0  # part of what a data set is: every run holds out the same images
 
@@ -28,7 +30,7 @@ def load(table, num_classes, examples=None):
 
     Args:
         table: `DataTable`.
-        num_classes: int, K; labels must lie in [0, K).
+        num_classes: int, K, labels must lie in [0, K); "auto" for as many as the source has.
         examples: `Path` of a file that `training.data.examples.save` may have written: if it exists
             it says which encoded images are used, and they are not looked through again.
 
@@ -47,6 +49,8 @@ def load(table, num_classes, examples=None):
     if examples is not None and examples.exists():
         return restore(examples)
     train, test, class_names = _train_and_test(table)
+    if num_classes == AUTO:
+        num_classes = number_of_classes(class_names, train.labels, test.labels)
     _check(train, "train", num_classes)
     _check(test, "test", num_classes)
     if not isinstance(train.images, Encoded) and train.images.shape[1:] != test.images.shape[1:]:
@@ -58,12 +62,15 @@ def load(table, num_classes, examples=None):
     test, more_skipped = without_corrupt(
         test, "test", len(skipped), table.max_corrupt, table.upright
     )
-    train, held_out = stratified(train, table.validation)
+    automatic = table.validation == AUTO
+    share = validation_share(train.labels) if automatic else table.validation
+    train, held_out = stratified(train, share)
     if not len(held_out.labels) or not len(train.labels):
+        classes = len(np.unique(np.concatenate([train.labels, held_out.labels])))
         raise ValueError(
-            f"No images are left for training or for validation; change data.validation. Received: "
-            f"data.validation={table.validation} of {len(train.labels) + len(held_out.labels)} "
-            "images"
+            "No images are left for training or for validation; set data.validation=auto, or a "
+            f"share that is an image or more of each class. Received: data.validation={share} of "
+            f"{len(train.labels) + len(held_out.labels)} images of {classes} classes"
         )
     return Splits(train, held_out, test, class_names, skipped + more_skipped)
 

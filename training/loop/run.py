@@ -16,6 +16,7 @@ from training.loop.build import build
 from training.loop.checkpoint_file import describe
 from training.loop.finish import finish
 from training.loop.fit import fit
+from training.loop.head import fit_head
 from training.loop.restore import restore
 from training.loop.speed import Speed
 from training.loop.start import (
@@ -26,9 +27,11 @@ from training.loop.start import (
     fingerprint_of,
     load_splits,
     notes_of,
+    say_derived,
 )
 from training.loop.stopping import StopRequest
 from training.recipe import of_tables
+from training.recipe.derived import derive
 from training.recipe.optimizers import updates
 from training.recipe.schema import Recipe
 from training.results import lock
@@ -114,13 +117,15 @@ def prepare(
         folder, recipe = RunFolder(path), of_tables(tables)
     group.describe_checkpoint = functools.partial(describe, folder.checkpoint)
     devices = distribute.start(recipe.distribute.strategy, group)
-    devices.check(recipe)
 
     splits = load_splits(recipe, folder, resume, group)
+    recipe, derived = derive(recipe, splits, devices)
+    devices.check(recipe)
     start = Start(recipe, folder, splits, resume)
     began_with, notes = {}, []
     if group.is_main:
         began_with = fingerprint_of(start)
+        say_derived(derived, splits)
         if not smoke:  # a smoke run is short and uses other data
             notes = notes_of(start, devices)
     with devices.scope():
@@ -129,6 +134,10 @@ def prepare(
         done = {"epochs": 0, "step": 0}
         if folder.checkpoint.exists():
             done = restore(model, folder.checkpoint)
+        elif recipe.finetune.head == "fitted" and devices.count == 1:
+            fit_head(recipe, model, splits)
+    recipe = dataclasses.replace(recipe, model=recipe.model.of_model(model))
+    start = dataclasses.replace(start, recipe=recipe)
     devices.check_model(model)
     devices.replicate(model)
     if group.is_main:

@@ -90,7 +90,7 @@ def choose_run(request, world_size):
 
 def load_splits(recipe, folder, resume, group):
     """The data. The main process alone checks the files, on behalf of all processes."""
-    classes = recipe.model.all_arguments()["num_classes"]
+    classes = recipe.model.all_arguments()["num_classes"]  # or "auto"
     if group.is_main:
         splits = data.load(recipe.data, classes, folder.examples if resume else None)
         if group.world_size > 1 and splits.encoded:
@@ -120,6 +120,14 @@ def notes_of(start, devices):
     for note in notes:
         print(f"note: {note}", flush=True)
     return notes
+
+
+def say_derived(derived, splits):
+    """Prints what follows from the data, so that it can be seen and overridden."""
+    if derived:
+        images = f"{len(splits.train.labels):,} training images"
+        values = ", ".join(f"{key}={value}" for key, value in derived.items())
+        print(f"from {images}: {values}", flush=True)
 
 
 def begin(start, done, began_with):

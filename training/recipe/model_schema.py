@@ -2,12 +2,16 @@
 
 import inspect
 from dataclasses import dataclass, field
+from typing import Literal
 
 import keras_vit
 from keras_vit.distillation import KINDS
 from keras_vit.models import registry
 from training.cnn import SmallCNN
 from training.lora import HEADS, enable_lora
+
+AUTO = "auto"  # a value that follows from the data (`training.recipe.derived`)
+Auto = Literal["auto"]
 
 # The arguments that make up the architecture: a recipe must share them with its source.
 ARCHITECTURE = ("version", "width", "widths", "depth", "depths", "num_heads", "mlp_dim")
@@ -18,8 +22,10 @@ class ModelTable:
     """[model]: a variant of `keras_vit` and arguments of its constructor.
 
     Attributes:
-        variant: name of a public model, such as "ViTTiny" or "SwinTransformer", or "SmallCNN".
-        arguments: its keyword arguments; the model itself checks the values.
+        variant: name of a public model, such as "ViTTiny" or "SwinTransformer", or "SmallCNN";
+            "auto" for that of finetune.source.
+        arguments: its keyword arguments; the model itself checks the values. num_classes may be
+            "auto", the number of classes in the data.
     """
 
     variant: str
@@ -35,17 +41,22 @@ class ModelTable:
     @property
     def factory(self):
         """The class, or the function that builds the variant."""
-        return self.variants()[self.variant]
+        return self.family if self.variant == AUTO else self.variants()[self.variant]
 
     @property
     def family(self):
-        """The class of the models that it builds."""
+        """The class of the models that it builds; of "auto", a stand-in until one is built."""
+        if self.variant == AUTO:
+            return keras_vit.VisionTransformer
         variants = registry.variants()
         return variants[self.variant].model if self.variant in variants else self.factory
 
     def valid_arguments(self):
         """Names and defaults of the arguments; the rest is for [train] and the data to say."""
-        parameters = inspect.signature(self.factory).parameters
+        factories = [self.factory]
+        if self.variant == AUTO:  # which of them it has, the source says
+            factories = [*(x.model for x in registry.FAMILIES.values()), self.factory]
+        parameters = {k: p for f in factories for k, p in inspect.signature(f).parameters.items()}
         elsewhere = ("name", "dtype", "include_preprocessing", "weights")
         return {key: p.default for key, p in parameters.items() if key not in elsewhere}
 
@@ -64,6 +75,17 @@ class ModelTable:
         if not finetune.source:
             return self.factory(**settings)
         model = keras_vit.from_pretrained(finetune.source, like=finetune.like or None, **settings)
+        if self.variant != AUTO:
+            self._check_source(model)
+        if finetune.train == "lora":
+            enable_lora(model, finetune.lora_rank)
+        elif finetune.train == "head":
+            for layer in model.layers:
+                layer.trainable = layer.name in HEADS
+        return model
+
+    def _check_source(self, model):
+        """Raises where the model of finetune.source is another than the recipe's."""
         family = type(model)
         expected = f"that of finetune.source, a {family.__name__}"
         require(self.family is family, "model.variant", expected, self.variant)
@@ -75,12 +97,25 @@ class ModelTable:
                 f"that of finetune.source, which has {key}={config[key]}",
                 f"{self.variant} with {key}={own[key]}",
             )
-        if finetune.train == "lora":
-            enable_lora(model, finetune.lora_rank)
-        elif finetune.train == "head":
-            for layer in model.layers:
-                layer.trainable = layer.name in HEADS
-        return model
+
+    def of_model(self, model):
+        """The table with what it leaves to the source: variant and image size of the built model.
+
+        Where no variant has the model's architecture, the class is named and the architecture is
+        spelled out.
+        """
+        if self.variant != AUTO:
+            return self
+        config = model.get_config()
+        arguments = {"image_size": config["image_size"], **self.arguments}
+        architecture = {key: config[key] for key in ARCHITECTURE if key in config}
+        for name, family in registry.variants().items():
+            own = ModelTable(name).all_arguments()
+            if family.model is type(model) and all(
+                _tuple(own[key]) == _tuple(value) for key, value in architecture.items()
+            ):
+                return ModelTable(name, arguments)
+        return ModelTable(type(model).__name__, {**architecture, **arguments})
 
 
 @dataclass(frozen=True)
@@ -93,16 +128,22 @@ class FinetuneTable:
         like: a name of the catalogue whose preprocessing a source takes that says nothing of it.
         train: "all", "head" for a linear probe, or "lora" for low-rank updates and the head.
         lora_rank: directions of every update.
+        head: "new" for random weights, or "fitted" to what the source makes of the training images
+            (`training.loop.head`).
     """
 
     source: str = ""
     like: str = ""
     train: str = "all"
     lora_rank: int = 8
+    head: str = "new"
 
     def __post_init__(self):
-        known = ("all", "head", "lora")
-        require(self.train in known, "finetune.train", f"one of {', '.join(known)}", self.train)
+        for key, known in (("train", ("all", "head", "lora")), ("head", ("new", "fitted"))):
+            value = getattr(self, key)
+            require(value in known, f"finetune.{key}", f"one of {', '.join(known)}", value)
+        fits = self.head == "new" or self.source
+        require(fits, "finetune.source", "set beside head='fitted'", self.source)
         of_nothing = self.train != "all" and not self.source
         require(not of_nothing, "finetune.source", "set where not all is trained", self.source)
         require(self.source or not self.like, "finetune.source", "set beside like", self.source)

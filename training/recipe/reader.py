@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tomli_w
 
-from training.recipe.model_schema import ModelTable, require
+from training.recipe.model_schema import AUTO, Auto, ModelTable, require
 from training.recipe.schema import Recipe
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -86,7 +86,10 @@ def of_tables(tables, overrides=()):
             _unknown("table", name, list(classes))
         tables.setdefault(name, {})[key] = value
     read_tables = {name: _table(c, name, tables.get(name, {})) for name, c in classes.items()}
-    return Recipe(**read_tables)
+    recipe = Recipe(**read_tables)
+    known = recipe.model.variant != AUTO or recipe.finetune.source != ""
+    require(known, "finetune.source", "set beside model.variant='auto'", "")
+    return recipe
 
 
 def parse_override(text):
@@ -125,7 +128,7 @@ def _model_table(values):
     if "variant" not in arguments:
         raise ValueError(f"model.variant is missing. Received: [model] with {list(values)}")
     variant = _typed("model.variant", arguments.pop("variant"), str)
-    if variant not in ModelTable.variants():
+    if variant not in (AUTO, *ModelTable.variants()):
         _unknown("model.variant", variant, list(ModelTable.variants()))
     table = ModelTable(variant, arguments)
     for key in arguments:
@@ -133,13 +136,21 @@ def _model_table(values):
             known = ["variant", *table.valid_arguments()]
             _unknown("key", f"model.{key}", [f"model.{name}" for name in known])
     classes = table.all_arguments()["num_classes"]
-    enough = type(classes) is int and classes > 1
+    enough = classes == AUTO or type(classes) is int and classes > 1
     require(enough, "model.num_classes", "an integer of 2 or more", classes)
     return table
 
 
 def _typed(name, value, expected):
-    """`value` as the type `expected`, one of int, float, bool, str, tuple[int or float, ...]."""
+    """`value` as the type `expected`: int, float, bool, str or tuple[int or float, ...].
+
+    Of a type that has "auto" beside it, also that.
+    """
+    may_be = ""
+    if Auto in typing.get_args(expected):
+        if value == AUTO:
+            return value
+        expected, may_be = typing.get_args(expected)[0], f'"{AUTO}" or '
     if typing.get_origin(expected) is tuple:
         values, (element, _) = _typed(name, value, list), typing.get_args(expected)
         return tuple(_typed(f"{name}[{i}]", v, element) for i, v in enumerate(values))
@@ -147,7 +158,7 @@ def _typed(name, value, expected):
         return float(value)
     if type(value) is not expected:
         raise ValueError(
-            f"{name} must be of type {expected.__name__}. "
+            f"{name} must be {may_be}of type {expected.__name__}. "
             f"Received: {name}={value!r} of type {type(value).__name__}"
         )
     return value

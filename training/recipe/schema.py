@@ -4,7 +4,14 @@ import dataclasses
 from dataclasses import dataclass
 
 from keras_vit.optimizers import SHAPES
-from training.recipe.model_schema import DistillTable, FinetuneTable, ModelTable, require
+from training.recipe.model_schema import (
+    AUTO,
+    Auto,
+    DistillTable,
+    FinetuneTable,
+    ModelTable,
+    require,
+)
 from training.recipe.optimizers import NAMES
 
 INTERPOLATIONS = ("bilinear", "bicubic")
@@ -16,6 +23,9 @@ JIT_COMPILE = {"auto": "auto", "on": True, "off": False}  # as `model.compile` t
 @dataclass(frozen=True)
 class DataTable:
     """[data]: where the images come from (see `training.data.load`) and how they are looked at.
+
+    Values that may be "auto", here and below, then follow from the data: see
+    `training.recipe.derived.derive`.
 
     Attributes:
         source: "digits", "npz:PATH", "folder:PATH", "tfds:NAME" or "tfrecord:GLOB".
@@ -35,7 +45,7 @@ class DataTable:
     """
 
     source: str
-    validation: float = 0.1
+    validation: float | Auto = 0.1
     train_split: str = "train"
     test_split: str = ""
     test: float = 0.2
@@ -47,7 +57,8 @@ class DataTable:
     max_corrupt: int = 0
 
     def __post_init__(self):
-        require(0 < self.validation < 1, "data.validation", "in (0, 1)", self.validation)
+        share = self.validation
+        require(share == AUTO or 0 < share < 1, "data.validation", "in (0, 1)", share)
         require(0 < self.test < 1, "data.test", "in (0, 1)", self.test)
         require(self.train_split != "", "data.train_split", "a name", self.train_split)
         known = self.interpolation in INTERPOLATIONS
@@ -150,33 +161,35 @@ class OptimizerTable:
             exported; 0 for none.
     """
 
-    learning_rate: float
+    learning_rate: float | Auto
     name: str = "adamw"
     schedule: str = "cosine"
-    warmup_steps: int = 0
+    warmup_steps: int | Auto = 0
     cooldown_steps: int = 0
     weight_decay: float = 0.0
     beta_2: float = 0.0
     clip_norm: float = 0.0
     layer_decay: float = 1.0
-    accumulate: int = 1
-    ema: float = 0.0
+    accumulate: int | Auto = 1
+    ema: float | Auto = 0.0
 
     def __post_init__(self):
         rate = self.learning_rate
-        require(0 < rate < float("inf"), "optimizer.learning_rate", "above 0", rate)
+        good = rate == AUTO or 0 < rate < float("inf")
+        require(good, "optimizer.learning_rate", "above 0", rate)
         for key, known in (("name", NAMES), ("schedule", SHAPES)):
             value = getattr(self, key)
             require(value in known, f"optimizer.{key}", f"one of {', '.join(known)}", value)
         for key in ("weight_decay", "warmup_steps", "cooldown_steps", "clip_norm"):
             value = getattr(self, key)
-            require(0 <= value < float("inf"), f"optimizer.{key}", "0 or more", value)
+            good = value == AUTO or 0 <= value < float("inf")
+            require(good, f"optimizer.{key}", "0 or more", value)
         for key in ("beta_2", "ema"):
             value = getattr(self, key)
-            require(0 <= value < 1, f"optimizer.{key}", "in [0, 1)", value)
+            require(value == AUTO or 0 <= value < 1, f"optimizer.{key}", "in [0, 1)", value)
         decay = self.layer_decay
         require(0 < decay <= 1, "optimizer.layer_decay", "in (0, 1]", decay)
-        require(self.accumulate > 0, "optimizer.accumulate", "positive", self.accumulate)
+        _require_positive("optimizer.accumulate", self.accumulate)
 
 
 @dataclass(frozen=True)
@@ -197,8 +210,8 @@ class TrainTable:
         skip_nan: how many steps with a loss that is not finite are left out before the run stops.
     """
 
-    epochs: int
-    batch_size: int
+    epochs: int | Auto
+    batch_size: int | Auto
     label_smoothing: float = 0.0
     seed: int = 0
     precision: str = "float32"
@@ -208,8 +221,8 @@ class TrainTable:
     skip_nan: int = 0
 
     def __post_init__(self):
-        require(self.epochs > 0, "train.epochs", "positive", self.epochs)
-        require(self.batch_size > 0, "train.batch_size", "positive", self.batch_size)
+        _require_positive("train.epochs", self.epochs)
+        _require_positive("train.batch_size", self.batch_size)
         smoothing = self.label_smoothing
         require(0 <= smoothing < 1, "train.label_smoothing", "in [0, 1)", smoothing)
         require(0 <= self.seed < 2**31, "train.seed", "in [0, 2**31)", self.seed)
@@ -275,3 +288,7 @@ class Recipe:
         arguments = table.arguments if self.finetune.source else table.all_arguments()
         set_arguments = {key: value for key, value in arguments.items() if value is not None}
         return tables | {"model": {"variant": self.model.variant, **set_arguments}}
+
+
+def _require_positive(name, value):
+    require(value == AUTO or value > 0, name, "positive", value)

@@ -4,6 +4,8 @@ import dataclasses
 
 import numpy as np
 
+from training.recipe.model_schema import AUTO
+
 HALF, SOME = 0.5, 0.05  # share of the first weights in the EMA: the limit, and what is noted
 
 
@@ -24,9 +26,14 @@ def check(plan, splits, steps, devices, resume):
         ValueError: if the run would learn nothing, or keep nothing of what it learns.
     """
     total = steps * plan.train.epochs
-    refused = [*_one_class(splits), *_no_update(plan, total), *_old_average(plan, total)]
+    refused = [
+        *_one_class(splits),
+        *_no_update(plan, total),
+        *_warmup_alone(plan, total),
+        *_old_average(plan, total),
+    ]
     if refused and not resume:
-        raise ValueError(refused[0])
+        raise ValueError(". ".join(refused))  # all at once, not one after another
     return [*refused, *_idle(plan, splits, steps, devices), *_partial(plan, splits, total)]
 
 
@@ -46,8 +53,13 @@ def other_keys(plan, other):
         f"{table}.{key}"
         for table in one
         for key in sorted(one[table].keys() | two[table].keys())
-        if _listed(one[table].get(key)) != _listed(two[table].get(key))
+        if _differ(one[table].get(key), two[table].get(key))
+        and not (table == "model" and one[table]["variant"] == AUTO and key not in one[table])
     ]
+
+
+def _differ(one, other):
+    return AUTO not in (one, other) and _listed(one) != _listed(other)
 
 
 def _listed(value):
@@ -69,8 +81,18 @@ def _no_update(plan, total):
     if accumulate > total:
         yield (
             "optimizer.accumulate must not exceed the steps of the run, or no weight is ever "
-            "updated; lower it or raise train.epochs. "
+            "updated; lower it, raise train.epochs or set it to auto. "
             f"Received: optimizer.accumulate={accumulate}, {total:,} steps"
+        )
+
+
+def _warmup_alone(plan, total):
+    warmup, cooldown = plan.optimizer.warmup_steps, plan.optimizer.cooldown_steps
+    if warmup + cooldown >= total:
+        yield (
+            "optimizer.warmup_steps and optimizer.cooldown_steps must leave steps of the run; "
+            "lower them, raise train.epochs or set optimizer.warmup_steps=auto. Received: "
+            f"warmup_steps={warmup}, cooldown_steps={cooldown}, {total:,} steps"
         )
 
 
@@ -88,7 +110,7 @@ def _old_average(plan, total):
         yield (
             f"optimizer.ema must be at most {most:g} for {updates:,} updates: the average of the "
             f"weights that is saved would be {100 * share:.0f} % those that the run begins with. "
-            f"Lower it or raise train.epochs. Received: optimizer.ema={ema}"
+            f"Lower it, raise train.epochs or set it to auto. Received: optimizer.ema={ema}"
         )
 
 
@@ -132,6 +154,7 @@ def _idle(plan, splits, steps, devices):
     mixed = plan.train.batch_size > devices.count
     for key, used, why in (
         ("model.frozen_layers", tuned == "all", f"beside finetune.train={tuned!r}"),
+        ("finetune.head", devices.count == 1, "on several devices"),
         ("finetune.lora_rank", tuned == "lora", "without finetune.train='lora'"),
         ("distill.kind", teacher, without),
         ("distill.temperature", teacher, without),

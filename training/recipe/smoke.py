@@ -5,6 +5,7 @@ import keras
 from keras_vit.models import registry
 from training import recipe
 from training.cnn import SmallCNN
+from training.recipe.model_schema import AUTO
 
 IMAGE_SIZE, NUM_CLASSES, NUM_CHANNELS = 8, 10, 1  # of scikit-learn's digits
 CNN = dict(widths=[8, 16])
@@ -27,14 +28,17 @@ def overrides(path, folder):
     plan = recipe.read(path)
     family = plan.model.family
     shape = {**shape_of(family), "num_channels": NUM_CHANNELS}
-    model = {**shape, "image_size": IMAGE_SIZE, "num_classes": NUM_CLASSES}
+    model = {**shape, "image_size": IMAGE_SIZE}
+    if plan.model.all_arguments()["num_classes"] != AUTO:
+        model["num_classes"] = NUM_CLASSES
     found = [f"model.{key}={value}" for key, value in model.items()]
-    found += ["data.source=digits", "data.validation=0.1"]
+    found.append("data.source=digits")
+    if plan.data.validation != AUTO:
+        found.append("data.validation=0.1")
     found += ["train.epochs=2", "train.batch_size=256", "train.precision=float32"]
     found.append("distribute.strategy=none")
-    found.append(f"optimizer.warmup_steps={min(plan.optimizer.warmup_steps, 3)}")
-    found.append(f"optimizer.cooldown_steps={min(plan.optimizer.cooldown_steps, 3)}")
-    found.append(f"optimizer.accumulate={min(plan.optimizer.accumulate, 2)}")
+    for key, most in (("warmup_steps", 3), ("cooldown_steps", 3), ("accumulate", 2)):
+        found += _at_most(f"optimizer.{key}", getattr(plan.optimizer, key), most)
     if plan.finetune.source:
         source = folder / "source.keras"
         folder.mkdir(parents=True, exist_ok=True)
@@ -53,6 +57,11 @@ def overrides(path, folder):
         ).save(teacher)
         found.append(f"distill.teacher={teacher}")
     return found
+
+
+def _at_most(key, value, most):
+    """The override that limits a number; what follows from the data stays so."""
+    return [] if value == AUTO else [f"{key}={min(value, most)}"]
 
 
 def shape_of(family):
