@@ -47,8 +47,8 @@ SCHEDULES = {
     100: (0.1, 8, 1, 10, 6, 0.9091, 2.1e-4),
     300: (0.1, 16, 1, 10, 8, 0.9375, 3e-4),
     1_000: (0.1, 32, 1, 10, 14, 0.9643, 4.2e-4),
-    10_000: (0.1, 32, 4, 10, 140, 0.9858, 8.5e-4),
-    100_000: (0.05, 32, 8, 10, 1484, 0.9973, 1.2e-3),
+    10_000: (0.1, 32, 4, 10, 140, 0.9858, 6e-4),
+    100_000: (0.05, 32, 8, 10, 1484, 0.9973, 6e-4),
 }
 
 
@@ -176,6 +176,20 @@ def test_one_line_is_all_that_a_folder_of_pictures_needs(photos, capsys):
 
 
 @once
+@pytest.mark.parametrize("name", ["vit_base_finetune_384", "lora", "linear_probe"])
+def test_recipes_from_published_weights_begin_with_few_pictures(photos, name):
+    """Their schedules, classes and validation images were made for ImageNet-1k once."""
+    few = ["train.batch_size=8"] if name != "vit_base_finetune_384" else []
+    small = ["model.variant=auto", "model.image_size=16"]
+    patches = ["model.patch_size=8"] if name == "linear_probe" else []
+    job = run.prepare(name, [*photos, *small, *patches, *few, "train.precision=float32"])
+    assert job.model.output.shape[-1] == 3 and len(job.splits.validation.labels) >= 3
+    assert [note for note in job.notes if "batch" not in note] == []
+    steps = job.recipe.train.epochs * data.steps_per_epoch(job.splits.train, 8)
+    assert 0 <= job.recipe.optimizer.warmup_steps < steps / 2
+
+
+@once
 def test_the_variant_is_that_of_the_source():
     plan = recipe.read(recipe.find("finetune"))
     table = plan.model.of_model(tiny_swin())
@@ -210,7 +224,7 @@ def test_a_fitted_head_starts_training(photos):
         assert np.array_equal(a, b) != one.path.startswith("head/"), one.path
 
 
-SMOKE = ["train.checkpoint_steps=1"]
+SMOKE = ["train.checkpoint_steps=1", "optimizer.ema=0.5"]
 
 
 class Killed(BaseException):

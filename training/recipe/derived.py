@@ -15,7 +15,8 @@ IMAGES_PER_DEVICE = 32  # a step, as a GPU of 8 GiB takes of a ViT-B/16 at 224 p
 EPOCHS, FEWEST_UPDATES, MOST_UPDATES = 10, 100, 4000
 WARMUP = 0.05  # share of the steps
 EMA = 0.1  # the average is over about this share of the updates
-RATES = {"all": 3e-4, "head": 1e-3, "lora": 5e-4}  # with U = 16, by finetune.train
+RATES = {"all": 3e-4, "head": 1e-3, "lora": 5e-4}  # for U = 16, by finetune.train
+MOST_FASTER = 2.0
 
 
 def validation_share(labels):
@@ -49,7 +50,7 @@ def derive(recipe, splits, devices):
       as make 4,000, but 3 at least.
     - `optimizer.warmup_steps`: a twentieth of the steps.
     - `optimizer.ema`: an average over the last tenth of the updates; none if they are less than 20.
-    - `optimizer.learning_rate`: by `finetune.train`, times the square root of U / 16.
+    - `optimizer.learning_rate`: by `finetune.train`, times the square root of U / 16, 2 at most.
 
     Each is derived from the others as they are in force, so an override moves those that follow.
 
@@ -93,7 +94,8 @@ def derive(recipe, splits, devices):
     value("optimizer", "warmup_steps", min(max(round(WARMUP * steps), accumulate), steps - 1))
     average = EMA * steps / accumulate
     value("optimizer", "ema", round(1 - 1 / average, 4) if average >= 2 else 0.0)
-    rate = RATES[recipe.finetune.train] * math.sqrt(batch_size * accumulate / 16)
+    faster = min(math.sqrt(batch_size * accumulate / 16), MOST_FASTER)
+    rate = RATES[recipe.finetune.train] * faster
     value("optimizer", "learning_rate", float(f"{rate:.2g}"))
 
     changed = {

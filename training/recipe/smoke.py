@@ -38,7 +38,8 @@ def overrides(path, folder):
     found += ["train.epochs=2", "train.batch_size=256", "train.precision=float32"]
     found.append("distribute.strategy=none")
     for key, most in (("warmup_steps", 3), ("cooldown_steps", 3), ("accumulate", 2)):
-        found += _at_most(f"optimizer.{key}", getattr(plan.optimizer, key), most)
+        value = getattr(plan.optimizer, key)
+        found.append(f"optimizer.{key}={most if value == AUTO else min(value, most)}")
     if plan.finetune.source:
         source = folder / "source.keras"
         folder.mkdir(parents=True, exist_ok=True)
@@ -57,11 +58,6 @@ def overrides(path, folder):
         ).save(teacher)
         found.append(f"distill.teacher={teacher}")
     return found
-
-
-def _at_most(key, value, most):
-    """The override that limits a number; what follows from the data stays so."""
-    return [] if value == AUTO else [f"{key}={min(value, most)}"]
 
 
 def shape_of(family):
