@@ -143,6 +143,31 @@ def learning(rows):
     return table(header, lines)
 
 
+def finetuning(rows):
+    """The recipe beside plain training: accuracy of every seed, minutes and memory of a run."""
+    lines = []
+    for photos, training in dict.fromkeys((r["photos"], r["training"]) for r in rows):
+        found = [r for r in rows if (r["photos"], r["training"]) == (photos, training)]
+
+        def mean(column, found=found):
+            return sum(float(r[column]) for r in found) / len(found)
+
+        lines.append(
+            (
+                photos,
+                f"`{training}`" if training in RECIPES else training,
+                " / ".join(f"{float(r['test_accuracy']):.1f}" for r in found),
+                f"{mean('test_accuracy'):.1f}",
+                f"{mean('first_train_accuracy'):.0f} to {mean('train_accuracy'):.0f}",
+                f"{mean('cpu_s') / 60:.1f}",
+                f"{mean('memory_mb'):.0f}",
+            )
+        )
+    header = ("photographs", "", "test accuracy of the seeds, %", "mean, %")
+    header += ("on training images, first to last epoch, %", "CPU minutes a run", "memory, MB")
+    return table(header, lines)
+
+
 def distillation(rows):
     """The same of the teacher, and of its student with it and without."""
     return learning(rows)
@@ -367,6 +392,7 @@ RENDERERS = (
     shipped_speed,
     data_speed,
     learning,
+    finetuning,
     speed,
     family_speed,
     resolution,
