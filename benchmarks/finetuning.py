@@ -53,8 +53,8 @@ def main():
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for few in (0, arguments.few):
-            for training in arguments.training:
-                for seed in range(arguments.seeds):
+            for seed in range(arguments.seeds):
+                for training in arguments.training:
                     photos = _some(arguments.photos, few, seed, Path(folder))
                     rows.append(measure(training, seed, photos, arguments, Path(folder)))
                     write_rows(path, rows[-1:], KEY)
