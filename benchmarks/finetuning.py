@@ -41,8 +41,8 @@ PLAIN = "plain fit"
 EPOCHS, BATCH, RATE = 10, 16, 1e-4  # of plain fit
 RECIPE = {
     "finetune": [],
-    "finetune, head alone": ["finetune.train=head"],
-    "finetune, LoRA": ["finetune.train=lora"],
+    "finetune, head alone": ["finetune.train=head", "optimizer.layer_decay=1"],
+    "finetune, LoRA": ["finetune.train=lora", "optimizer.layer_decay=1"],
 }
 SEEDS, FEW = 3, 20
 
