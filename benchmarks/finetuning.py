@@ -44,7 +44,7 @@ RECIPE = {
     "finetune, head alone": ["finetune.train=head", "optimizer.layer_decay=1"],
     "finetune, LoRA": ["finetune.train=lora", "optimizer.layer_decay=1"],
 }
-SEEDS, FEW = 3, 20
+SEEDS, FEW = (0, 1, 2), 20
 
 
 def main():
@@ -53,7 +53,7 @@ def main():
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for few in (0, arguments.few):
-            for seed in range(arguments.seeds):
+            for seed in arguments.seeds:
                 for training in arguments.training:
                     photos = _some(arguments.photos, few, seed, Path(folder))
                     rows.append(measure(training, seed, photos, arguments, Path(folder)))
@@ -180,7 +180,7 @@ def _arguments():
     parser.add_argument("photos", help="folder of train/CLASS and test/CLASS")
     parser.add_argument("weights", help="what keras_vit.from_pretrained takes")
     parser.add_argument("--like", default="", help="a name of the catalogue, as finetune.like")
-    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--few", type=int, default=FEW, help="photographs of a class, besides all")
     known = [PLAIN, *RECIPE]
     parser.add_argument("--training", nargs="+", default=known, choices=known, help="default: all")
