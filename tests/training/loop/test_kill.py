@@ -19,7 +19,7 @@ from tests.training.helpers import WITHOUT_EXPORT, write_small
 from training.loop import run
 from training.results.folder import RunFolder
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PLAN = ["train.epochs=12", "train.checkpoint_steps=3", "optimizer.ema=0.9"]
 
 

@@ -22,7 +22,7 @@ from tests.training.kills import killing, prepare
 from training.loop import fit, run
 from training.results.folder import RunFolder
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PLAN = ["train.epochs=2", "train.checkpoint_steps=1", "model.depth=1"]
 SKIP = ["train.skip_nan=1"]
 HALF, BRAIN = ["train.precision=mixed_float16"], ["train.precision=mixed_bfloat16"]

@@ -27,7 +27,7 @@ from training.recipe.derived import derive, validation_share
 from training.recipe.schema import DataTable
 from training.results.folder import RunFolder
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def of_data(count, *overrides, classes=5, devices=None):

@@ -17,7 +17,7 @@ from tests.helpers import once
 from training import recipe
 from training.loop import run
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "recipes.json"
+GOLDEN = Path(__file__).parents[2] / "golden" / "recipes.json"
 NAMES = sorted(path.stem for path in recipe.RECIPES.glob("*.toml"))
 
 

@@ -18,7 +18,7 @@ from training.loop import run
 from training.results import lock
 from training.results.folder import RunFolder
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 # The lock does not depend on the backend.
 pytestmark = once
 HOLD = """

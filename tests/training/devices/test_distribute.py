@@ -20,7 +20,7 @@ from training.devices.process_group import ProcessGroup
 from training.loop import run
 from training.loop.checkpoint_file import position
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 BACKEND = keras.backend.backend()
 PLAN = [
     *("model.dropout_rate=0.0", "model.attention_dropout_rate=0.0", "model.drop_path_rate=0.0"),
