@@ -12,11 +12,11 @@ PHRASES = (
         "--kind grad-cam, or --kind heads of",
     ),
     (
-        "A picture must be a path, bytes, a PIL image or an array, and whole.",
+        "A picture must be a path, bytes, a PIL image or an array, and complete.",
         "This is no picture, or a broken one.",
     ),
-    ("; scale it to 0..255 and give the array", ""),
-    ("; or say which format=... it is", ""),
+    ("; scale it to 0..255 and pass the array", ""),
+    ("; or pass format=...", ""),
 )
 VALUE = r"\.\.\.|'[^']*'|\"[^\"]*\"|<\S+: '[^']*'>|\([^)]*\)|\[[^]]*\]|-?[\w/]+(?:\.\w+)*"
 IN_PYTHON = (

@@ -1,10 +1,14 @@
 """Errors of the library, as a command says them."""
 
+import ast
+from pathlib import Path
+
 import pytest
 import typer
 
+import keras_vit
 from keras_vit.cli import app
-from keras_vit.cli.wording import in_flags
+from keras_vit.cli.wording import PHRASES, in_flags
 from tests.cli.helpers import run
 from tests.helpers import once
 
@@ -90,3 +94,19 @@ def test_a_warning_is_a_line(monkeypatch):
     monkeypatch.setattr(catalog, "list_checkpoints", table)
     found = run("list", "nothing")
     assert found.stderr.startswith("warning: image_size=(2, 3) is odd\nerror: No checkpoint")
+
+
+def test_the_library_says_every_phrase():
+    """A phrase that the library words anew would reach the user as it is."""
+    texts = []
+    for file in Path(keras_vit.__file__).parent.rglob("*.py"):
+        if file.name != "wording.py":
+            tree = ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+            parts = (x.values if isinstance(x, ast.JoinedStr) else [x] for x in tree)
+            texts += ["".join(getattr(x, "value", "") for x in y if _is_text(x)) for y in parts]
+    for phrase, _ in PHRASES:
+        assert any(phrase in text for text in texts), phrase
+
+
+def _is_text(node):
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
