@@ -49,7 +49,7 @@ def test_mixed_precision_trains():
 
 # A process of its own, because a peak does not go down again. Activations are by far the most.
 PEAK_OF_A_TRAINING_STEP = """
-import sys
+import gc, sys
 import numpy as np
 import keras, keras_vit
 from benchmarks.backends import device_peak
@@ -61,6 +61,7 @@ model = keras_vit.VisionTransformer(
 )
 model.compile("sgd", "mse")
 images = np.zeros((32, 128, 128, 3), "float32")
+gc.disable()  # what reference cycles hold until they are collected counts
 before = device_peak() or peak_memory()
 model.train_on_batch(images, np.zeros((32, 10)))
 print((device_peak() or peak_memory()) - before)
@@ -78,4 +79,4 @@ def test_a_training_step_needs_less_memory():
         )
         return float(done.stdout.split()[-1])
 
-    assert peak(remat=True) < 0.6 * peak(remat=False)
+    assert peak(remat=True) < 0.4 * peak(remat=False)

@@ -43,11 +43,24 @@ def rematerialize(layer, function, inputs):
 
 
 def _remat(function):
-    """`keras.remat`, except for JAX on a CPU, where XLA undoes `jax.checkpoint`.
+    """`keras.remat`, except for PyTorch, and for JAX on a CPU.
 
-    XLA removes the optimization barriers and merges the recomputation with the first computation.
-    Here the recomputation depends on the gradient of its outputs, so XLA cannot merge them.
+    PyTorch stops the recomputation by an exception as soon as it has what it needs. On its way out
+    through Keras's layers the exception is kept in reference cycles, and with it the activations of
+    the block, until the garbage is collected. Here the recomputation runs to its end.
+
+    On a CPU XLA undoes `jax.checkpoint`: it removes the optimization barriers and merges the
+    recomputation with the first computation. Here the recomputation depends on the gradient of its
+    outputs, so XLA cannot merge them.
     """
+    if keras.backend.backend() == "torch":
+        from torch.utils import checkpoint
+
+        def to_the_end(*arguments):
+            with checkpoint.set_checkpoint_early_stop(False):
+                return checkpoint.checkpoint(function, *arguments, use_reentrant=False)
+
+        return to_the_end
     if keras.backend.backend() != "jax":
         return keras.remat(function)
     import jax
