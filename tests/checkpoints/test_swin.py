@@ -199,7 +199,11 @@ def test_our_own_files_read_back(version, tmp_path):
         ("hf_swin", {"depths": [2, 3]}, "depths=\\(2, 2\\), as the tensors have it.*\\(2, 3\\)"),
         ("hf_swin", {"num_heads": [4, 4]}, "num_heads=\\(2, 4\\), as the tensors"),
         ("hf_swin", {"model_type": "vit"}, "model_type cannot be honoured"),
-        ("timm_swin", {"architecture": "swinv2_cr_tiny_224"}, "no Swin Transformer of version"),
+        (
+            "timm_swin",
+            {"architecture": "swinv2_cr_tiny_224"},
+            "not a Swin Transformer of version",
+        ),
         ("timm_swin", {"model_args": {"global_pool": "max"}}, "global_pool cannot be honoured"),
         ("timm_swin", {"model_args": {"head_dim": 4}}, "model_args.*cannot be.*head_dim=4"),
         ("timm_swin", {"model_args": {"always_partition": True}}, "always_partition cannot"),

@@ -49,7 +49,7 @@ def test_wrong_calls(folder, photo, tmp_path):
         (["-o", tmp_path / "x.onnx", "--tolerance", "-1"], "Invalid value for '--tolerance'"),
         (
             ["-o", tmp_path / "x.onnx", "--precision", "int8_static"],
-            "--precision int8_static needs --calibration, some dozens",
+            "--precision int8_static needs --calibration, a few dozen",
         ),
         (
             ["-o", tmp_path / "x.onnx", "--calibration", photo],
@@ -64,8 +64,8 @@ def test_wrong_calls(folder, photo, tmp_path):
     existing = ["-o", photo.with_suffix(".onnx")]
     for arguments, message in [
         (existing, "--output must not exist yet: choose another or remove it"),
-        (["-o", photo / "x.onnx"], "--output must lie in a folder that can be written"),
-        (["-o", photo / "x" / "y.onnx"], "--output must lie in a folder that can be written"),
+        (["-o", photo / "x.onnx"], "--output must be in a folder that can be written"),
+        (["-o", photo / "x" / "y.onnx"], "--output must be in a folder that can be written"),
         (["-o", tmp_path / "new" / "x.onnx", "--inputs", "jpeg"], "onnx decodes no JPEG"),
     ]:
         done = run("export", folder, *arguments)

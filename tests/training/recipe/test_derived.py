@@ -1,7 +1,5 @@
 """Recipes that leave values to the data, and the recipe `finetune`, which leaves most of them."""
 
-import contextlib
-import io
 import json
 import os
 import signal
@@ -16,7 +14,7 @@ import pytest
 
 import keras_vit
 from tests.helpers import once, randomize, tiny_swin, tiny_vit
-from tests.training.kills import killing
+from tests.training.finetune_runs import die, prepare_smoke
 from tests.training.pictures import write_folder
 from training import data, recipe
 from training.data.examples import Split, Splits
@@ -25,7 +23,6 @@ from training.loop import fit, run
 from training.loop.head import logistic_regression
 from training.recipe.derived import derive, validation_share
 from training.recipe.schema import DataTable
-from training.results.folder import RunFolder
 
 ROOT = Path(__file__).parents[3]
 
@@ -224,24 +221,8 @@ def test_a_fitted_head_starts_training(photos):
         assert np.array_equal(a, b) != one.path.startswith("head/"), one.path
 
 
-SMOKE = ["train.checkpoint_steps=1", "optimizer.ema=0.5"]
-
-
 class Killed(BaseException):
     """What nothing catches; in a process of its own SIGKILL takes its place."""
-
-
-def prepare_smoke(run_dir):
-    resume = RunFolder(run_dir).state == "unfinished"
-    overrides = [] if resume else SMOKE
-    with contextlib.redirect_stdout(io.StringIO()):
-        return run.prepare("finetune", overrides, run_dir, resume=resume, smoke=True)
-
-
-def die(run_dir, epoch, step, kill=None):
-    """Trains the smoke form until then."""
-    fit.Checkpoint = killing(epoch, step, kill or (lambda: os.kill(os.getpid(), signal.SIGKILL)))
-    run.fit(prepare_smoke(run_dir))
 
 
 def check_killed(kill):
@@ -278,7 +259,7 @@ def test_killed_by_a_signal_it_ends_the_same(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def kill(epoch, step):
-        program = "import sys, json; from tests.training.test_derived import die; "
+        program = "import sys, json; from tests.training.finetune_runs import die; "
         program += "die('killed', *json.loads(sys.argv[1]))"
         done = subprocess.run(
             [sys.executable, "-c", program, json.dumps([epoch, step])],
