@@ -396,7 +396,7 @@ def test_keras_cannot_export_what_is_said_so(tmp_path):
     run(model, images())
     for format in KERAS_CANNOT_EXPORT.get(keras.backend.backend(), ()):
         with pytest.raises(Exception):  # noqa: B017 - of the other framework
-            keras.Model.export(model, str(tmp_path / "x"), format)
+            keras.Model.export(model, str(tmp_path / format), format)
 
 
 @backends("tensorflow", "torch")
