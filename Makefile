@@ -2,6 +2,7 @@
 # make test     the whole suite on all three backends (BACKEND=jax for one)
 # make test-all with the slow tests, every test on every backend: much longer
 # make lint     ruff: format and rules
+# make docs     builds the site into build/docs; warnings and broken links are errors
 
 PYTHON ?= python3
 RECIPE ?= digits
@@ -12,7 +13,7 @@ MARKS :=
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable
 
-.PHONY: train test test-all lint clean
+.PHONY: train test test-all lint docs clean
 
 train: $(VENV)/.training
 	KERAS_BACKEND=tensorflow $(VENV)/bin/python -m training $(RECIPE) $(ARGS)
@@ -31,15 +32,19 @@ lint: $(VENV)/.test
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 
+docs: $(VENV)/.docs
+	KERAS_BACKEND=jax $(VENV)/bin/python -m sphinx docs build/docs --fail-on-warning --keep-going --quiet $(ARGS)
+	$(VENV)/bin/python docs/check_links.py build/docs
+
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build docs/notebooks *.egg-info
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
 		{ echo "Python 3.11 or newer is needed: make PYTHON=python3.11. Received: $$($(PYTHON) -V)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.training $(VENV)/.test: $(VENV)/.%: $(VENV)/bin/python pyproject.toml constraints.txt
+$(VENV)/.training $(VENV)/.test $(VENV)/.docs: $(VENV)/.%: $(VENV)/bin/python pyproject.toml constraints.txt
 	@echo "Installing keras-vit[$*] into $(VENV), once; this takes some minutes"
 	$(PIP) ".[$*]"
 	@touch $@
