@@ -29,7 +29,9 @@ class Page(HTMLParser):
 
 def broken(folder):
     """(page, link) of every link within `folder` that leads nowhere, and the number of links."""
-    pages = {path.resolve(): Page(path) for path in folder.rglob("*.html")}
+    folder = folder.resolve()
+    files = [path for path in folder.rglob("*.html") if "_static" not in path.parts]
+    pages = {path: Page(path) for path in files}
     found, count = [], 0
     for path, page in pages.items():
         for link in page.links:
@@ -40,7 +42,7 @@ def broken(folder):
             target = (path.parent / unquote(urlsplit(address).path)).resolve() if address else path
             known = pages[target].anchors if target in pages else {""}
             if not target.is_file() or (target in pages and unquote(anchor) not in known):
-                found.append((path.relative_to(folder.resolve()), link))
+                found.append((path.relative_to(folder), link))
     return found, count
 
 

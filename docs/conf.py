@@ -69,7 +69,7 @@ def spaced(app, kind, name, object, options, lines):
     """`Block`s: reStructuredText has code end before a space, or an escaped one."""
     for i, line in enumerate(lines):
         if not line.lstrip().startswith((">>>", "...")):
-            lines[i] = re.sub(r"(`[^`]+`)(?=\w)", r"\1\\ ", line)
+            lines[i] = re.sub(r"(`[^`]+`)(\w?)", lambda x: x[1] + (x[2] and f"\\ {x[2]}"), line)
 
 
 def copy_notebooks(app):

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Variants(SphinxDirective):
-    """A row for every variant of the family of that title; links to `keras_vit.NAME` lead here."""
+    """A row for every variant of the family of that title; in the API links lead to it."""
 
     required_arguments = 1
 
@@ -28,7 +28,8 @@ class Variants(SphinxDirective):
         for name, build in family.variants.items():
             target = f"keras_vit.{name}"
             code = nodes.literal(text=name, ids=[target])
-            self.env.domains["py"].note_object(target, "function", target, location=code)
+            if self.env.docname.startswith("api/"):
+                self.env.domains["py"].note_object(target, "function", target, location=code)
             said = build.__doc__.partition("\n\n")[0].rstrip(".")
             row = ", ".join(f"{key}={value!r}" for key, value in family.rows[name].items())
             rows.append([code, said, nodes.literal(text=row)])
