@@ -1,9 +1,10 @@
-"""Writes the tables of the README and docs/distributed.md: `python -m benchmarks.readme`.
+"""Writes the tables of the README and of the pages in docs/: `python -m benchmarks.readme`.
 
-Each stands between <!-- NAME --> and <!-- end -->. What a model costs is counted anew; what was
-timed comes from results/*.csv, which the other benchmarks write.
+Each stands between <!-- NAME --> and <!-- end -->, on any page. What a model costs is counted anew;
+what was timed comes from results/*.csv, which the other benchmarks write.
 """
 
+import functools
 import re
 
 from benchmarks.common import BACKENDS, RESULTS, ROOT, read_rows
@@ -32,18 +33,22 @@ STEPS = {"forward": "forward", "train": "training step"}
 
 
 def main():
-    for path, renders in {
-        README: {
-            "models": models,
-            "variants": variants,
-            **TIMED,
-        },
-        ROOT / "docs" / "distributed.md": {"scaling": scaling},
-    }.items():
+    renders = {name: functools.cache(render) for name, render in {**COUNTED, **TIMED}.items()}
+    for path in pages():
         text = path.read_text(encoding="utf-8")
-        for name, render in renders.items():
-            text = replace(text, name, render())
+        for name in tables_of(text):
+            text = replace(text, name, renders[name]())
         path.write_text(text, encoding="utf-8")
+
+
+def pages():
+    """The README and the pages of the site that are written in Markdown."""
+    return [README, *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def tables_of(text):
+    """Names of the tables that a page has a place for."""
+    return [name for name in (*COUNTED, *TIMED) if f"<!-- {name} -->" in text]
 
 
 def replace(text, name, table):
@@ -402,6 +407,7 @@ RENDERERS = (
     import_time,
     patch_embedding,
 )
+COUNTED = {"models": models, "variants": variants, "scaling": scaling}
 TIMED = {render.__name__: timed(render) for render in RENDERERS}
 
 if __name__ == "__main__":
