@@ -1,0 +1,213 @@
+"""The snippets of the README and of the pages in docs/ run, and their commands exist.
+
+A page's snippets run one after the other, as a reader would copy them, in a folder that has the
+files which they name. Models are small and published weights are stand-ins of the same form; no
+more differs. What `keras_vit.export` writes is test_export.py's.
+"""
+
+import functools
+import inspect
+import re
+import shlex
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import keras_vit
+from benchmarks.readme import ROOT, pages
+from keras_vit.checkpoints import load
+from keras_vit.checkpoints.catalog import catalog
+from keras_vit.export.formats import FORMATS, format_of
+from keras_vit.models.registry import FAMILIES
+from tests.helpers import once
+
+PAGES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in pages()}
+# A block of Python, and what the comment before it says.
+BLOCK = re.compile(r"(?:<!-- ([^\n]*) -->\n)?```python\n(.*?)```", re.DOTALL)
+# Marked blocks of the page about serving need files and servers: test_serving.py has them.
+SERVING = {"client", "onnx", "litert", "openvino", "torch"}
+
+VIT = dict(width=16, num_heads=2, mlp_dim=32, depth=2)
+STAGES = dict(
+    widths=(8, 16, 16, 16), num_heads=(1, 2, 2, 2), mlp_ratios=(2, 2, 2, 2), depths=(1, 1, 1, 1)
+)
+SMALL = {
+    "vit": VIT,
+    "deit": VIT,
+    "hybrid": VIT | dict(depth=1, stem_width=8, stem_groups=4),
+    "cait": VIT | dict(depth=1),
+    "swin": dict(width=8, num_heads=(1, 2, 4, 8), depths=(2, 1, 1, 1)),
+    "pvt": STAGES,
+    "pvt_v2": STAGES,
+}
+# What the pages name beside the catalogue: the variant, and what its source says.
+OTHERS = {
+    "google/vit-base-patch16-224": ("ViTBase", {}),
+    "facebook/dinov2-base": ("ViTBase", dict(patch_size=14, image_size=518, num_classes=None)),
+    "facebook/dinov2-small": ("ViTSmall", dict(patch_size=14, image_size=518, num_classes=None)),
+    "B_16.npz": ("ViTBase", dict(num_classes=21843)),
+    "deit_tiny_patch16_224-a1311bcf.pth": ("ViTTiny", {}),
+    "folder": ("ViTBase", {}),
+}
+
+
+def blocks(name):
+    """The snippets of a page that run on this backend."""
+    found = []
+    for mark, code in BLOCK.findall(PAGES[name]):
+        kind, _, backend = mark.partition(": ")
+        if mark in SERVING or kind == "backend" and backend != keras.backend.backend():
+            continue
+        if not code.startswith(">>>"):  # what is printed; test_readme.py compares shapes
+            found.append(code)
+    return found
+
+
+WITH_SNIPPETS = [
+    pytest.param(name, marks=[] if "<!-- backend: " in text else once)
+    for name, text in PAGES.items()
+    if BLOCK.search(text) and name != "README.md"
+]
+
+
+@pytest.fixture(scope="module")
+def stand_in(tmp_path_factory):
+    """A function from a published source to a folder of the same form, written once."""
+    folder = tmp_path_factory.mktemp("published")
+
+    @functools.cache
+    def find(source):
+        entry = catalog().get(source.removeprefix("timm/"))
+        if entry is None and source not in OTHERS:
+            return source
+        if entry is None:
+            variant, arguments = OTHERS[source]
+        else:
+            variant = entry.variant
+            arguments = dict(image_size=entry.image_size, num_classes=entry.num_classes or None)
+        model = smaller(variant)(
+            preprocessor=keras_vit.Preprocessor(arguments.get("image_size", 224)), **arguments
+        )
+        path = folder / source.replace("/", "_").replace(".", "_")
+        keras_vit.save_pretrained(model, path, format="keras")
+        return path
+
+    return find
+
+
+def smaller(variant):
+    """A variant that is built with little width; ViTBase is as deep as it is: pages name blocks."""
+    (family,) = [x for x in FAMILIES.values() if variant in x.variants]
+    small = SMALL[family.name] | (dict(depth=12) if variant == "ViTBase" else {})
+    return functools.partial(family.variants[variant], **small)
+
+
+@pytest.fixture
+def small(monkeypatch, stand_in):
+    """Everything that the pages name is small, and nothing is downloaded."""
+    for family in FAMILIES.values():
+        for variant in family.variants:
+            monkeypatch.setattr(keras_vit, variant, smaller(variant))
+    locate = load.locate
+    monkeypatch.setattr(load, "locate", lambda source: locate(stand_in(str(source))))
+    monkeypatch.setattr(keras.applications, "ResNet50", resnet)
+    monkeypatch.setattr(keras.applications, "MobileNetV2", mobilenet)
+    signature = inspect.signature(keras_vit.export)
+
+    def export(*args, **kwargs):
+        given = signature.bind(*args, **kwargs).arguments
+        assert given.get("format", format_of(Path(given["path"]))) in FORMATS
+
+    monkeypatch.setattr(keras_vit, "export", export)
+
+
+def resnet():
+    """What takes pictures and gives 1000 probabilities."""
+    images = keras.Input((224, 224, 3))
+    x = keras.layers.GlobalAveragePooling2D()(images)
+    return keras.Model(images, keras.layers.Dense(1000, "softmax")(x))
+
+
+def mobilenet(include_top, input_shape):
+    """What takes images and gives a map of 7 x 7 places."""
+    images = keras.Input(input_shape)
+    return keras.Model(images, keras.layers.Conv2D(8, 32, 32)(images), name="cnn")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, rng):
+    """The current folder, with the files that the pages name."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("cat", "dog"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+    photos = [f"photos/{name}/{i}.jpg" for name in ("cat", "dog") for i in range(1, 6)]
+    for path in ("cat.jpg", "dog.jpg", "china.jpg", *photos):
+        Image.fromarray(rng.integers(0, 256, (60, 80, 3)).astype("uint8")).save(path)
+    Image.fromarray(rng.integers(0, 65536, (60, 80)).astype("uint16")).save("scan16.png")
+
+
+@pytest.mark.filterwarnings("error:The model does not have any trainable weights")
+@pytest.mark.parametrize("name", WITH_SNIPPETS)
+def test_snippets_run(name, small, folder, rng):
+    known = {
+        "keras": keras,
+        "keras_vit": keras_vit,
+        "pixels": rng.integers(0, 256, (4, 224, 224, 3)).astype("float32"),
+        "images": rng.uniform(-1, 1, (4, 224, 224, 3)).astype("float32"),
+        "wide_images": rng.uniform(-1, 1, (2, 256, 320, 3)).astype("float32"),
+        "labels": np.array([0, 1, 1, 0]),
+    }
+    known["batches"] = [(known["pixels"], known["labels"])]
+    if name in HAVE_A_MODEL:
+        known["model"] = keras_vit.from_pretrained("google/vit-base-patch16-224")
+    if name == "docs/checkpoints.md":
+        known["standing_model"] = keras_vit.ViTTiny(num_classes=10)
+    for code in blocks(name):
+        exec(compile(code, name, "exec"), known)
+
+
+HAVE_A_MODEL = ("docs/interpret.md", "docs/export.md", "docs/serving.md")  # and say nothing of it
+
+COMMANDS = re.compile(r"```sh\n(.*?)```", re.DOTALL)
+
+
+def commands(name):
+    """The lines of a page's shells, as lists of words."""
+    for code in COMMANDS.findall(PAGES[name]):
+        for line in code.replace("\\\n", " ").splitlines():
+            yield shlex.split(line, comments=True)
+
+
+@once
+@pytest.mark.parametrize("name", [x for x in PAGES if COMMANDS.search(PAGES[x])])
+def test_commands_exist(name):
+    snapshots = ROOT / "tests" / "snapshots"
+    known, title = {}, None
+    for line in (snapshots / "commands.txt").read_text("utf-8").splitlines():
+        if line.startswith("# "):
+            title = line[2:]
+        known.setdefault(title, set()).update(re.findall(r"(?<!\S)--?[\w-]+", line))
+    sections = re.split(r"^\[(\w+)\]\n", (snapshots / "recipes.txt").read_text("utf-8"), flags=re.M)
+    keys = {
+        name: set(re.findall(r"^(\w+):", text, re.M))
+        for name, text in zip(sections[1::2], sections[2::2], strict=True)
+    }
+    keys["model"] = {"variant", *inspect.signature(keras_vit.VisionTransformer).parameters}
+    for words in commands(name):
+        start = next((x for x in sorted(known, key=len)[::-1] if starts(words, x)), None)
+        if start is None:
+            assert words[:1] != ["keras-vit"] and words[:2] != ["python", "-m"], words
+            continue
+        options = [x.partition("=")[0] for x in words if re.fullmatch(r"-(-[\w-]+|\w)(=.*)?", x)]
+        assert set(options) - {"-m"} <= known[start], (words, known[start])
+        for option, value in zip(words, words[1:], strict=False):
+            if option == "--set":
+                section, _, key = value.partition("=")[0].partition(".")
+                assert key in keys[section], value
+
+
+def starts(words, command):
+    return words[: len(command.split())] == command.split()
