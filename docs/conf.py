@@ -1,5 +1,6 @@
 """How Sphinx builds the site: `make docs`."""
 
+import inspect
 import re
 import shutil
 import sys
@@ -19,6 +20,7 @@ version = release = keras_vit.__version__
 extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
@@ -32,9 +34,12 @@ myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 4
 nb_execution_mode = "off"  # the outputs are stored; tests/test_notebooks.py keeps them current
 
+smartquotes_action = "D"  # dashes alone: "token" is code
+
 # Docstrings. Their backticks hold code, which links to what it names where the site has a page.
 default_role = "py:obj"
 add_module_names = False
+autosummary_generate = False  # tables of links alone
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 python_maximum_signature_line_length = 80
@@ -50,7 +55,7 @@ html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {
     "navbar_align": "left",
-    "header_links_before_dropdown": 6,
+    "header_links_before_dropdown": 9,
     "show_prev_next": False,
     "navigation_with_keys": False,
     "footer_start": ["copyright"],
@@ -63,6 +68,11 @@ if repository:
     html_theme_options["github_url"] = repository
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
+
+
+def own_signature(app, kind, name, object, options, signature, returns):
+    """That of a class's constructor, which decorators and metaclasses hide from autodoc."""
+    return (str(inspect.signature(object)), returns) if kind == "class" else None
 
 
 def spaced(app, kind, name, object, options, lines):
@@ -85,5 +95,6 @@ def copy_notebooks(app):
 
 def setup(app):
     app.add_config_value("repository", repository, "html")
+    app.connect("autodoc-process-signature", own_signature)
     app.connect("autodoc-process-docstring", spaced)
     app.connect("config-inited", lambda app, config: copy_notebooks(app))

@@ -33,7 +33,7 @@ class Variants(SphinxDirective):
             said = build.__doc__.partition("\n\n")[0].rstrip(".")
             row = ", ".join(f"{key}={value!r}" for key, value in family.rows[name].items())
             rows.append([code, said, nodes.literal(text=row)])
-        return [table(["variant", "", "what it sets"], rows)]
+        return [table(["variant", "", "what it sets"], rows, classes=["variants"])]
 
 
 class Checkpoints(SphinxDirective):

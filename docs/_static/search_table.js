@@ -6,7 +6,7 @@ document.addEventListener("DOMContentLoaded", () => {
     const count = document.createElement("p");
     field.type = "search";
     field.className = "form-control search-table";
-    field.placeholder = "Search: swin 384 apache";
+    field.placeholder = "Search: deit 384 apache";
     field.setAttribute("aria-label", "Search in the table");
     count.setAttribute("aria-live", "polite");
     const show = () => {
