@@ -6,6 +6,7 @@ more differs. What `keras_vit.export` writes is test_export.py's.
 """
 
 import functools
+import importlib
 import inspect
 import re
 import shlex
@@ -170,6 +171,23 @@ def test_snippets_run(name, small, folder, rng):
 
 
 HAVE_A_MODEL = ("docs/interpret.md", "docs/export.md", "docs/serving.md")  # and say nothing of it
+
+
+@once
+@pytest.mark.parametrize("module", ["keras_vit", "keras_vit.layers", "keras_vit.optimizers"])
+def test_every_public_name_is_documented_once(module):
+    text = "".join(text for name, text in PAGES.items() if name.startswith("docs/api/"))
+    found = re.findall(rf"^\.\. auto(?:class|function):: {module}\.(\w+)$", text, re.M)
+    if module == "keras_vit":
+        families = {family.title: family for family in FAMILIES.values()}
+        for title in re.findall(r"^```{variants} (\w+)$", text, re.M):
+            found += families[title].variants
+    public = vars(importlib.import_module(module))
+    own = [x for x, value in public.items() if getattr(value, "__module__", "") == module]
+    names = [x for x in public.get("__all__", own) if not x.startswith("_")]
+    modules = {"layers", "optimizers", "preprocessing"} if module == "keras_vit" else set()
+    assert sorted(found) == sorted(set(names) - modules)
+
 
 COMMANDS = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 

@@ -79,13 +79,14 @@ def plain(name, prefix, labels, blocks, heads, first="patches\n16 x 16 pixels", 
     d = Drawing(760, 190)
     d.grid(20, 50, 98, cells)
     d.text(69, 166, first, 12)
-    d.line(124, 99, 148, 99, arrow=True)
-    end = tokens(d, 156, 79, prefix)
+    start = 156 + 24 * (len(labels) - 1)
+    d.line(124, 99, start - 8, 99, arrow=True)
+    end = tokens(d, start, 79, prefix)
     for i, label in enumerate(labels):  # above the tokens that they name
-        anchor = "start" if i == len(labels) - 1 else "end"
-        d.text(164 + 20 * i, 50, label, 12, anchor)
-        d.line(164 + 20 * i, 54, 164 + 20 * i, 76, SOFT)
-    d.text((156 + end) / 2, 140, "tokens", 12)
+        middle = start + 8 + 20 * i
+        d.text(middle, 50, label, 12, "start" if i == len(labels) - 1 else "end")
+        d.line(middle, 54, middle, 76, SOFT)
+    d.text((start + end) / 2, 140, "tokens", 12)
     x = end + 8
     d.line(end, 99, x + 16, 99, arrow=True)
     x += 22
