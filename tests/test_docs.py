@@ -2,12 +2,13 @@
 
 A page's snippets run one after the other, as a reader would copy them, in a folder that has the
 files which they name. Models are small and published weights are stand-ins of the same form; no
-more differs. What `keras_vit.export` writes is test_export.py's.
+more differs. What `keras_vit.export` writes is test_export.py's, and of the first page slow here.
 """
 
 import functools
 import importlib
 import inspect
+import json
 import re
 import shlex
 from pathlib import Path
@@ -116,6 +117,11 @@ def small(monkeypatch, stand_in):
     monkeypatch.setattr(load, "locate", lambda source: locate(stand_in(str(source))))
     monkeypatch.setattr(keras.applications, "ResNet50", resnet)
     monkeypatch.setattr(keras.applications, "MobileNetV2", mobilenet)
+
+
+@pytest.fixture
+def nothing_is_written(monkeypatch):
+    """`keras_vit.export` looks at its arguments."""
     signature = inspect.signature(keras_vit.export)
 
     def export(*args, **kwargs):
@@ -152,7 +158,19 @@ def folder(tmp_path, monkeypatch, rng):
 
 @pytest.mark.filterwarnings("error:The model does not have any trainable weights")
 @pytest.mark.parametrize("name", WITH_SNIPPETS)
-def test_snippets_run(name, small, folder, rng):
+def test_snippets_run(name, small, nothing_is_written, folder, rng):
+    run(name, rng)
+
+
+@once
+@pytest.mark.slow
+def test_the_first_page_ends_with_a_file(small, folder, rng):
+    run("docs/start.md", rng)
+    assert Path("photos.onnx").exists() and json.loads(Path("photos.labels.json").read_text())
+
+
+def run(name, rng):
+    """All snippets of a page, with what they take for granted."""
     known = {
         "keras": keras,
         "keras_vit": keras_vit,
