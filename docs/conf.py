@@ -61,6 +61,9 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": [],
 }
+# Pages without others below them have nothing to show at the side.
+alone = ("start", "checkpoints", "training", "interpret", "export", "benchmarks")
+html_sidebars = {page: [] for page in alone}
 # The address of the repository stands in pyproject.toml, once there is one.
 urls = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"].get("urls", {})
 repository = next((url for name, url in urls.items() if name.lower() == "repository"), None)
