@@ -1,10 +1,11 @@
 """The snippets of the README and of the pages in docs/ run, and their commands exist.
 
 A page's snippets run one after the other, as a reader would copy them, in a folder that has the
-files which they name. Models are small and published weights are stand-ins of the same form; no
-more differs. What `keras_vit.export` writes is test_export.py's, and of the first page slow here.
+files that they name. Models are small and published weights are stand-ins of the same form; nothing
+else differs. What `keras_vit.export` writes is tested by test_export.py, and here by slow tests.
 """
 
+import contextlib
 import functools
 import importlib
 import inspect
@@ -22,6 +23,8 @@ import keras_vit
 from benchmarks.readme import ROOT, pages
 from keras_vit.checkpoints import load
 from keras_vit.checkpoints.catalog import catalog
+from keras_vit.checkpoints.readers.open import open_file
+from keras_vit.checkpoints.variants import best_checkpoint, find_variant
 from keras_vit.export.formats import FORMATS, format_of
 from keras_vit.models.registry import FAMILIES
 from tests.helpers import once
@@ -52,7 +55,15 @@ OTHERS = {
     "facebook/dinov2-small": ("ViTSmall", dict(patch_size=14, image_size=518, num_classes=None)),
     "B_16.npz": ("ViTBase", dict(num_classes=21843)),
     "deit_tiny_patch16_224-a1311bcf.pth": ("ViTTiny", {}),
-    "folder": ("ViTBase", {}),
+}
+# Checkpoints of training tools: the heads of the model, and the path to each copy of its tensors.
+TRAINING_FILES = {
+    "checkpoint.pth": (12, ["state_dict.", "state_dict_ema."]),
+    "dino_full.pth": (6, ["student.module.backbone.", "teacher.backbone."]),
+    "moco.pth.tar": (
+        12,
+        ["state_dict.module.base_encoder.", "state_dict.module.momentum_encoder."],
+    ),
 }
 
 
@@ -82,6 +93,10 @@ def stand_in(tmp_path_factory):
 
     @functools.cache
     def find(source):
+        if source in TRAINING_FILES:
+            return training_file(folder / source, *TRAINING_FILES[source])
+        if variant := find_variant(source):
+            source = best_checkpoint(variant)
         entry = catalog().get(source.removeprefix("timm/"))
         if entry is None and source not in OTHERS:
             return source
@@ -98,6 +113,26 @@ def stand_in(tmp_path_factory):
         return path
 
     return find
+
+
+def training_file(path, num_heads, copies):
+    """Writes the tensors of a small ViT into nested dicts, a copy under each path."""
+    import torch
+
+    model = keras_vit.ViTTiny(
+        **VIT | dict(width=48, num_heads=num_heads, num_classes=None),
+        preprocessor=keras_vit.Preprocessor(224),
+    )
+    folder = path.with_name(f"{path.name}_timm")
+    keras_vit.save_pretrained(model, folder, format="timm")
+    with contextlib.closing(open_file(folder / "model.safetensors")) as file:
+        tensors = {name: torch.tensor(np.array(file.read(name))) for name in file.tensors}
+    content = {"epoch": 3}
+    for copy in copies:
+        part, _, prefix = copy.partition(".")
+        content.setdefault(part, {}).update((prefix + name, x) for name, x in tensors.items())
+    torch.save(content, path)
+    return path
 
 
 def smaller(variant):
@@ -182,8 +217,6 @@ def run(name, rng):
     known["batches"] = [(known["pixels"], known["labels"])]
     if name in HAVE_A_MODEL:
         known["model"] = keras_vit.from_pretrained("google/vit-base-patch16-224")
-    if name == "docs/checkpoints.md":
-        known["standing_model"] = keras_vit.ViTTiny(num_classes=10)
     for code in blocks(name):
         exec(compile(code, name, "exec"), known)
 
@@ -195,7 +228,8 @@ HAVE_A_MODEL = ("docs/interpret.md", "docs/export.md", "docs/serving.md")  # and
 @pytest.mark.parametrize("module", ["keras_vit", "keras_vit.layers", "keras_vit.optimizers"])
 def test_every_public_name_is_documented_once(module):
     text = "".join(text for name, text in PAGES.items() if name.startswith("docs/api/"))
-    found = re.findall(rf"^\.\. auto(?:class|function):: {module}\.(\w+)$", text, re.M)
+    kinds = r"(?:auto(?:class|function)|py:function)"  # the last for another name of a function
+    found = re.findall(rf"^\.\. {kinds}:: {module}\.(\w+)(?:\(.*\))?$", text, re.M)
     if module == "keras_vit":
         families = {family.title: family for family in FAMILIES.values()}
         for title in re.findall(r"^```{variants} (\w+)$", text, re.M):
