@@ -68,6 +68,30 @@ def models():
     return table(found.header, [tuple("" if x == "``" else x for x in row) for row in rows])
 
 
+def families():
+    """A row for each family: its variants, the range of their sizes and of their accuracies."""
+    import keras_vit
+    from keras_vit.models.registry import FAMILIES
+
+    found = {family.title: [] for family in FAMILIES.values()}
+    for row in keras_vit.list_models():
+        found[row[1]].append(row)
+    lines = []
+    for family in FAMILIES.values():
+        rows = found[family.title]
+        parameters = [row[3] / 1e6 for row in rows]
+        accuracies = sorted(float(row[5]) for row in rows if row[5])
+        lines.append(
+            (
+                f"[{family.title}](docs/models/{family.name}.md)",
+                str(len(rows)),
+                f"{min(parameters):,.1f} to {max(parameters):,.1f}",
+                f"{accuracies[0]:.1f} to {accuracies[-1]:.1f}",
+            )
+        )
+    return table(("family", "variants", "million parameters", "top-1 %"), lines)
+
+
 def variants():
     """What the published configurations cost, counted from the models themselves."""
     import keras_vit
@@ -190,6 +214,32 @@ def speed(rows):
         lines.append((f"beside {beside}" if library == "timm" else "", name, *cells))
     names = [f"{STEPS[s]}, batch {b}" + f", {d}" * (d != "float32") for s, b, d in settings]
     return table(("", "", *names), lines)
+
+
+def peers():
+    """The speed of each library relative to timm, and the memory for loading, for the README.
+
+    From the results of `speed`, in float32 and batches of 8, and of `loading`, on a CPU.
+    """
+    speeds = {
+        (r["library"], r["step"], r["beside"]): r["speed"]
+        for path in sorted(RESULTS.glob("speed_*cores.csv"))
+        for r in read_rows(path)
+        if (r["dtype"], r["batch"]) == ("float32", "8")
+    }
+    memory = {}
+    for path in sorted(RESULTS.glob("loading_*cores.csv")):
+        for r in read_rows(path):
+            memory.setdefault(r["library"], []).append(r["over_model"])
+    lines = []
+    for library in dict.fromkeys(key[0] for key in speeds):
+        cells = ["**keras_vit**" if library == "keras_vit" else library.replace("_hub", "-hub")]
+        for step in STEPS:
+            cells.append(" / ".join(speeds.get((library, step, x), "-") for x in BACKENDS))
+        found = memory.get(library, [""])
+        lines.append((*cells, " to ".join(sorted({min(found), max(found)}))))
+    names = [f"{name} on {' / '.join(BACKENDS)}" for name in STEPS.values()]
+    return table(("speed relative to timm", *names, "memory to load ViT-H/14 / its size"), lines)
 
 
 def family_speed(rows):
@@ -407,8 +457,8 @@ RENDERERS = (
     import_time,
     patch_embedding,
 )
-COUNTED = {"models": models, "variants": variants, "scaling": scaling}
-TIMED = {render.__name__: timed(render) for render in RENDERERS}
+COUNTED = {"models": models, "families": families, "variants": variants, "scaling": scaling}
+TIMED = {render.__name__: timed(render) for render in RENDERERS} | {"peers": peers}
 
 if __name__ == "__main__":
     main()

@@ -82,7 +82,7 @@ def blocks(name):
 WITH_SNIPPETS = [
     pytest.param(name, marks=[] if "<!-- backend: " in text else once)
     for name, text in PAGES.items()
-    if BLOCK.search(text) and name != "README.md"
+    if BLOCK.search(text)
 ]
 
 
@@ -199,9 +199,16 @@ def test_snippets_run(name, small, nothing_is_written, folder, rng):
 
 @once
 @pytest.mark.slow
-def test_the_first_page_ends_with_a_file(small, folder, rng):
-    run("docs/start.md", rng)
-    assert Path("photos.onnx").exists() and json.loads(Path("photos.labels.json").read_text())
+@pytest.mark.parametrize(
+    ("name", "path", "labels"),
+    [
+        ("README.md", "saved_model/saved_model.pb", "saved_model/assets.extra/labels.json"),
+        ("docs/start.md", "photos.onnx", "photos.labels.json"),
+    ],
+)
+def test_the_first_page_ends_with_a_file(name, path, labels, small, folder, rng):
+    run(name, rng)
+    assert Path(path).exists() and json.loads(Path(labels).read_text()) == ["cat", "dog"]
 
 
 def run(name, rng):

@@ -30,12 +30,14 @@ def test_nothing_that_was_measured_is_left_out():
     shown = set(readme.tables_of(TEXT))
     assert shown == {*readme.COUNTED, *readme.TIMED}
     files = {path.name.rpartition("_")[0] for path in readme.RESULTS.glob("*.csv")}
-    assert files == set(readme.TIMED)
+    assert files == {render.__name__ for render in readme.RENDERERS}
 
 
 def test_the_models_are_those_that_are_listed():
     table = f"<!-- models -->\n{readme.models()}<!-- end -->"
     assert TEXT.count(table) == TEXT.count("<!-- models -->") > 0
+    table = f"<!-- families -->\n{readme.families()}<!-- end -->"
+    assert TEXT.count(table) == TEXT.count("<!-- families -->") > 0
     assert f"{len(keras_vit.list_checkpoints())} checkpoints:" in TEXT
 
 
