@@ -1,8 +1,9 @@
 # make train    sets up .venv and trains a small ViT on handwritten digits (ARGS=--resume, ARGS=--new)
 # make test     the whole suite on all three backends (BACKEND=jax for one)
 # make test-all with the slow tests, every test on every backend: much longer
-# make lint     ruff: format and rules
+# make lint     format, rules, and the files of .github by their schemas
 # make docs     builds the site into build/docs; warnings and broken links are errors
+# make wheel    builds what is published, into dist (TAG=v0.2.0 must be its version)
 
 PYTHON ?= python3
 RECIPE ?= digits
@@ -11,9 +12,10 @@ ARGS ?=
 MARKS :=
 
 VENV := .venv
+SCHEMA := $(VENV)/bin/check-jsonschema --quiet --builtin-schema
 PIP := $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable
 
-.PHONY: train test test-all lint docs clean
+.PHONY: train test test-all lint docs wheel clean
 
 train: $(VENV)/.training
 	KERAS_BACKEND=tensorflow $(VENV)/bin/python -m training $(RECIPE) $(ARGS)
@@ -31,13 +33,23 @@ test test-all: $(VENV)/.test
 lint: $(VENV)/.test
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
+	$(SCHEMA) vendor.github-workflows .github/workflows/*.yml
+	$(SCHEMA) custom.github-workflows-require-timeout .github/workflows/*.yml
+	$(SCHEMA) vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	$(SCHEMA) vendor.github-issue-forms $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
+	$(SCHEMA) vendor.citation-file-format CITATION.cff
+
+wheel: $(VENV)/.test
+	rm -rf build dist
+	$(VENV)/bin/python -m build --quiet --outdir dist .
+	$(VENV)/bin/python -m tests.wheel dist $(TAG)
 
 docs: $(VENV)/.docs
 	KERAS_BACKEND=jax $(VENV)/bin/python -m sphinx docs build/docs --fail-on-warning --keep-going --quiet $(ARGS)
 	$(VENV)/bin/python docs/check_links.py build/docs
 
 clean:
-	rm -rf $(VENV) build docs/notebooks *.egg-info
+	rm -rf $(VENV) build dist docs/notebooks *.egg-info
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
