@@ -57,6 +57,6 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.training $(VENV)/.test $(VENV)/.docs: $(VENV)/.%: $(VENV)/bin/python pyproject.toml constraints.txt
-	@echo "Installing keras-vit[$*] into $(VENV), once; this takes some minutes"
+	@echo "Installing keras-vision-transformers[$*] into $(VENV), once; this takes some minutes"
 	$(PIP) ".[$*]"
 	@touch $@

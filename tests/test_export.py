@@ -364,7 +364,9 @@ def test_what_is_missing_or_cannot_be_written_is_said(tmp_path, monkeypatch):
         keras_vit.export(picture_model(), tmp_path / "x", inputs="pixels", samples=[b"abc"])
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     for format, x in FORMATS.items():
-        with pytest.raises(ValueError, match=f"pip install 'keras_vit\\[{x.extra}\\]'. Received"):
+        with pytest.raises(
+            ValueError, match=f"pip install 'keras-vision-transformers\\[{x.extra}\\]'. Received"
+        ):
             keras_vit.export(tiny_vit(), tmp_path / f"x{x.suffix}", format)
 
 

@@ -40,7 +40,7 @@ def packages(end=False):
         if package:
             error = ImportError(
                 f"Training needs {package}, which is not installed: pip install "
-                f"'keras-vit[training]'. Received: {error}"
+                f"'keras-vision-transformers[training]'. Received: {error}"
             )
         if end:
             print(f"error: {error}", file=sys.stderr)  # `say` may need what is missing

@@ -13,7 +13,8 @@ class Format(NamedTuple):
         suffix: str, suffix of the file; "" for a folder.
         backend: str, the Keras backend that writes it.
         packages: tuple of str, names of the modules that writing and running import.
-        extra: str, the extra of this package that installs them: pip install 'keras_vit[EXTRA]'.
+        extra: str, the extra of this package that installs them:
+            pip install 'keras-vision-transformers[EXTRA]'.
         own: dict of the precisions that tools of the format apply, to the module of the tool, or
             None if it is one of `packages`. Other precisions are applied to the Keras model.
         lacks: dict of unsupported inputs and precisions to the reason, as the rest of a sentence
@@ -134,6 +135,6 @@ def check_format(format, inputs, precision, compute_dtype):
         raise ValueError(
             f"The format {format!r} needs {', '.join(filter(None, packages))} for precision="
             f"{precision!r}, with any Keras backend: "
-            f"pip install 'keras_vit[{FORMATS[format].extra}]'. "
+            f"pip install 'keras-vision-transformers[{FORMATS[format].extra}]'. "
             f"Received: no module named {', '.join(missing)}"
         )

@@ -12,7 +12,9 @@ def new_figure(width, height):
     try:
         from matplotlib.figure import Figure  # without pyplot, which needs a display or a notebook
     except ImportError as error:
-        raise ImportError("Figures need matplotlib: pip install 'keras_vit[pictures]'") from error
+        raise ImportError(
+            "Figures need matplotlib: pip install 'keras-vision-transformers[pictures]'"
+        ) from error
     return Figure((width, height), dpi=200)
 
 

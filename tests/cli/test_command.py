@@ -79,7 +79,7 @@ def test_a_backend_that_is_none_or_not_installed():
 
 @once  # it names the backend itself
 def test_an_import_without_the_backend_names_one_that_is_installed(tmp_path):
-    """As after `pip install keras-vit[jax]`: Keras takes TensorFlow where nobody says another."""
+    """With the extra `jax` alone Keras takes TensorFlow where nobody says another."""
     code = "import sys; sys.modules['tensorflow'] = sys.modules['torch'] = None\nimport keras_vit"
     found = process(code=code, KERAS_BACKEND="tensorflow", KERAS_HOME=str(tmp_path))
     assert found.returncode == 1

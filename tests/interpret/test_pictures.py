@@ -251,4 +251,4 @@ def test_without_matplotlib_the_extra_is_named():
         "import keras_vit; keras_vit.plot_filters(keras_vit.ViTTiny(depth=1))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "pip install 'keras_vit[pictures]'" in run.stderr.splitlines()[-1]
+    assert "pip install 'keras-vision-transformers[pictures]'" in run.stderr.splitlines()[-1]
