@@ -63,3 +63,11 @@ def test_the_changelog_and_the_citation_are_of_this_version():
     first = re.search(r"^## (\S+) \(.+\)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.M)
     assert first[1] == version
     assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text("utf-8")
+
+
+def test_training_does_not_need_keras_cv():
+    extras = PROJECT["optional-dependencies"]
+    assert not any("keras-cv" in x for x in extras["training"])
+    assert any("keras-cv" in x for x in extras["test"])
+    files = [x for folder in ("keras_vit", "training") for x in (ROOT / folder).rglob("*.py")]
+    assert not [file for file in files if "keras_cv" in file.read_text(encoding="utf-8")]
