@@ -66,7 +66,14 @@ def imports(file, top_level_only=False):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield node.module
+            yield source(file, node)
+
+
+def source(file, node):
+    """The module of `from MODULE import ...`, which may be relative."""
+    package = file.relative_to(ROOT.parent).parent.parts
+    above = package[: len(package) + 1 - node.level] if node.level else ()
+    return ".".join([*above, *filter(None, [node.module])])
 
 
 @once
@@ -91,17 +98,28 @@ def test_imports_of_training_point_one_way():
         for name in imports(file):
             root, *rest = name.split(".")
             if root == "training" and here != "__init__":
-                # `from training import data` names a room too.
+                # `from .. import data` names a room too.
                 for room in rest[:1] or rooms_named(file):
                     order = TRAINING_LEVELS.index
                     assert order(room) <= order(here), f"{file} imports training.{room}"
         assert len(file.read_text().splitlines()) <= 400
 
 
+@once
+def test_training_imports_itself_by_relative_names():
+    """An installed copy calls it `keras_vit.training`."""
+    for file in sorted((ROOT.parent / "training").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
+            roots = {name.split(".")[0] for name in names}
+            assert "training" not in roots, f"{file}, line {node.lineno}"
+
+
 def rooms_named(file):
-    """What a file imports by `from training import ...`."""
+    """What a file imports of `training` itself."""
     for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module == "training":
+        if isinstance(node, ast.ImportFrom) and source(file, node) == "training":
             yield from (alias.name for alias in node.names)
 
 
@@ -119,8 +137,9 @@ def files_behind(file, modules):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):  # of a package: its modules, or what it hands on
-            inner = [f"{node.module}.{alias.name}" for alias in node.names]
-            names = [name if name in modules else node.module for name in inner]
+            outer = source(file, node)
+            inner = [f"{outer}.{alias.name}" for alias in node.names]
+            names = [name if name in modules else outer for name in inner]
         yield from (modules[name] for name in names if name in modules)
 
 

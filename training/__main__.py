@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from training.terminal import fail, packages, quiet, say
+from .terminal import fail, packages, quiet, say
 
 EXAMPLES = """examples:
   python -m training digits                       train into runs/digits
@@ -25,8 +25,8 @@ def main(arguments=None):
     """
     options = _parser().parse_args(arguments)
     with packages(end=True), quiet():
-        from training.devices.process_group import ProcessGroup
-        from training.loop.stopping import StopRequest
+        from .devices.process_group import ProcessGroup
+        from .loop.stopping import StopRequest
 
     with StopRequest().listening() as stop:
         try:
@@ -42,11 +42,11 @@ def main(arguments=None):
 def _run(options, stop, group):
     """Prepares and executes; returns the exit code."""
     with packages(end=True), quiet():
-        from training.devices import memory
-        from training.loop import run
-        from training.loop.checkpoint_file import describe
-        from training.loop.stopping import Diverged, Stopped
-        from training.results import lock
+        from .devices import memory
+        from .loop import run
+        from .loop.checkpoint_file import describe
+        from .loop.stopping import Diverged, Stopped
+        from .results import lock
 
     job = None
     try:
@@ -94,7 +94,7 @@ def _run(options, stop, group):
 
 def _no_memory(error, job):
     """Prints which settings would fit into memory; returns the exit code."""
-    from training.devices import memory
+    from .devices import memory
 
     said = "The run ended before its first step: the data or the model may be too large."
     if job:
@@ -124,7 +124,7 @@ def _parser():
 
 
 def _show(folder):
-    from training.results.report import chance_in_words
+    from .results.report import chance_in_words
 
     result = folder.read_result()
     say(

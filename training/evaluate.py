@@ -9,15 +9,15 @@ import json
 import sys
 from pathlib import Path
 
-from training.terminal import fail, packages, quiet
+from .terminal import fail, packages, quiet
 
 with packages(end=__name__ == "__main__"), quiet():
-    from training import data, recipe
-    from training.augment.transform import evaluation_transform
-    from training.data import label_maps, sources
-    from training.data.examples import Encoded
-    from training.recipe.schema import DataTable
-    from training.results.evaluation import evaluate, load, transform_of
+    from . import data, recipe
+    from .augment.transform import evaluation_transform
+    from .data import label_maps, sources
+    from .data.examples import Encoded
+    from .recipe.schema import DataTable
+    from .results.evaluation import evaluate, load, transform_of
 
 __all__ = ["evaluate", "load", "main", "read", "transform_of"]
 

@@ -13,19 +13,20 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
-from training.terminal import fail, packages, quiet
+from .terminal import fail, packages, quiet
 
 with packages(end=__name__ == "__main__"), quiet():
     import tensorflow as tf
 
     from keras_vit.picture_files import load_image
     from keras_vit.terminal import printable
-    from training import recipe
-    from training.augment.mixing import cutmix, mixing, mixup
-    from training.augment.pixels import as_bytes
-    from training.augment.randaugment import LEVELS, OPERATIONS, operation
-    from training.augment.transform import evaluation_transform, training_transform
-    from training.recipe.schema import AugmentTable, DataTable
+
+    from . import recipe
+    from .augment.mixing import cutmix, mixing, mixup
+    from .augment.pixels import as_bytes
+    from .augment.randaugment import LEVELS, OPERATIONS, operation
+    from .augment.transform import evaluation_transform, training_transform
+    from .recipe.schema import AugmentTable, DataTable
 
 SIZE, COLUMNS = 128, 7
 SHAPE, DATA = (SIZE, SIZE, 3), DataTable("folder:of photographs")

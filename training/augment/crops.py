@@ -7,8 +7,8 @@ import math
 
 import tensorflow as tf
 
-from training.augment.pixels import as_bytes
-from training.data.decoding import JPEG, decode_kind, kind
+from ..data.decoding import JPEG, decode_kind, kind
+from .pixels import as_bytes
 
 TRIES = 10  # as in torchvision; after that, the largest centre crop that the ratio allows
 

@@ -7,7 +7,7 @@ import math
 
 import tensorflow as tf
 
-from training.augment import pixels
+from . import pixels
 
 LEVELS = 30  # the largest magnitude
 OPERATIONS = (

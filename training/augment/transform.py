@@ -6,11 +6,12 @@ Letters: H x W size of the picture, h x w size of the image, C channels.
 import tensorflow as tf
 
 import keras_vit
-from training.augment import crops
-from training.augment.motion import augmentation
-from training.augment.pixels import as_bytes
-from training.augment.randaugment import color_jitter, randaugment
-from training.data.decoding import decode
+
+from ..data.decoding import decode
+from . import crops
+from .motion import augmentation
+from .pixels import as_bytes
+from .randaugment import color_jitter, randaugment
 
 
 def training_transform(augment, data, shape):

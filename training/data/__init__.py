@@ -1,15 +1,15 @@
 """Images and labels: where they come from, and the tf.data pipelines that deliver them."""
 
-from training.data.examples import Split, Splits
-from training.data.loading import encoded_source, load, stratified
-from training.data.pipeline import (
+from .examples import Split, Splits
+from .loading import encoded_source, load, stratified
+from .pipeline import (
     Part,
     evaluation_dataset,
     pictures,
     steps_per_epoch,
     train_dataset,
 )
-from training.data.plan import Plan
+from .plan import Plan
 
 __all__ = [
     "Part",

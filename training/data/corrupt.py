@@ -8,8 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_vit.picture_files import load_image
-from training.data.decoding import decode
-from training.data.examples import Encoded, Split
+
+from .decoding import decode
+from .examples import Encoded, Split
 
 BATCH = 256
 

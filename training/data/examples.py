@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from training.files import replace
+from ..files import replace
 
 WHOLE = -1  # the length of a picture that is a whole file
 

@@ -14,8 +14,8 @@ from collections import defaultdict
 import keras
 import numpy as np
 
-from training.data.examples import WHOLE
-from training.data.sources import SUFFIXES
+from .examples import WHOLE
+from .sources import SUFFIXES
 
 ENDS = 2**16  # number of bytes at each end of a TFRecord file that are compared
 SPLITS = ("train", "validation", "test")

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from keras_vit.picture_files import said_of_others
-from training.data.examples import Encoded, Split
+
+from .examples import Encoded, Split
 
 # Number of the 1,000 classes in a test set. Only these compete, as in the authors' eval.py:
 # github.com/hendrycks/natural-adv-examples and github.com/hendrycks/imagenet-r.

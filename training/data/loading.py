@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from training.data import records, sources
-from training.data.corrupt import without_corrupt
-from training.data.examples import Encoded, Split, Splits, restore
-from training.recipe.derived import number_of_classes, validation_share
-from training.recipe.model_schema import AUTO
+from ..recipe.derived import number_of_classes, validation_share
+from ..recipe.model_schema import AUTO
+from . import records, sources
+from .corrupt import without_corrupt
+from .examples import Encoded, Split, Splits, restore
 
 SPLIT_SEED = 0  # part of what a data set is: every run holds out the same images
 

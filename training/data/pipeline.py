@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from training.data.examples import Encoded, reader
+from .examples import Encoded, reader
 
 
 class Part(NamedTuple):

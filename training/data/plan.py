@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from training.recipe.schema import Recipe
+from ..recipe.schema import Recipe
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from training.data.examples import Encoded, Split
-from training.data.sources import Source
-from training.terminal import packages
+from ..terminal import packages
+from .examples import Encoded, Split
+from .sources import Source
 
 
 def tfrecord(pattern, first_label):

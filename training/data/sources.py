@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_vit.picture_files import SUFFIXES, is_picture, said_of_others
-from training.data.examples import Encoded, Split
-from training.terminal import packages
+
+from ..terminal import packages
+from .examples import Encoded, Split
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 KERAS_ARRAYS = ("x_train", "y_train", "x_test", "y_test")  # as keras.datasets names them

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 import keras
 
-from training.data.pipeline import Part
-from training.devices import jax, tensorflow, torch
-from training.devices.process_group import ProcessGroup
+from ..data.pipeline import Part
+from . import jax, tensorflow, torch
+from .process_group import ProcessGroup
 
 
 @dataclass

@@ -2,11 +2,11 @@
 
 import keras
 
-from training import data
-from training.augment.transform import training_transform
-from training.recipe import settings
-from training.recipe.optimizers import optimizer
-from training.recipe.schema import JIT_COMPILE
+from .. import data
+from ..augment.transform import training_transform
+from ..recipe import settings
+from ..recipe.optimizers import optimizer
+from ..recipe.schema import JIT_COMPILE
 
 
 def build(recipe, splits):

@@ -3,10 +3,10 @@
 import keras
 import numpy as np
 
-from training.files import replace
-from training.loop.checkpoint import seed_states
-from training.loop.checkpoint_file import describe
-from training.loop.stopping import Diverged
+from ..files import replace
+from .checkpoint import seed_states
+from .checkpoint_file import describe
+from .stopping import Diverged
 
 
 class ReseedEveryEpoch(keras.callbacks.Callback):

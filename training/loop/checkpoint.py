@@ -11,9 +11,10 @@ import keras
 import numpy as np
 
 from keras_vit.models.adapted import has_lora, merged
-from training.devices.distribute import Devices
-from training.files import replace
-from training.loop.checkpoint_file import (
+
+from ..devices.distribute import Devices
+from ..files import replace
+from .checkpoint_file import (
     OWN_WEIGHTS,
     POSITION,
     VARIABLES,
@@ -22,9 +23,9 @@ from training.loop.checkpoint_file import (
     position,
     variables_of,
 )
-from training.loop.distill import student_of
-from training.loop.ema import ema_weights, uses_ema
-from training.loop.stopping import Diverged, StopRequest
+from .distill import student_of
+from .ema import ema_weights, uses_ema
+from .stopping import Diverged, StopRequest
 
 
 class Checkpoint(keras.callbacks.Callback):

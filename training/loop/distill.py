@@ -1,7 +1,8 @@
 """The [distill] table: training a model as the student of a teacher."""
 
 from keras_vit.distillation import Distiller
-from training.results.evaluation import load
+
+from ..results.evaluation import load
 
 
 def with_teacher(table, model):

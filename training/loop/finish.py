@@ -11,12 +11,13 @@ import numpy as np
 import keras_vit
 from keras_vit.hardware import hardware
 from keras_vit.terminal import printable
-from training import data
-from training.augment.transform import evaluation_transform
-from training.devices.hardware import peak_memory
-from training.recipe.optimizers import updates
-from training.results import figures, report
-from training.results.metrics import chance, log_softmax, measure
+
+from .. import data
+from ..augment.transform import evaluation_transform
+from ..devices.hardware import peak_memory
+from ..recipe.optimizers import updates
+from ..results import figures, report
+from ..results.metrics import chance, log_softmax, measure
 
 
 def finish(job, train_seconds, made=None):

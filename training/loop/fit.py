@@ -1,14 +1,14 @@
 """Training: the data, the callbacks and the calls of `model.fit`."""
 
-from training import data
-from training.augment.mixing import mixing
-from training.augment.transform import evaluation_transform, training_transform
-from training.loop import logs
-from training.loop.callbacks import Metrics, ReseedEveryEpoch, StopOnNaN
-from training.loop.checkpoint import Checkpoint
-from training.loop.ema import EvaluateEMA, unshare
-from training.loop.progress import ProgressOfRun
-from training.loop.restore import restore
+from .. import data
+from ..augment.mixing import mixing
+from ..augment.transform import evaluation_transform, training_transform
+from . import logs
+from .callbacks import Metrics, ReseedEveryEpoch, StopOnNaN
+from .checkpoint import Checkpoint
+from .ema import EvaluateEMA, unshare
+from .progress import ProgressOfRun
+from .restore import restore
 
 VALIDATION_BATCH = 256
 

@@ -9,10 +9,10 @@ import warnings
 import keras
 import numpy as np
 
-from training import data
-from training.augment.transform import evaluation_transform
-from training.data.examples import Split
-from training.lora import HEADS
+from .. import data
+from ..augment.transform import evaluation_transform
+from ..data.examples import Split
+from ..lora import HEADS
 
 MOST = 10_000  # images whose features are computed
 BATCH = 64

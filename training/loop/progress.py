@@ -6,7 +6,7 @@ import keras
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from training.terminal import clock
+from ..terminal import clock
 
 
 class ProgressOfRun(keras.callbacks.Callback):

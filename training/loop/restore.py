@@ -8,7 +8,7 @@ import zipfile
 import h5py
 import keras
 
-from training.loop.checkpoint_file import (
+from .checkpoint_file import (
     OWN_WEIGHTS,
     VARIABLES,
     WITHIN_EPOCH,

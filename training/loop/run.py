@@ -7,19 +7,26 @@ from dataclasses import dataclass, field
 
 import keras
 
-from training import data
-from training.data import fingerprint
-from training.devices import distribute
-from training.devices.process_group import ProcessGroup
-from training.loop import distill
-from training.loop.build import build
-from training.loop.checkpoint_file import describe
-from training.loop.finish import finish
-from training.loop.fit import fit
-from training.loop.head import fit_head
-from training.loop.restore import restore
-from training.loop.speed import Speed
-from training.loop.start import (
+from .. import data
+from ..data import fingerprint
+from ..devices import distribute
+from ..devices.process_group import ProcessGroup
+from ..recipe import of_tables
+from ..recipe.derived import derive
+from ..recipe.optimizers import updates
+from ..recipe.schema import Recipe
+from ..results import lock
+from ..results.folder import RunFolder
+from ..terminal import clock
+from . import distill
+from .build import build
+from .checkpoint_file import describe
+from .finish import finish
+from .fit import fit
+from .head import fit_head
+from .restore import restore
+from .speed import Speed
+from .start import (
     Request,
     Start,
     begin,
@@ -29,14 +36,7 @@ from training.loop.start import (
     notes_of,
     say_derived,
 )
-from training.loop.stopping import StopRequest
-from training.recipe import of_tables
-from training.recipe.derived import derive
-from training.recipe.optimizers import updates
-from training.recipe.schema import Recipe
-from training.results import lock
-from training.results.folder import RunFolder
-from training.terminal import clock
+from .stopping import StopRequest
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,18 @@ from pathlib import Path
 
 import keras_vit
 from keras_vit.terminal import printable
-from training import data
-from training import recipe as recipes
-from training.data import fingerprint
-from training.data.corrupt import as_csv
-from training.data.examples import Splits, save
-from training.loop import logs
-from training.recipe import settings
-from training.recipe.schema import Recipe
-from training.recipe.smoke import overrides as smoke_overrides
-from training.results import lock
-from training.results.folder import RunFolder, choose
+
+from .. import data
+from .. import recipe as recipes
+from ..data import fingerprint
+from ..data.corrupt import as_csv
+from ..data.examples import Splits, save
+from ..recipe import settings
+from ..recipe.schema import Recipe
+from ..recipe.smoke import overrides as smoke_overrides
+from ..results import lock
+from ..results.folder import RunFolder, choose
+from . import logs
 
 MAY_CHANGE_ON_RESUME = [
     ("train", "epochs"),

@@ -1,6 +1,6 @@
 """Recipes: what they may say, and the model and the optimizer that they describe."""
 
-from training.recipe.reader import (
+from .reader import (
     RECIPES,
     find,
     of_tables,
@@ -9,7 +9,7 @@ from training.recipe.reader import (
     read_of_run,
     to_toml,
 )
-from training.recipe.schema import Recipe
+from .schema import Recipe
 
 __all__ = [
     "RECIPES",

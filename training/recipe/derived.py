@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from training.recipe.model_schema import AUTO
+from .model_schema import AUTO
 
 VALIDATION, MOST_VALIDATION = 0.1, 5000  # share of the images; most of them
 IMAGES_PER_DEVICE = 32  # a step, as a GPU of 8 GiB takes of a ViT-B/16 at 224 pixels

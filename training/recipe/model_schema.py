@@ -7,8 +7,9 @@ from typing import Literal
 import keras_vit
 from keras_vit.distillation import KINDS
 from keras_vit.models import registry
-from training.cnn import SmallCNN
-from training.lora import HEADS, enable_lora
+
+from ..cnn import SmallCNN
+from ..lora import HEADS, enable_lora
 
 AUTO = "auto"  # a value that follows from the data (`training.recipe.derived`)
 Auto = Literal["auto"]

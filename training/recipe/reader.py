@@ -8,8 +8,8 @@ from pathlib import Path
 
 import tomli_w
 
-from training.recipe.model_schema import AUTO, Auto, ModelTable, require
-from training.recipe.schema import Recipe
+from .model_schema import AUTO, Auto, ModelTable, require
+from .schema import Recipe
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 FILES = ("folder:", "tfds:", "tfrecord:")  # sources of picture files

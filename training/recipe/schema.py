@@ -4,7 +4,8 @@ import dataclasses
 from dataclasses import dataclass
 
 from keras_vit.optimizers import SHAPES
-from training.recipe.model_schema import (
+
+from .model_schema import (
     AUTO,
     Auto,
     DistillTable,
@@ -12,7 +13,7 @@ from training.recipe.model_schema import (
     ModelTable,
     require,
 )
-from training.recipe.optimizers import NAMES
+from .optimizers import NAMES
 
 INTERPOLATIONS = ("bilinear", "bicubic")
 STRATEGIES = ("auto", "none", "data", "model")

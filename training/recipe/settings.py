@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from training.recipe.model_schema import AUTO
+from .model_schema import AUTO
 
 HALF, SOME = 0.5, 0.05  # share of the first weights in the EMA: the limit, and what is noted
 

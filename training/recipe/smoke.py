@@ -3,9 +3,10 @@
 import keras
 
 from keras_vit.models import registry
-from training import recipe
-from training.cnn import SmallCNN
-from training.recipe.model_schema import AUTO
+
+from .. import recipe
+from ..cnn import SmallCNN
+from .model_schema import AUTO
 
 IMAGE_SIZE, NUM_CLASSES, NUM_CHANNELS = 8, 10, 1  # of scikit-learn's digits
 CNN = dict(widths=[8, 16])

@@ -10,13 +10,14 @@ import tensorflow as tf
 
 import keras_vit
 from keras_vit.models.base import ImageModel
-from training.augment.transform import evaluation_transform
-from training.data.corrupt import without_corrupt
-from training.data.decoding import decode
-from training.data.examples import reader
-from training.recipe.schema import DataTable
-from training.results.folder import RunFolder
-from training.results.metrics import check_labels, measure
+
+from ..augment.transform import evaluation_transform
+from ..data.corrupt import without_corrupt
+from ..data.decoding import decode
+from ..data.examples import reader
+from ..recipe.schema import DataTable
+from .folder import RunFolder
+from .metrics import check_labels, measure
 
 
 def evaluate(model, split, classes=None, transform=None, batch_size=64, verbose=0):

@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from training.files import replace
+from ..files import replace
 
 
 class RunFolder:

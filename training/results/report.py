@@ -4,9 +4,9 @@ import shlex
 
 import numpy as np
 
-from training.results.figures import class_name
-from training.results.metrics import at_chance
-from training.terminal import clock
+from ..terminal import clock
+from .figures import class_name
+from .metrics import at_chance
 
 MATRIX = 50  # largest number of classes for a confusion matrix; above, a table of the worst
 PAIRS = 10
