@@ -3,122 +3,132 @@
 >>> model = keras_vit.ViTBase(num_classes=10)
 """
 
-from keras_vit.backends import missing_backend
+from keras_vit.waiting import waits
 
-try:
-    import keras  # noqa: F401
-except ModuleNotFoundError as error:
-    if message := missing_backend(error):
-        raise ImportError(message) from None
-    raise
+if not waits(__name__):  # the command `keras-vit` waits for Keras until it needs a model
+    from keras_vit.backends import missing_backend
 
-# Models: the Vision Transformer
-from keras_vit.models.vit import (
-    VisionTransformer,
-    ViTTiny,
-    ViTSmall,
-    ViTBase,
-    ViTLarge,
-    ViTHuge,
-    ViTGiant,
-    ViTGigantic,
-    ViTSo400m,
-)
+    try:
+        import keras  # noqa: F401
+    except ModuleNotFoundError as error:
+        if message := missing_backend(error):
+            raise ImportError(message) from None
+        raise
 
-# DeiT, with distillation, and DeiT III
-from keras_vit.models.deit import (
-    DeiTTiny,
-    DeiTSmall,
-    DeiTBase,
-    DeiT3Small,
-    DeiT3Base,
-    DeiT3Large,
-    DeiT3Huge,
-)
+    # Models: the Vision Transformer
+    from keras_vit.models.vit import (
+        VisionTransformer,
+        ViTTiny,
+        ViTSmall,
+        ViTBase,
+        ViTLarge,
+        ViTHuge,
+        ViTGiant,
+        ViTGigantic,
+        ViTSo400m,
+    )
 
-# The Swin Transformer
-from keras_vit.models.swin import (
-    SwinTransformer,
-    SwinTiny,
-    SwinSmall,
-    SwinBase,
-    SwinLarge,
-    SwinV2Tiny,
-    SwinV2Small,
-    SwinV2Base,
-)
+    # DeiT, with distillation, and DeiT III
+    from keras_vit.models.deit import (
+        DeiTTiny,
+        DeiTSmall,
+        DeiTBase,
+        DeiT3Small,
+        DeiT3Base,
+        DeiT3Large,
+        DeiT3Huge,
+    )
 
-# The Pyramid Vision Transformers, first and second
-from keras_vit.models.pvt import PyramidVisionTransformer, PVTTiny, PVTSmall, PVTMedium, PVTLarge
-from keras_vit.models.pvt_v2 import (
-    PyramidVisionTransformerV2,
-    PVTv2B0,
-    PVTv2B1,
-    PVTv2B2,
-    PVTv2B3,
-    PVTv2B4,
-    PVTv2B5,
-    PVTv2B2Linear,
-)
+    # The Swin Transformer
+    from keras_vit.models.swin import (
+        SwinTransformer,
+        SwinTiny,
+        SwinSmall,
+        SwinBase,
+        SwinLarge,
+        SwinV2Tiny,
+        SwinV2Small,
+        SwinV2Base,
+    )
 
-# Hybrids of CNN and Vision Transformer
-from keras_vit.models.hybrid import (
-    HybridVisionTransformer,
-    RViTTiny16,
-    R26ViTSmall32,
-    R50ViTBase16,
-    R50ViTLarge32,
-)
+    # The Pyramid Vision Transformers, first and second
+    from keras_vit.models.pvt import (
+        PyramidVisionTransformer,
+        PVTTiny,
+        PVTSmall,
+        PVTMedium,
+        PVTLarge,
+    )
+    from keras_vit.models.pvt_v2 import (
+        PyramidVisionTransformerV2,
+        PVTv2B0,
+        PVTv2B1,
+        PVTv2B2,
+        PVTv2B3,
+        PVTv2B4,
+        PVTv2B5,
+        PVTv2B2Linear,
+    )
 
-# Class-Attention in Image Transformers
-from keras_vit.models.cait import (
-    CaiT,
-    CaiTXXSmall24,
-    CaiTXXSmall36,
-    CaiTXSmall24,
-    CaiTSmall24,
-    CaiTSmall36,
-    CaiTMedium36,
-    CaiTMedium48,
-)
+    # Hybrids of CNN and Vision Transformer
+    from keras_vit.models.hybrid import (
+        HybridVisionTransformer,
+        RViTTiny16,
+        R26ViTSmall32,
+        R50ViTBase16,
+        R50ViTLarge32,
+    )
 
-# Listing all variants, resizing a model
-from keras_vit.listing import list_models
-from keras_vit.models.resize import resize
+    # Class-Attention in Image Transformers
+    from keras_vit.models.cait import (
+        CaiT,
+        CaiTXXSmall24,
+        CaiTXXSmall36,
+        CaiTXSmall24,
+        CaiTSmall24,
+        CaiTSmall36,
+        CaiTMedium36,
+        CaiTMedium48,
+    )
 
-# Published weights
-from keras_vit.checkpoints.catalog import list_checkpoints
-from keras_vit.checkpoints.load import from_pretrained, load_weights
-from keras_vit.checkpoints.pretrained import from_preset
-from keras_vit.checkpoints.save import save_pretrained
+    # Listing all variants, resizing a model
+    from keras_vit.listing import list_models
+    from keras_vit.models.resize import resize
 
-# Preprocessing of pictures
-from keras_vit.preprocessing import Preprocessor
+    # Published weights
+    from keras_vit.checkpoints.catalog import list_checkpoints
+    from keras_vit.checkpoints.load import from_pretrained, load_weights
+    from keras_vit.checkpoints.pretrained import from_preset
+    from keras_vit.checkpoints.save import save_pretrained
 
-# Knowledge distillation
-from keras_vit.distillation import DistillationLoss, Distiller
-from keras_vit.teacher import teacher_logits
+    # Preprocessing of pictures
+    from keras_vit.preprocessing import Preprocessor
 
-# Inspection of a model: cost, shapes, attention
-from keras_vit.complexity import complexity, shape_flow
-from keras_vit.interpret import (
-    attention_attribution,
-    attention_maps,
-    attention_rollout,
-    grad_cam,
-    patch_filters,
-    plot_attention,
-    plot_filters,
-    plot_maps,
-    plot_position_similarity,
-    position_similarity,
-)
+    # Knowledge distillation
+    from keras_vit.distillation import DistillationLoss, Distiller
+    from keras_vit.teacher import teacher_logits
 
-# Export
-from keras_vit.export import export
+    # Inspection of a model: cost, shapes, attention
+    from keras_vit.complexity import complexity, shape_flow
+    from keras_vit.interpret import (
+        attention_attribution,
+        attention_maps,
+        attention_rollout,
+        grad_cam,
+        patch_filters,
+        plot_attention,
+        plot_filters,
+        plot_maps,
+        plot_position_similarity,
+        position_similarity,
+    )
 
-# Building blocks of models and of training
-from keras_vit import layers, optimizers, preprocessing
+    # Export
+    from keras_vit.export import export
+
+    # Building blocks of models and of training
+    from keras_vit import layers, optimizers, preprocessing
+
 from keras_vit.version import __version__ as __version__
 
 __all__ = [

@@ -18,6 +18,7 @@ BACKENDS = {"tensorflow", "jax", "torch"}
 LEVELS = [
     "version",
     "backends",
+    "waiting",
     "hardware",
     "callers",
     "scratch",
@@ -37,6 +38,7 @@ LEVELS = [
     "interpret",
     "export",
     "cli",
+    "__main__",
 ]
 
 

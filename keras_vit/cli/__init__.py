@@ -3,7 +3,7 @@
 What is wrong with a call is a ValueError, raised anywhere in the library, or an OSError that names
 a file; it becomes one line on stderr, in the words of the command, and exit code 2. A warning is a
 line too. Exit code 1 says that some of the work failed. Commands import what they need when they
-run, so that help and lists are there at once (`keras_vit_command.py`).
+run, so that help and lists are there at once (`keras_vit/waiting.py`).
 """
 
 import warnings

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 def process(*arguments, code=None, **environment):
     """The finished `keras-vit ARGUMENTS`, or CODE, in a process of its own, as after a login."""
     known = {k: v for k, v in os.environ.items() if not k.startswith("TF_")}
-    command = ["-c", code] if code else ["-m", "keras_vit_command"]
+    command = ["-c", code] if code else ["-m", "keras_vit"]
     return subprocess.run(
         [sys.executable, *command, *map(str, arguments)],
         cwd=ROOT,
@@ -30,8 +30,9 @@ def process(*arguments, code=None, **environment):
 @once  # which backend is not asked
 def test_help_and_lists_need_no_keras():
     code = (
-        "import sys, keras_vit_command as command\n"
-        "try: command.main()\n"
+        "import sys; sys.argv[0] = '/somewhere/bin/keras-vit'\n"
+        "from keras_vit.__main__ import main\n"
+        "try: main()\n"
         "except SystemExit as end: assert not end.code, end.code\n"
         "assert 'keras_vit.cli' in sys.modules\n"
         "assert not {'keras.src', 'keras_vit.models'} & set(sys.modules)"
@@ -47,8 +48,9 @@ def test_help_and_lists_need_no_keras():
 def test_tensorflow_is_quiet_whoever_imports_it():
     """Looked for before, as by a check of packages."""
     code = (
-        "import importlib.util, keras_vit_command as command\n"
-        "try: command.main()\n"
+        "import importlib.util, sys; sys.argv[0] = 'keras-vit'\n"
+        "from keras_vit.__main__ import main\n"
+        "try: main()\n"
         "except SystemExit: pass\n"
         "assert importlib.util.find_spec('tensorflow').origin\n"
         "import tensorflow\n"
@@ -70,7 +72,10 @@ def test_a_backend_that_is_none_or_not_installed():
     found = process("list", "--models", KERAS_BACKEND="numbers")
     assert found.returncode == 2 and "Unable to import backend : numbers" in found.stderr
     assert "Traceback" not in found.stderr
-    code = "import sys, keras_vit_command as c; sys.modules['jax'] = None; c.main()"
+    code = (
+        "import sys; sys.argv[0] = 'keras-vit'; sys.modules['jax'] = None\n"
+        "from keras_vit.__main__ import main; main()"
+    )
     found = process("list", "--models", code=code, KERAS_BACKEND="jax")
     assert found.returncode == 2 and "Expected: pip install jax, or another" in found.stderr
     assert "tensorflow is installed: set KERAS_BACKEND=tensorflow" in found.stderr
@@ -101,3 +106,19 @@ def test_a_bug_shows(tmp_path):
     found = process("list", "--models", PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]))
     assert found.returncode == 1 and "spoken before" in found.stderr
     assert "Traceback" in found.stderr and "RuntimeError: broken" in found.stderr
+
+
+@once
+def test_only_the_command_waits():
+    """Whoever imports the package has every registered class, whatever his program is called."""
+    names = "'/bin/python', 'keras-vit.py', '/a/keras-vit/main', '', '-c', '-m'"
+    code = (
+        f"import sys\nfor name in [{names}]:\n"
+        "    sys.argv[0] = name\n"
+        "    import keras_vit, keras_vit.waiting as w; assert not w._is_command(), name\n"
+        "    assert 'ViTBase' in vars(keras_vit), name\n"
+        "for name in ['/usr/bin/keras-vit', 'keras-vit', 'keras-vit.exe']:\n"
+        "    sys.argv[0] = name; assert w._is_command()"
+    )
+    found = process(code=code)
+    assert found.returncode == 0, found.stderr

@@ -1,18 +1,23 @@
-"""The script `keras-vit`: quick where no model is needed, and without TensorFlow's start-up lines.
+"""Lets packages wait for their first use: the command is there at once, without start-up lines.
 
-It lies beside the package because Python runs `keras_vit/__init__.py`, which imports Keras and its
-backend for seconds, before anything inside the package. Here the package is entered without that
-file; the first name that a command takes from `keras_vit`, or from Keras, runs theirs.
+`import keras_vit` imports Keras and its backend, which takes seconds. The command `keras-vit` is
+part of that package; in its process, and in no other, `keras_vit/__init__.py` stops before these
+imports, and is run again, whole, when a command takes the first name from it.
 """
 
 import contextlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import itertools
 import os
 import sys
 import tempfile
 import types
+from pathlib import Path
+
+SCRIPTS = ("keras-vit", "keras-vit.exe")
+_waiting = set()
 
 
 class Waiting(types.ModuleType):
@@ -79,15 +84,20 @@ def wait(name):
     sys.modules[name].__class__ = Waiting
 
 
-def main():
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.meta_path.insert(0, QuietTensorFlow())
-    wait("keras")
-    wait("keras_vit")
-    from keras_vit.cli import app
+def waits(name):
+    """Whether the package `name`, whose `__init__.py` asks, stops here and waits: once.
 
-    app(prog_name="keras-vit")
+    Only in the process of the command `keras-vit`, also as `python -m keras_vit`.
+    """
+    if name in _waiting or not _is_command():
+        return False
+    _waiting.add(name)
+    sys.modules[name].__class__ = Waiting
+    return True
 
 
-if __name__ == "__main__":
-    main()
+def _is_command():
+    program = sys.argv[0] if sys.argv else ""
+    if program == "-m":  # Python looks for the module that it is to run
+        return ("-m", "keras_vit") in itertools.pairwise(sys.orig_argv)
+    return Path(program).name in SCRIPTS
