@@ -52,15 +52,15 @@ def write(model_file, path, format, inputs, precision):
 
 
 def _modules(model_file):
-    """Names of the modules that register the classes in a `.keras` file, except this library's.
+    """Names of the modules that register the classes in a `.keras` file.
 
-    Classes in `__main__` are left out too, because another process cannot import them.
+    Classes in `__main__` are left out, because another process cannot import them.
     """
     with zipfile.ZipFile(model_file) as file:
         config = file.read("config.json").decode()
     classes = keras.saving.get_custom_objects().items()
     used = {x.__module__ for name, x in classes if json.dumps(name) in config}
-    return sorted(x for x in used if x != "__main__" and x.partition(".")[0] != "keras_vit")
+    return sorted(used - {"__main__"})
 
 
 def write_here(model_file, path, format, inputs, precision):
