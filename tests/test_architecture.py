@@ -42,6 +42,9 @@ LEVELS = [
 ]
 
 
+# The one file of the library that calls training/, which stands on the library.
+COMMANDS_OF_TRAINING = ROOT / "cli" / "train.py"
+
 # The same of training/: its rooms, what they stand on and the commands.
 TRAINING_LEVELS = [
     "files",
@@ -85,6 +88,9 @@ def test_imports_point_one_way(file):
     for name in imports(file):
         root, *rest = name.split(".")
         assert root != "training", f"{file} imports training"
+        if rest[:1] == ["training"]:
+            assert file == COMMANDS_OF_TRAINING, f"{file} imports training"
+            continue
         if root == "keras_vit" and rest and here != "__init__":
             assert LEVELS.index(rest[0]) <= LEVELS.index(here), f"{file} imports {name}"
     assert not BACKENDS & {name.split(".")[0] for name in imports(file, top_level_only=True)}

@@ -3,16 +3,16 @@
 import argparse
 import sys
 
-from .terminal import fail, packages, quiet, say
+from .terminal import TRAIN, fail, packages, quiet, say
 
-EXAMPLES = """examples:
-  python -m training digits                       train into runs/digits
-  python -m training digits --resume              resume a stopped run, to the same result
-  python -m training digits --new                 train again, into runs/digits-2
-  python -m training deit3 --smoke                try a recipe in ten steps, without its data
-  python -m training digits --set train.epochs=20 --set model.depth=4
-  python -m training my_recipe.toml --run-dir /tmp/run
-  KERAS_BACKEND=jax python -m training digits     on another backend
+EXAMPLES = f"""examples:
+  {TRAIN} digits                       train into runs/digits
+  {TRAIN} digits --resume              resume a stopped run, to the same result
+  {TRAIN} digits --new                 train again, into runs/digits-2
+  {TRAIN} deit3 --smoke                try a recipe in ten steps, without its data
+  {TRAIN} digits --set train.epochs=20 --set model.depth=4
+  {TRAIN} my_recipe.toml --run-dir /tmp/run
+  KERAS_BACKEND=jax {TRAIN} digits     on another backend
 """
 
 
@@ -104,12 +104,14 @@ def _no_memory(error, job):
 
 def _parser():
     parser = argparse.ArgumentParser(
-        prog="python -m training",
+        prog=TRAIN,
         description="Trains a Vision Transformer by a recipe, with tf.data and model.fit.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("recipe", help="a name in training/recipes, or a path to a .toml file")
+    parser.add_argument(
+        "recipe", help="the name of a recipe of the library, or a path to a .toml file"
+    )
     parser.add_argument(
         "--set", action="append", default=[], metavar="TABLE.KEY=VALUE", help="change one value"
     )

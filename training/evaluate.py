@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from .terminal import fail, packages, quiet
+from .terminal import EVALUATE, fail, packages, quiet
 
 with packages(end=__name__ == "__main__"), quiet():
     from . import data, recipe
@@ -22,12 +22,12 @@ with packages(end=__name__ == "__main__"), quiet():
 __all__ = ["evaluate", "load", "main", "read", "transform_of"]
 
 ARRAYS = ("digits", "npz")
-EXAMPLES = """examples:
-  python -m training.evaluate runs/digits                     the test images of the run
-  python -m training.evaluate runs/pets --source folder:PATH --split val
-  python -m training.evaluate google/vit-base-patch16-224 --source folder:imagenetv2 --labels \\
+EXAMPLES = f"""examples:
+  {EVALUATE} runs/digits                     the test images of the run
+  {EVALUATE} runs/pets --source folder:PATH --split val
+  {EVALUATE} google/vit-base-patch16-224 --source folder:imagenetv2 --labels \\
       imagenet-v2
-  python -m training.evaluate model.keras --source folder:imagenet/val --labels real:real.json
+  {EVALUATE} model.keras --source folder:imagenet/val --labels real:real.json
 """
 
 
@@ -160,7 +160,7 @@ def _check_shape(images, model, transform_resizes):
 
 def _parser():
     parser = argparse.ArgumentParser(
-        prog="python -m training.evaluate",
+        prog=EVALUATE,
         description="Evaluates any model on the images of any source: accuracy, loss, calibration.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -4,6 +4,11 @@ import contextlib
 import os
 import sys
 
+# As a person calls them: messages and reports name the command that was used.
+PACKAGE = __package__
+INSTALLED = PACKAGE == "keras_vit.training"
+TRAIN = "keras-vit train" if INSTALLED else "python -m training"
+EVALUATE = "keras-vit evaluate" if INSTALLED else "python -m training.evaluate"
 OURS = ("keras_vit", "training")
 
 

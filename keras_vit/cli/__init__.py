@@ -18,6 +18,7 @@ from keras_vit.cli.export import export
 from keras_vit.cli.list_ import list_
 from keras_vit.cli.predict import predict
 from keras_vit.cli.show import show
+from keras_vit.cli.train import AS_THEY_ARE, evaluate, train
 from keras_vit.cli.wording import in_flags
 from keras_vit.terminal import printable
 from keras_vit.version import __version__
@@ -83,3 +84,5 @@ app.command()(predict)
 app.command()(attend)
 app.command()(export)
 app.command()(bench)
+app.command(**AS_THEY_ARE)(train)
+app.command(**AS_THEY_ARE)(evaluate)

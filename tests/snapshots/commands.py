@@ -29,6 +29,9 @@ MODULES = {
     "python -m training.show_augmentations": show_augmentations,
 }
 
+# Whose options are those of a module, which is called `keras_vit.training` there.
+FORWARDED = {"train": "python -m training", "evaluate": "python -m training.evaluate"}
+
 # Calls in a folder with a model, an export of it, a photo and a broken one; what they print with
 # --json is in the file too. What a training ends with is in run_folder.txt.
 CALLS = (
@@ -89,6 +92,8 @@ def lines():
     functions = {x.name or x.callback.__name__: x.callback for x in app.registered_commands}
     for name, command in typer.main.get_command(app).commands.items():
         yield f"# keras-vit {name}"
+        if name in FORWARDED:
+            yield f"those of {FORWARDED[name]}"
         annotations = inspect.signature(functions[name]).parameters
         for parameter in command.params:
             yield of_typer(parameter, annotations[parameter.name].annotation)

@@ -5,6 +5,8 @@ import os
 
 import keras
 
+from ..terminal import PACKAGE
+
 
 def start(group):
     """Joins the process group; returns the number of devices."""
@@ -15,7 +17,7 @@ def start(group):
         if gpus > 1:
             print(
                 f"Using one of {gpus} GPUs. To use all: "
-                f"torchrun --nproc-per-node {gpus} -m training ..."
+                f"torchrun --nproc-per-node {gpus} -m {PACKAGE} ..."
             )
         return 1
     if gpus:

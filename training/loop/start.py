@@ -18,6 +18,7 @@ from ..recipe.schema import Recipe
 from ..recipe.smoke import overrides as smoke_overrides
 from ..results import lock
 from ..results.folder import RunFolder, choose
+from ..terminal import TRAIN
 from . import logs
 
 MAY_CHANGE_ON_RESUME = [
@@ -143,7 +144,7 @@ def begin(start, done, began_with):
     if folder.state == "finished" and epochs > done["epochs"]:
         folder.result.unlink()  # asked to train on: it is unfinished again
     if folder.state != "finished":
-        made_by = f"As run by python -m training with keras_vit {keras_vit.__version__}."
+        made_by = f"As run by {TRAIN} with keras_vit {keras_vit.__version__}."
         folder.write_whole(folder.recipe, recipes.to_toml(recipe, made_by))
         _write_examples(start.splits, folder)
         if not folder.data.exists():

@@ -4,7 +4,7 @@ import shlex
 
 import numpy as np
 
-from ..terminal import clock
+from ..terminal import EVALUATE, TRAIN, clock
 from .figures import class_name
 from .metrics import at_chance
 
@@ -122,10 +122,10 @@ def _commands(job, result):
     recipe = shlex.quote(str(job.folder.recipe))
     return f"""```sh
 # train for more epochs
-KERAS_BACKEND={result["backend"]} python -m training {recipe} --run-dir {folder} --resume \\
+KERAS_BACKEND={result["backend"]} {TRAIN} {recipe} --run-dir {folder} --resume \\
     --set train.epochs={2 * result["epochs"]}
 # the same model on other images
-KERAS_BACKEND={result["backend"]} python -m training.evaluate {folder} --source folder:PATH
+KERAS_BACKEND={result["backend"]} {EVALUATE} {folder} --source folder:PATH
 ```"""
 
 
