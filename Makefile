@@ -1,7 +1,7 @@
 # make train    sets up .venv and trains a small ViT on handwritten digits (ARGS=--resume, ARGS=--new)
 # make test     the whole suite on all three backends (BACKEND=jax for one)
 # make test-all with the slow tests, every test on every backend: much longer
-# make lint     format, rules, and the files of .github by their schemas
+# make lint     format, rules, types of the public API, and the files of .github by their schemas
 # make docs     builds the site into build/docs; warnings and broken links are errors
 # make wheel    builds what is published, into dist (TAG=v0.2.0 must be its version)
 
@@ -33,6 +33,7 @@ test test-all: $(VENV)/.test
 lint: $(VENV)/.test
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy --no-error-summary
 	$(SCHEMA) vendor.github-workflows .github/workflows/*.yml
 	$(SCHEMA) custom.github-workflows-require-timeout .github/workflows/*.yml
 	$(SCHEMA) vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
