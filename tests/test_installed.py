@@ -22,7 +22,15 @@ from training import __main__ as training
 from training import evaluate
 
 ROOT = Path(__file__).parents[1]
-SOURCES = ("keras_vit", "training", "LICENSE", "README.md", "pyproject.toml", "setup.py")
+SOURCES = (
+    "keras_vit",
+    "training",
+    "LICENSE",
+    "MANIFEST.in",
+    "README.md",
+    "pyproject.toml",
+    "setup.py",
+)
 
 pytestmark = once  # how it is packed; a process of its own has this backend
 

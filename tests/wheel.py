@@ -6,7 +6,13 @@ from pathlib import Path
 
 import keras_vit
 
-FILES = ("py.typed", "costs.csv", "checkpoints/catalog.toml", "checkpoints/imagenet1k.txt")
+FILES = (
+    "py.typed",
+    "costs.csv",
+    "checkpoints/catalog.toml",
+    "checkpoints/imagenet1k.txt",
+    "training/recipes/digits.toml",
+)
 
 
 def faults(wheel):
