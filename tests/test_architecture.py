@@ -124,6 +124,22 @@ def test_training_imports_itself_by_relative_names():
             assert "training" not in roots, f"{file}, line {node.lineno}"
 
 
+@once
+def test_messages_of_training_name_the_command_that_was_used():
+    """`TRAIN` and `EVALUATE` of training/terminal.py; in docstrings it is that of a checkout."""
+    for file in sorted((ROOT.parent / "training").rglob("*.py")):
+        tree = ast.parse(file.read_text())
+        docstrings = {
+            ast.get_docstring(x, clean=False)
+            for x in ast.walk(tree)
+            if isinstance(x, (ast.Module, ast.ClassDef, ast.FunctionDef))
+        }
+        for node in ast.walk(tree):
+            text = getattr(node, "value", None) if isinstance(node, ast.Constant) else None
+            if isinstance(text, str) and text not in docstrings and file.name != "terminal.py":
+                assert "-m training" not in text, f"{file}, line {node.lineno}"
+
+
 def rooms_named(file):
     """What a file imports of `training` itself."""
     for node in ast.walk(ast.parse(file.read_text())):
