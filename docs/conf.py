@@ -65,8 +65,8 @@ html_theme_options = {
 alone = ("start", "checkpoints", "training", "interpret", "export", "benchmarks")
 html_sidebars = {page: [] for page in alone}
 # The address of the repository stands in pyproject.toml, once there is one.
-urls = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"].get("urls", {})
-repository = next((url for name, url in urls.items() if name.lower() == "repository"), None)
+settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["keras_vit"]
+repository = settings["repository"]
 if repository:
     html_theme_options["github_url"] = repository
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
