@@ -262,11 +262,14 @@ def commands(name):
 @pytest.mark.parametrize("name", [x for x in PAGES if COMMANDS.search(PAGES[x])])
 def test_commands_exist(name):
     snapshots = ROOT / "tests" / "snapshots"
-    known, title = {}, None
+    known, same, title = {}, {}, None
     for line in (snapshots / "commands.txt").read_text("utf-8").splitlines():
         if line.startswith("# "):
             title = line[2:]
+        elif line.startswith("those of "):
+            same[title] = line.removeprefix("those of ")
         known.setdefault(title, set()).update(re.findall(r"(?<!\S)--?[\w-]+", line))
+    known |= {title: known[other] for title, other in same.items()}
     sections = re.split(r"^\[(\w+)\]\n", (snapshots / "recipes.txt").read_text("utf-8"), flags=re.M)
     keys = {
         name: set(re.findall(r"^(\w+):", text, re.M))
