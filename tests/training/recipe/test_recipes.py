@@ -1,6 +1,6 @@
 """Every recipe of the package in its smoke form: ten steps, and the losses that were recorded.
 
-    KERAS_BACKEND=tensorflow python -m tests.training.test_recipes
+    KERAS_BACKEND=tensorflow python -m tests.training.recipe.test_recipes
 
 records them anew in tests/golden/recipes.json.
 """
