@@ -9,6 +9,7 @@ import keras
 import pytest
 
 import keras_vit
+from keras_vit.models.registry import variants
 from tests.helpers import once
 
 ROOT = Path(__file__).parents[2]
@@ -119,6 +120,18 @@ def test_only_the_command_waits():
         "    assert 'ViTBase' in vars(keras_vit), name\n"
         "for name in ['/usr/bin/keras-vit', 'keras-vit', 'keras-vit.exe']:\n"
         "    sys.argv[0] = name; assert w._is_command()"
+    )
+    found = process(code=code)
+    assert found.returncode == 0, found.stderr
+
+
+@once
+def test_variants_of_every_family_are_known_before_a_model_is_needed():
+    code = (
+        "import sys; sys.argv[0] = 'keras-vit'\n"
+        "from keras_vit.checkpoints.variants import find_variant\n"
+        f"assert all(find_variant(x) == x for x in {list(variants())})\n"
+        "import keras_vit; assert 'ViTBase' not in vars(keras_vit)"  # it waits still
     )
     found = process(code=code)
     assert found.returncode == 0, found.stderr
