@@ -3,6 +3,7 @@
 # make test-all with the slow tests, every test on every backend: much longer
 # make lint     format, rules, types of the public API, and the files of .github by their schemas
 # make docs     builds the site into build/docs; warnings and broken links are errors
+# make fresh    uses the wheel in new environments: ARGS="jax torch tensorflow jax,training everything"
 # make wheel    builds what is published, into dist (TAG=v0.2.0 must be its version)
 
 PYTHON ?= python3
@@ -15,7 +16,7 @@ VENV := .venv
 SCHEMA := $(VENV)/bin/check-jsonschema --quiet --builtin-schema
 PIP := $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable
 
-.PHONY: train test test-all lint docs wheel clean
+.PHONY: train test test-all lint docs wheel fresh clean
 
 train: $(VENV)/.training
 	KERAS_BACKEND=tensorflow $(VENV)/bin/python -m training $(RECIPE) $(ARGS)
@@ -44,6 +45,9 @@ wheel: $(VENV)/.test
 	rm -rf build dist
 	$(VENV)/bin/python -m build --quiet --outdir dist .
 	$(VENV)/bin/python -m tests.wheel dist $(TAG)
+
+fresh: $(VENV)/.test
+	$(VENV)/bin/python -m tests.fresh $(ARGS)
 
 docs: $(VENV)/.docs
 	KERAS_BACKEND=jax $(VENV)/bin/python -m sphinx docs build/docs --fail-on-warning --keep-going --quiet $(ARGS)

@@ -22,37 +22,12 @@ from training import __main__ as training
 from training import evaluate
 
 ROOT = Path(__file__).parents[1]
-SOURCES = (
-    "keras_vit",
-    "training",
-    "LICENSE",
-    "MANIFEST.in",
-    "README.md",
-    "pyproject.toml",
-    "setup.py",
-)
-
 pytestmark = once  # how it is packed; a process of its own has this backend
-
-
-def build(folder, repository=None):
-    """The wheel of this checkout, built in `folder`; with the repository's address if given."""
-    for name in SOURCES:
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, folder / name)
-    if repository:
-        text = (folder / "pyproject.toml").read_text(encoding="utf-8")
-        text = re.sub(r'^repository = ".*?"', f'repository = "{repository}"', text, flags=re.M)
-        (folder / "pyproject.toml").write_text(text, encoding="utf-8")
-    options = ["--no-deps", "--no-build-isolation", "--quiet", "--wheel-dir", folder / "dist"]
-    subprocess.run([sys.executable, "-m", "pip", "wheel", *options, folder], check=True)
-    (found,) = (folder / "dist").iterdir()
-    return found
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    return build(tmp_path_factory.mktemp("build"))
+    return wheel.build(tmp_path_factory.mktemp("build"))
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +87,7 @@ def test_the_metadata(built):
 def test_links_are_made_of_the_address_that_stands_in_one_place(tmp_path):
     """PyPI shows the page without the files beside it."""
     address = "https://example.org/somebody/something"
-    found = metadata(build(tmp_path, address))
+    found = metadata(wheel.build(tmp_path, address))
     tag = f"v{keras_vit.__version__}"
     assert f"Changelog, {address}/blob/{tag}/CHANGELOG.md" in found.get_all("Project-URL")
     page = found.get_payload(decode=True).decode()

@@ -1,11 +1,24 @@
-"""What is published, looked into: `python -m tests.wheel dist [TAG]`, which `make wheel` runs."""
+"""The wheel, built and looked into: `make wheel` runs `python -m tests.wheel dist [TAG]`."""
 
+import re
+import shutil
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import keras_vit
 
+ROOT = Path(__file__).parents[1]
+SOURCES = (
+    "keras_vit",
+    "training",
+    "LICENSE",
+    "MANIFEST.in",
+    "README.md",
+    "pyproject.toml",
+    "setup.py",
+)
 FILES = (
     "py.typed",
     "costs.csv",
@@ -13,6 +26,21 @@ FILES = (
     "checkpoints/imagenet1k.txt",
     "training/recipes/digits.toml",
 )
+
+
+def build(folder, repository=None):
+    """The wheel of this checkout, built in `folder`; with the repository's address if given."""
+    for name in SOURCES:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, folder / name)
+    if repository:
+        text = (folder / "pyproject.toml").read_text(encoding="utf-8")
+        text = re.sub(r'^repository = ".*?"', f'repository = "{repository}"', text, flags=re.M)
+        (folder / "pyproject.toml").write_text(text, encoding="utf-8")
+    options = ["--no-deps", "--no-build-isolation", "--quiet", "--wheel-dir", folder / "dist"]
+    subprocess.run([sys.executable, "-m", "pip", "wheel", *options, folder], check=True)
+    (found,) = (folder / "dist").iterdir()
+    return found
 
 
 def faults(wheel):
