@@ -126,6 +126,9 @@ if not waits(__name__):  # the command `keras-vit` waits for Keras until it need
     # Export
     from keras_vit.export import export
 
+    # Speed: fast paths, on or off
+    from keras_vit.fast_paths import set_fast_paths
+
     # Building blocks of models and of training
     from keras_vit import layers, optimizers, preprocessing
 
@@ -218,6 +221,8 @@ __all__ = [
     "position_similarity",
     # Export
     "export",
+    # Speed: fast paths, on or off
+    "set_fast_paths",
     # Building blocks of models and of training
     "layers",
     "optimizers",

@@ -20,6 +20,7 @@ LEVELS = [
     "backends",
     "waiting",
     "hardware",
+    "fast_paths",
     "callers",
     "scratch",
     "ops",

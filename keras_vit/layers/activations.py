@@ -3,8 +3,10 @@
 import keras
 from keras import ops
 
+from keras_vit.ops.gradients import gelu
+
 ACTIVATIONS = {
-    "gelu": lambda x: ops.gelu(x, approximate=False),
+    "gelu": gelu,
     "gelu_tanh": lambda x: ops.gelu(x, approximate=True),
     "quick_gelu": lambda x: x * ops.sigmoid(1.702 * x),
 }

@@ -10,6 +10,7 @@ from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.regularization import active, drop
+from keras_vit.layers.tokenwise import LayerNormalization, linear
 from keras_vit.layers.validation import check_count, check_rate, check_tokens
 from keras_vit.ops.attention import attend
 
@@ -101,8 +102,8 @@ class Attention(ConfiguredLayer):
         self.proj.build(tokens_shape)
         if self.qk_norm:
             norm = {"epsilon": self.norm_epsilon, **layer}
-            self.query_norm = keras.layers.LayerNormalization(name="query_norm", **norm)
-            self.key_norm = keras.layers.LayerNormalization(name="key_norm", **norm)
+            self.query_norm = LayerNormalization(name="query_norm", **norm)
+            self.key_norm = LayerNormalization(name="key_norm", **norm)
             self.query_norm.build((None, None, self.num_heads, self.head_dim))
             self.key_norm.build((None, None, self.num_heads, self.head_dim))
         self.attention_dropout = keras.layers.Dropout(
@@ -120,7 +121,7 @@ class Attention(ConfiguredLayer):
         causal=False,
     ):
         _, n, width = ops.shape(tokens)
-        qkv = self.qkv(tokens)  # (B, N, 3D)
+        qkv = linear(self.qkv, tokens)  # (B, N, 3D)
         qkv = ops.reshape(qkv, (-1, n, 3, self.num_heads, self.head_dim))
         q, k, v = ops.unstack(qkv, 3, axis=2)  # (B, N, H, K) each
         if self.qk_norm:
@@ -137,7 +138,7 @@ class Attention(ConfiguredLayer):
             return_scores=return_attention_scores,
         )
         x = ops.reshape(x, (-1, n, width))
-        x = drop(self.dropout, self.proj(x), training)  # (B, N, D)
+        x = drop(self.dropout, linear(self.proj, x), training)  # (B, N, D)
         return (x, scores) if return_attention_scores else x
 
     def compute_output_shape(self, tokens_shape):

@@ -5,13 +5,12 @@ Letters: B batch, N tokens, D width, H heads.
 
 import math
 
-import keras
-
 from keras_vit.layers.attending import Attending
 from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import Cost
 from keras_vit.layers.regularization import DropPath, LayerScale, drop
 from keras_vit.layers.remat import rematerialize
+from keras_vit.layers.tokenwise import LayerNormalization
 
 
 class Block(Attending, ConfiguredLayer):
@@ -79,9 +78,9 @@ class Block(Attending, ConfiguredLayer):
         """
         layer = {"dtype": self.dtype_policy}
         norm = {"epsilon": norm_epsilon, "gamma_initializer": gamma_initializer, **layer}
-        self.norm1 = keras.layers.LayerNormalization(name="norm1", **norm)
+        self.norm1 = LayerNormalization(name="norm1", **norm)
         self.attention = attention
-        self.norm2 = keras.layers.LayerNormalization(name="norm2", **norm)
+        self.norm2 = LayerNormalization(name="norm2", **norm)
         self.mlp = mlp
         self.layer_scale1 = self.layer_scale2 = None
         if layer_scale is not None:

@@ -13,6 +13,7 @@ from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.mlp import MLP
 from keras_vit.layers.regularization import active, drop
+from keras_vit.layers.tokenwise import linear
 from keras_vit.layers.validation import check_count, check_rate, check_tokens
 from keras_vit.ops.attention import attend
 
@@ -87,7 +88,7 @@ class ClassAttention(ConfiguredLayer):
     def call(self, tokens, training=None, return_attention_scores=False, scores_offset=None):
         _, n, width = ops.shape(tokens)
         q = ops.reshape(self.query(tokens[:, :1]), (-1, 1, self.num_heads, self.head_dim))
-        kv = ops.reshape(self.key_value(tokens), (-1, n, 2, self.num_heads, self.head_dim))
+        kv = ops.reshape(linear(self.key_value, tokens), (-1, n, 2, self.num_heads, self.head_dim))
         k, v = ops.unstack(kv, 2, axis=2)  # (B, N, H, K) each
 
         x, scores = attend(  # (B, 1, H, K), (B, H, 1, N)

@@ -11,7 +11,9 @@ from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.overlapping_patch_embedding import he_normal_of_outputs
 from keras_vit.layers.regularization import drop
+from keras_vit.layers.tokenwise import linear
 from keras_vit.layers.validation import check_count, check_grid, check_rate
+from keras_vit.ops.gradients import gelu
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
@@ -80,11 +82,11 @@ class ConvolutionalMLP(ConfiguredLayer):
         self.fc2.build(hidden_shape)
 
     def call(self, grid, training=None):
-        x = self.fc1(grid)  # (B, h, w, M)
+        x = linear(self.fc1, grid)  # (B, h, w, M)
         x = ops.relu(x) if self.relu else x
-        x = ops.gelu(self.depthwise(x), approximate=False)
+        x = gelu(self.depthwise(x))
         x = drop(self.dropout1, x, training)
-        x = self.fc2(x)  # (B, h, w, D)
+        x = linear(self.fc2, x)  # (B, h, w, D)
         return drop(self.dropout2, x, training)
 
     def compute_output_shape(self, grid_shape):

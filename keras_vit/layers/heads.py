@@ -13,6 +13,7 @@ from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.mlp import MLP
+from keras_vit.layers.tokenwise import LayerNormalization, linear
 from keras_vit.layers.validation import check_choice, check_count, check_tokens
 from keras_vit.ops.attention import attend
 
@@ -144,7 +145,7 @@ class AttentionPooling(Attending, Pooling):
         self.mlp_dim = mlp_dim
         self.norm_epsilon = norm_epsilon
         layer = {"dtype": self.dtype_policy}
-        self.norm = keras.layers.LayerNormalization(epsilon=norm_epsilon, name="norm", **layer)
+        self.norm = LayerNormalization(epsilon=norm_epsilon, name="norm", **layer)
         self.mlp = MLP(mlp_dim, mlp, name="mlp", **layer)
 
     def build(self, tokens_shape):
@@ -176,7 +177,7 @@ class AttentionPooling(Attending, Pooling):
         batch, n, width = ops.shape(tokens)
         probe = ops.broadcast_to(self.probe, (batch, 1, width))
         q = ops.reshape(self.query(probe), (-1, 1, self.num_heads, self.head_dim))
-        kv = ops.reshape(self.key_value(tokens), (-1, n, 2, self.num_heads, self.head_dim))
+        kv = ops.reshape(linear(self.key_value, tokens), (-1, n, 2, self.num_heads, self.head_dim))
         k, v = ops.unstack(kv, 2, axis=2)  # (B, N, H, K) each
         x, scores = attend(  # (B, 1, H, K), (B, H, 1, N)
             q, k, v, scores_offset=scores_offset, return_scores=return_attention_scores

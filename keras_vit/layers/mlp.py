@@ -11,6 +11,7 @@ from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.regularization import drop
+from keras_vit.layers.tokenwise import linear
 from keras_vit.layers.validation import check_count, check_rate, check_tokens
 
 
@@ -76,14 +77,14 @@ class MLP(ConfiguredLayer):
         self.fc2.build((*tokens_shape[:-1], self.hidden_dim))
 
     def call(self, tokens, training=None):
-        x = self.fc1(tokens)  # (B, N, M), or (B, N, 2M) for SwiGLU
+        x = linear(self.fc1, tokens)  # (B, N, M), or (B, N, 2M) for SwiGLU
         if self.activation == "swiglu":
             gate, x = ops.split(x, 2, axis=-1)
             x = ops.silu(gate) * x  # (B, N, M)
         else:
             x = activation_function(self.activation)(x)
         x = drop(self.dropout1, x, training)
-        x = self.fc2(x)  # (B, N, D)
+        x = linear(self.fc2, x)  # (B, N, D)
         return drop(self.dropout2, x, training)
 
     def compute_output_shape(self, tokens_shape):

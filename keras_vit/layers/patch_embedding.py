@@ -10,6 +10,7 @@ from keras import ops
 from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import dense_cost
 from keras_vit.layers.initializers import Initial
+from keras_vit.layers.tokenwise import linear
 from keras_vit.layers.validation import as_pair, check_count, check_images
 
 
@@ -77,7 +78,7 @@ class PatchEmbedding(ConfiguredLayer):
         x = ops.reshape(images, (batch, h, p, w, q, c))
         x = ops.transpose(x, (0, 1, 3, 2, 4, 5))  # (B, h, w, p, q, C)
         x = ops.reshape(x, (batch, h * w, p * q * c))  # (B, N, p*q*C)
-        return self.projection(x)  # (B, N, D)
+        return linear(self.projection, x)  # (B, N, D)
 
     def compute_output_shape(self, images_shape):
         self._check(images_shape)

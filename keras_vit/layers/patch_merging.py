@@ -9,6 +9,7 @@ from keras import ops
 from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
+from keras_vit.layers.tokenwise import LayerNormalization, linear
 from keras_vit.layers.validation import check_choice, check_map
 
 
@@ -43,9 +44,7 @@ class PatchMerging(ConfiguredLayer):
         check_choice(version, "version", (1, 2))
         self.version = version
         self.norm_epsilon = norm_epsilon
-        self.norm = keras.layers.LayerNormalization(
-            epsilon=norm_epsilon, name="norm", dtype=self.dtype_policy
-        )
+        self.norm = LayerNormalization(epsilon=norm_epsilon, name="norm", dtype=self.dtype_policy)
 
     def build(self, x_shape):
         check_map(x_shape, "PatchMerging")
@@ -69,8 +68,8 @@ class PatchMerging(ConfiguredLayer):
         x = ops.transpose(x, (0, 1, 3, 4, 2, 5))  # (B, h/2, w/2, columns, rows, D)
         x = ops.reshape(x, (-1, h // 2, w // 2, 4 * width))
         if self.version == 1:
-            return self.reduction(self.norm(x))
-        return self.norm(self.reduction(x))
+            return linear(self.reduction, self.norm(x))
+        return self.norm(linear(self.reduction, x))
 
     def compute_output_shape(self, x_shape):
         batch, h, w, width = x_shape

@@ -11,8 +11,10 @@ from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.regularization import active, drop
+from keras_vit.layers.tokenwise import LayerNormalization, linear
 from keras_vit.layers.validation import check_count, check_grid, check_rate
 from keras_vit.ops.attention import attend
+from keras_vit.ops.gradients import gelu
 from keras_vit.ops.resample import adaptive_average
 
 
@@ -111,9 +113,7 @@ class SpatialReductionAttention(ConfiguredLayer):
         if self.reduces:
             self.reduce = keras.layers.Dense(width, name="reduce", **glorot)
             self.reduce.build((None, None, self.reduction**2 * width))
-            self.norm = keras.layers.LayerNormalization(
-                epsilon=self.norm_epsilon, name="norm", **layer
-            )
+            self.norm = LayerNormalization(epsilon=self.norm_epsilon, name="norm", **layer)
             self.norm.build((None, None, width))
         self.attention_dropout = keras.layers.Dropout(
             self.attention_dropout_rate, name="attention_dropout", **layer
@@ -123,10 +123,10 @@ class SpatialReductionAttention(ConfiguredLayer):
     def call(self, grid, training=None, return_attention_scores=False):
         check_grid(grid.shape, self.reduction, "SpatialReductionAttention")
         _, h, w, width = ops.shape(grid)
-        q = self.query(ops.reshape(grid, (-1, h * w, width)))  # (B, N, D)
+        q = linear(self.query, ops.reshape(grid, (-1, h * w, width)))  # (B, N, D)
         q = ops.reshape(q, (-1, h * w, self.num_heads, self.head_dim))
         m, tokens = self._reduced(grid)  # (B, M, D)
-        kv = ops.reshape(self.key_value(tokens), (-1, m, 2, self.num_heads, self.head_dim))
+        kv = ops.reshape(linear(self.key_value, tokens), (-1, m, 2, self.num_heads, self.head_dim))
         k, v = ops.unstack(kv, 2, axis=2)  # (B, M, H, K) each
 
         x, scores = attend(  # (B, N, H, K), (B, H, N, M)
@@ -137,7 +137,7 @@ class SpatialReductionAttention(ConfiguredLayer):
             return_scores=return_attention_scores,
         )
         x = ops.reshape(x, (-1, h * w, width))
-        x = drop(self.dropout, self.proj(x), training)
+        x = drop(self.dropout, linear(self.proj, x), training)
         x = ops.reshape(x, (-1, h, w, width))
         return (x, scores) if return_attention_scores else x
 
@@ -147,7 +147,7 @@ class SpatialReductionAttention(ConfiguredLayer):
         if self.pool_size is not None:
             m = self.pool_size**2
             x = ops.reshape(adaptive_average(grid, self.pool_size), (-1, m, width))
-            return m, ops.gelu(self.norm(self.reduce(x)), approximate=False)
+            return m, gelu(self.norm(linear(self.reduce, x)))
         if self.reduction == 1:
             return h * w, ops.reshape(grid, (-1, h * w, width))
         # A convolution with kernel_size == strides, as a reshape and a matrix product.
@@ -157,7 +157,7 @@ class SpatialReductionAttention(ConfiguredLayer):
         x = ops.reshape(x, (-1, rows, r, columns, r, width))
         x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
         x = ops.reshape(x, (-1, rows * columns, r * r * width))  # (B, M, R*R*D)
-        return rows * columns, self.norm(self.reduce(x))
+        return rows * columns, self.norm(linear(self.reduce, x))
 
     def compute_output_shape(self, grid_shape):
         return grid_shape

@@ -11,6 +11,7 @@ from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.regularization import drop
+from keras_vit.layers.tokenwise import linear
 from keras_vit.layers.validation import check_count, check_rate, check_tokens
 from keras_vit.ops.attention import apply_scores
 
@@ -93,7 +94,7 @@ class TalkingHeadsAttention(ConfiguredLayer):
 
     def call(self, tokens, training=None, return_attention_scores=False, scores_offset=None):
         _, n, width = ops.shape(tokens)
-        qkv = ops.reshape(self.qkv(tokens), (-1, n, 3, self.num_heads, self.head_dim))
+        qkv = ops.reshape(linear(self.qkv, tokens), (-1, n, 3, self.num_heads, self.head_dim))
         q, k, v = ops.unstack(qkv, 3, axis=2)  # (B, N, H, K) each
         q = ops.transpose(q, (0, 2, 1, 3)) * ops.cast(self.head_dim**-0.5, q.dtype)
         logits = ops.matmul(q, ops.transpose(k, (0, 2, 3, 1)))  # (B, H, N, N)
@@ -106,7 +107,7 @@ class TalkingHeadsAttention(ConfiguredLayer):
         x = apply_scores(drop(self.attention_dropout, weights, training), v)  # (B, N, H, K)
 
         x = ops.reshape(x, (-1, n, width))
-        x = drop(self.dropout, self.proj(x), training)  # (B, N, D)
+        x = drop(self.dropout, linear(self.proj, x), training)  # (B, N, D)
         return (x, scores) if return_attention_scores else x
 
     def compute_output_shape(self, tokens_shape):

@@ -15,6 +15,7 @@ from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.position_bias import ContinuousPositionBias, RelativePositionBias
 from keras_vit.layers.regularization import active, drop
+from keras_vit.layers.tokenwise import linear
 from keras_vit.layers.validation import (
     as_pair,
     check_choice,
@@ -141,7 +142,7 @@ class WindowAttention(ConfiguredLayer):
 
     def call(self, windows, shift_mask=None, training=None, return_attention_scores=False):
         _, n, width = ops.shape(windows)
-        qkv = self.qkv(windows)  # (B*W, N, 3D)
+        qkv = linear(self.qkv, windows)  # (B*W, N, 3D)
         if self.version == 2 and self.qkv_bias:
             bias = ops.concatenate([self.query_bias, self.query_bias * 0, self.value_bias])
             qkv = qkv + ops.cast(bias, qkv.dtype)
@@ -165,7 +166,7 @@ class WindowAttention(ConfiguredLayer):
             return_scores=return_attention_scores,
         )
         x = ops.reshape(x, (-1, n, width))
-        x = drop(self.dropout, self.proj(x), training)  # (B*W, N, D)
+        x = drop(self.dropout, linear(self.proj, x), training)  # (B*W, N, D)
         return (x, scores) if return_attention_scores else x
 
     def compute_output_shape(self, windows_shape, shift_mask_shape=None):

@@ -74,7 +74,8 @@ def test_values_files_and_training(layer_class, arguments, inputs, tmp_path):
     model.save(tmp_path / "layer.keras")
     loaded = keras.models.load_model(tmp_path / "layer.keras")
     found = run(loaded, [x[:1] for x in inputs])
-    np.testing.assert_allclose(found, expected[:1], atol=1e-6)
+    scale = max(1.0, np.abs(expected).max())  # one example is rounded otherwise than a batch
+    np.testing.assert_allclose(found, expected[:1], rtol=0, atol=1e-6 * scale)
 
     # A step of training changes every trainable weight by something finite.
     before = [to_numpy(weight) for weight in model.trainable_weights]

@@ -1,0 +1,34 @@
+"""The switch of the fast paths: shorter ways to the results of Keras's own functions."""
+
+_enabled = True
+
+
+def set_fast_paths(enabled):
+    """Turns the library's fast paths on (the default) or off, on every backend.
+
+    With them off, every layer computes with Keras's own functions. The results are the same up to
+    rounding. On JAX the fast paths are matrix products, layer normalisation and GELU with their
+    own gradients, which read and write less memory, and cuDNN's attention on a GPU for odd
+    numbers of tokens too.
+
+    A function that is already compiled keeps what it was compiled with: call this before the first
+    `fit`, `predict` or `evaluate`, or compile the model again.
+
+    Args:
+        enabled: bool.
+
+    Raises:
+        ValueError: if `enabled` is not a bool.
+
+    Example:
+        >>> keras_vit.set_fast_paths(False)
+    """
+    global _enabled
+    if not isinstance(enabled, bool):
+        raise ValueError(f"enabled must be True or False. Received: enabled={enabled!r}")
+    _enabled = enabled
+
+
+def fast_paths_enabled():
+    """Whether fast paths are on (`set_fast_paths`)."""
+    return _enabled
