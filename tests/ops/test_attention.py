@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 from keras import ops
 
+from keras_vit.ops import attention
 from keras_vit.ops.attention import attend
-from tests.helpers import once_but, to_numpy
+from tests.helpers import backends, once_but, to_numpy
 
 B, N, M, H, K = 2, 5, 7, 3, 4
 
@@ -147,3 +148,56 @@ def test_dropout_and_offset_act_on_the_scores(rng):
     expected = np.einsum("bhnm,bmhk->bnhk", 2 * (scores + offset), v)
     np.testing.assert_allclose(to_numpy(found), expected, atol=1e-4)
     np.testing.assert_allclose(to_numpy(returned), scores + offset, atol=1e-5)  # before dropout
+
+
+def weighted(y):
+    """A number that each output moves by another amount."""
+    return (y * ops.cast(np.linspace(-1, 1, y.size).reshape(y.shape), y.dtype)).sum()
+
+
+@backends("jax")
+@pytest.mark.parametrize(
+    "n, m, causal",
+    [(5, 5, False), (6, 6, False), (5, 4, False), (4, 7, False), (5, 5, True), (6, 6, True)],
+)
+def test_cudnn_takes_an_even_number_of_tokens(n, m, causal, monkeypatch):
+    """What would go to cuDNN, computed by JAX's other implementation of the same function."""
+    import jax
+
+    by_jax, calls = jax.nn.dot_product_attention, []
+
+    def dot_product_attention(q, k, v, *, implementation, **options):
+        calls.append((implementation, q.shape[1], k.shape[1]))
+        return by_jax(q, k, v, implementation="xla", **options)
+
+    rng = np.random.default_rng(0)
+    q, k, v = (rng.normal(size=(2, tokens, 3, 8)).astype("float32") for tokens in (n, m, m))
+
+    def compute(q, k, v):
+        return weighted(attention.fused_attention(q, k, v, causal=causal))
+
+    expected = jax.value_and_grad(compute, argnums=(0, 1, 2))(q, k, v)
+    monkeypatch.setattr(attention, "jax_platform", lambda: "gpu")
+    monkeypatch.setattr(attention, "_cudnn_takes", lambda q: True)
+    monkeypatch.setattr(jax.nn, "dot_product_attention", dot_product_attention)
+    found = jax.value_and_grad(compute, argnums=(0, 1, 2))(q, k, v)
+    assert calls == [("cudnn", n + n % 2, m + m % 2)]
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(to_numpy(a), to_numpy(b), rtol=1e-4, atol=1e-5)
+
+
+@backends("jax")
+def test_cudnn_is_asked_only_for_what_it_takes(monkeypatch):
+    import jax
+
+    class Device:
+        compute_capability = "9.0"
+
+    half, wide = np.zeros((1, 5, 3, 8), "float16"), np.zeros((1, 5, 3, 136), "float16")
+    assert not attention._cudnn_takes(half)  # on a CPU
+    monkeypatch.setattr(attention, "jax_platform", lambda: "gpu")
+    monkeypatch.setattr(jax, "devices", lambda: [Device])
+    assert attention._cudnn_takes(half)
+    assert not attention._cudnn_takes(half.astype("float32")) and not attention._cudnn_takes(wide)
+    Device.compute_capability = "7.5"
+    assert not attention._cudnn_takes(half)
