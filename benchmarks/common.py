@@ -9,6 +9,7 @@ import os
 import platform
 import re
 import resource
+import select
 import shutil
 import subprocess
 import sys
@@ -55,6 +56,19 @@ def installed(module):
 def versions(*distributions):
     """ "keras 3.15.1 + jax 0.10.2" for the named distributions."""
     return " + ".join(f"{name} {importlib.metadata.version(name)}" for name in distributions)
+
+
+def commit():
+    """The commit of this checkout, with "-dirty" where a Python file differs; "" without git."""
+    if not shutil.which("git"):
+        return ""
+
+    def git(*arguments):
+        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
+
+    found = git("rev-parse", "--short=10", "HEAD").stdout.strip()
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", "*.py").stdout
+    return found + "-dirty" * bool(changed)
 
 
 def load_average():
@@ -133,10 +147,12 @@ class Worker:
         module: the module to run, which calls `serve` or `command_or_worker`.
         arguments: keyword arguments of its `start`, JSON-like.
         backend: what KERAS_BACKEND is there.
+        environment: dict of further environment variables.
     """
 
-    def __init__(self, module, arguments, backend="tensorflow"):
-        environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "2"}
+    def __init__(self, module, arguments, backend="tensorflow", environment=None):
+        environment = {**os.environ, **(environment or {})}
+        environment |= {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "2"}
         # On a GPU, so that two libraries fit beside each other.
         environment["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
         environment["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
@@ -155,9 +171,24 @@ class Worker:
 
     def ask(self, **request):
         """The worker's answer to a request; both are JSON-like."""
+        self.send(**request)
+        return self.receive()
+
+    def send(self, **request):
+        """Asks without waiting, so that several workers can do something at the same time."""
         with contextlib.suppress(BrokenPipeError):  # it has ended: what it said is told below
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
+
+    def receive(self, seconds=None):
+        """The answer to what was sent.
+
+        Raises:
+            TimeoutError: if it does not come within `seconds`.
+            RuntimeError: if the process has ended.
+        """
+        if not select.select([self._process.stdout], [], [], seconds)[0]:
+            raise TimeoutError(f"A worker did not answer within {seconds:.0f} s.")
         line = self._process.stdout.readline()
         if not line:
             code = self._process.wait()
@@ -165,11 +196,16 @@ class Worker:
             raise RuntimeError(f"A worker ended with exit code {code}:\n{said}")
         return json.loads(line)
 
-    def close(self):
-        """Ends the process."""
-        self._process.stdin.close()  # its loop ends
+    def close(self, seconds=None):
+        """Ends the process, by force if it has not ended after `seconds`."""
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()  # its loop ends
         self._process.stdout.close()
-        self._process.wait()
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         self._folder.cleanup()
 
 
