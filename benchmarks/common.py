@@ -24,13 +24,22 @@ BACKENDS = ("tensorflow", "jax", "torch")
 
 def hardware_name():
     """The first GPU, or the CPU and its cores, as a part of a file name: "amd-epyc-2-cores"."""
-    if shutil.which("nvidia-smi"):
-        query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-        listed = subprocess.run(query, capture_output=True, text=True, check=False)
-        if listed.returncode == 0 and listed.stdout.strip():
-            return _slug(listed.stdout.splitlines()[0])
+    found = nvidia_smi("name")
+    if found:
+        return _slug(found[0])
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return _slug(f"{_cpu_model()} {cores} cores")
+
+
+def nvidia_smi(*fields):
+    """What nvidia-smi says of `fields` of the first GPU, a list of str; empty without a GPU."""
+    if not shutil.which("nvidia-smi"):
+        return []
+    query = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader"]
+    listed = subprocess.run(query, capture_output=True, text=True, check=False)
+    if listed.returncode or not listed.stdout.strip():
+        return []
+    return listed.stdout.splitlines()[0].split(", ")
 
 
 def _cpu_model():

@@ -15,8 +15,6 @@ attention included and recomputation not.
 """
 
 import argparse
-import shutil
-import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -26,6 +24,7 @@ from benchmarks.common import (
     commit,
     hardware_name,
     installed,
+    nvidia_smi,
     results_path,
     versions,
     write_rows,
@@ -73,6 +72,9 @@ FIGURES = {
     "calls": 0,
 }
 KERNELS = ("kernels", "kernel_ms", "attention_kernels")
+# What is printed of the GPU before and after; nothing is ever set.
+STATE = ("name", "driver_version", "clocks.sm", "clocks.mem", "clocks.max.sm", "power.draw")
+STATE += ("power.limit", "temperature.gpu")
 
 # Seconds to wait for a worker, and to keep for measuring and profiling a step.
 START, PROFILE, CLOSE, MEASURE = 120, 60, 5, 10
@@ -83,15 +85,15 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         run = Run(arguments, scratch)
         print(f"{run.hardware}, commit {run.common['commit']} -> {run.path}")
-        print(f"before: {gpu_state()}", flush=True)
+        _print_state("before")
         run.product()
         print(_line("model", "step", "contestant", {name: name for name in FIGURES}), flush=True)
         for size in arguments.sizes:
+            run.deadline = time.monotonic() + 60 * arguments.minutes - CLOSE
             for group in GROUPS:
                 run.group(size, [name for name in group if name in arguments.only])
         run.print_speeds()
-        print(f"after: {gpu_state()}")
-        print(*run.left_out, sep="\n", flush=True)
+        _print_state("after")
 
 
 def macs(size):
@@ -116,7 +118,6 @@ class Run:
 
     def __init__(self, arguments, scratch):
         self.arguments = arguments
-        self.deadline = time.monotonic() + 60 * arguments.minutes - CLOSE
         self.path = _path(arguments, scratch)
         self.hardware = hardware_name()
         self.common = {
@@ -135,8 +136,8 @@ class Run:
             "TOKENIZERS_PARALLELISM": "false",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
-        self.rows = {}
-        self.left_out = []
+        self.deadline = time.monotonic()  # of a size; `main` sets it
+        self.rows, self.profiles = {}, {}
 
     def product(self):
         """Measures a product of two large matrices in bfloat16."""
@@ -159,7 +160,7 @@ class Run:
             if missing:
                 self._fail(size, name, f"{', '.join(missing)} not installed")
             elif self._left() < MEASURE:
-                self._leave_out(size, name)
+                _leave_out(size, name)
             else:
                 setting = {"batch": self.arguments.batch, "compiled": compiled}
                 workers[name] = self._worker(backend, library=library, size=SIZES[size], **setting)
@@ -203,7 +204,7 @@ class Run:
             request = {"do": "measure", "step": step, "seconds": self.arguments.seconds}
             answer = _ask(worker, self._left(), **request)
             if answer.get("lost") == "late":
-                self._leave_out(size, f"{name} {step}")
+                _leave_out(size, name, step)
                 return True
             if "error" in answer:
                 self._fail(size, name, answer["error"], [step])
@@ -242,7 +243,7 @@ class Run:
             "batch": self.arguments.batch,
             "step": step,
             "contestant": name,
-            **{key: figures.get(key, "") for key in (*FIGURES, *KERNELS, "error")},
+            **{key: figures.get(key, "") for key in (*FIGURES, *KERNELS, "parameters", "error")},
             **self.common,
             "versions": versions(*filter(installed, dict.fromkeys((library, backend)))),
         }
@@ -259,19 +260,17 @@ class Run:
         )
         self._write(size, name, step, self.rows[size, name, step] | found)
         if self.arguments.profile and step == self.arguments.steps[-1]:
-            lines = [f"{'ms':>10} {'calls':>6}  kernel"]
+            lines = [f"{MODELS[size]}, {name}, {step}", f"{'ms':>10} {'calls':>6}  kernel"]
             lines += [f"{ms:10.3f} {calls:6}  {kernel}" for kernel, ms, calls in found["top"]]
-            file = f"{self.path.stem}_{MODELS[size]}_{name}_{step}.txt"
-            self.path.with_name(file).write_text("\n".join([*lines, ""]), encoding="utf-8")
             print(*(line[:120] for line in lines), sep="\n", flush=True)
+            own = self.profiles.setdefault(size, [])
+            own.append("\n".join([*lines, ""]))
+            file = self.path.with_name(f"{self.path.stem}_{MODELS[size]}_kernels.txt")
+            file.write_text("\n".join(own), encoding="utf-8")
 
     def _fail(self, size, name, error, steps=None):
         for step in steps or self.arguments.steps:
             self._row(size, name, step, error=" ".join(error.split())[:300])
-
-    def _leave_out(self, size, name):
-        self.left_out.append(f"left out, there was no time: {size} {name}")
-        print(self.left_out[-1], flush=True)
 
     def _left(self):
         return self.deadline - time.monotonic()
@@ -288,6 +287,10 @@ class Run:
             print(f"{MODELS[size]} {step}, {name}:", ", ".join(speeds) or "nothing to compare")
 
 
+def _leave_out(size, name, step="both steps"):
+    print(f"{MODELS[size]}, {name}: left out, there was no time for {step}", flush=True)
+
+
 def _ask(worker, within, **request):
     worker.send(**request)
     return _receive(worker, within)
@@ -301,31 +304,21 @@ def _receive(worker, within):
         return {"error": str(error), "lost": "late"}
     except RuntimeError as error:
         print(error, flush=True)
-        return {"error": str(error).strip().splitlines()[-1], "lost": "ended"}
+        lines = str(error).strip().splitlines()
+        return {"error": " ".join([lines[0], *lines[-1:]]), "lost": "ended"}
     if "traceback" in answer:
         print(answer["traceback"], flush=True)
     return answer
 
 
-def gpu_state():
-    """The GPU's clocks and power limit; nothing is set."""
-    fields = "name,driver_version,clocks.sm,clocks.mem,clocks.max.sm,power.draw,power.limit"
-    values = _nvidia_smi(f"{fields},temperature.gpu")
-    names = [*fields.split(","), "temperature.gpu"]
-    return ", ".join(map(" ".join, zip(names, values, strict=False))) or "no nvidia-smi"
-
-
 def _clock():
     """The clock right after a measurement, in MHz."""
-    return (_nvidia_smi("clocks.sm") or [""])[0].removesuffix(" MHz")
+    return "".join(nvidia_smi("clocks.sm")).removesuffix(" MHz")
 
 
-def _nvidia_smi(fields):
-    if not shutil.which("nvidia-smi"):
-        return []
-    query = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"]
-    found = subprocess.run(query, capture_output=True, text=True)
-    return found.stdout.splitlines()[0].split(", ") if found.stdout.strip() else []
+def _print_state(when):
+    state = map(" ".join, zip(STATE, nvidia_smi(*STATE), strict=False))
+    print(f"{when}: {', '.join(state) or 'no nvidia-smi'}", flush=True)
 
 
 def _line(model, step, contestant, figures):
@@ -352,7 +345,7 @@ def _arguments():
     parser.add_argument("--sizes", nargs="+", default=["B", "L"], choices=("B", "L"))
     parser.add_argument("--steps", nargs="+", default=STEPS, choices=STEPS)
     parser.add_argument("--only", nargs="+", default=CONTESTANTS, choices=CONTESTANTS)
-    parser.add_argument("--minutes", type=float, default=6.0, help="for all of it")
+    parser.add_argument("--minutes", type=float, default=6.0, help="for each size")
     parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--peak", type=float, default=989.0, help="TFLOP/s, for the MFU")

@@ -145,8 +145,6 @@ class KerasContestant:
 class Product:
     """A product of two square matrices in bfloat16: what the device reaches at best."""
 
-    parameters = 0
-
     def __init__(self, size, on_cpu):
         import torch
 
@@ -200,8 +198,9 @@ def start(library, **arguments):
             if do and step not in warmed:
                 warmed[step] = warm(contestant, step)
             if do == "measure":
-                return {**measure(getattr(contestant, step), **options), **warmed[step]}
-            return {"parameters": contestant.parameters}
+                figures = measure(getattr(contestant, step), **options)
+                return {**figures, **warmed[step], "parameters": contestant.parameters}
+            return {}
         except Exception as error:  # out of memory beside others, for example
             contestant.release()
             said = f"{type(error).__name__}: {error}"

@@ -41,17 +41,23 @@ def of_jax(call):
             call()
         (path,) = Path(folder).rglob("*.xplane.pb")
         planes = list(jax.profiler.ProfileData.from_file(str(path)).planes)
-        devices = [plane for plane in planes if plane.name.startswith("/device:GPU")]
-        return summary(_events(devices) if devices else _host_events(planes))
+        if jax.default_backend() == "cpu":
+            return summary(_host_events(planes))
+        events = list(_device_events(planes))
+        if not events:
+            named = {plane.name: [line.name for line in plane.lines] for plane in planes}
+            raise RuntimeError(f"The profile must have streams of a GPU. Received: {named}")
+        return summary(events)
 
 
-def _events(planes):
+def _device_events(planes):
     """What ran on the streams of GPUs: (name, ms)."""
     for plane in planes:
-        for line in plane.lines:
-            if line.name.startswith("Stream"):
-                for event in line.events:
-                    yield event.name, event.duration_ns / 1e6
+        if plane.name.startswith("/device:"):
+            for line in plane.lines:
+                if line.name.startswith("Stream"):  # other lines sum these up
+                    for event in line.events:
+                        yield event.name, event.duration_ns / 1e6
 
 
 def _host_events(planes):

@@ -5,9 +5,11 @@ what was timed comes from results/*.csv, which the other benchmarks write.
 """
 
 import functools
+import itertools
 import re
 
 from benchmarks.common import BACKENDS, RESULTS, ROOT, read_rows
+from benchmarks.gpu import CONTESTANTS
 
 README = ROOT / "README.md"
 # What Dosovitskiy et al. 2021, table 1, give.
@@ -242,6 +244,45 @@ def peers():
     return table(("speed relative to timm", *names, "memory to load ViT-H/14 / its size"), lines)
 
 
+def gpu(rows):
+    """Milliseconds of each step, MFU, speed relative to timm, launches and memory, or an error."""
+    found = {(r["model"], r["step"], r["contestant"]): r for r in rows}
+    lines = []
+    for model, step in itertools.product(dict.fromkeys(r["model"] for r in rows), STEPS):
+        reference = found.get((model, step, "timm"))
+        for name in CONTESTANTS:
+            row = found.get((model, step, name))
+            shown = f"**{name}**" if name.startswith("keras") else name
+            if row is None or row["error"]:
+                said = row["error"].replace("|", "\\|") if row else "not measured"
+                lines.append((f"`{model}`, {STEPS[step]}", shown, said, *[""] * 7))
+                continue
+            timm = float(reference["ms"]) if reference and reference["ms"] else None
+            lines.append(
+                (
+                    f"`{model}`, {STEPS[step]}",
+                    shown,
+                    f"{row['ms']} ({row['q1_ms']} to {row['q3_ms']})",
+                    f"{timm / float(row['ms']):.2f}" if timm else "",
+                    f"{float(row['mfu']):.1f}",
+                    row["images_per_s"],
+                    row["launch_ms"],
+                    f"{row['kernel_ms']} in {row['kernels']}" if row["kernels"] else "",
+                    row["device_mb"],
+                    row["first_s"],
+                )
+            )
+    header = ("", "", "ms (quartiles)", "speed", "MFU, %", "images / s", "launched after, ms")
+    header += ("kernels, ms", "peak, MB", "first call, s")
+    names = {"commit": "commit {}", "batch": "batch {}", "peak_tflops": "peak {} TFLOP/s"}
+    names["product_tflops"] = "a product of two matrices reached {} TFLOP/s"
+    said = [
+        text.format(" and ".join(dict.fromkeys(r[column] for r in rows if r[column])))
+        for column, text in names.items()
+    ]
+    return f"{table(header, lines)}\n{', '.join(said)}\n"
+
+
 def family_speed(rows):
     """CPU seconds of a training step and of a forward pass; the peers' beside ours."""
     found = {(r["model"], r["beside"], r["library"], r["step"]): r for r in rows}
@@ -449,6 +490,7 @@ RENDERERS = (
     learning,
     finetuning,
     speed,
+    gpu,
     family_speed,
     resolution,
     jit_compile,
