@@ -224,12 +224,12 @@ class Run:
         return False
 
     def _row(self, size, name, step, **figures):
-        """Prints and writes a row."""
-        batch = self.arguments.batch
+        """Prints and writes a row: what was measured, or an error."""
         if "ms" in figures:
-            seconds = figures["ms"] / 1e3
+            batch, seconds = self.arguments.batch, figures["ms"] / 1e3
             figures["mfu"] = utilisation(size, step, batch, seconds, self.arguments.peak)
             figures["images_per_s"] = round(batch / seconds)
+            self.rows[size, name, step] = figures
         print(_line(MODELS[size], step, name, figures), flush=True)
         self._write(size, name, step, figures)
 
@@ -247,8 +247,6 @@ class Run:
             **self.common,
             "versions": versions(*filter(installed, dict.fromkeys((library, backend)))),
         }
-        if "ms" in figures:
-            self.rows[size, name, step] = figures
         write_rows(self.path, [row], KEY)
 
     def _kernels(self, size, name, step, found):
@@ -278,13 +276,11 @@ class Run:
     def print_speeds(self):
         """How often each step is done while timm, eager or compiled, does it once."""
         for (size, name, step), figures in self.rows.items():
-            references = [(size, timm, step) for timm in ("timm", "timm-compiled") if timm != name]
-            speeds = [
-                f"{self.rows[key]['ms'] / figures['ms']:.2f} of {key[1]}"
-                for key in references
-                if key in self.rows
-            ]
-            print(f"{MODELS[size]} {step}, {name}:", ", ".join(speeds) or "nothing to compare")
+            for timm in ("timm", "timm-compiled"):
+                reference = self.rows.get((size, timm, step))
+                if reference and timm != name:
+                    speed = reference["ms"] / figures["ms"]
+                    print(f"{MODELS[size]}, {step}, {name}: {speed:.2f} of {timm}")
 
 
 def _leave_out(size, name, step="both steps"):

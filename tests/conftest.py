@@ -45,6 +45,7 @@ LONGEST = (
     "test_distribute",
     "test_memory",
     "test_remat",
+    "test_benchmark_gpu",
     "test_saved_0_1",
     "test_one_file_three_backends",
     "test_command",

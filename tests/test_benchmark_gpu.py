@@ -3,6 +3,7 @@
 import csv
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -91,6 +92,20 @@ def test_kernels_are_added_up_by_name():
     assert found["kernels"] == 4 and found["attention_kernels"] == 1
     assert found["kernel_ms"] == 7.75
     assert found["top"][:2] == [("flash_fwd_kernel", 4.0, 1), ("fusion", 3.0, 2)]
+
+
+def test_kernels_of_a_gpu_are_those_of_its_streams():
+    def line(name, *events):
+        events = [SimpleNamespace(name=name, duration_ns=ns) for name, ns in events]
+        return SimpleNamespace(name=name, events=events)
+
+    streams = [line("Stream #7(Compute)", ("gemm", 2e6)), line("Stream #9", ("MemcpyD2H", 1e6))]
+    device = [line("XLA Modules", ("jit_train", 9e6)), *streams]
+    planes = [
+        SimpleNamespace(name="/host:CPU", lines=[line("Stream of a host", ("launch", 5e6))]),
+        SimpleNamespace(name="/device:GPU:0", lines=device),
+    ]
+    assert list(kernels._device_events(planes)) == [("gemm", 2.0), ("MemcpyD2H", 1.0)]
 
 
 class Silent:
