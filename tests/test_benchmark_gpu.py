@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks import common, gpu, kernels, readme
+from benchmarks import common, gpu, gpu_contestants, kernels, readme
 from tests.helpers import once
 
 pytestmark = once  # it starts processes of its own for each backend
@@ -143,6 +143,62 @@ def test_a_worker_that_is_lost_is_a_row(error, row, tmp_path, monkeypatch, capsy
     assert worker.closed
     assert all(row in r["error"] for r in rows if r["contestant"] == "timm")
     assert all("not installed" in r["error"] for r in rows if r["contestant"] != "timm")
+
+
+class Scripted(Silent):
+    """A worker that has measured the forward pass; training and profiling fail."""
+
+    figures = dict.fromkeys(("ms", "q1_ms", "q3_ms", "launch_ms", "cpu_ms", "first_s"), 2.0)
+    figures |= {"calls": 5, "device_mb": 100, "parameters": 7}
+
+    def send(self, do=None, step=None, **options):
+        self.failed = do == "kernels" or step == "train"
+
+    def receive(self, seconds):
+        return {"error": "OutOfMemoryError: full"} if self.failed else self.figures
+
+
+def test_a_step_that_fails_is_a_row_and_the_other_is_kept(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(gpu, "Worker", lambda *arguments: Scripted(None))
+    monkeypatch.setattr(gpu, "installed", lambda module: module in ("keras", "jax"))
+    monkeypatch.setattr(gpu, "versions", lambda *names: " + ".join(names))
+    path = tmp_path / "gpu.csv"
+    command = ["gpu", "--sizes", "L", "--only", "keras-jax", "--out", str(path)]
+    monkeypatch.setattr(sys, "argv", command)
+    gpu.main()
+    forward, train = common.read_rows(path)
+    assert (forward["model"], forward["ms"], forward["error"]) == ("ViTLarge", "2", "")
+    assert (forward["images_per_s"], forward["kernels"]) == ("64000", "")
+    assert (train["step"], train["ms"]) == ("train", "")
+    assert train["error"] == "OutOfMemoryError: full"
+    assert "profile of forward: OutOfMemoryError" in capsys.readouterr().out
+
+
+def test_a_step_that_failed_beside_others_is_tried_again(monkeypatch):
+    class Contestant:
+        parameters, tries = 7, 0
+
+        def __init__(self, library, size):
+            assert (library, size) == ("timm", 3)
+
+        def train(self):
+            self.tries += 1
+            if self.tries == 1:
+                raise MemoryError("full")
+            return 0.0
+
+        def device_peak(self):
+            return 12.3
+
+        def release(self):
+            pass
+
+    monkeypatch.setattr(gpu_contestants, "TorchContestant", Contestant)
+    answer = gpu_contestants.start("timm", size=3)
+    failed = answer(do="warm", step="train")
+    assert failed["error"] == "MemoryError: full" and "Traceback" in failed["traceback"]
+    figures = answer(do="measure", step="train", seconds=0)
+    assert (figures["calls"], figures["device_mb"]) == (gpu_contestants.LEAST, 12)
 
 
 def test_what_there_is_no_time_for_is_named(tmp_path, monkeypatch, capsys):
