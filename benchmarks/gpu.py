@@ -81,7 +81,7 @@ START, PROFILE, CLOSE, MEASURE = 120, 60, 5, 10
 
 
 def main():
-    arguments = _arguments()
+    arguments, started = _arguments(), time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
         run = Run(arguments, scratch)
         print(f"{run.hardware}, commit {run.common['commit']} -> {run.path}")
@@ -89,9 +89,10 @@ def main():
         run.product()
         print(_line("model", "step", "contestant", {name: name for name in FIGURES}), flush=True)
         for size in arguments.sizes:
-            run.deadline = time.monotonic() + 60 * arguments.minutes - CLOSE
+            run.deadline = started + 60 * arguments.minutes - CLOSE
             for group in GROUPS:
                 run.group(size, [name for name in group if name in arguments.only])
+            started = time.monotonic()
         run.print_speeds()
         _print_state("after")
 
