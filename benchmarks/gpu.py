@@ -77,7 +77,7 @@ STATE = ("name", "driver_version", "clocks.sm", "clocks.mem", "clocks.max.sm", "
 STATE += ("power.limit", "temperature.gpu")
 
 # Seconds to wait for a worker, and to keep for measuring and profiling a step.
-START, PROFILE, CLOSE, MEASURE = 120, 60, 5, 10
+START, PROFILE, CLOSE, MEASURE = 120, 60, 5, 6
 
 
 def main():

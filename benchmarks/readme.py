@@ -1,9 +1,13 @@
-"""Writes the tables of the README and of the pages in docs/: `python -m benchmarks.readme`.
+"""Writes the tables of the README and of the pages in docs/.
+
+    python -m benchmarks.readme            # all of them
+    python -m benchmarks.readme gpu speed  # these
 
 Each stands between <!-- NAME --> and <!-- end -->, on any page. What a model costs is counted anew;
 what was timed comes from results/*.csv, which the other benchmarks write.
 """
 
+import argparse
 import functools
 import itertools
 import re
@@ -36,9 +40,12 @@ STEPS = {"forward": "forward", "train": "training step"}
 
 def main():
     renders = {name: functools.cache(render) for name, render in {**COUNTED, **TIMED}.items()}
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("tables", nargs="*", default=list(renders), choices=list(renders))
+    wanted = parser.parse_args().tables
     for path in pages():
         text = path.read_text(encoding="utf-8")
-        for name in tables_of(text):
+        for name in set(wanted).intersection(tables_of(text)):
             text = replace(text, name, renders[name]())
         path.write_text(text, encoding="utf-8")
 
