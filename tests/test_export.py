@@ -242,6 +242,14 @@ def test_ranges_are_the_widest_of_the_calibration(tmp_path, in_this_process):
     assert report.difference < 0.1 * report.spread
 
 
+@backends("torch")
+def test_kernels_of_convolutions_are_stored_in_8_bits(tmp_path, in_this_process):
+    """Their scales have the shape that onnxruntime reads."""
+    model, path = build("pvt_v2 0"), tmp_path / "pvt.onnx"
+    report = keras_vit.export(model, path, "onnx", precision="int8_weights")
+    assert 0.001 * report.spread < report.difference < 0.1 * report.spread
+
+
 @backends("tensorflow")
 def test_static_heads_stay_exact(tmp_path, in_this_process):
     """With its head in 8 bits OpenVINO's logits are off by 0.68 of the spread here."""

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+import math
 import warnings
 
 from keras_vit.export.serving import serving_model
@@ -91,7 +92,17 @@ def _quantize_weights(path, calibration):
     import onnx
 
     mode = nncf.CompressWeightsMode.INT8_SYM
-    onnx.save(nncf.compress_weights(onnx.load(path), mode=mode), path)
+    compressed = nncf.compress_weights(onnx.load(path), mode=mode)
+    # NNCF 3.4 gives the scales of a convolution's kernel (32, 1, 3, 3) the shape (32, 1, 1), which
+    # onnxruntime refuses: they are those of its first axis, (32,).
+    constants = {x.name: x for x in compressed.graph.initializer}
+    for node in compressed.graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[0] in constants:
+            kernel, *scales = (constants[name] for name in node.input if name in constants)
+            for scale in scales:
+                if 1 < len(scale.dims) < len(kernel.dims):
+                    scale.dims[:] = [math.prod(scale.dims)]
+    onnx.save(compressed, path)
 
 
 def _quantize_dynamic(path, calibration):
