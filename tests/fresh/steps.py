@@ -95,7 +95,7 @@ def main():
     step("save, and load in another process")
 
     for name, format in FORMATS.items():
-        path = HERE / f"exported{format.suffix}"
+        path = HERE / f"{name}{format.suffix}"  # its labels lie beside it
         if has(*format.packages):
             report = keras_vit.export(model, path, inputs="pixels", samples=pictures)
             assert path.exists() and str(report)
