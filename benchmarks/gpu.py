@@ -9,9 +9,10 @@ warm up at the same time, and then each is measured alone. A row is printed and 
 it is there. One that fails is a row with its error; what there is no time for is named.
 
 `ms` is the median time of a step, Python's included, and `launch_ms` the time until all of it was
-launched: where this is near `ms`, the device waits for Python. `kernel_ms` is what the device
-computed, by a profiler. MFU counts 2 FLOPs a multiply-add and 3 forward passes a training step,
-attention included and recomputation not.
+launched: where this is near `ms`, the device waits for Python. `train` waits for the device after
+each step, `fit` after twenty, as one trains. `kernel_ms` is what the device computed, by a
+profiler. MFU counts 2 FLOPs a multiply-add and 3 forward passes a training step, attention included
+and recomputation not.
 """
 
 import argparse
@@ -54,7 +55,7 @@ GROUPS = (
     ("keras-torch-jit",),
 )
 COMPILED = ("keras-jax", "timm-compiled", "keras-torch-jit")
-STEPS = ("forward", "train")
+STEPS = ("forward", "train", "fit")
 
 KEY = ("model", "image_size", "dtype", "batch", "step", "contestant")
 # What is measured, and the decimals that are printed.
@@ -77,7 +78,7 @@ STATE = ("name", "driver_version", "clocks.sm", "clocks.mem", "clocks.max.sm", "
 STATE += ("power.limit", "temperature.gpu")
 
 # Seconds to wait for a worker, and to keep for measuring and profiling a step.
-START, PROFILE, CLOSE, MEASURE = 120, 60, 5, 6
+START, PROFILE, CLOSE, MEASURE = 120, 60, 5, 8
 
 
 def main():
@@ -110,7 +111,7 @@ def macs(size):
 
 def utilisation(size, step, batch, seconds, peak):
     """Per cent of `peak` TFLOP/s that a step in `seconds` uses."""
-    forwards = {"forward": 1, "train": 3}[step]
+    forwards = 1 if step == "forward" else 3
     return 100 * 2 * macs(size) * batch * forwards / seconds / (peak * 1e12)
 
 
@@ -215,6 +216,8 @@ class Run:
                 return True
         # Last, because a profiler can slow down what follows.
         for step in [s for s in self.arguments.steps if (size, name, s) in self.rows]:
+            if step == "fit":  # the kernels of `train`
+                continue
             answer = _ask(worker, min(PROFILE, self._left()), do="kernels", step=step)
             if "error" in answer:
                 print(f"{name}, profile of {step}: {answer['error']}", flush=True)
@@ -258,7 +261,7 @@ class Run:
             flush=True,
         )
         self._write(size, name, step, self.rows[size, name, step] | found)
-        if self.arguments.profile and step == self.arguments.steps[-1]:
+        if self.arguments.profile and step == self._profiled():
             lines = [f"{MODELS[size]}, {name}, {step}", f"{'ms':>10} {'calls':>6}  kernel"]
             lines += [f"{ms:10.3f} {calls:6}  {kernel}" for kernel, ms, calls in found["top"]]
             print(*(line[:120] for line in lines), sep="\n", flush=True)
@@ -266,6 +269,10 @@ class Run:
             own.append("\n".join([*lines, ""]))
             file = self.path.with_name(f"{self.path.stem}_{MODELS[size]}_kernels.txt")
             file.write_text("\n".join(own), encoding="utf-8")
+
+    def _profiled(self):
+        """The step whose kernels are listed."""
+        return [step for step in self.arguments.steps if step != "fit"][-1]
 
     def _fail(self, size, name, error, steps=None):
         for step in steps or self.arguments.steps:
@@ -284,7 +291,7 @@ class Run:
                     print(f"{MODELS[size]}, {step}, {name}: {speed:.2f} of {timm}")
 
 
-def _leave_out(size, name, step="both steps"):
+def _leave_out(size, name, step="any step"):
     print(f"{MODELS[size]}, {name}: left out, there was no time for {step}", flush=True)
 
 

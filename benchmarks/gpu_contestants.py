@@ -1,10 +1,12 @@
 """One contestant of `gpu` in a process of its own: a ViT from one of the libraries, in bfloat16.
 
-Each has the same images and labels on the device and does the same two things: logits of a batch,
-which end on the host, and a training step with cross-entropy and AdamW, which ends when the device
-is done. It answers requests to warm up, to measure and to profile.
+Each has the same images and labels on the device and does the same three things: logits of a batch,
+which end on the host; a training step with cross-entropy and AdamW, which ends when the device is
+done; and many steps, which are launched without waiting for the device in between, as people train.
+It answers requests to warm up, to measure and to profile.
 """
 
+import itertools
 import statistics
 import time
 import traceback
@@ -17,7 +19,8 @@ from benchmarks.common import serve
 NUM_CLASSES = 1000
 LEARNING_RATE, WEIGHT_DECAY = 1e-4, 0.05
 SETTLE = 3  # calls before those that count
-LEAST = 5  # calls that count at least
+LEAST = {"forward": 5, "train": 5, "fit": 3}  # calls that count at least
+STEPS = {"forward": 1, "train": 1, "fit": 20}  # steps of a call
 
 
 class TorchContestant:
@@ -52,19 +55,24 @@ class TorchContestant:
             logits.cpu().numpy()
         return launched
 
-    def train(self):
-        """A training step. Returns the seconds until all was launched."""
+    def train(self, steps=1):
+        """Training steps. Returns the seconds until all was launched."""
         self.model.train()
         start = time.perf_counter()
-        self.optimizer.zero_grad()
-        loss = self._torch.nn.functional.cross_entropy(self._logits(), self.labels)
-        loss.backward()
-        self.optimizer.step()
+        for _ in range(steps):
+            self.optimizer.zero_grad()
+            loss = self._torch.nn.functional.cross_entropy(self._logits(), self.labels)
+            loss.backward()
+            self.optimizer.step()
         launched = time.perf_counter() - start
         loss.item()
         if self.device == "cuda":
             self._torch.cuda.synchronize()
         return launched
+
+    def fit(self):
+        """Many training steps without waiting in between."""
+        return self.train(STEPS["fit"])
 
     def _logits(self):
         with self._torch.autocast(self.device, dtype=self._torch.bfloat16):
@@ -82,7 +90,7 @@ class TorchContestant:
 
 
 class KerasContestant:
-    """keras_vit on JAX or PyTorch, by predict_on_batch and train_on_batch."""
+    """keras_vit on JAX or PyTorch, by predict_on_batch, train_on_batch and fit."""
 
     def __init__(self, size, batch, on_cpu, compiled):
         import keras
@@ -127,6 +135,15 @@ class KerasContestant:
         """A training step. Returns the seconds until all was launched."""
         start = time.perf_counter()
         self.model.train_on_batch(self.images, self.labels)
+        self._backends.synchronize([v.value for v in self.model.trainable_variables])
+        return self._launched - start
+
+    def fit(self):
+        """Many training steps without waiting in between."""
+        start = time.perf_counter()
+        batch = self.images, self.labels
+        batches = (batch for _ in itertools.count())  # a generator, as fit asks for
+        self.model.fit(batches, steps_per_epoch=STEPS["fit"], verbose=0)
         self._backends.synchronize([v.value for v in self.model.trainable_variables])
         return self._launched - start
 
@@ -198,7 +215,7 @@ def start(library, **arguments):
             if do and step not in warmed:
                 warmed[step] = warm(contestant, step)
             if do == "measure":
-                figures = measure(getattr(contestant, step), **options)
+                figures = measure(contestant, step, **options)
                 return {**figures, **warmed[step], "parameters": contestant.parameters}
             return {}
         except Exception as error:  # out of memory beside others, for example
@@ -227,29 +244,31 @@ def warm(contestant, step):
     return found
 
 
-def measure(call, seconds):
+def measure(contestant, step, seconds):
     """Times calls one by one for `seconds`.
 
     Returns:
         dict with median and quartiles of the wall time (ms, q1_ms, q3_ms), the median time until
-        all was launched (launch_ms), CPU time a call (cpu_ms) and the number of calls (calls).
+        all was launched (launch_ms) and CPU time (cpu_ms), all of one step, and the number of calls
+        (calls).
     """
-    for _ in range(SETTLE):
+    call, steps = getattr(contestant, step), STEPS[step]
+    for _ in range(SETTLE if steps == 1 else 1):
         call()
     walls, launches = [], []
     begin, cpu = time.perf_counter(), time.process_time()
-    while len(walls) < LEAST or time.perf_counter() - begin < seconds:
+    while len(walls) < LEAST[step] or time.perf_counter() - begin < seconds:
         start = time.perf_counter()
         launches.append(call())
         walls.append(time.perf_counter() - start)
     cpu = time.process_time() - cpu
     q1, median, q3 = statistics.quantiles(walls, method="inclusive")
     return {
-        "ms": 1e3 * median,
-        "q1_ms": 1e3 * q1,
-        "q3_ms": 1e3 * q3,
-        "launch_ms": 1e3 * statistics.median(launches),
-        "cpu_ms": 1e3 * cpu / len(walls),
+        "ms": 1e3 * median / steps,
+        "q1_ms": 1e3 * q1 / steps,
+        "q3_ms": 1e3 * q3 / steps,
+        "launch_ms": 1e3 * statistics.median(launches) / steps,
+        "cpu_ms": 1e3 * cpu / len(walls) / steps,
         "calls": len(walls),
     }
 

@@ -33,13 +33,14 @@ def tiny(tmp_path_factory):
 def test_every_contestant_is_measured(tiny):
     printed, rows, _ = tiny
     measured = [row for row in rows if row["contestant"] != "timm"]
-    steps = [(row["contestant"], row["step"]) for row in measured]
-    assert steps == [(k, s) for k in ("keras-jax", "keras-torch") for s in gpu.STEPS]
+    steps = sorted((row["contestant"], row["step"]) for row in measured)
+    assert steps == sorted((k, s) for k in ("keras-jax", "keras-torch") for s in gpu.STEPS)
     for row in measured:
         assert not row["error"]
         assert 0 < float(row["launch_ms"]) <= float(row["ms"]), row
         assert float(row["q1_ms"]) <= float(row["ms"]) <= float(row["q3_ms"])
-        assert int(row["kernels"]) > 20 and float(row["kernel_ms"]) > 0
+        if row["step"] != "fit":
+            assert int(row["kernels"]) > 20 and float(row["kernel_ms"]) > 0
         assert row["model"] == "tiny" and row["commit"] == "abc" and "keras " in row["versions"]
         line = f"tiny      {row['step']:8} {row['contestant']:16} "
         assert line in printed
@@ -51,8 +52,8 @@ def test_every_contestant_is_measured(tiny):
 def test_a_library_that_is_not_installed_is_a_row(tiny):
     printed, rows, _ = tiny
     errors = [row["error"] for row in rows if row["contestant"] == "timm"]
-    assert errors == ["timm not installed"] * 2
-    assert printed.count("timm not installed") == 2
+    assert errors == ["timm not installed"] * len(gpu.STEPS)
+    assert printed.count("timm not installed") == len(gpu.STEPS)
 
 
 def test_the_longest_kernels_are_written(tiny):
@@ -166,7 +167,7 @@ def test_a_step_that_fails_is_a_row_and_the_other_is_kept(tmp_path, monkeypatch,
     command = ["gpu", "--sizes", "L", "--only", "keras-jax", "--out", str(path)]
     monkeypatch.setattr(sys, "argv", command)
     gpu.main()
-    forward, train = common.read_rows(path)
+    forward, train, _ = common.read_rows(path)
     assert (forward["model"], forward["ms"], forward["error"]) == ("ViTLarge", "2", "")
     assert (forward["images_per_s"], forward["kernels"]) == ("64000", "")
     assert (train["step"], train["ms"]) == ("train", "")
@@ -198,7 +199,7 @@ def test_a_step_that_failed_beside_others_is_tried_again(monkeypatch):
     failed = answer(do="warm", step="train")
     assert failed["error"] == "MemoryError: full" and "Traceback" in failed["traceback"]
     figures = answer(do="measure", step="train", seconds=0)
-    assert (figures["calls"], figures["device_mb"]) == (gpu_contestants.LEAST, 12)
+    assert (figures["calls"], figures["device_mb"]) == (gpu_contestants.LEAST["train"], 12)
 
 
 def test_what_there_is_no_time_for_is_named(tmp_path, monkeypatch, capsys):
