@@ -1,6 +1,9 @@
 """The fast paths on JAX beside Keras's own functions, and the switch that turns them off."""
 
 import functools
+import os
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -184,3 +187,40 @@ def test_models_and_their_gradients_are_the_same_without(family, off):
 def test_the_switch_takes_a_bool():
     with pytest.raises(ValueError, match="enabled must be True or False"):
         keras_vit.set_fast_paths("off")
+
+
+SHARDED = """
+import re
+import jax, keras_vit, numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from tests.helpers import tiny_swin, tiny_vit
+
+mesh = Mesh(np.array(jax.devices()), ("batch",))
+assert mesh.size == 8
+copies = NamedSharding(mesh, PartitionSpec())
+for model in (tiny_vit(), tiny_swin()):
+    images = np.zeros((16, *model.input_shape[1:]), "float32")
+    images = jax.device_put(images, NamedSharding(mesh, PartitionSpec("batch")))
+    values = jax.device_put([v.value for v in model.trainable_variables], copies)
+    found = []
+    for fast in (True, False):
+        keras_vit.set_fast_paths(fast)
+
+        def loss(values, images):
+            return (model.stateless_call(values, [], images, training=False)[0] ** 2).mean()
+
+        compiled = jax.jit(jax.grad(loss), out_shardings=copies).lower(values, images).compile()
+        found.append(len(re.findall(r"(?:reduce|gather|all|permute|scatter)(?:-start)?\\(.*"
+                                    r"replica_groups", compiled.as_text())))
+    assert 1 <= found[0] <= found[1], found
+"""
+
+
+@pytest.mark.slow
+def test_no_collective_is_added_on_eight_devices():
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
+    environment = {**os.environ, "XLA_FLAGS": flags}
+    done = subprocess.run(
+        [sys.executable, "-c", SHARDED], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
