@@ -65,7 +65,7 @@ def export(
             `samples`.
         tolerance: float, largest root mean square difference, relative to the standard deviation of
             the model's outputs over the samples. Probabilities are compared as logits. By default
-            1e-3 in float32 (5e-3 with preprocessing, where a pixel may be rounded to its
+            1e-3 in float32 (1e-2 with preprocessing, where a pixel may be rounded to its
             neighbour), 0.02 in float16, 0.15 in bfloat16, 0.2 to 0.25 in int8, and 0.6 to 0.8 for
             int8 activations in ONNX and OpenVINO. In any case an export in float32 is written and
             compared first, which doubles the time.
