@@ -4,12 +4,11 @@ _enabled = True
 
 
 def set_fast_paths(enabled):
-    """Turns the library's fast paths on (the default) or off, on every backend.
+    """Turns the library's fast paths on (the default) or off. They are on JAX alone so far.
 
-    With them off, every layer computes with Keras's own functions. The results are the same up to
-    rounding. On JAX the fast paths are matrix products, layer normalisation and GELU with their
-    own gradients, which read and write less memory, and cuDNN's attention on a GPU for odd
-    numbers of tokens too.
+    They are matrix products, layer normalisation and GELU with their own gradients, which read and
+    write less memory, and on a GPU cuDNN's attention for odd numbers of tokens too. With them off,
+    Keras's own functions compute these. The results are the same up to rounding.
 
     A function that is already compiled keeps what it was compiled with: call this before the first
     `fit`, `predict` or `evaluate`, or compile the model again.

@@ -159,7 +159,7 @@ def _attend_by_cudnn(q, k, v, scale, causal):
     lengths = {}
     for name, tokens in (("query_seq_lengths", q), ("key_value_seq_lengths", k)):
         if q.shape[1] % 2 or k.shape[1] % 2:
-            lengths[name] = jax.numpy.full((len(tokens),), tokens.shape[1], "int32")
+            lengths[name] = jax.numpy.full(tokens.shape[:1], tokens.shape[1], "int32")
     even = (jax.numpy.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, 0), (0, 0))) for x in (q, k, v))
     x = jax.nn.dot_product_attention(
         *even, scale=scale, is_causal=causal, implementation="cudnn", **lengths

@@ -1,9 +1,10 @@
 """Layer normalisation and GELU with gradients of their own on JAX.
 
 The derivatives that JAX finds by itself keep float32 intermediate results for the backward pass, or
-results that XLA does not recompute because it counts them as expensive. These keep the input alone,
-in its own precision. They are derivatives in the forward direction (`jax.custom_jvp`), from which
-JAX makes the gradient: so both directions, gradients of gradients and `jax.vmap` work.
+results that XLA does not recompute because it counts them as expensive. With these XLA keeps the
+input alone, in its own precision, and recomputes the rest; outside `jax.jit` nothing is recomputed.
+They are derivatives in the forward direction (`jax.custom_jvp`), from which JAX makes the gradient:
+so both directions, gradients of gradients and `jax.vmap` work.
 """
 
 import functools
