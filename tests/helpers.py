@@ -53,6 +53,11 @@ def to_numpy(x):
     return np.asarray(ops.convert_to_numpy(x), "float32")
 
 
+def weighted_sum(y):
+    """A number that each value of `y` moves by another amount."""
+    return (y * ops.cast(np.linspace(-1, 1, y.size).reshape(y.shape), y.dtype)).sum()
+
+
 def randomize(model_or_layer, seed=0, scale=0.2):
     """Adds noise to all weights, so that a weight that is not used is detected."""
     rng = np.random.default_rng(seed)

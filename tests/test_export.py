@@ -233,13 +233,16 @@ def test_kernels_on_the_left_are_quantised_too(format, tmp_path, in_this_process
 
 
 @backends("tensorflow")
-def test_ranges_are_the_widest_of_the_calibration(tmp_path, in_this_process):
-    """The quantiser's own mean of ranges is off by 0.37 of the spread here."""
-    model, x = build("deit 4"), noise_pictures([(24, 16)] * 32, seed=1)
+@pytest.mark.parametrize(
+    "name, format, most", [("deit 4", "litert", 0.1), ("swin 0", "openvino", 0.2)]
+)
+def test_static_ranges_and_heads(name, format, most, tmp_path, in_this_process):
+    """LiteRT's own mean of ranges is off by 0.37 of the spread, OpenVINO's 8-bit head by 0.68."""
+    model, x = build(name), noise_pictures([(24, 16)] * 32, seed=1)
     x = np.stack([a / 127.5 - 1 for a in x])
-    path = tmp_path / "deit.tflite"
-    report = keras_vit.export(model, path, "litert", precision="int8_static", calibration=x)
-    assert report.difference < 0.1 * report.spread
+    path = tmp_path / f"static{FORMATS[format].suffix}"
+    report = keras_vit.export(model, path, format, precision="int8_static", calibration=x)
+    assert report.difference < most * report.spread
 
 
 @backends("torch")
@@ -248,16 +251,6 @@ def test_kernels_of_convolutions_are_stored_in_8_bits(tmp_path, in_this_process)
     model, path = build("pvt_v2 0"), tmp_path / "pvt.onnx"
     report = keras_vit.export(model, path, "onnx", precision="int8_weights")
     assert 0.001 * report.spread < report.difference < 0.1 * report.spread
-
-
-@backends("tensorflow")
-def test_static_heads_stay_exact(tmp_path, in_this_process):
-    """With its head in 8 bits OpenVINO's logits are off by 0.68 of the spread here."""
-    model, x = build("swin 0"), noise_pictures([(24, 16)] * 32, seed=1)
-    x = np.stack([a / 127.5 - 1 for a in x])
-    path = tmp_path / "swin.xml"
-    report = keras_vit.export(model, path, "openvino", precision="int8_static", calibration=x)
-    assert report.difference < 0.2 * report.spread
 
 
 WITH_ANY_SIZE = {  # where the family can

@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_vit.ops import attention
 from keras_vit.ops.attention import attend
-from tests.helpers import backends, once_but, to_numpy
+from tests.helpers import backends, once_but, to_numpy, weighted_sum
 
 B, N, M, H, K = 2, 5, 7, 3, 4
 
@@ -150,11 +150,6 @@ def test_dropout_and_offset_act_on_the_scores(rng):
     np.testing.assert_allclose(to_numpy(returned), scores + offset, atol=1e-5)  # before dropout
 
 
-def weighted(y):
-    """A number that each output moves by another amount."""
-    return (y * ops.cast(np.linspace(-1, 1, y.size).reshape(y.shape), y.dtype)).sum()
-
-
 @backends("jax")
 @pytest.mark.parametrize(
     "n, m, causal",
@@ -174,7 +169,7 @@ def test_cudnn_takes_an_even_number_of_tokens(n, m, causal, monkeypatch):
     q, k, v = (rng.normal(size=(2, tokens, 3, 8)).astype("float32") for tokens in (n, m, m))
 
     def compute(q, k, v):
-        return weighted(attention.fused_attention(q, k, v, causal=causal))
+        return weighted_sum(attention.fused_attention(q, k, v, causal=causal))
 
     expected = jax.value_and_grad(compute, argnums=(0, 1, 2))(q, k, v)
     monkeypatch.setattr(attention, "jax_platform", lambda: "gpu")
