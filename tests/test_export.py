@@ -253,6 +253,14 @@ def test_kernels_of_convolutions_are_stored_in_8_bits(tmp_path, in_this_process)
     assert 0.001 * report.spread < report.difference < 0.1 * report.spread
 
 
+@backends("tensorflow")
+def test_strided_shortcuts_with_weights_in_8_bits(tmp_path, in_this_process):
+    """OpenVINO forgets the stride of a 1x1 convolution whose weights are compressed."""
+    model, path = build("hybrid 0"), tmp_path / "hybrid.xml"
+    report = keras_vit.export(model, path, "openvino", precision="int8_weights")
+    assert 0.001 * report.spread < report.difference < 0.1 * report.spread
+
+
 WITH_ANY_SIZE = {  # where the family can
     "deit": lambda: tiny_vit(distillation_token=True),
     "swin": lambda: tiny_swin(image_size=None),

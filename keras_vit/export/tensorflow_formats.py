@@ -115,7 +115,18 @@ def write_openvino(model, path, inputs, precision=None, calibration=None):
 
             if precision == "int8_weights":
                 mode = nncf.CompressWeightsMode.INT8_SYM
-                converted = nncf.compress_weights(converted, mode=mode)
+                # OpenVINO 2026.4 turns a 1x1 convolution with compressed weights into a matrix
+                # product and forgets its stride.
+                strided = [
+                    x.get_friendly_name()
+                    for x in converted.get_ordered_ops()
+                    if x.get_type_name() == "Convolution"
+                    and tuple(x.input(1).get_shape())[2:] == (1, 1)
+                    and max(x.get_attributes()["strides"]) > 1
+                ]
+                converted = nncf.compress_weights(
+                    converted, mode=mode, ignored_scope=nncf.IgnoredScope(names=strided)
+                )
             else:
                 images = nncf.Dataset([x[None] for x in calibration])
                 # If the kernel is the first operand, as in CaiT's talking heads, NNCF 3.4 takes it
