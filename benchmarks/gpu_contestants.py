@@ -31,7 +31,9 @@ class TorchContestant:
 
         self._torch = torch
         self.device = _torch_device(on_cpu)
-        self.model = {"timm": _timm, "transformers": _transformers}[library](size).to(self.device)
+        self.model = {"timm": timm_model, "transformers": transformers_model}[library](size).to(
+            self.device
+        )
         self.parameters = sum(p.numel() for p in self.model.parameters())
         self.run = torch.compile(self.model) if compiled else self.model
         self.optimizer = torch.optim.AdamW(
@@ -280,7 +282,7 @@ def _batch(size, batch):
     return images.astype("float32"), random.integers(0, NUM_CLASSES, batch).astype("int32")
 
 
-def _timm(size):
+def timm_model(size):
     from timm.models.vision_transformer import VisionTransformer
 
     return VisionTransformer(
@@ -294,7 +296,7 @@ def _timm(size):
     )
 
 
-def _transformers(size):
+def transformers_model(size):
     import transformers
 
     config = transformers.ViTConfig(

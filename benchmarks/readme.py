@@ -359,6 +359,18 @@ def remat_memory(rows):
     return table(("backend", "training step of", "plain", "`remat=True`"), lines)
 
 
+def counts(rows):
+    """Python calls of a forward pass on PyTorch; bytes and products of a training step on JAX."""
+    names = {"python_calls": "Python functions", "all_calls": "these and functions in C"}
+    names |= {"mib": "MiB", "float32_products": "products in float32"}
+    lines = [
+        (f"`{r['contestant']}`", r["backend"], *(r[column] for column in names))
+        for r in sorted(rows, key=lambda r: r["backend"], reverse=True)
+    ]
+    said = " and ".join(dict.fromkeys(r["commit"] for r in rows))
+    return f"{table(('', 'backend', *names.values()), lines)}\ncommit {said}\n"
+
+
 def import_time(rows):
     """Seconds of both imports, one after the other."""
     lines = [
@@ -505,6 +517,7 @@ RENDERERS = (
     distillation,
     remat_memory,
     import_time,
+    counts,
     patch_embedding,
 )
 COUNTED = {"models": models, "families": families, "variants": variants, "scaling": scaling}

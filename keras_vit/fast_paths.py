@@ -1,14 +1,19 @@
 """The switch of the fast paths: shorter ways to the results of Keras's own functions."""
 
+import contextlib
+
 _enabled = True
 
 
 def set_fast_paths(enabled):
-    """Turns the library's fast paths on (the default) or off. They are on JAX alone so far.
+    """Turns the library's fast paths on (the default) or off. TensorFlow has none so far.
 
-    They are matrix products, layer normalisation and GELU with their own gradients, which read and
-    write less memory, and on a GPU cuDNN's attention for odd numbers of tokens too. With them off,
-    Keras's own functions compute these. The results are the same up to rounding.
+    On JAX they are matrix products, layer normalisation and GELU with their own gradients, which
+    read and write less memory, and on a GPU cuDNN's attention for odd numbers of tokens too. On
+    PyTorch they are PyTorch's own linear layer and layer normalisation, and calls of sub-layers
+    without what Keras does around each of them; a layer of a class of one's own, a quantised one,
+    and one with hooks is called as ever. With them off, Keras's own functions compute all of
+    these. The results are the same up to rounding.
 
     A function that is already compiled keeps what it was compiled with: call this before the first
     `fit`, `predict` or `evaluate`, or compile the model again.
@@ -31,3 +36,14 @@ def set_fast_paths(enabled):
 def fast_paths_enabled():
     """Whether fast paths are on (`set_fast_paths`)."""
     return _enabled
+
+
+@contextlib.contextmanager
+def without_fast_paths():
+    """Within this context fast paths are off, in every thread."""
+    global _enabled
+    before, _enabled = _enabled, False
+    try:
+        yield
+    finally:
+        _enabled = before

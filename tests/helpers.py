@@ -1,5 +1,6 @@
 """Helpers for the tests of all rooms: marks for backends, tiny models, images."""
 
+import math
 from pathlib import Path
 
 import keras
@@ -55,7 +56,7 @@ def to_numpy(x):
 
 def weighted_sum(y):
     """A number that each value of `y` moves by another amount."""
-    return (y * ops.cast(np.linspace(-1, 1, y.size).reshape(y.shape), y.dtype)).sum()
+    return (y * ops.cast(np.linspace(-1, 1, math.prod(y.shape)).reshape(y.shape), y.dtype)).sum()
 
 
 def randomize(model_or_layer, seed=0, scale=0.2):

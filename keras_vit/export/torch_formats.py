@@ -7,6 +7,7 @@ import math
 import warnings
 
 from keras_vit.export.serving import serving_model
+from keras_vit.fast_paths import without_fast_paths
 from keras_vit.models.hybrid import HybridVisionTransformer
 from keras_vit.models.swin import SwinTransformer
 
@@ -68,7 +69,9 @@ def _program(model, inputs):
         sizes[2], width = q * torch.export.Dim("width", min=2), 12 * q
     dtype = getattr(torch, served.input.dtype)
     example = torch.zeros((2, height, width, channels), dtype=dtype)
-    program = torch.export.export(Served().eval(), (example,), dynamic_shapes=(sizes,))
+    # With Keras's own operators: what runs and quantises the exported file knows their patterns.
+    with without_fast_paths():
+        program = torch.export.export(Served().eval(), (example,), dynamic_shapes=(sizes,))
     return program, served
 
 

@@ -10,11 +10,14 @@ from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.regularization import active, drop
+from keras_vit.layers.sublayer import direct, sublayer
 from keras_vit.layers.tokenwise import LayerNormalization, linear
 from keras_vit.layers.validation import check_count, check_rate, check_tokens
 from keras_vit.ops.attention import attend
+from keras_vit.ops.shapes import reshape, unstack
 
 
+@direct
 @keras.saving.register_keras_serializable(package="keras_vit")
 class Attention(ConfiguredLayer):
     """Multi-head self-attention with one fused projection for queries, keys and values.
@@ -122,10 +125,10 @@ class Attention(ConfiguredLayer):
     ):
         _, n, width = ops.shape(tokens)
         qkv = linear(self.qkv, tokens)  # (B, N, 3D)
-        qkv = ops.reshape(qkv, (-1, n, 3, self.num_heads, self.head_dim))
-        q, k, v = ops.unstack(qkv, 3, axis=2)  # (B, N, H, K) each
+        qkv = reshape(qkv, (-1, n, 3, self.num_heads, self.head_dim))
+        q, k, v = unstack(qkv, axis=2)  # (B, N, H, K) each
         if self.qk_norm:
-            q, k = self.query_norm(q), self.key_norm(k)
+            q, k = sublayer(self.query_norm, q), sublayer(self.key_norm, k)
 
         x, scores = attend(  # (B, N, H, K), (B, H, N, N)
             q,
@@ -137,7 +140,7 @@ class Attention(ConfiguredLayer):
             scores_offset=scores_offset,
             return_scores=return_attention_scores,
         )
-        x = ops.reshape(x, (-1, n, width))
+        x = reshape(x, (-1, n, width))
         x = drop(self.dropout, linear(self.proj, x), training)  # (B, N, D)
         return (x, scores) if return_attention_scores else x
 

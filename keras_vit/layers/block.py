@@ -10,6 +10,7 @@ from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import Cost
 from keras_vit.layers.regularization import DropPath, LayerScale, drop
 from keras_vit.layers.remat import rematerialize
+from keras_vit.layers.sublayer import sublayer
 from keras_vit.layers.tokenwise import LayerNormalization
 
 
@@ -118,16 +119,17 @@ class Block(Attending, ConfiguredLayer):
         Returns:
             Tensor of the same shape as the input.
         """
-        y = self.attention(self.norm1(x), training=training, **attention)
+        y = sublayer(self.norm1, x)
+        y = sublayer(self.attention, y, training=training, **attention)
         x = x + self.scaled(1, y, training)
-        y = self.mlp(self.norm2(x), training=training)
+        y = sublayer(self.mlp, sublayer(self.norm2, x), training=training)
         return x + self.scaled(2, y, training)
 
     def scaled(self, branch, y, training):
         """The output `y` of branch 1 (attention) or 2 (MLP) after LayerScale and drop path."""
         scale = self.layer_scale1 if branch == 1 else self.layer_scale2
         drop_path = self.drop_path1 if branch == 1 else self.drop_path2
-        return drop(drop_path, y if scale is None else scale(y), training)
+        return drop(drop_path, y if scale is None else sublayer(scale, y), training)
 
     def attention_scores(self, x):
         return self.attention(self.norm1(x), return_attention_scores=True)[1]

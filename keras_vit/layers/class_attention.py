@@ -13,11 +13,14 @@ from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.mlp import MLP
 from keras_vit.layers.regularization import active, drop
+from keras_vit.layers.sublayer import direct, sublayer
 from keras_vit.layers.tokenwise import linear
 from keras_vit.layers.validation import check_count, check_rate, check_tokens
 from keras_vit.ops.attention import attend
+from keras_vit.ops.shapes import reshape, unstack
 
 
+@direct
 @keras.saving.register_keras_serializable(package="keras_vit")
 class ClassAttention(ConfiguredLayer):
     """Multi-head attention of the first token to all tokens.
@@ -87,9 +90,9 @@ class ClassAttention(ConfiguredLayer):
 
     def call(self, tokens, training=None, return_attention_scores=False, scores_offset=None):
         _, n, width = ops.shape(tokens)
-        q = ops.reshape(self.query(tokens[:, :1]), (-1, 1, self.num_heads, self.head_dim))
-        kv = ops.reshape(linear(self.key_value, tokens), (-1, n, 2, self.num_heads, self.head_dim))
-        k, v = ops.unstack(kv, 2, axis=2)  # (B, N, H, K) each
+        q = reshape(linear(self.query, tokens[:, :1]), (-1, 1, self.num_heads, self.head_dim))
+        kv = reshape(linear(self.key_value, tokens), (-1, n, 2, self.num_heads, self.head_dim))
+        k, v = unstack(kv, axis=2)  # (B, N, H, K) each
 
         x, scores = attend(  # (B, 1, H, K), (B, H, 1, N)
             q,
@@ -99,8 +102,8 @@ class ClassAttention(ConfiguredLayer):
             scores_offset=scores_offset,
             return_scores=return_attention_scores,
         )
-        x = ops.reshape(x, (-1, 1, width))
-        x = drop(self.dropout, self.proj(x), training)  # (B, 1, D)
+        x = reshape(x, (-1, 1, width))
+        x = drop(self.dropout, linear(self.proj, x), training)  # (B, 1, D)
         return (x, scores) if return_attention_scores else x
 
     def compute_output_shape(self, tokens_shape):
@@ -113,6 +116,7 @@ class ClassAttention(ConfiguredLayer):
         return query + dense_cost(n, width, 2 * width) + products + proj
 
 
+@direct
 @keras.saving.register_keras_serializable(package="keras_vit")
 class ClassAttentionBlock(Block):
     """Pre-norm block that updates the class token only; the patches do not change.
@@ -178,9 +182,10 @@ class ClassAttentionBlock(Block):
 
     def compute(self, x, training=None, **attention):
         token, patches = x[:, :1], x[:, 1:]
-        y = self.attention(self.norm1(x), training=training, **attention)
+        y = sublayer(self.norm1, x)
+        y = sublayer(self.attention, y, training=training, **attention)
         token = token + self.scaled(1, y, training)
-        y = self.mlp(self.norm2(token), training=training)  # (B, 1, D)
+        y = sublayer(self.mlp, sublayer(self.norm2, token), training=training)  # (B, 1, D)
         token = token + self.scaled(2, y, training)
         return ops.concatenate([token, patches], axis=1)  # (B, N, D)
 

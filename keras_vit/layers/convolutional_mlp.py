@@ -11,11 +11,13 @@ from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.overlapping_patch_embedding import he_normal_of_outputs
 from keras_vit.layers.regularization import drop
+from keras_vit.layers.sublayer import direct
 from keras_vit.layers.tokenwise import linear
 from keras_vit.layers.validation import check_count, check_grid, check_rate
 from keras_vit.ops.gradients import gelu
 
 
+@direct
 @keras.saving.register_keras_serializable(package="keras_vit")
 class ConvolutionalMLP(ConfiguredLayer):
     """Two linear layers with a depthwise 3 x 3 convolution and GELU between them.

@@ -13,9 +13,11 @@ from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.mlp import MLP
+from keras_vit.layers.sublayer import direct, sublayer
 from keras_vit.layers.tokenwise import LayerNormalization, linear
 from keras_vit.layers.validation import check_choice, check_count, check_tokens
 from keras_vit.ops.attention import attend
+from keras_vit.ops.shapes import reshape, unstack
 
 
 class Pooling(ConfiguredLayer):
@@ -37,6 +39,7 @@ class Pooling(ConfiguredLayer):
         raise NotImplementedError
 
 
+@direct
 @keras.saving.register_keras_serializable(package="keras_vit")
 class TokenPooling(Pooling):
     """Pools tokens to one vector per image: the class token, the mean of the patches, or both.
@@ -106,6 +109,7 @@ class TokenPooling(Pooling):
         return Cost(activations=self.compute_output_shape(tokens_shape)[1])
 
 
+@direct
 @keras.saving.register_keras_serializable(package="keras_vit")
 class AttentionPooling(Attending, Pooling):
     """Multi-head attention pooling ("MAP"): a learned query attends to all tokens, then an MLP.
@@ -175,15 +179,15 @@ class AttentionPooling(Attending, Pooling):
 
     def call(self, tokens, return_attention_scores=False, scores_offset=None):
         batch, n, width = ops.shape(tokens)
-        probe = ops.broadcast_to(self.probe, (batch, 1, width))
-        q = ops.reshape(self.query(probe), (-1, 1, self.num_heads, self.head_dim))
-        kv = ops.reshape(linear(self.key_value, tokens), (-1, n, 2, self.num_heads, self.head_dim))
-        k, v = ops.unstack(kv, 2, axis=2)  # (B, N, H, K) each
+        probe = ops.broadcast_to(ops.cast(self.probe, tokens.dtype), (batch, 1, width))
+        q = reshape(linear(self.query, probe), (-1, 1, self.num_heads, self.head_dim))
+        kv = reshape(linear(self.key_value, tokens), (-1, n, 2, self.num_heads, self.head_dim))
+        k, v = unstack(kv, axis=2)  # (B, N, H, K) each
         x, scores = attend(  # (B, 1, H, K), (B, H, 1, N)
             q, k, v, scores_offset=scores_offset, return_scores=return_attention_scores
         )
-        x = self.proj(ops.reshape(x, (-1, 1, width)))  # (B, 1, D)
-        x = x + self.mlp(self.norm(x))
+        x = linear(self.proj, reshape(x, (-1, 1, width)))  # (B, 1, D)
+        x = x + sublayer(self.mlp, sublayer(self.norm, x))
         x = ops.squeeze(x, axis=1)  # (B, D)
         return (x, scores) if return_attention_scores else x
 
@@ -205,6 +209,7 @@ class AttentionPooling(Attending, Pooling):
         return query + dense_cost(n, width, 2 * width) + products + proj + norm_and_sum + mlp
 
 
+@direct
 @keras.saving.register_keras_serializable(package="keras_vit")
 class ClassificationHead(ConfiguredLayer):
     """A linear layer to logits. Under mixed precision it is in float32, for an accurate loss.
@@ -238,7 +243,7 @@ class ClassificationHead(ConfiguredLayer):
         self.dense.build(features_shape)
 
     def call(self, features):
-        return self.dense(features)
+        return linear(self.dense, features)
 
     def compute_output_shape(self, features_shape):
         return (*features_shape[:-1], self.num_classes)

@@ -11,10 +11,12 @@ from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.regularization import drop
+from keras_vit.layers.sublayer import direct
 from keras_vit.layers.tokenwise import linear
 from keras_vit.layers.validation import check_count, check_rate, check_tokens
 
 
+@direct
 @keras.saving.register_keras_serializable(package="keras_vit")
 class MLP(ConfiguredLayer):
     """Two linear layers with a nonlinearity between them, applied to each token.

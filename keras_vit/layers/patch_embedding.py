@@ -10,10 +10,12 @@ from keras import ops
 from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import dense_cost
 from keras_vit.layers.initializers import Initial
+from keras_vit.layers.sublayer import direct
 from keras_vit.layers.tokenwise import linear
 from keras_vit.layers.validation import as_pair, check_count, check_images
 
 
+@direct
 @keras.saving.register_keras_serializable(package="keras_vit")
 class PatchEmbedding(ConfiguredLayer):
     """Cuts images into non-overlapping patches and projects each linearly to a token.

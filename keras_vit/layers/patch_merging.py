@@ -9,10 +9,13 @@ from keras import ops
 from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
+from keras_vit.layers.sublayer import direct, sublayer
 from keras_vit.layers.tokenwise import LayerNormalization, linear
 from keras_vit.layers.validation import check_choice, check_map
+from keras_vit.ops.shapes import reshape
 
 
+@direct
 @keras.saving.register_keras_serializable(package="keras_vit")
 class PatchMerging(ConfiguredLayer):
     """Concatenates each 2 x 2 neighbourhood (4D channels) and projects it to 2D channels.
@@ -64,12 +67,12 @@ class PatchMerging(ConfiguredLayer):
         if not (isinstance(h, int) and isinstance(w, int) and h % 2 == w % 2 == 0):
             x = ops.pad(x, ((0, 0), (0, h % 2), (0, w % 2), (0, 0)))
             h, w = h + h % 2, w + w % 2
-        x = ops.reshape(x, (-1, h // 2, 2, w // 2, 2, width))
+        x = reshape(x, (-1, h // 2, 2, w // 2, 2, width))
         x = ops.transpose(x, (0, 1, 3, 4, 2, 5))  # (B, h/2, w/2, columns, rows, D)
-        x = ops.reshape(x, (-1, h // 2, w // 2, 4 * width))
+        x = reshape(x, (-1, h // 2, w // 2, 4 * width))
         if self.version == 1:
-            return linear(self.reduction, self.norm(x))
-        return self.norm(linear(self.reduction, x))
+            return linear(self.reduction, sublayer(self.norm, x))
+        return sublayer(self.norm, linear(self.reduction, x))
 
     def compute_output_shape(self, x_shape):
         batch, h, w, width = x_shape

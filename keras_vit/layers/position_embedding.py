@@ -10,6 +10,7 @@ from keras import ops
 from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import Cost
 from keras_vit.layers.initializers import Initial
+from keras_vit.layers.sublayer import direct
 from keras_vit.layers.validation import as_pair, check_choice, check_count, check_tokens
 from keras_vit.ops.resample import MODES, resample_grid
 
@@ -53,6 +54,7 @@ def sincos_grid(size, width, temperature=10000.0):
     return ops.concatenate([ops.sin(x), ops.cos(x), ops.sin(y), ops.cos(y)], axis=-1)
 
 
+@direct
 @keras.saving.register_keras_serializable(package="keras_vit")
 class AddPositionEmbedding(ConfiguredLayer):
     """Adds a position embedding to every token.

@@ -11,9 +11,12 @@ from keras_vit.layers.convolutional_mlp import ConvolutionalMLP
 from keras_vit.layers.cost import Cost
 from keras_vit.layers.mlp import MLP
 from keras_vit.layers.spatial_reduction_attention import SpatialReductionAttention
+from keras_vit.layers.sublayer import direct, sublayer
 from keras_vit.layers.validation import check_grid
+from keras_vit.ops.shapes import reshape
 
 
+@direct
 @keras.saving.register_keras_serializable(package="keras_vit")
 class PyramidBlock(Block):
     """x + attention(norm(x)), then x + mlp(norm(x)), with spatial-reduction attention.
@@ -105,15 +108,17 @@ class PyramidBlock(Block):
 
     def compute(self, x, training=None):
         _, h, w, width = ops.shape(x)
-        y = self.attention(self.norm1(x), training=training)  # (B, h, w, D)
+        y = sublayer(self.norm1, x)
+        y = sublayer(self.attention, y, training=training)  # (B, h, w, D)
         x = x + self.scaled(1, y, training)
 
-        y = self.norm2(x)
+        y = sublayer(self.norm2, x)
         if self.convolutional:
-            y = self.mlp(y, training=training)  # (B, h, w, D)
+            y = sublayer(self.mlp, y, training=training)  # (B, h, w, D)
         else:
-            y = self.mlp(ops.reshape(y, (-1, h * w, width)), training=training)  # (B, N, D)
-            y = ops.reshape(y, (-1, h, w, width))
+            y = reshape(y, (-1, h * w, width))
+            y = sublayer(self.mlp, y, training=training)  # (B, N, D)
+            y = reshape(y, (-1, h, w, width))
         return x + self.scaled(2, y, training)
 
     def scores_on_grid(self, scores, grid_shape, grid, num_prefix_tokens):

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_vit.layers.configured import ConfiguredLayer
+from keras_vit.layers.sublayer import direct
 from keras_vit.layers.validation import check_rate
 
 
@@ -72,6 +73,7 @@ class DropPath(ConfiguredLayer):
         return inputs_shape
 
 
+@direct
 @keras.saving.register_keras_serializable(package="keras_vit")
 class LayerScale(ConfiguredLayer):
     """Multiplies each channel by a learned factor with a small initial value.
@@ -111,7 +113,7 @@ class LayerScale(ConfiguredLayer):
         )
 
     def call(self, inputs):
-        return inputs * self.gamma
+        return inputs * ops.cast(self.gamma, inputs.dtype)
 
     def compute_output_shape(self, inputs_shape):
         return inputs_shape

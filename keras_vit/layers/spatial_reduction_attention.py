@@ -11,13 +11,16 @@ from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.regularization import active, drop
+from keras_vit.layers.sublayer import direct, sublayer
 from keras_vit.layers.tokenwise import LayerNormalization, linear
 from keras_vit.layers.validation import check_count, check_grid, check_rate
 from keras_vit.ops.attention import attend
 from keras_vit.ops.gradients import gelu
 from keras_vit.ops.resample import adaptive_average
+from keras_vit.ops.shapes import reshape, unstack
 
 
+@direct
 @keras.saving.register_keras_serializable(package="keras_vit")
 class SpatialReductionAttention(ConfiguredLayer):
     """Multi-head self-attention on a feature map, with fewer keys and values than queries.
@@ -123,11 +126,11 @@ class SpatialReductionAttention(ConfiguredLayer):
     def call(self, grid, training=None, return_attention_scores=False):
         check_grid(grid.shape, self.reduction, "SpatialReductionAttention")
         _, h, w, width = ops.shape(grid)
-        q = linear(self.query, ops.reshape(grid, (-1, h * w, width)))  # (B, N, D)
-        q = ops.reshape(q, (-1, h * w, self.num_heads, self.head_dim))
+        q = linear(self.query, reshape(grid, (-1, h * w, width)))  # (B, N, D)
+        q = reshape(q, (-1, h * w, self.num_heads, self.head_dim))
         m, tokens = self._reduced(grid)  # (B, M, D)
-        kv = ops.reshape(linear(self.key_value, tokens), (-1, m, 2, self.num_heads, self.head_dim))
-        k, v = ops.unstack(kv, 2, axis=2)  # (B, M, H, K) each
+        kv = reshape(linear(self.key_value, tokens), (-1, m, 2, self.num_heads, self.head_dim))
+        k, v = unstack(kv, axis=2)  # (B, M, H, K) each
 
         x, scores = attend(  # (B, N, H, K), (B, H, N, M)
             q,
@@ -136,9 +139,9 @@ class SpatialReductionAttention(ConfiguredLayer):
             dropout=active(self.attention_dropout, training),
             return_scores=return_attention_scores,
         )
-        x = ops.reshape(x, (-1, h * w, width))
+        x = reshape(x, (-1, h * w, width))
         x = drop(self.dropout, linear(self.proj, x), training)
-        x = ops.reshape(x, (-1, h, w, width))
+        x = reshape(x, (-1, h, w, width))
         return (x, scores) if return_attention_scores else x
 
     def _reduced(self, grid):
@@ -146,18 +149,18 @@ class SpatialReductionAttention(ConfiguredLayer):
         _, h, w, width = ops.shape(grid)
         if self.pool_size is not None:
             m = self.pool_size**2
-            x = ops.reshape(adaptive_average(grid, self.pool_size), (-1, m, width))
-            return m, gelu(self.norm(linear(self.reduce, x)))
+            x = reshape(adaptive_average(grid, self.pool_size), (-1, m, width))
+            return m, gelu(sublayer(self.norm, linear(self.reduce, x)))
         if self.reduction == 1:
-            return h * w, ops.reshape(grid, (-1, h * w, width))
+            return h * w, reshape(grid, (-1, h * w, width))
         # A convolution with kernel_size == strides, as a reshape and a matrix product.
         r = self.reduction
         rows, columns = h // r, w // r
         x = grid[:, : rows * r, : columns * r]
-        x = ops.reshape(x, (-1, rows, r, columns, r, width))
+        x = reshape(x, (-1, rows, r, columns, r, width))
         x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
-        x = ops.reshape(x, (-1, rows * columns, r * r * width))  # (B, M, R*R*D)
-        return rows * columns, self.norm(linear(self.reduce, x))
+        x = reshape(x, (-1, rows * columns, r * r * width))  # (B, M, R*R*D)
+        return rows * columns, sublayer(self.norm, linear(self.reduce, x))
 
     def compute_output_shape(self, grid_shape):
         return grid_shape

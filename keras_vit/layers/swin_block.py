@@ -11,11 +11,14 @@ from keras_vit.layers.block import Block
 from keras_vit.layers.cost import Cost
 from keras_vit.layers.mlp import MLP
 from keras_vit.layers.position_bias import CONVENTIONS
+from keras_vit.layers.sublayer import direct, sublayer
 from keras_vit.layers.validation import as_pair, check_choice, check_map
 from keras_vit.layers.window_attention import WindowAttention
 from keras_vit.layers.windows import merge_windows, partition_windows, shift_mask, shift_sizes
+from keras_vit.ops.shapes import reshape
 
 
+@direct
 @keras.saving.register_keras_serializable(package="keras_vit")
 class SwinBlock(Block):
     """Swin transformer block.
@@ -126,20 +129,20 @@ class SwinBlock(Block):
 
     def compute(self, x, training=None):
         if self.version == 1:
-            x = x + self.scaled(1, self._attend(self.norm1(x), training), training)
-            return x + self.scaled(2, self._mlp(self.norm2(x), training), training)
-        x = x + self.scaled(1, self.norm1(self._attend(x, training)), training)
-        return x + self.scaled(2, self.norm2(self._mlp(x, training)), training)
+            x = x + self.scaled(1, self._attend(sublayer(self.norm1, x), training), training)
+            return x + self.scaled(2, self._mlp(sublayer(self.norm2, x), training), training)
+        x = x + self.scaled(1, sublayer(self.norm1, self._attend(x, training)), training)
+        return x + self.scaled(2, sublayer(self.norm2, self._mlp(x, training)), training)
 
     def _mlp(self, x, training):
         _, h, w, width = ops.shape(x)
-        tokens = ops.reshape(x, (-1, h * w, width))
-        return ops.reshape(self.mlp(tokens, training=training), (-1, h, w, width))
+        tokens = reshape(x, (-1, h * w, width))
+        return reshape(sublayer(self.mlp, tokens, training=training), (-1, h, w, width))
 
     def _attend(self, x, training):
         _, h, w, _ = ops.shape(x)
         windows, mask, (down, right), padded = self._windows(x, training)
-        windows = self.attention(windows, mask, training=training)  # (B*W, N, D)
+        windows = sublayer(self.attention, windows, shift_mask=mask, training=training)
         x = merge_windows(windows, self.window_size, padded)
         if self.convention == "timm":
             return _rolled(x[:, :h, :w], down, right, training)
@@ -166,7 +169,7 @@ class SwinBlock(Block):
         """Computes the attention scores for an input (B, h, w, D): float32 (B, W, H, N, N)."""
         windows, mask, _, _ = self._windows(self.norm1(x) if self.version == 1 else x, False)
         _, scores = self.attention(windows, mask, return_attention_scores=True)
-        return ops.reshape(scores, (x.shape[0], -1, *scores.shape[1:]))
+        return reshape(scores, (x.shape[0], -1, *scores.shape[1:]))
 
     def window_places(self, size):
         """The position in the map of each position in the windows of `attention_scores`.
@@ -178,7 +181,7 @@ class SwinBlock(Block):
             int array (W, N), the index of the position, row by row from 0, or -1 for padding.
         """
         h, w = size
-        numbers = ops.reshape(ops.arange(1, h * w + 1, dtype="float32"), (1, h, w, 1))
+        numbers = reshape(ops.arange(1, h * w + 1, dtype="float32"), (1, h, w, 1))
         windows, _, _, _ = self._windows(numbers, False)  # exact in float32 up to 2^24
         return ops.convert_to_numpy(windows)[..., 0].astype(int) - 1
 

@@ -11,11 +11,14 @@ from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.regularization import drop
+from keras_vit.layers.sublayer import direct
 from keras_vit.layers.tokenwise import linear
 from keras_vit.layers.validation import check_count, check_rate, check_tokens
 from keras_vit.ops.attention import apply_scores
+from keras_vit.ops.shapes import reshape, unstack
 
 
+@direct
 @keras.saving.register_keras_serializable(package="keras_vit")
 class TalkingHeadsAttention(ConfiguredLayer):
     """Multi-head self-attention with a linear map over the heads before and after the softmax.
@@ -94,8 +97,8 @@ class TalkingHeadsAttention(ConfiguredLayer):
 
     def call(self, tokens, training=None, return_attention_scores=False, scores_offset=None):
         _, n, width = ops.shape(tokens)
-        qkv = ops.reshape(linear(self.qkv, tokens), (-1, n, 3, self.num_heads, self.head_dim))
-        q, k, v = ops.unstack(qkv, 3, axis=2)  # (B, N, H, K) each
+        qkv = reshape(linear(self.qkv, tokens), (-1, n, 3, self.num_heads, self.head_dim))
+        q, k, v = unstack(qkv, axis=2)  # (B, N, H, K) each
         q = ops.transpose(q, (0, 2, 1, 3)) * ops.cast(self.head_dim**-0.5, q.dtype)
         logits = ops.matmul(q, ops.transpose(k, (0, 2, 3, 1)))  # (B, H, N, N)
 
@@ -106,7 +109,7 @@ class TalkingHeadsAttention(ConfiguredLayer):
         weights = _mix(scores, self.weights_projection)
         x = apply_scores(drop(self.attention_dropout, weights, training), v)  # (B, N, H, K)
 
-        x = ops.reshape(x, (-1, n, width))
+        x = reshape(x, (-1, n, width))
         x = drop(self.dropout, linear(self.proj, x), training)  # (B, N, D)
         return (x, scores) if return_attention_scores else x
 
@@ -135,6 +138,6 @@ def _mix(scores, projection):
     """Applies `projection` over the heads of (B, H, N, N), without transposing them."""
     _, h, n, _ = ops.shape(scores)
     kernel = ops.cast(ops.transpose(projection.kernel), scores.dtype)
-    mixed = ops.matmul(kernel, ops.reshape(scores, (-1, h, n * n)))  # (B, H, N*N)
+    mixed = ops.matmul(kernel, reshape(scores, (-1, h, n * n)))  # (B, H, N*N)
     mixed = mixed + ops.cast(ops.expand_dims(projection.bias, 1), scores.dtype)
-    return ops.reshape(mixed, (-1, h, n, n))
+    return reshape(mixed, (-1, h, n, n))

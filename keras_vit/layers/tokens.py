@@ -9,9 +9,11 @@ from keras import ops
 from keras_vit.layers.configured import ConfiguredLayer
 from keras_vit.layers.cost import Cost
 from keras_vit.layers.initializers import Initial
+from keras_vit.layers.sublayer import direct
 from keras_vit.layers.validation import as_pair, check_count, check_tokens
 
 
+@direct
 @keras.saving.register_keras_serializable(package="keras_vit")
 class ClassToken(ConfiguredLayer):
     """Prepends learned tokens to the sequence: class, distillation or register tokens.
@@ -53,7 +55,8 @@ class ClassToken(ConfiguredLayer):
 
     def call(self, tokens):
         batch, _, width = ops.shape(tokens)
-        learned = ops.broadcast_to(self.tokens, (batch, self.num_tokens, width))  # (B, P, D)
+        learned = ops.cast(self.tokens, tokens.dtype)
+        learned = ops.broadcast_to(learned, (batch, self.num_tokens, width))  # (B, P, D)
         return ops.concatenate([learned, tokens], axis=1)  # (B, P + N, D)
 
     def compute_output_shape(self, tokens_shape):

@@ -1,12 +1,16 @@
 """Layer normalisation of tokens, and linear layers on them."""
 
+import functools
+
 import keras
 from keras import ops
 
 from keras_vit.fast_paths import fast_paths_enabled
+from keras_vit.layers.sublayer import TORCH, direct, plain
 from keras_vit.ops.gradients import layer_norm
 
 
+@direct
 class LayerNormalization(keras.layers.LayerNormalization):
     """Keras's layer, over the last axis, with the gradient of `keras_vit.ops.gradients` on JAX.
 
@@ -14,15 +18,17 @@ class LayerNormalization(keras.layers.LayerNormalization):
     """
 
     def call(self, inputs):
-        return ops.cast(layer_norm(inputs, self.gamma, self.beta, self.epsilon), self.compute_dtype)
+        x = layer_norm(inputs, self.gamma, self.beta, self.epsilon)
+        return x if TORCH and plain(self, inputs) else ops.cast(x, self.compute_dtype)
 
 
 def linear(layer, x):
-    """Calls a `Dense` layer, on JAX with all axes of `x` but the last as one.
+    """Calls a `Dense` layer, by PyTorch's own function or on JAX with tokens in one axis.
 
-    The gradient of the kernel is then a plain matrix product; with three axes it is a sum over two
-    of them, for which XLA has slower kernels (a training step of ViT-S took twice as long on a
-    CPU).
+    PyTorch adds the bias within the product, and what Keras does around a layer is left out
+    (`keras_vit.layers.sublayer`). On JAX all axes of `x` but the last become one: the gradient of
+    the kernel is then a plain matrix product; with three axes it is a sum over two of them, for
+    which XLA has slower kernels (a training step of ViT-S took twice as long on a CPU).
 
     Args:
         layer: layer that maps (..., D) to (..., units).
@@ -31,7 +37,27 @@ def linear(layer, x):
     Returns:
         Tensor (..., units).
     """
+    if TORCH:
+        return _linear_on_torch(layer, x)
     if keras.backend.backend() != "jax" or len(x.shape) < 3 or not fast_paths_enabled():
         return layer(x)
     y = layer(ops.reshape(x, (-1, x.shape[-1])))
     return ops.reshape(y, (*ops.shape(x)[:-1], y.shape[-1]))
+
+
+def _linear_on_torch(layer, x):
+    usual = type(layer) is keras.layers.Dense and layer.activation is keras.activations.linear
+    if not usual or not plain(layer, x):
+        return layer(x)
+    kernel, bias = layer.kernel, layer.bias  # with LoRA the kernel is the tensor of the sum
+    kernel = kernel.value if isinstance(kernel, keras.Variable) else kernel
+    if kernel.dtype != x.dtype:  # Keras casts no variables at the moment
+        return layer(x)
+    return _functional().linear(x, kernel.t(), None if bias is None else bias.value)
+
+
+@functools.cache
+def _functional():
+    import torch
+
+    return torch.nn.functional

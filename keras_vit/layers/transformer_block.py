@@ -8,10 +8,12 @@ import keras
 from keras_vit.layers.attention import Attention
 from keras_vit.layers.block import Block
 from keras_vit.layers.mlp import MLP
+from keras_vit.layers.sublayer import direct
 from keras_vit.layers.talking_heads_attention import TalkingHeadsAttention
 from keras_vit.layers.validation import check_tokens
 
 
+@direct
 @keras.saving.register_keras_serializable(package="keras_vit")
 class TransformerBlock(Block):
     """Pre-norm transformer block: x + attention(norm(x)), then x + mlp(norm(x)).

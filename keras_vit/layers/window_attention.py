@@ -15,6 +15,7 @@ from keras_vit.layers.cost import Cost, dense_cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.position_bias import ContinuousPositionBias, RelativePositionBias
 from keras_vit.layers.regularization import active, drop
+from keras_vit.layers.sublayer import direct
 from keras_vit.layers.tokenwise import linear
 from keras_vit.layers.validation import (
     as_pair,
@@ -24,8 +25,10 @@ from keras_vit.layers.validation import (
     check_tokens,
 )
 from keras_vit.ops.attention import attend
+from keras_vit.ops.shapes import reshape, unstack
 
 
+@direct
 @keras.saving.register_keras_serializable(package="keras_vit")
 class WindowAttention(ConfiguredLayer):
     """Multi-head self-attention within each window, with a relative position bias.
@@ -146,8 +149,8 @@ class WindowAttention(ConfiguredLayer):
         if self.version == 2 and self.qkv_bias:
             bias = ops.concatenate([self.query_bias, self.query_bias * 0, self.value_bias])
             qkv = qkv + ops.cast(bias, qkv.dtype)
-        qkv = ops.reshape(qkv, (-1, n, 3, self.num_heads, self.head_dim))
-        q, k, v = ops.unstack(qkv, 3, axis=2)  # (B*W, N, H, K) each
+        qkv = reshape(qkv, (-1, n, 3, self.num_heads, self.head_dim))
+        q, k, v = unstack(qkv, axis=2)  # (B*W, N, H, K) each
         scale = None
         if self.version == 2:
             factors = ops.exp(ops.minimum(self.logit_scale, math.log(100)))[:, None]  # (H, 1)
@@ -165,7 +168,7 @@ class WindowAttention(ConfiguredLayer):
             dropout=active(self.attention_dropout, training),
             return_scores=return_attention_scores,
         )
-        x = ops.reshape(x, (-1, n, width))
+        x = reshape(x, (-1, n, width))
         x = drop(self.dropout, linear(self.proj, x), training)  # (B*W, N, D)
         return (x, scores) if return_attention_scores else x
 

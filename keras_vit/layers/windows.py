@@ -7,6 +7,8 @@ window.
 import numpy as np
 from keras import ops
 
+from keras_vit.ops.shapes import reshape
+
 MASKED = -100.0  # added to the logits of masked pairs, as in the authors' code
 
 
@@ -26,9 +28,9 @@ def partition_windows(x, window_size):
     """
     _, h, w, width = ops.shape(x)
     a, b = window_size
-    x = ops.reshape(x, (-1, h // a, a, w // b, b, width))
+    x = reshape(x, (-1, h // a, a, w // b, b, width))
     x = ops.transpose(x, (0, 1, 3, 2, 4, 5))  # (B, h/a, w/b, a, b, D)
-    return ops.reshape(x, (-1, a * b, width))
+    return reshape(x, (-1, a * b, width))
 
 
 def merge_windows(windows, window_size, size):
@@ -43,9 +45,9 @@ def merge_windows(windows, window_size, size):
         Maps (B, h, w, D).
     """
     (a, b), (h, w), width = window_size, size, windows.shape[-1]
-    x = ops.reshape(windows, (-1, h // a, w // b, a, b, width))
+    x = reshape(windows, (-1, h // a, w // b, a, b, width))
     x = ops.transpose(x, (0, 1, 3, 2, 4, 5))  # (B, h/a, a, w/b, b, D)
-    return ops.reshape(x, (-1, h, w, width))
+    return reshape(x, (-1, h, w, width))
 
 
 def shift_sizes(size, window_size, convention):
