@@ -12,7 +12,7 @@ from keras import ops
 from keras_vit.callers import warn
 from keras_vit.layers.sublayer import TORCH
 from keras_vit.layers.validation import check_images
-from keras_vit.models.graph import run_graph
+from keras_vit.models.walk import walk
 
 # Normalised images are within about 3 of zero; an image with all pixels below 30 is nearly black.
 NORMALIZED, PIXELS = 4, 30
@@ -62,7 +62,7 @@ class ImageInputs(keras.Model):
         self.check_size(inputs.shape)  # again: Keras's JAX trainer does not use __call__
         if not TORCH or mask is not None:
             return super().call(inputs, training=training, mask=mask)
-        return run_graph(self, inputs, training)
+        return walk(self, inputs, training)
 
     def checked_data(self, data, watch=True):
         """Checks the image size of arrays and tf.data pipelines before Keras starts.

@@ -3,7 +3,7 @@
 from keras_vit.layers.sublayer import sublayer
 
 
-def run_graph(model, inputs, training):
+def walk(model, inputs, training):
     """What `keras.Model.call` computes; each layer is called as a `sublayer`.
 
     Args:
