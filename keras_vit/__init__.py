@@ -91,6 +91,9 @@ if not waits(__name__):  # the command `keras-vit` waits for Keras until it need
         CaiTMedium48,
     )
 
+    # Semantic segmentation: SETR
+    from keras_vit.tasks.setr.model import SETR, SETRMLA, SETRNaive, SETRPUP
+
     # Listing all variants, resizing a model
     from keras_vit.listing import list_models
     from keras_vit.models.resize import resize
@@ -130,7 +133,7 @@ if not waits(__name__):  # the command `keras-vit` waits for Keras until it need
     from keras_vit.fast_paths import set_fast_paths
 
     # Building blocks of models and of training
-    from keras_vit import layers, optimizers, preprocessing
+    from keras_vit import layers, losses, optimizers, preprocessing
 
 from keras_vit.version import __version__ as __version__
 
@@ -191,6 +194,11 @@ __all__ = [
     "CaiTSmall36",
     "CaiTMedium36",
     "CaiTMedium48",
+    # Semantic segmentation: SETR
+    "SETR",
+    "SETRNaive",
+    "SETRPUP",
+    "SETRMLA",
     # Listing all variants, resizing a model
     "list_models",
     "resize",
@@ -225,6 +233,7 @@ __all__ = [
     "set_fast_paths",
     # Building blocks of models and of training
     "layers",
+    "losses",
     "optimizers",
     "preprocessing",
 ]

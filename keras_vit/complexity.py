@@ -206,7 +206,7 @@ def _terms(blocks):
 
 def _cost(call):
     if hasattr(call.layer, "cost"):
-        return call.layer.cost(call.input_shapes[0])
+        return call.layer.cost(*call.input_shapes)
     for kind, count in PLAIN_LAYERS.items():
         if isinstance(call.layer, kind):
             return count(call)

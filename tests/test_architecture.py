@@ -30,6 +30,8 @@ LEVELS = [
     "picture_files",
     "preprocessing",
     "models",
+    "losses",
+    "tasks",
     "optimizers",
     "teacher",
     "distillation",

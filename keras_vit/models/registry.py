@@ -18,7 +18,7 @@ class Family(Generic[Model]):
     """A model class, its small configurations for tests, and its variants.
 
     Attributes:
-        name: str, the key in `FAMILIES`.
+        name: str, the key in `FAMILIES` or `TASKS`.
         title: str, the name in listings.
         model: the model class; two families may share one.
         tiny: dict of arguments of a model with a few thousand parameters, for tests.
@@ -98,7 +98,8 @@ class Family(Generic[Model]):
         return build
 
 
-FAMILIES: dict[str, Family] = {}
+FAMILIES: dict[str, Family] = {}  # models that classify images, and encode them for tasks
+TASKS: dict[str, Family] = {}  # models of other tasks, such as segmentation
 
 # Behind the arguments of the family in a variant's docstring.
 WEIGHTS = """\
@@ -154,6 +155,16 @@ def register_family(
     return family
 
 
+def register_task(name: str, title: str, model: type[Model]) -> Family[Model]:
+    """Adds a model of a task to `TASKS`; arguments, result and errors as in `register_family`."""
+    if name in TASKS:
+        raise ValueError(
+            f"A task of this name is registered already: choose another. Received: name={name!r}"
+        )
+    TASKS[name] = Family(name, title, model, {}, {}, f"keras_vit.checkpoints.{name}", {})
+    return TASKS[name]
+
+
 def family_of(model):
     """The first `Family` that a model or a model class belongs to, or None."""
     kind = model if inspect.isclass(model) else type(model)
@@ -163,3 +174,8 @@ def family_of(model):
 def variants():
     """dict of variant name to `Family`, for the variants of all families."""
     return {name: family for family in FAMILIES.values() for name in family.variants}
+
+
+def task_variants():
+    """dict of variant name to `Family`, for the variants of all tasks."""
+    return {name: family for family in TASKS.values() for name in family.variants}

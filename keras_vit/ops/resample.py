@@ -193,3 +193,27 @@ def lanczos(xp, distance):
     angle = math.pi * xp.maximum(x, 1e-6)
     sinc = xp.sin(angle) / angle * xp.sin(angle / 3.0) / (angle / 3.0)
     return xp.where(x < 3.0, sinc, xp.zeros_like(x))
+
+
+def resize_map(x, size, align_corners=False):
+    """Resizes a map with bilinear interpolation, like PyTorch's `interpolate(mode="bilinear")`.
+
+    Args:
+        x: float tensor (B, h, w, D).
+        size: (h', w'), ints, or scalar tensors if they are not known statically.
+        align_corners: bool, whether the centres of the corner cells stay where they are; otherwise
+            the borders of the corner cells do, and values beyond the outermost centres are those of
+            the nearest cell. Smaller maps are not antialiased.
+
+    Returns:
+        Tensor (B, h', w', D). For an equal size it is the map itself.
+    """
+    if tuple(size) == tuple(x.shape[1:3]):
+        return x
+    if not align_corners:
+        return ops.image.resize(x, size, "bilinear", data_format="channels_last")
+    _, h, w, _ = ops.shape(x)
+    rows = ops.cast(resampling_matrix(h, size[0], "flax"), x.dtype)  # (h', h)
+    columns = ops.cast(resampling_matrix(w, size[1], "flax"), x.dtype)  # (w', w)
+    x = ops.einsum("ih,bhwd->biwd", rows, x)
+    return ops.einsum("jw,biwd->bijd", columns, x)

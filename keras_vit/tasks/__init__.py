@@ -1,0 +1,1 @@
+"""Models of tasks beyond classification: a folder for each paper."""
