@@ -16,7 +16,8 @@ class Call(NamedTuple):
     Attributes:
         layer: `keras.layers.Layer`.
         input_shapes: list of tuples, shapes of its inputs, with the batch axis.
-        output_shape: tuple, shape of its output, without the batch axis.
+        output_shape: tuple, shape of its output, or of the first of several, without the batch
+            axis.
     """
 
     layer: keras.layers.Layer
@@ -57,7 +58,7 @@ def trace(model, image_size=None):
             # a CNN given as `stem`: layer by layer too
             calls.extend(trace(layer, inputs[0][1:3]))
             return output
-        calls.append(Call(layer, inputs, output.shape[1:]))
+        calls.append(Call(layer, inputs, keras.tree.flatten(output)[0].shape[1:]))
         return output
 
     images = keras.KerasTensor((None, height, width, channels), model.input.dtype)

@@ -144,7 +144,7 @@ _KINDS = (
         f"an integer from 1 to {MAX_COUNT}",
         _is_size,
         "width depth class_depth mlp_dim num_channels num_classes representation_size "
-        "stem_width stem_groups",
+        "stem_width stem_groups decoder_width auxiliary_convs short_side",
     ),
     (
         "an integer from 1 to 255",
@@ -197,8 +197,9 @@ _KINDS = (
         "true or false",
         _is_flag,
         "class_token distillation_token distillation_head patch_bias drop_remainder qkv_bias "
-        "qk_norm pre_norm fc_norm remat include_preprocessing",
+        "qk_norm pre_norm fc_norm remat include_preprocessing auxiliary_heads",
     ),
+    ("a list of at most 16 integers from 0 on", lambda value: _are(is_count, value), "layers"),
     ("a list of strings", _are_texts, "class_names frozen_layers"),
 )
 _RULES = {

@@ -19,6 +19,8 @@ They are in the package that `keras_vit.models.registry` says. `names` has its `
     ONLY_WITH: dict of a pattern of weights to (argument, value): those of a source that a model has
         with this value alone.
     REFUSED: dict of an argument that no `.keras` file may have to what the file must hold instead.
+
+That of a task may have `build` and `arguments_of` (`Family`).
 """
 
 import functools
@@ -39,6 +41,19 @@ class Family(NamedTuple):
     read: ModuleType
     write: ModuleType
 
+    @property
+    def build(self):
+        """The function that builds a model from its arguments: the class, unless `read` has one.
+
+        A task's takes the arguments of its encoder too.
+        """
+        return getattr(self.read, "build", self.model)
+
+    def arguments(self, model):
+        """dict of the arguments of `build` for a standing model."""
+        arguments_of = getattr(self.read, "arguments_of", lambda model: model.get_config())
+        return arguments_of(model)
+
 
 @functools.cache
 def _family(model, package):
@@ -47,14 +62,14 @@ def _family(model, package):
 
 
 def family(name):
-    """The `Family` of a name in `registry.FAMILIES`."""
-    found = registry.FAMILIES[name]
+    """The `Family` of a name in `registry.FAMILIES` or `registry.TASKS`."""
+    found = (registry.FAMILIES | registry.TASKS)[name]
     return _family(found.model, found.checkpoints)
 
 
 def families():
     """list of `Family`, without repeats: two entries of the registry may share a class."""
-    return list(dict.fromkeys(family(name) for name in registry.FAMILIES))
+    return list(dict.fromkeys(family(name) for name in registry.FAMILIES | registry.TASKS))
 
 
 def family_of(model):
@@ -79,6 +94,11 @@ def tables(config=None):
 def asked():
     """Names of the caller's arguments that count while a source of any family is read."""
     return {"position_grid"} | {name for family in families() for name in family.read.ASKED}
+
+
+def builders():
+    """list of the functions that build the models from their arguments."""
+    return [family.build for family in families()]
 
 
 def classes():

@@ -16,7 +16,7 @@ from keras_vit.checkpoints.arguments import keras_arguments
 from keras_vit.checkpoints.building import build
 from keras_vit.checkpoints.checks import check_arguments, check_blocks
 from keras_vit.checkpoints.errors import CheckpointError, named, readable
-from keras_vit.checkpoints.families import classes, family_of, names_of
+from keras_vit.checkpoints.families import builders, classes, family_of, names_of
 from keras_vit.checkpoints.fill import fill
 from keras_vit.checkpoints.like import borrowed, entry_like, without_preprocessing
 from keras_vit.checkpoints.matching import choose
@@ -66,7 +66,7 @@ def from_pretrained(source, *, like=None, part=None, prefix=None, **overrides):
         ... )
         >>> model = keras_vit.from_pretrained("checkpoint.pth", part="student", num_heads=6)
     """
-    _refuse_unknown(overrides, *classes())
+    _refuse_unknown(overrides, *builders())
     asked = families.asked()
     check_arguments({key: value for key, value in overrides.items() if key in asked})
     entry = None if like is None else entry_like(like)
@@ -79,7 +79,7 @@ def from_pretrained(source, *, like=None, part=None, prefix=None, **overrides):
     with contextlib.closing(_opened(found)) as file:
         reader, matched, chosen = _chosen(found, file, part, prefix)
         family = families.family(matched.table.family)
-        _refuse_unknown(overrides, family.model)
+        _refuse_unknown(overrides, family.build)
         given = overrides if entry is None else {"preprocessor": None, **overrides}
         with readable(found.name, "checkpoint"):
             arguments, description, notes = _described(found, reader, matched, given)
@@ -88,8 +88,8 @@ def from_pretrained(source, *, like=None, part=None, prefix=None, **overrides):
             facts = _facts(family, arguments)
         changed = {k: v for k, v in overrides.items() if arguments.get(k, _MISSING) != v}
         changed.pop("name", None)  # which changes no weight
-        wanted = _with_overrides(arguments, overrides, _constructor_arguments(family.model))
-        model = build(family.model, arguments, wanted, tensors=reader.tensors, name=found.name)
+        wanted = _with_overrides(arguments, overrides, _constructor_arguments(family.build))
+        model = build(family.build, arguments, wanted, tensors=reader.tensors, name=found.name)
         arguments = wanted
         effects = family.read.EFFECTS
         optional = {effects[k]: f"{k}={v!r}" for k, v in changed.items() if k in effects}
@@ -171,7 +171,7 @@ def load_weights(model, source, skip=(), *, part=None, prefix=None):
                 f"{found.name} holds a {families.family(matched.table.family).model.__name__}. "
                 f"Received: model={type(model).__name__}"
             )
-        config = model.get_config()
+        config = family.arguments(model)
         facts, arguments, notes = None, config, []
         if matched.table.name != "keras" or reader.config is not None:
             given = {name: config[name] for name in family.read.ASKED} | {"preprocessor": None}
@@ -329,7 +329,7 @@ def _plain(value):
 
 def _with_defaults(family, arguments):
     """The arguments with the defaults of the model's class where they leave some out."""
-    parameters = inspect.signature(family.model).parameters.values()
+    parameters = inspect.signature(family.build).parameters.values()
     return {p.name: p.default for p in parameters} | arguments
 
 
@@ -341,7 +341,7 @@ def _initialize(model, paths):
     for name in dict.fromkeys(path.partition("/")[0] for path in paths):
         layer = model.get_layer(name)
         new = type(layer).from_config(layer.get_config())
-        new.build(*(x.shape for x in keras.tree.flatten(layer.input)))
+        new.build_from_config(layer.get_build_config())
         values = {weight.path.partition("/")[2]: weight for weight in new.weights}
         for weight in layer.weights:
             if weight.path in paths:

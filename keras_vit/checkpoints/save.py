@@ -19,7 +19,8 @@ def save_pretrained(model, folder, format="hf"):
     Args:
         model: a model of this library.
         folder: path that does not exist yet.
-        format: "hf" for `transformers.AutoModel...from_pretrained(folder)`, "timm" for
+        format: "authors" for the file of a `SETR` with its authors' names (`model.safetensors`),
+            "hf" for `transformers.AutoModel...from_pretrained(folder)`, "timm" for
             `timm.create_model("local-dir:FOLDER", pretrained=True)`, or "keras" for
             `keras_vit.from_pretrained(folder)` and `keras.models.load_model`.
 
@@ -34,12 +35,12 @@ def save_pretrained(model, folder, format="hf"):
     Example:
         >>> keras_vit.save_pretrained(model, "my_vit", format="hf")
     """
-    check_choice(format, "format", ("hf", "timm", "keras"))
     family = family_of(model)
     if family is None:
         raise ValueError(
             f"save_pretrained expects a {names_of(classes())}. Received: {type(model).__name__}"
         )
+    check_choice(format, "format", (*family.write.WRITERS, "keras"))
     activation = model.get_config().get("mlp", PUBLISHED[0])
     if format != "keras" and activation not in PUBLISHED:
         raise CheckpointError(

@@ -10,6 +10,7 @@ from keras import ops
 from keras_vit.layers import Block
 from keras_vit.layers.attending import Attending
 from keras_vit.models.base import ImageModel
+from keras_vit.models.graph import input_of
 from keras_vit.models.inputs import check_range
 
 
@@ -58,7 +59,9 @@ def attention_maps(model, images, layers=None, heads=None, grid=False):
         _check_heads(model, names, heads)
     check_size(model, images)
     blocks = {name: model.get_layer(name) for name in names}
-    inputs = keras.Model(model.input, {name: block.input for name, block in blocks.items()})
+    inputs = keras.Model(
+        model.input, {name: input_of(model, block) for name, block in blocks.items()}
+    )
     inputs = inputs(ops.convert_to_tensor(images), training=False)
     maps = {}
     for name, block in blocks.items():
@@ -140,7 +143,9 @@ def tokens_to_grid(model, layer_name, x, images_shape):
 def query_grid(model, layer_name, images_shape):
     """(h, w), the grid of the queries of a block for images (B, H, W, C)."""
     layer = model.get_layer(layer_name)
-    input_shape = keras.Model(model.input, layer.input).compute_output_shape(images_shape)
+    input_shape = keras.Model(model.input, input_of(model, layer)).compute_output_shape(
+        images_shape
+    )
     grid, _ = token_grid(model, layer_name, images_shape)
     return layer.query_grid(input_shape, grid)
 

@@ -9,6 +9,7 @@ import re
 import keras
 
 from keras_vit.layers import Block, TokensToGrid
+from keras_vit.models.graph import output_of
 from keras_vit.models.inputs import check_range
 
 
@@ -68,7 +69,7 @@ class Features:
             layers = [layer.name for layer in self.layers if isinstance(layer, Block)]
         outputs = {}
         for name in layers:
-            x = self.get_layer(name).output
+            x = output_of(self, self.get_layer(name))
             if grid:
                 if len(x.shape) not in (3, 4):
                     raise ValueError(

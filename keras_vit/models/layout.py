@@ -10,6 +10,8 @@ import math
 
 import keras
 
+from keras_vit.models.graph import output_of
+
 NOMINAL_SIZE = 224  # pixels, for sides of unknown size when a CNN's stride is computed
 
 
@@ -94,9 +96,10 @@ def token_layouts(model):
 
     def follow(layer, *args, **kwargs):
         read = [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, TokenLayout)]
-        given = _after(layer, read[0]) if read else None
+        output = output_of(model, layer)
+        given = _after(layer, output, read[0]) if read else None
         found[layer.name] = given or (read[0] if read else None)
-        return keras.tree.map_structure(lambda _: given, layer.output)
+        return keras.tree.map_structure(lambda _: given, output)
 
     model._run_through_graph([_of_input(x.shape) for x in model.inputs], call_fn=follow)
     return found
@@ -111,11 +114,11 @@ def _of_input(shape):
     return None
 
 
-def _after(layer, layout):
+def _after(layer, output, layout):
     """The layout of a layer's output, or None if that is neither tokens nor a map."""
     if hasattr(layer, "compute_token_layout"):
         return layer.compute_token_layout(layout)
-    shape = getattr(layer.output, "shape", ())
+    shape = getattr(output, "shape", ())
     if len(shape) == 4:
         smaller = layout.in_patches(_stride(layer, layout)).without_prefix()
         if isinstance(layer, keras.Model):

@@ -168,7 +168,8 @@ def register_task(name: str, title: str, model: type[Model]) -> Family[Model]:
 def family_of(model):
     """The first `Family` that a model or a model class belongs to, or None."""
     kind = model if inspect.isclass(model) else type(model)
-    return next((x for x in FAMILIES.values() if issubclass(kind, x.model)), None)
+    known = [*FAMILIES.values(), *TASKS.values()]
+    return next((x for x in known if issubclass(kind, x.model)), None)
 
 
 def variants():

@@ -69,8 +69,7 @@ def chosen(encoder, layers):
     """
     count = len(sources(encoder))
     if layers is None:
-        ends = [(i + 1) * count // LEVELS - 1 for i in range(LEVELS)]
-        return tuple(sorted({end for end in ends if end >= 0}))
+        return quarters(count)
     known = isinstance(layers, (list, tuple)) and all(
         isinstance(i, int) and not isinstance(i, bool) and 0 <= i < count for i in layers
     )
@@ -81,6 +80,16 @@ def chosen(encoder, layers):
             f"Received: layers={layers!r} for the encoder {encoder.name}"
         )
     return tuple(layers)
+
+
+def quarters(count):
+    """Indices of the ends of the four quarters of so many layers; of fewer parts if they are few.
+
+    >>> quarters(12)
+    (2, 5, 8, 11)
+    """
+    ends = [(i + 1) * count // LEVELS - 1 for i in range(LEVELS)]
+    return tuple(sorted({end for end in ends if end >= 0}))
 
 
 def maps(encoder, indices, with_prefix, layer):

@@ -18,7 +18,7 @@ class TrainsSegmentation(keras.Model):
     In training the model also computes the logits of auxiliary heads.
     """
 
-    _training_outputs = None
+    _training = SimpleNamespace(model=None)
     _compiled = SimpleNamespace(losses=None, given={})
 
     def _set_training_outputs(self, images, logits, auxiliary):
@@ -26,13 +26,22 @@ class TrainsSegmentation(keras.Model):
         if auxiliary:
             outputs = {"main": logits, "auxiliary": auxiliary}
             # In a namespace, where Keras does not look for layers to track and to save.
-            graph = SimpleNamespace(model=keras.Model(images, outputs))
-            object.__setattr__(self, "_training_outputs", graph)
+            graph = keras.Model(images, outputs, name=f"{self.name}_training")
+            object.__setattr__(self, "_training", SimpleNamespace(model=graph))
+
+    @property
+    def training_model(self):
+        """`keras.Model` from images to {"main": logits, "auxiliary": [logits, ...]}, or None.
+
+        It shares the weights. A call of the model with `training=True` returns its outputs; without
+        auxiliary heads this is None.
+        """
+        return self._training.model
 
     def call(self, inputs, training=None, mask=None):
-        if training and self._training_outputs is not None:
+        if training and self.training_model is not None:
             self.check_size(inputs.shape)
-            return self._training_outputs.model.call(inputs, training=training)
+            return self.training_model.call(inputs, training=training)
         return super().call(inputs, training=training, mask=mask)
 
     def compile(

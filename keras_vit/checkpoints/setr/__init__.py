@@ -1,0 +1,1 @@
+"""Checkpoints of SETR: names, reading and writing."""
