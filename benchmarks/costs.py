@@ -11,12 +11,12 @@ def main():
     import keras
 
     from keras_vit.listing import count
-    from keras_vit.models.registry import variants
+    from keras_vit.models.registry import task_variants, variants
 
     with open(PATH, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("variant", "pixels", "parameters", "macs"))
-        for name, family in variants().items():
+        for name, family in (variants() | task_variants()).items():
             writer.writerow((name, *count(family.variants[name])))
             keras.backend.clear_session()
 

@@ -85,7 +85,8 @@ def families():
 
     found = {family.title: [] for family in FAMILIES.values()}
     for row in keras_vit.list_models():
-        found[row[1]].append(row)
+        if row[1] in found:  # a task has a page of its own
+            found[row[1]].append(row)
     lines = []
     for family in FAMILIES.values():
         rows = found[family.title]

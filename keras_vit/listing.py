@@ -7,7 +7,7 @@ from keras_vit.checkpoints.catalog import catalog
 from keras_vit.checkpoints.variants import best_checkpoint, costs
 from keras_vit.complexity import complexity
 from keras_vit.layers.initializers import no_initialization
-from keras_vit.models.registry import variants
+from keras_vit.models.registry import task_variants, variants
 from keras_vit.table import Table
 
 
@@ -21,7 +21,10 @@ def count(variant):
 
 
 def list_models(pattern="*"):
-    """Lists the variants, with their cost for 1000 classes and their best published weights.
+    """Lists the variants, with their cost and their best published weights.
+
+    The cost is that of a classifier of 1000 classes, or of a model for segmentation with the 150
+    classes of ADE20K.
 
     Args:
         pattern: str, part of the name of a variant or family, in upper or lower case, or a pattern
@@ -41,11 +44,11 @@ def list_models(pattern="*"):
         pattern = f"*{pattern}*"
     pattern = pattern.lower()
     rows = []
-    for name, family in variants().items():
+    for name, family in (variants() | task_variants()).items():
         if not any(fnmatch.fnmatchcase(x.lower(), pattern) for x in (name, family.title)):
             continue
         pixels, parameters, macs = costs().get(name) or count(family.variants[name])
-        checkpoint = best_checkpoint(name)
+        checkpoint = best_checkpoint(name) if name in variants() else None
         accuracy = str(family.paper_top1.get(name, ""))
         if checkpoint is not None:
             accuracy = f"{catalog()[checkpoint].accuracy:.1f}"

@@ -26,7 +26,7 @@ from keras_vit.checkpoints.catalog import catalog
 from keras_vit.checkpoints.readers.open import open_file
 from keras_vit.checkpoints.variants import best_checkpoint, find_variant
 from keras_vit.export.formats import FORMATS, format_of
-from keras_vit.models.registry import FAMILIES
+from keras_vit.models.registry import FAMILIES, TASKS
 from tests.helpers import once
 
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in pages()}
@@ -231,20 +231,25 @@ def run(name, rng):
 HAVE_A_MODEL = ("docs/interpret.md", "docs/export.md", "docs/serving.md")  # and say nothing of it
 
 
+MODULES = ["keras_vit", "keras_vit.layers", "keras_vit.losses", "keras_vit.optimizers"]
+
+
 @once
-@pytest.mark.parametrize("module", ["keras_vit", "keras_vit.layers", "keras_vit.optimizers"])
+@pytest.mark.parametrize("module", MODULES)
 def test_every_public_name_is_documented_once(module):
     text = "".join(text for name, text in PAGES.items() if name.startswith("docs/api/"))
     kinds = r"(?:auto(?:class|function)|py:function)"  # the last for another name of a function
     found = re.findall(rf"^\.\. {kinds}:: {module}\.(\w+)(?:\(.*\))?$", text, re.M)
     if module == "keras_vit":
-        families = {family.title: family for family in FAMILIES.values()}
+        families = {x.title: x for x in [*FAMILIES.values(), *TASKS.values()]}
         for title in re.findall(r"^```{variants} (\w+)$", text, re.M):
             found += families[title].variants
     public = vars(importlib.import_module(module))
     own = [x for x, value in public.items() if getattr(value, "__module__", "") == module]
     names = [x for x in public.get("__all__", own) if not x.startswith("_")]
-    modules = {"layers", "optimizers", "preprocessing"} if module == "keras_vit" else set()
+    modules = (
+        {"layers", "losses", "optimizers", "preprocessing"} if module == "keras_vit" else set()
+    )
     assert sorted(found) == sorted(set(names) - modules)
 
 

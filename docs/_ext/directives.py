@@ -21,9 +21,9 @@ class Variants(SphinxDirective):
     required_arguments = 1
 
     def run(self):
-        from keras_vit.models.registry import FAMILIES
+        from keras_vit.models.registry import FAMILIES, TASKS
 
-        (family,) = [x for x in FAMILIES.values() if x.title == self.arguments[0]]
+        (family,) = [x for x in (FAMILIES | TASKS).values() if x.title == self.arguments[0]]
         rows = []
         for name, build in family.variants.items():
             target = f"keras_vit.{name}"

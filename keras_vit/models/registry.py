@@ -86,7 +86,9 @@ class Family(Generic[Model]):
             ]
         )
         parameters = [
-            parameter.replace(default=defaults.get(key, parameter.default))
+            parameter.replace(
+                default=defaults.get(key, parameter.default), kind=inspect.Parameter.KEYWORD_ONLY
+            )
             for key, parameter in signature.parameters.items()
         ]
         weights = inspect.Parameter("weights", inspect.Parameter.KEYWORD_ONLY, default=None)

