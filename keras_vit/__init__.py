@@ -133,7 +133,7 @@ if not waits(__name__):  # the command `keras-vit` waits for Keras until it need
     from keras_vit.fast_paths import set_fast_paths
 
     # Building blocks of models and of training
-    from keras_vit import layers, losses, optimizers, preprocessing
+    from keras_vit import layers, losses, metrics, optimizers, preprocessing
 
 from keras_vit.version import __version__ as __version__
 
@@ -234,6 +234,7 @@ __all__ = [
     # Building blocks of models and of training
     "layers",
     "losses",
+    "metrics",
     "optimizers",
     "preprocessing",
 ]

@@ -25,6 +25,7 @@ LEVELS = [
     "scratch",
     "ops",
     "layers",
+    "metrics",
     "terminal",
     "table",
     "picture_files",

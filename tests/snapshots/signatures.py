@@ -6,8 +6,8 @@ import inspect
 import keras
 
 # Modules with public names: those imported by `keras_vit/__init__.py`, and those in the README.
-MODULES = ("keras_vit", "keras_vit.layers", "keras_vit.losses", "keras_vit.optimizers")
-MODULES += ("keras_vit.preprocessing",)
+MODULES = ("keras_vit", "keras_vit.layers", "keras_vit.losses", "keras_vit.metrics")
+MODULES += ("keras_vit.optimizers", "keras_vit.preprocessing")
 MODULES += ("training.evaluate", "training.show_augmentations")
 # Classes that public functions return, and names in the README from a module that imports them.
 ELSEWHERE = (
