@@ -128,7 +128,9 @@ def _keras_vit(folder, with_randaugment):
     split = data.load(used.data, 10).train
     transform = training_transform(used.augment, used.data, (SIZE, SIZE, 3))
     steps = data.steps_per_epoch(split, BATCH)
-    dataset = data.train_dataset(split, data.Plan(used, 10, steps, range(10**6), transform))
+    dataset = data.train_dataset(
+        split, data.Plan(used, steps, range(10**6), data.classified(transform, 10))
+    )
     return lambda: iter(dataset)
 
 

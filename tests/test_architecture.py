@@ -60,6 +60,7 @@ TRAINING_LEVELS = [
     "augment",
     "devices",
     "results",
+    "tasks",
     "loop",
     "evaluate",
     "show_augmentations",

@@ -89,7 +89,7 @@ def _run(options, stop, group):
     finally:
         if job:
             lock.release(job.folder.lock)
-    return _show(job.folder)
+    return _show(job)
 
 
 def _no_memory(error, job):
@@ -125,14 +125,11 @@ def _parser():
     return parser
 
 
-def _show(folder):
-    from .results.report import chance_in_words
+def _show(job):
+    from . import tasks
 
-    result = folder.read_result()
-    say(
-        f"Test accuracy {100 * result['test_accuracy']:.2f} % on {result['test_images']} images "
-        f"after {result['epochs']} epochs{chance_in_words(result)}. Everything is in {folder.path}"
-    )
+    folder = job.folder
+    say(f"{tasks.of(job.recipe).summary(folder.read_result())}. Everything is in {folder.path}")
     return 0
 
 

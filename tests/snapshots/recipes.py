@@ -30,7 +30,9 @@ def lines():
             kind = key.type.__name__ if isinstance(key.type, type) else key.type
             if Auto in typing.get_args(kind):
                 kind = f"{typing.get_args(kind)[0].__name__} or 'auto'"
-            default = "required" if key.default is dataclasses.MISSING else repr(key.default)
+            made = key.default_factory
+            default = repr(key.default if made is dataclasses.MISSING else made())
+            default = "required" if default == repr(dataclasses.MISSING) else default
             yield f"{key.name}: {kind} = {default}{choices(table.name, key)}"
 
 

@@ -76,7 +76,8 @@ def plan(
     }
     steps = data.steps_per_epoch(split, batch_size)
     found = recipe.of_tables(tables)
-    return data.Plan(found, num_classes, steps, epochs, transform, mix, first_step)
+    example = data.classified(transform, num_classes)
+    return data.Plan(found, steps, epochs, example, mix, first_step)
 
 
 class AskedToStop(Checkpoint):

@@ -4,6 +4,7 @@ from .examples import Split, Splits
 from .loading import encoded_source, load, stratified
 from .pipeline import (
     Part,
+    classified,
     evaluation_dataset,
     pictures,
     steps_per_epoch,
@@ -16,6 +17,7 @@ __all__ = [
     "Plan",
     "Split",
     "Splits",
+    "classified",
     "encoded_source",
     "evaluation_dataset",
     "load",

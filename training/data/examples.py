@@ -80,7 +80,8 @@ class Split(NamedTuple):
 
     Attributes:
         images: array (N, H, W, C), pixels 0..255, or `Encoded`.
-        labels: integer array (N,).
+        labels: integer array (N,), or an object like `Encoded` for labels that are no numbers
+            (`training.data.masks.Masks`).
     """
 
     images: np.ndarray | Encoded
@@ -109,8 +110,12 @@ class Splits(NamedTuple):
 
 
 def reader(images):
-    """Returns a function from an index, a scalar tensor, to pixels (H, W, C) or bytes."""
-    if isinstance(images, Encoded):
+    """Returns a function from an index, a scalar tensor, to what `images` or labels have there.
+
+    Pixels (H, W, C) or a label of arrays, the bytes of `Encoded` pictures, and what the `reader` of
+    other objects gives.
+    """
+    if hasattr(images, "reader"):
         return images.reader()
     with tf.device("CPU"):
         images = tf.constant(images)
@@ -128,7 +133,10 @@ def save(splits, path):
     for name in ("train", "validation", "test"):
         images, labels = getattr(splits, name)
         arrays |= {f"{name}_{key}": array for key, array in vars(images).items()}
-        arrays[f"{name}_labels"] = labels
+        if isinstance(labels, np.ndarray):
+            arrays[f"{name}_labels"] = labels
+        else:
+            arrays |= {f"{name}_labels_{key}": array for key, array in labels.arrays().items()}
     if splits.class_names is not None:
         arrays["class_names"] = np.array(splits.class_names, "U")
     scratch = path.with_name(f".writing-{path.name}")
@@ -137,13 +145,24 @@ def save(splits, path):
     replace(scratch, path)
 
 
-def restore(path):
-    """Reads a file that `save` has written; returns `Splits`."""
+def restore(path, read_labels=None):
+    """Reads a file that `save` has written; returns `Splits`.
+
+    Args:
+        path: `Path`.
+        read_labels: function from the `arrays` of labels that are no array to these labels.
+    """
     with np.load(path, allow_pickle=False) as arrays:
         splits = []
         for name in ("train", "validation", "test"):
             places = {key: arrays[f"{name}_{key}"] for key in _PLACES}
-            splits.append(Split(Encoded(**places), arrays[f"{name}_labels"]))
+            prefix = f"{name}_labels"
+            if read_labels is None:
+                labels = arrays[prefix]
+            else:
+                own = [key for key in arrays if key.startswith(f"{prefix}_")]
+                labels = read_labels({key.removeprefix(f"{prefix}_"): arrays[key] for key in own})
+            splits.append(Split(Encoded(**places), labels))
         names = arrays["class_names"].tolist() if "class_names" in arrays else None
     return Splits(*splits, names)
 
@@ -152,6 +171,7 @@ _PLACES = ("files", "file", "offsets", "lengths")
 
 
 def _read_part(path, offset, length):
+    path = path.item() if isinstance(path, np.ndarray) else path  # of a call outside of tf.data
     with open(path, "rb", buffering=0) as file:
         contents = os.pread(file.fileno(), int(length), int(offset))
     return np.array(contents, object)  # NumPy's bytes dtype would drop trailing zeros

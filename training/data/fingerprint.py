@@ -14,7 +14,7 @@ from collections import defaultdict
 import keras
 import numpy as np
 
-from .examples import WHOLE
+from .examples import WHOLE, Encoded
 from .sources import SUFFIXES
 
 ENDS = 2**16  # number of bytes at each end of a TFRecord file that are compared
@@ -38,7 +38,7 @@ def of_splits(splits):
             "arrays": {
                 f"{name} {kind}": [list(array.shape), str(array.dtype), _hash(array)]
                 for name in SPLITS
-                for kind, array in getattr(splits, name)._asdict().items()
+                for kind, array in _arrays(getattr(splits, name)).items()
             }
         }
     files = paths(splits)
@@ -57,7 +57,12 @@ def of_weights(model):
 
 def paths(splits):
     """The files of the encoded pictures that are used, in their order: a list of bytes."""
-    used = (getattr(splits, name).images for name in SPLITS)
+    used = [
+        part
+        for name in SPLITS
+        for part in _arrays(getattr(splits, name)).values()
+        if isinstance(part, Encoded)
+    ]
     used = [images.files[np.unique(images.file)].tolist() for images in used]
     return list(dict.fromkeys(path for files in used for path in files))
 
@@ -98,6 +103,12 @@ def check_teacher(path, now):
             "The teacher's weights must be those that the run started with: restore them, or start "
             f"another run with --new. Received: weights with hash {now}, {before} before"
         )
+
+
+def _arrays(split):
+    """dict of the images and labels of a split; of masks their files or their array."""
+    images, labels = split
+    return {"images": images, "labels": getattr(labels, "files", labels)}
 
 
 def _read(path):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..recipe.derived import number_of_classes, validation_share
+from ..recipe.derived import number_of_classes, strata, validation_share
 from ..recipe.model_schema import AUTO
 from . import records, sources
 from .corrupt import without_corrupt
@@ -48,11 +48,13 @@ def load(table, num_classes, examples=None):
     """
     if examples is not None and examples.exists():
         return restore(examples)
-    train, test, class_names = _train_and_test(table)
+    train, held_out, test, class_names = _parts(table)
     if num_classes == AUTO:
         num_classes = number_of_classes(class_names, train.labels, test.labels)
     _check(train, "train", num_classes)
     _check(test, "test", num_classes)
+    if held_out is not None:
+        _check(held_out, "validation", num_classes)
     if not isinstance(train.images, Encoded) and train.images.shape[1:] != test.images.shape[1:]:
         raise ValueError(
             "Training and test images must have one shape. "
@@ -62,6 +64,12 @@ def load(table, num_classes, examples=None):
     test, more_skipped = without_corrupt(
         test, "test", len(skipped), table.max_corrupt, table.upright
     )
+    skipped += more_skipped
+    if held_out is not None:
+        held_out, more_skipped = without_corrupt(
+            held_out, "validation", len(skipped), table.max_corrupt, table.upright
+        )
+        return Splits(train, held_out, test, class_names, skipped + more_skipped)
     automatic = table.validation == AUTO
     share = validation_share(train.labels) if automatic else table.validation
     train, held_out = stratified(train, share)
@@ -72,15 +80,18 @@ def load(table, num_classes, examples=None):
             f"share that is an image or more of each class. Received: data.validation={share} of "
             f"{len(train.labels) + len(held_out.labels)} images of {classes} classes"
         )
-    return Splits(train, held_out, test, class_names, skipped + more_skipped)
+    return Splits(train, held_out, test, class_names, skipped)
 
 
 def stratified(split, share):
-    """Splits in two with the same share of every class: (the rest, the share held out)."""
+    """Splits in two with the same share of every class: (the rest, the share held out).
+
+    Examples whose labels are no numbers are all of one class.
+    """
     rng = np.random.default_rng(SPLIT_SEED)
-    held_out = np.zeros(len(split.labels), bool)
-    for label in np.unique(split.labels):
-        members = rng.permutation(np.flatnonzero(split.labels == label))
+    held_out, classes = np.zeros(len(split.labels), bool), strata(split.labels)
+    for label in np.unique(classes):
+        members = rng.permutation(np.flatnonzero(classes == label))
         held_out[members[: round(share * len(members))]] = True
     return (
         Split(split.images[~held_out], split.labels[~held_out]),
@@ -103,38 +114,65 @@ def encoded_source(table):
     )
 
 
-def _train_and_test(table):
-    """(training `Split`, test `Split`, class names or None) of the source of a `DataTable`."""
+def _parts(table):
+    """(training, validation or None, test `Split`, class names or None) of a `DataTable`."""
     kind, _, where = table.source.partition(":")
     if table.source == "digits":
-        return *stratified(sources.digits(), share=0.2), [str(digit) for digit in range(10)]
+        train, test = stratified(sources.digits(), share=0.2)
+        return train, None, test, [str(digit) for digit in range(10)]
     if kind == "npz":
-        return *sources.npz(Path(where)), None
+        train, test = sources.npz(Path(where))
+        return train, None, test, None
     source = encoded_source(table)
-    train_names, test_name = _names(table, source.names)
+    train, validation, test = chosen_splits(table, source)
+    if test is None:
+        train, test = stratified(train, table.test)
+    return train, validation, test, source.class_names
+
+
+def chosen_splits(table, source):
+    """The training, validation and test `Split` of a source; None for one that it has not.
+
+    Args:
+        table: `DataTable`, which names the splits.
+        source: `Source`.
+
+    Raises:
+        ValueError: for a split that the source does not have, or that is chosen twice.
+    """
+    train_names, validation_name, test_name = _names(table, source.names)
     train = source.read(train_names[0])
     for name in train_names[1:]:
         more = source.read(name)
-        labels = np.concatenate([train.labels, more.labels])
+        arrays = isinstance(train.labels, np.ndarray)
+        labels = (
+            np.concatenate([train.labels, more.labels]) if arrays else train.labels + more.labels
+        )
         train = Split(train.images + more.images, labels)
-    if test_name is None:
-        return *stratified(train, table.test), source.class_names
-    return train, source.read(test_name), source.class_names
+    others = (None if name is None else source.read(name) for name in (validation_name, test_name))
+    return train, *others
 
 
 def _names(table, names):
-    """Which splits are for training (a list) and for the test (None: some of the training's)."""
+    """Which splits are for training (a list), validation and the test (None: some of these)."""
     if not names:
-        if table.test_split:
-            raise ValueError(
-                "data.test_split needs a source with splits; without it data.test says which share "
-                f"is held out. Received: data.test_split={table.test_split!r}"
-            )
-        return [""], None
+        for key in ("test", "validation"):
+            if name := getattr(table, f"{key}_split"):
+                raise ValueError(
+                    f"data.{key}_split needs a source with splits; without it data.{key} says "
+                    f"which share is held out. Received: data.{key}_split={name!r}"
+                )
+        return [""], None, None
     train = table.train_split.split("+")
-    test = [name for name in sources.TEST_NAMES if name in names and name not in train]
+    validation = [table.validation_split] if table.validation_split else []
+    taken = {*train, *validation}
+    test = [name for name in sources.TEST_NAMES if name in names and name not in taken]
     test = [table.test_split] if table.test_split else test[:1]
-    for key, chosen in (("train_split", train), ("test_split", test)):
+    for key, chosen in (
+        ("train_split", train),
+        ("validation_split", validation),
+        ("test_split", test),
+    ):
         for name in chosen:
             if name not in names:
                 raise ValueError(
@@ -146,14 +184,21 @@ def _names(table, names):
             "The test images must not be among the training images. Received: "
             f"data.train_split={table.train_split!r}, data.test_split={table.test_split!r}"
         )
-    return train, test[0] if test else None
+    if set(validation) & {*train, *test}:
+        raise ValueError(
+            "The validation images must be among neither the training nor the test images. "
+            f"Received: data.validation_split={table.validation_split!r}, "
+            f"data.train_split={table.train_split!r}, data.test_split={table.test_split!r}"
+        )
+    return train, validation[0] if validation else None, test[0] if test else None
 
 
 def _check(split, name, num_classes):
     """Raises for the first example that a model of K classes cannot learn from."""
     images, labels = split
+    check_images(images, name)
     if not isinstance(images, Encoded):
-        _check_arrays(images, labels, name)
+        _check_labels(images, labels, name)
     outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
     if outside.size:
         index = outside[0]
@@ -164,16 +209,14 @@ def _check(split, name, num_classes):
         )
 
 
-def _check_arrays(images, labels, name):
+def check_images(images, name):
+    """Raises for arrays that are no pictures: another rank, NaN, pixels outside 0..255."""
+    if isinstance(images, Encoded):
+        return
     if images.ndim != 4 or not np.issubdtype(images.dtype, np.number):
         raise ValueError(
             f"{name}_images must be numbers of shape (N, H, W, C); grey images need a last axis of "
             f"1. Received: shape={images.shape}, dtype={images.dtype}"
-        )
-    if not np.issubdtype(labels.dtype, np.integer) or labels.shape != images.shape[:1]:
-        raise ValueError(
-            f"{name}_labels must be integers, one for each of the {len(images)} images. "
-            f"Received: shape={labels.shape}, dtype={labels.dtype}"
         )
     for wrong, what in (
         (~np.isfinite(images), "finite"),
@@ -184,3 +227,11 @@ def _check_arrays(images, labels, name):
             raise ValueError(
                 f"{name}_images must be {what}. Received: {images[index]} at index {index}"
             )
+
+
+def _check_labels(images, labels, name):
+    if not np.issubdtype(labels.dtype, np.integer) or labels.shape != images.shape[:1]:
+        raise ValueError(
+            f"{name}_labels must be integers, one for each of the {len(images)} images. "
+            f"Received: shape={labels.shape}, dtype={labels.dtype}"
+        )

@@ -1,5 +1,8 @@
 """Deterministic tf.data pipelines: the same batches for the same seed and epoch.
 
+An example of a split is a picture and its label: a class, or what `Split.labels` else has. A task
+makes an image and a target of them, by a function that is the same for every example.
+
 Letters: N examples, B batch, H x W image size, C channels, K classes.
 """
 
@@ -29,6 +32,21 @@ class Part(NamedTuple):
 WHOLE_BATCH = Part()
 
 
+def classified(transform, num_classes):
+    """Returns the function from an example of a classification to image and one-hot target (K,).
+
+    Args:
+        transform: function from a picture (pixels or bytes), and a seed (2,) in training, to an
+            image (`training.augment.transform`).
+        num_classes: int, K.
+    """
+
+    def example(picture, label, *seed):
+        return transform(picture, *seed), tf.one_hot(label, num_classes)
+
+    return example
+
+
 def train_dataset(split, plan, part=WHOLE_BATCH):
     """Returns the shuffled and augmented batches of several epochs, one epoch after another.
 
@@ -46,15 +64,13 @@ def train_dataset(split, plan, part=WHOLE_BATCH):
         part: `Part` of every batch. Examples are mixed with others of the same piece.
 
     Returns:
-        `tf.data.Dataset` of N // B batches per epoch, each in `part.pieces` pieces: images
-        (B, H, W, C) and labels (B, K), one-hot unless they are mixed; both float32.
+        `tf.data.Dataset` of N // B batches per epoch, each in `part.pieces` pieces: float32 images
+        (B, H, W, C) and their targets, as `plan.example` and `plan.mix` give them.
     """
     size, steps, epochs = len(split.labels), plan.steps_per_epoch, plan.epochs
     seed, repeats = plan.seed, plan.recipe.augment.repeats
     own = plan.batch_size // part.world_size  # examples of a batch that are read here
-    read = reader(split.images)
-    with tf.device("CPU"):
-        labels = tf.constant(split.labels)
+    read, label = reader(split.images), reader(split.labels)
 
     def one_epoch(epoch):
         order = tf.random.experimental.stateless_shuffle(tf.range(size), seed=[seed, epoch])
@@ -68,7 +84,7 @@ def train_dataset(split, plan, part=WHOLE_BATCH):
         key = tf.random.fold_in(tf.stack([seed, epoch]), index)
         if repeats > 1:
             key = tf.random.fold_in(key, repeat)
-        return plan.transform(read(index), key), tf.one_hot(labels[index], plan.num_classes), key
+        return *plan.example(read(index), label(index), key), key
 
     def finish(images, labels, keys):
         if plan.mix is not None:
@@ -92,26 +108,25 @@ def steps_per_epoch(split, batch_size):
     return steps
 
 
-def evaluation_dataset(split, num_classes, batch_size, transform, part=None):
+def evaluation_dataset(split, batch_size, example, part=None, ignored=None):
     """Returns the batches of a split in order, without augmentation.
 
     Args:
         split: `Split` of N examples.
-        num_classes: int, K.
         batch_size: int, B.
-        transform: function from a picture (pixels or bytes) to a float32 image (H, W, C)
-            (`training.augment.transform.evaluation_transform`).
+        example: function from a picture (pixels or bytes) and its label to a float32 image
+            (H, W, C) and its target, such as `classified`.
         part: `Part` of every batch. All batches are then full: the last batch is filled up with
             the last image, with a weight of 0. The weights of the others make the mean over the
             batches equal to the mean over the images.
+        ignored: function from a target to one that counts for nothing, for tasks that have no
+            weights: the images that fill up the last batch get this target.
 
     Returns:
-        `tf.data.Dataset` of batches: float32 images (B, H, W, C), one-hot labels (B, K); with a
-        `part` also float32 weights (B,).
+        `tf.data.Dataset` of batches: float32 images (B, H, W, C) and targets; with a `part` and
+        without `ignored` also float32 weights (B,).
     """
-    read = reader(split.images)
-    with tf.device("CPU"):
-        labels = tf.constant(split.labels)
+    read, label = reader(split.images), reader(split.labels)
     size = len(split.labels)
     steps = -(-size // batch_size)
     shown, weight = np.arange(size), 1.0
@@ -121,13 +136,17 @@ def evaluation_dataset(split, num_classes, batch_size, transform, part=None):
         shown, weight = shown.reshape(-1), steps * batch_size / size
         batch_size = own // part.pieces
 
-    def example(place):
+    def at(place):
         index = tf.minimum(place, size - 1)
-        found = transform(read(index)), tf.one_hot(labels[index], num_classes)
-        return found if part is None else (*found, tf.where(place < size, weight, 0.0))
+        image, target = example(read(index), label(index))
+        if part is None:
+            return image, target
+        if ignored is not None:
+            return image, tf.where(place < size, target, ignored(target))
+        return image, target, tf.where(place < size, weight, 0.0)
 
     indices = tf.data.Dataset.from_tensor_slices(shown)
-    batches = indices.map(example, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
+    batches = indices.map(at, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
     shape = batches.element_spec[0].shape[1:]
     if not isinstance(split.images, Encoded) and split.images.shape[1:] == shape:
         batches = batches.cache()  # in memory, like the images

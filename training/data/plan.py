@@ -12,21 +12,19 @@ class Plan:
 
     Attributes:
         recipe: `Recipe`.
-        num_classes: int, K.
         steps_per_epoch: int, number of full batches in an epoch.
         epochs: range of the epochs to train, such as `range(3, 10)` to resume after three.
-        transform: function from a picture (pixels or bytes) and a seed (2,) to a float32 image
-            (H, W, C) (`training.augment.transform.training_transform`).
-        mix: function from images, labels and a seed (2,) to images and labels that mixes the
+        example: function from a picture (pixels or bytes), its label and a seed (2,) to a float32
+            image (H, W, C) and its target, such as `training.data.classified`.
+        mix: function from images, targets and a seed (2,) to images and targets that mixes the
             examples of a batch (`training.augment.mixing.mixing`), or None.
         first_step: int, number of steps of the first epoch that are already done.
     """
 
     recipe: Recipe
-    num_classes: int
     steps_per_epoch: int
     epochs: range
-    transform: Callable
+    example: Callable
     mix: Callable | None = None
     first_step: int = 0
 

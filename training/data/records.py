@@ -27,18 +27,24 @@ def tfrecord(pattern, first_label):
     Raises:
         ValueError: if no file matches.
     """
-    files = sorted(path for path in glob.glob(pattern) if os.path.isfile(path))
-    if not files:
-        raise ValueError(f"data.source must match existing files. Received: tfrecord:{pattern}")
-    shards = {}
-    for path in files:
-        shards.setdefault(Path(path).name.partition("-")[0], []).append(path)
+    shards = shards_of(pattern)
 
     def read(name):
         images, labels = find(shards[name], "image/encoded", "image/class/label")
         return Split(images, labels - first_label)
 
     return Source(list(shards), read, None)
+
+
+def shards_of(pattern):
+    """dict of split to its files; see `tfrecord`."""
+    files = sorted(path for path in glob.glob(pattern) if os.path.isfile(path))
+    if not files:
+        raise ValueError(f"data.source must match existing files. Received: tfrecord:{pattern}")
+    shards = {}
+    for path in files:
+        shards.setdefault(Path(path).name.partition("-")[0], []).append(path)
+    return shards
 
 
 def tfds(name, data_dir):
@@ -56,6 +62,30 @@ def tfds(name, data_dir):
         ValueError: if the name is unknown, or the data set has another file format or other
             features.
     """
+    info = prepared(name, data_dir)
+    from tensorflow_datasets import features as kinds
+
+    features = dict(info.features.items())
+    image, label = keys = info.supervised_keys or ("image", "label")
+    known = all(isinstance(key, str) and key in features for key in keys)
+    if (
+        not known
+        or not isinstance(features[image], kinds.Image)
+        or not isinstance(features[label], kinds.ClassLabel)
+    ):
+        raise ValueError(
+            "A data set must have an image and a class as its supervised keys. "
+            f"Received: tfds:{name} with {', '.join(features)}"
+        )
+
+    def read(split):
+        return find(info.splits[split].filepaths, image, label)
+
+    return Source(list(info.splits), read, list(features[label].names))
+
+
+def prepared(name, data_dir):
+    """Downloads and prepares a data set if necessary; returns its `DatasetInfo`; see `tfds`."""
     with packages():
         import tensorflow_datasets  # takes seconds
 
@@ -72,29 +102,12 @@ def tfds(name, data_dir):
             f"data.source must name a data set of tensorflow-datasets: {first}. "
             f"Received: tfds:{name}, data.data_dir={data_dir!r}"
         ) from error
-    info, kinds = builder.info, tensorflow_datasets.features
-    features = dict(info.features.items())
-    image, label = keys = info.supervised_keys or ("image", "label")
-    known = all(isinstance(key, str) and key in features for key in keys)
-    if (
-        not known
-        or not isinstance(features[image], kinds.Image)
-        or not isinstance(features[label], kinds.ClassLabel)
-    ):
-        raise ValueError(
-            "A data set must have an image and a class as its supervised keys. "
-            f"Received: tfds:{name} with {', '.join(features)}"
-        )
-    if info.file_format.value != "tfrecord":
+    if builder.info.file_format.value != "tfrecord":
         raise ValueError(
             "A data set must be prepared as TFRecord files. "
-            f"Received: tfds:{name} in the format {info.file_format.value}"
+            f"Received: tfds:{name} in the format {builder.info.file_format.value}"
         )
-
-    def read(split):
-        return find(info.splits[split].filepaths, image, label)
-
-    return Source(list(info.splits), read, list(features[label].names))
+    return builder.info
 
 
 def find(files, image_key, label_key):
@@ -115,7 +128,7 @@ def find(files, image_key, label_key):
     """
     places, labels = [], []
     for number, path in enumerate(files):
-        for start, record in _records(path):
+        for start, record in records(path):
             try:
                 feature = tf.train.Example.FromString(record).features.feature
                 image = feature[image_key].bytes_list.value[0]
@@ -131,7 +144,7 @@ def find(files, image_key, label_key):
     return Split(Encoded(files, file, offsets, lengths), np.array(labels, "int64"))
 
 
-def _records(path):
+def records(path):
     """Yields (offset, bytes) of every record in a TFRecord file."""
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size

@@ -2,11 +2,9 @@
 
 import keras
 
-from .. import data
-from ..augment.transform import training_transform
+from .. import data, tasks
 from ..recipe import settings
 from ..recipe.optimizers import optimizer
-from ..recipe.schema import JIT_COMPILE
 
 
 def build(recipe, splits):
@@ -23,7 +21,8 @@ def build(recipe, splits):
         ValueError: if the recipe does not fit the data.
     """
     keras.utils.set_random_seed(recipe.train.seed)
-    model = recipe.model.build(recipe.train.precision, recipe.finetune, splits.class_names)
+    task = tasks.of(recipe)
+    model = task.build(recipe, splits.class_names)
     settings.check_trainable(model)
     if splits.encoded:
         if model.input.shape[-1] not in (1, 3):
@@ -36,7 +35,7 @@ def build(recipe, splits):
             f"model.num_channels must be that of the data, {splits.train.images.shape[-1]}. "
             f"Received: model.num_channels={model.input.shape[-1]}"
         )
-    training_transform(recipe.augment, recipe.data, model.input.shape[1:])  # raises if they misfit
+    task.training(recipe, model)  # raises if they misfit
     steps = data.steps_per_epoch(splits.train, recipe.train.batch_size)
     rule = optimizer(
         model,
@@ -44,13 +43,5 @@ def build(recipe, splits):
         **vars(recipe.optimizer),
         skip_nonfinite=recipe.train.skip_nan > 0,
     )
-    loss = keras.losses.CategoricalCrossentropy(
-        from_logits=True, label_smoothing=recipe.train.label_smoothing
-    )
-    model.compile(
-        rule,
-        loss,
-        weighted_metrics=["accuracy"],  # see data.evaluation_dataset
-        jit_compile=JIT_COMPILE[recipe.train.jit_compile],
-    )
+    task.compile(model, rule, recipe, splits)
     return model

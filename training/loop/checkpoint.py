@@ -39,7 +39,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     Args:
         path: `Path` ending in .keras, which `keras.models.load_model` can read.
-        best_path: `Path` of a copy from the epoch with the highest validation accuracy.
+        best_path: `Path` of a copy from the epoch with the highest validation metric.
         plan: `Plan` of the call of `fit`. Its recipe defines whether checkpoints are written within
             an epoch, and for how many epochs separate files (epoch-0007.keras) are kept. None for
             one checkpoint per epoch.
@@ -47,6 +47,7 @@ class Checkpoint(keras.callbacks.Callback):
             so the means of a resumed epoch are those of its remaining steps.
         stop: `StopRequest` that may end the run, with a checkpoint, after a step or between epochs.
         skipped: function that returns how many steps of the run have been skipped.
+        metric: str, name of that metric in training.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Checkpoint(keras.callbacks.Callback):
         devices=None,
         stop=None,
         skipped=lambda: 0,
+        metric="accuracy",
     ):
         super().__init__()
         self.path, self.best_path = path, best_path
@@ -64,6 +66,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.keep = plan.recipe.train.keep_epochs if plan else 1
         self.steps, self.first_step = (plan.steps_per_epoch, plan.first_step) if plan else (0, 0)
         self.devices, self.skipped = devices or Devices(), skipped
+        self.metric = f"val_{metric}"
         self.asked = functools.partial(self.devices.asked, stop or StopRequest())
         self.epoch = 0
         self.best = position(path).get("best", -1.0)  # of the epochs before, in a resumed run
@@ -86,23 +89,23 @@ class Checkpoint(keras.callbacks.Callback):
             raise asked
 
     def on_epoch_end(self, epoch, logs=None):
-        self._save(epoch + 1, 0, float((logs or {}).get("val_accuracy", -1.0)))
+        self._save(epoch + 1, 0, float((logs or {}).get(self.metric, -1.0)))
 
-    def _save(self, epochs, step, accuracy=-1.0):
+    def _save(self, epochs, step, score=-1.0):
         with self.devices.savable(student_of(self.model)) as model:
             if model is None:
                 return
             self._check_finite(model)
-            self._save_whole(model, epochs, step, accuracy)
+            self._save_whole(model, epochs, step, score)
         if self.keep > 1 and not step:
             self._keep(epochs)
 
-    def _save_whole(self, model, epochs, step, accuracy):
+    def _save_whole(self, model, epochs, step, score):
         # Keras requires a name that ends in .keras.
         scratch = self.path.with_name(f".writing-{self.path.name}")
         best_scratch = self.best_path.with_name(f".writing-{self.best_path.name}")
-        is_best = accuracy > self.best
-        self.best = max(accuracy, self.best)
+        is_best = score > self.best
+        self.best = max(score, self.best)
         position = {"epochs": epochs, "step": step, "best": self.best}
         if skipped := self.skipped():
             position["skipped"] = skipped

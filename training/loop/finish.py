@@ -12,12 +12,10 @@ import keras_vit
 from keras_vit.hardware import hardware
 from keras_vit.terminal import printable
 
-from .. import data
-from ..augment.transform import evaluation_transform
+from .. import data, tasks
 from ..devices.hardware import peak_memory
 from ..recipe.optimizers import updates
 from ..results import figures, report
-from ..results.metrics import chance, log_softmax, measure
 
 
 def finish(job, train_seconds, made=None):
@@ -32,36 +30,19 @@ def finish(job, train_seconds, made=None):
         dict, the contents of `result.json`, which is written last.
     """
     host_memory, device_memory = peak_memory()  # first, so that it is that of training
-    model, folder, test = job.model, job.folder, job.splits.test
-    classes, names = model.output.shape[-1], job.splits.class_names
+    model, folder, task = job.model, job.folder, tasks.of(job.recipe)
     batch_size = job.recipe.train.batch_size
     steps = data.steps_per_epoch(job.splits.train, batch_size)
-    transform = evaluation_transform(job.recipe.data, model.input.shape[1:])
-    batches = data.evaluation_dataset(test, classes, 256, transform)
-    logits = model.predict(batches, verbose=0).astype("float32")  # (N, K)
-    found = measure(logits, test.labels)
-    images = data.pictures(test, transform)
-    probabilities = np.exp(log_softmax(logits))
-    predicted = probabilities.argmax(-1)
+    tested = task.test(job)
 
-    figures.curves(folder.metrics, folder.curves)
-    of_images = model, images, test.labels, probabilities
-    figures.predictions(*of_images, folder.predictions, names)
-    figures.worst(*of_images, folder.worst, names)
-    if classes <= report.MATRIX:
-        figures.confusion(test.labels, predicted, classes, folder.confusion, names)
+    figures.curves(folder.metrics, folder.curves, task.metric, task.title)
     if folder.saved_model.exists():
         shutil.rmtree(folder.saved_model)  # of an earlier, interrupted call
-    exported = keras_vit.export(model, folder.saved_model, samples=images[:32].astype("float32"))
+    exported = keras_vit.export(model, folder.saved_model, samples=tested.samples)
     print(printable(exported))
     backend = keras.backend.backend()
     result = {
-        "test_accuracy": found.top1,
-        "test_top5": found.top5,
-        "test_loss": found.loss,
-        "test_ece": found.ece,
-        "test_images": found.images,
-        "test_chance": chance(test.labels),
+        **tested.result,
         "epochs": job.recipe.train.epochs,
         "steps": steps * job.recipe.train.epochs,
         "updates": updates(model) if made is None else made,
@@ -83,6 +64,6 @@ def finish(job, train_seconds, made=None):
             "numpy": np.__version__,
         },
     }
-    report.write(job, result, test.labels, predicted)
+    report.write(job, result, tested)
     folder.write_result(result)
     return result

@@ -1,8 +1,6 @@
 """Training: the data, the callbacks and the calls of `model.fit`."""
 
-from .. import data
-from ..augment.mixing import mixing
-from ..augment.transform import evaluation_transform, training_transform
+from .. import data, tasks
 from . import logs
 from .callbacks import Metrics, ReseedEveryEpoch, StopOnNaN
 from .checkpoint import Checkpoint
@@ -31,14 +29,13 @@ def fit(job):
 
 def plan_of(job, epochs, first_step=0):
     """The `Plan` of a call of `model.fit` for whole epochs or for the rest of one."""
-    recipe, model = job.recipe, job.model
+    recipe, task = job.recipe, tasks.of(job.recipe)
     return data.Plan(
         recipe,
-        num_classes=model.output.shape[-1],
         steps_per_epoch=data.steps_per_epoch(job.splits.train, recipe.train.batch_size),
         epochs=epochs,
-        transform=training_transform(recipe.augment, recipe.data, model.input.shape[1:]),
-        mix=mixing(recipe.augment.mixup, recipe.augment.cutmix),
+        example=task.training(recipe, job.model),
+        mix=task.mix(recipe),
         first_step=first_step,
     )
 
@@ -52,6 +49,8 @@ def _fit(job, plan, done):
         plan.steps_per_epoch,
         plan.batch_size,
         plan.first_step,
+        metric=tasks.of(job.recipe).metric,
+        title=tasks.of(job.recipe).title,
     )
     try:
         job.fitted.fit(
@@ -70,17 +69,13 @@ def _fit(job, plan, done):
 
 def _datasets(job, plan):
     """(training, validation): the data sets for `model.fit`."""
-    devices = job.devices
-    transform = evaluation_transform(plan.recipe.data, job.model.input.shape[1:])
+    devices, task = job.devices, tasks.of(job.recipe)
+    split, example = task.validation(job.splits.validation, plan.recipe, job.model)
     batch = -(-VALIDATION_BATCH // devices.count) * devices.count
     training = devices.dataset(lambda part: data.train_dataset(job.splits.train, plan, part))
     validation = devices.dataset(
         lambda part: data.evaluation_dataset(
-            job.splits.validation,
-            plan.num_classes,
-            batch,
-            transform,
-            None if devices.alone else part,
+            split, batch, example, None if devices.alone else part, task.ignored
         )
     )
     return training, validation
@@ -97,7 +92,13 @@ def _callbacks(job, plan, done, progress):
     )
     callbacks = [*([EvaluateEMA()] if plan.recipe.optimizer.ema else []), reseed, stop_on_nan]
     checkpoint = Checkpoint(
-        folder.checkpoint, folder.best, plan, devices, job.stop, lambda: stop_on_nan.skipped
+        folder.checkpoint,
+        folder.best,
+        plan,
+        devices,
+        job.stop,
+        lambda: stop_on_nan.skipped,
+        tasks.of(job.recipe).metric,
     )
     if devices.group.is_main:
         # The clock comes first, so that the time of other callbacks is not counted.

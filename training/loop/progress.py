@@ -19,11 +19,24 @@ class ProgressOfRun(keras.callbacks.Callback):
         batch_size: int, images a step.
         first_step: int, steps of the first epoch that are done already.
         console: `rich.console.Console`; by default on standard output.
+        metric: str, name of the metric in the logs.
+        title: str, what it is called on the terminal.
     """
 
-    def __init__(self, epochs, first_epoch, steps, batch_size, first_step=0, console=None):
+    def __init__(
+        self,
+        epochs,
+        first_epoch,
+        steps,
+        batch_size,
+        first_step=0,
+        console=None,
+        metric="accuracy",
+        title="accuracy",
+    ):
         super().__init__()
         self.epochs, self.first_epoch = epochs, first_epoch
+        self.metric, self.title = metric, title
         self.steps, self.batch_size = steps, batch_size
         self.begun = first_epoch * steps + first_step  # steps of the run that are done already
         self.console = console or Console(highlight=False)
@@ -60,7 +73,7 @@ class ProgressOfRun(keras.callbacks.Callback):
             self._show(self.before + batch + 1, logs)
 
     def on_epoch_end(self, epoch, logs=None):
-        self.validation = f"  val {100 * logs['val_accuracy']:.1f} %"
+        self.validation = f"  val {100 * logs[f'val_{self.metric}']:.1f} %"
         self._show(self.steps, logs)
         if self.bar.disable:
             self.console.print(
@@ -88,6 +101,7 @@ class ProgressOfRun(keras.callbacks.Callback):
         done = self.epoch * self.steps + steps
         left = (now - self.begin) / (done - self.begun) * (self.epochs * self.steps - done)
         return (
-            f"loss {logs['loss']:.3f}  accuracy {100 * logs['accuracy']:.1f} %{self.validation}  "
+            f"loss {logs['loss']:.3f}  {self.title} {100 * logs[self.metric]:.1f} %"
+            f"{self.validation}  "
             f"{rate:,.0f} images/s  {clock(left)} left"
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import keras
 
-from .. import data
+from .. import data, tasks
 from ..data import fingerprint
 from ..devices import distribute
 from ..devices.process_group import ProcessGroup
@@ -23,7 +23,6 @@ from .build import build
 from .checkpoint_file import describe
 from .finish import finish
 from .fit import fit
-from .head import fit_head
 from .restore import restore
 from .speed import Speed
 from .start import (
@@ -135,7 +134,7 @@ def prepare(
         if folder.checkpoint.exists():
             done = restore(model, folder.checkpoint)
         elif recipe.finetune.head == "fitted" and devices.count == 1:
-            fit_head(recipe, model, splits)
+            tasks.of(recipe).fit_head(recipe, model, splits)
     recipe = dataclasses.replace(recipe, model=recipe.model.of_model(model))
     start = dataclasses.replace(start, recipe=recipe)
     devices.check_model(model)

@@ -8,7 +8,7 @@ from pathlib import Path
 import keras_vit
 from keras_vit.terminal import printable
 
-from .. import data
+from .. import data, tasks
 from .. import recipe as recipes
 from ..data import fingerprint
 from ..data.corrupt import as_csv
@@ -93,15 +93,16 @@ def choose_run(request, world_size):
 def load_splits(recipe, folder, resume, group):
     """The data. The main process alone checks the files, on behalf of all processes."""
     classes = recipe.model.all_arguments()["num_classes"]  # or "auto"
+    load = tasks.of(recipe).load
     if group.is_main:
-        splits = data.load(recipe.data, classes, folder.examples if resume else None)
+        splits = load(recipe.data, classes, folder.examples if resume else None)
         if group.world_size > 1 and splits.encoded:
             _take(folder, resume)
             _write_examples(splits, folder)
         group.wait_for_main()
         return splits
     group.wait_for_main()
-    return data.load(recipe.data, classes, folder.examples)
+    return load(recipe.data, classes, folder.examples)
 
 
 def fingerprint_of(start):

@@ -26,11 +26,23 @@ def validation_share(labels):
     than one image, as much as is one image of the median class.
 
     Args:
-        labels: integer array, of all images that are not for the test.
+        labels: of all images that are not for the test; see `strata`.
     """
+    labels = strata(labels)
     share = min(VALIDATION, MOST_VALIDATION / len(labels))
     counts = np.unique(labels, return_counts=True)[1]
     return round(float(min(max(share, 1 / np.median(counts)), 0.5)), 4)
+
+
+def strata(labels):
+    """The class of every example, integer array (N,); zeros if labels are no numbers (masks)."""
+    plain = isinstance(labels, np.ndarray) and labels.ndim == 1
+    return labels if plain else np.zeros(len(labels), int)
+
+
+def present(labels):
+    """The classes that occur in the labels of a split, a sorted integer array."""
+    return np.unique(labels) if isinstance(labels, np.ndarray) else labels.classes()
 
 
 def number_of_classes(class_names, *labels):
@@ -73,7 +85,8 @@ def derive(recipe, splits, devices):
         return found
 
     train, held_out, test = splits[:3]
-    value("data", "validation", validation_share(np.concatenate([train.labels, held_out.labels])))
+    not_for_test = np.concatenate([strata(train.labels), strata(held_out.labels)])
+    value("data", "validation", validation_share(not_for_test))
     labels = (train.labels, held_out.labels, test.labels)
     value("model", "num_classes", number_of_classes(splits.class_names, *labels))
 

@@ -35,7 +35,7 @@ def read(path, overrides=()):
     """Reads a recipe.
 
     Args:
-        path: `Path` of a .toml file with the tables [model], [finetune], [distill], [data],
+        path: `Path` of a .toml file with the tables [task], [model], [finetune], [distill], [data],
             [augment], [optimizer], [train], [distribute] and [log], whose keys are the attributes
             in `training.recipe.schema`.
         overrides: strings "table.key=value"; the value as in TOML, or a bare string.
@@ -118,7 +118,8 @@ def _table(table_class, name, values):
         if key not in fields:
             _unknown("key", f"{name}.{key}", [f"{name}.{known}" for known in fields])
     for key, f in fields.items():
-        if f.default is dataclasses.MISSING and key not in values:
+        required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        if required and key not in values:
             raise ValueError(f"{name}.{key} is missing. Received: [{name}] with {list(values)}")
     return table_class(**{k: _typed(f"{name}.{k}", v, fields[k].type) for k, v in values.items()})
 

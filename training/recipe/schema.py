@@ -1,10 +1,12 @@
 """The schema of recipes: a dataclass for every table, with types, defaults and bounds."""
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from keras_vit.optimizers import SHAPES
 
+from .kinds import KINDS
+from .kinds import check as check_keys
 from .model_schema import (
     AUTO,
     Auto,
@@ -15,10 +17,27 @@ from .model_schema import (
 )
 from .optimizers import NAMES
 
+LOSSES = ("cross_entropy", "dice", "cross_entropy+dice")
+WEIGHTS, AVERAGES = ("", "balanced"), ("valid", "all")
 INTERPOLATIONS = ("bilinear", "bicubic")
 STRATEGIES = ("auto", "none", "data", "model")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 JIT_COMPILE = {"auto": "auto", "on": True, "off": False}  # as `model.compile` takes it
+
+
+@dataclass(frozen=True)
+class TaskTable:
+    """[task]: what is learned (see `training.tasks`).
+
+    Attributes:
+        kind: "classification" (a class for a picture) or "segmentation" (a class for every pixel).
+            It decides which keys of the other tables have a meaning (`training.recipe.kinds`).
+    """
+
+    kind: str = KINDS[0]
+
+    def __post_init__(self):
+        require(self.kind in KINDS, "task.kind", f"one of {', '.join(KINDS)}", self.kind)
 
 
 @dataclass(frozen=True)
@@ -29,9 +48,12 @@ class DataTable:
     `training.recipe.derived.derive`.
 
     Attributes:
-        source: "digits", "npz:PATH", "folder:PATH", "tfds:NAME" or "tfrecord:GLOB".
+        source: "digits", "npz:PATH", "folder:PATH", "tfds:NAME" or "tfrecord:GLOB"; for
+            segmentation also "camvid:PATH", "cityscapes:PATH", "ade20k:PATH", "voc:PATH" and
+            "coco:PATH" (`training.data.segmentation.load`).
         validation: share of every class's training images that is held out.
         train_split: name of the training images; "train+validation" takes both.
+        validation_split: name of the validation images; by default a share is held out.
         test_split: name of the test images; by default test, else validation or val.
         test: share of every class that is held out for the test where a source has no such split.
         data_dir: folder where tensorflow-datasets keeps its data; by default its own.
@@ -43,11 +65,18 @@ class DataTable:
         upright: whether pictures are turned as their camera noted, as prediction turns them (the
             argument of `keras_vit.preprocessing.load_image`).
         max_corrupt: how many broken images may be left out; with one more the run does not start.
+        palette: of masks that are coloured: the colour [r, g, b] of every class by its name, in the
+            order of the classes; "void" is that of pixels to ignore.
+        reduce_zero_label: whether the label 0 of masks means "none of the classes" and is ignored,
+            and 1 is the first class, as in ADE20K.
+        fit_into: [longest side, shortest side] that pictures are scaled into, without changing
+            their proportions, before anything is cropped; [] for their own size.
     """
 
     source: str
     validation: float | Auto = 0.1
     train_split: str = "train"
+    validation_split: str = ""
     test_split: str = ""
     test: float = 0.2
     data_dir: str = ""
@@ -56,8 +85,12 @@ class DataTable:
     crop_fraction: float = 0.875
     upright: bool = True
     max_corrupt: int = 0
+    palette: dict = field(default_factory=dict)
+    reduce_zero_label: bool = False
+    fit_into: tuple[int, ...] = ()
 
     def __post_init__(self):
+        self._check_masks()
         share = self.validation
         require(share == AUTO or 0 < share < 1, "data.validation", "in (0, 1)", share)
         require(0 < self.test < 1, "data.test", "in (0, 1)", self.test)
@@ -68,6 +101,22 @@ class DataTable:
         fraction = self.crop_fraction
         require(0 < fraction <= 1, "data.crop_fraction", "in (0, 1]", fraction)
         require(self.max_corrupt >= 0, "data.max_corrupt", "0 or more", self.max_corrupt)
+
+    def _check_masks(self):
+        for name, color in self.palette.items():
+            good = isinstance(color, (list, tuple)) and len(color) == 3
+            good = good and all(type(x) is int and 0 <= x <= 255 for x in color)
+            require(good, f"data.palette.{name}", "[red, green, blue], each 0 to 255", color)
+        colors = [tuple(color) for color in self.palette.values()]
+        twice = [
+            name
+            for name, color in zip(self.palette, colors, strict=True)
+            if colors.count(color) > 1
+        ]
+        require(not twice, "data.palette", "a colour of its own for each class", twice)
+        sides = self.fit_into
+        good = sides == () or len(sides) == 2 and sides[0] >= sides[1] > 0
+        require(good, "data.fit_into", "[longest side, shortest side], or []", list(sides))
 
 
 @dataclass(frozen=True)
@@ -90,6 +139,12 @@ class AugmentTable:
         mixup: alpha of the Beta distribution by which images and labels are blended; 0 for none.
         cutmix: alpha of the Beta distribution of the box that comes from another image; 0 for none.
             With both a batch draws one of the two.
+        scale: smallest and largest factor by which a picture and its mask are scaled before a
+            window of the model's size is cut out; [] for none.
+        cat_max_ratio: largest share of one class among the labelled pixels of that window: up to
+            ten windows are drawn to find one; 1 for the first.
+        photometric: whether brightness, contrast, saturation and hue are changed, as
+            mmsegmentation's PhotoMetricDistortion does.
         repeats: how often an example is in the stream of batches, each time changed anew; an epoch
             has no more steps and shows so many fewer examples.
     """
@@ -107,6 +162,9 @@ class AugmentTable:
     erasing: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
+    scale: tuple[float, ...] = ()
+    cat_max_ratio: float = 1.0
+    photometric: bool = False
     repeats: int = 1
 
     def __post_init__(self):
@@ -120,6 +178,10 @@ class AugmentTable:
         require(0 <= self.erasing <= 1, "augment.erasing", "in [0, 1]", self.erasing)
         require(0 <= self.mixup < 100, "augment.mixup", "in [0, 100)", self.mixup)
         require(0 <= self.cutmix < 100, "augment.cutmix", "in [0, 100)", self.cutmix)
+        scale, ratio = self.scale, self.cat_max_ratio
+        good = scale == () or len(scale) == 2 and 0 < scale[0] <= scale[1] < float("inf")
+        require(good, "augment.scale", "[smallest, largest] above 0, or []", list(scale))
+        require(0 < ratio <= 1, "augment.cat_max_ratio", "in (0, 1]", ratio)
         require(self.repeats > 0, "augment.repeats", "positive", self.repeats)
 
     def _check_crops(self):
@@ -201,6 +263,11 @@ class TrainTable:
         epochs: how often every training image is seen.
         batch_size: images a step.
         label_smoothing: share of the target that is spread over all classes.
+        loss: of a segmentation: "cross_entropy", "dice", or both as "cross_entropy+dice".
+        class_weights: of that cross-entropy: "" for none, or "balanced", by how rare a class is
+            among the training pixels.
+        average: whether that cross-entropy is the mean over the "valid" pixels, or over "all",
+            ignored ones too, as the authors of SETR and mmsegmentation compute it.
         seed: of the weights, the order, the augmentation and the dropouts.
         precision: "float32", "mixed_bfloat16" or "mixed_float16" (with loss scaling).
         jit_compile: "auto" (with JAX and TensorFlow), "on" or "off"; what it costs and saves is
@@ -214,6 +281,9 @@ class TrainTable:
     epochs: int | Auto
     batch_size: int | Auto
     label_smoothing: float = 0.0
+    loss: str = "cross_entropy"
+    class_weights: str = ""
+    average: str = "valid"
     seed: int = 0
     precision: str = "float32"
     jit_compile: str = "auto"
@@ -226,6 +296,10 @@ class TrainTable:
         _require_positive("train.batch_size", self.batch_size)
         smoothing = self.label_smoothing
         require(0 <= smoothing < 1, "train.label_smoothing", "in [0, 1)", smoothing)
+        for key, known in (("loss", LOSSES), ("class_weights", WEIGHTS), ("average", AVERAGES)):
+            value = getattr(self, key)
+            expected = f"one of {', '.join(x or repr(x) for x in known)}"
+            require(value in known, f"train.{key}", expected, value)
         require(0 <= self.seed < 2**31, "train.seed", "in [0, 2**31)", self.seed)
         known = self.precision in PRECISIONS
         require(known, "train.precision", f"one of {', '.join(PRECISIONS)}", self.precision)
@@ -271,6 +345,7 @@ class DistributeTable:
 class Recipe:
     """A recipe: everything that determines a run."""
 
+    task: TaskTable
     model: ModelTable
     finetune: FinetuneTable
     distill: DistillTable
@@ -280,6 +355,9 @@ class Recipe:
     train: TrainTable
     distribute: DistributeTable
     log: LogTable
+
+    def __post_init__(self):
+        check_keys(self)
 
     def as_dict(self):
         """All tables with every value that is in force, as a recipe file would have them."""

@@ -1,9 +1,9 @@
 """Checks a recipe for settings without effect, and for runs that cannot learn anything."""
 
-import dataclasses
-
 import numpy as np
 
+from .derived import present
+from .kinds import default_of
 from .model_schema import AUTO
 
 HALF, SOME = 0.5, 0.05  # share of the first weights in the EMA: the limit, and what is noted
@@ -68,7 +68,7 @@ def _listed(value):
 
 
 def _one_class(splits):
-    found = np.unique(splits.train.labels)
+    found = present(splits.train.labels)
     if len(found) == 1:
         yield (
             "There must be training images of two classes or more: one leaves nothing to learn. "
@@ -131,7 +131,7 @@ def _partial(plan, splits, total):
     if 2 * plan.optimizer.warmup_steps > total:
         yield f"the warm-up takes {plan.optimizer.warmup_steps:,} of {total:,} steps"
     classes = plan.model.all_arguments()["num_classes"]
-    if missing := classes - len(np.unique(splits.train.labels)):
+    if missing := classes - len(present(splits.train.labels)):
         yield f"{missing:,} of the {classes:,} classes of model.num_classes have no training images"
 
 
@@ -163,6 +163,8 @@ def _idle(plan, splits, steps, devices):
         ("distill.teacher", distill.alpha > 0, "at distill.alpha=0"),
         ("data.train_split", splits.encoded, of_source),
         ("data.test_split", splits.encoded, of_source),
+        ("data.validation", not data.validation_split, "beside data.validation_split"),
+        ("data.validation_split", splits.encoded, of_source),
         ("data.test", _held_out(splits), "where the source has test images"),
         ("data.data_dir", kind == "tfds", of_source),
         ("data.first_label", kind == "tfrecord", of_source),
@@ -197,7 +199,7 @@ def _value(plan, key):
     if name == "model":
         return plan.model.arguments.get(key, []), []
     table = getattr(plan, name)
-    return getattr(table, key), {f.name: f.default for f in dataclasses.fields(table)}[key]
+    return getattr(table, key), default_of(table, key)
 
 
 def _held_out(splits):

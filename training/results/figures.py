@@ -19,21 +19,22 @@ ROWS, PAIRS = 5, 4
 NUMBERED = 25  # largest number of classes for which the cells have numbers
 
 
-def curves(metrics, path):
-    """Draws loss and accuracy of every epoch, training and validation.
+def curves(metrics, path, metric="accuracy", title="accuracy"):
+    """Draws loss and another metric of every epoch, training and validation.
 
     Args:
         metrics: `Path` of a `metrics.csv`.
         path: `Path` of the PNG to write.
+        metric, title: str, name of the metric in that file and in the figure.
     """
     with open(metrics, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     epochs = [int(row["epoch"]) for row in rows]
     figure = Figure(figsize=(11, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for axes, key, title, scale, form in (
+    for axes, key, heading, scale, form in (
         (left, "loss", "Loss", 1, "{:.3f}"),
-        (right, "accuracy", "Accuracy", 100, "{:.1f} %"),
+        (right, metric, title[0].upper() + title[1:], 100, "{:.1f} %"),
     ):
         for prefix, name, color in (
             ("", "training (augmented)", TRAIN),
@@ -43,7 +44,7 @@ def curves(metrics, path):
             label = f"{name}, last: {form.format(values[-1])}"
             marker = "o" if len(rows) < 5 else None  # one point is no line
             axes.plot(epochs, values, color=color, lw=1.8, marker=marker, label=label)
-        axes.set_title(title, loc="left", color=INK, fontsize=13, fontweight="bold")
+        axes.set_title(heading, loc="left", color=INK, fontsize=13, fontweight="bold")
         axes.set_xlabel("epoch", color=MUTED)
         axes.legend(frameon=False, labelcolor=INK)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -107,6 +108,28 @@ def confusion(labels, predicted, num_classes, path, class_names=None):
     """
     counts = np.bincount(labels * num_classes + predicted, minlength=num_classes**2)
     counts = counts.reshape(num_classes, num_classes)  # (K of the label, K predicted)
+    wrong = int((labels != predicted).sum())
+    title = f"{wrong:,} of {len(labels):,} test images are wrong\n"
+    _matrix(counts, counts, title, path, class_names)
+
+
+def pixel_confusion(counts, path, class_names=None):
+    """Draws a confusion matrix of pixels, with per cent of the label's pixels in its cells.
+
+    Args:
+        counts: integer array (K, K), rows are labels.
+        path: `Path` of the PNG to write.
+        class_names: list of str, or None.
+    """
+    share = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    wrong = 100 * (1 - counts.trace() / max(counts.sum(), 1))
+    title = f"{wrong:.1f} % of the labelled pixels are wrong; per cent of each label\n"
+    _matrix(counts, np.round(share).astype(int), title, path, class_names)
+
+
+def _matrix(counts, cells, title, path, class_names):
+    """Draws a confusion matrix (K, K) with the integers `cells` in its cells."""
+    num_classes = len(counts)
     shade = np.sqrt(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))[..., None]
     is_right = np.eye(num_classes, dtype=bool)[..., None]
     color = np.where(is_right, to_rgb(VALIDATION), to_rgb(WRONG))
@@ -117,13 +140,12 @@ def confusion(labels, predicted, num_classes, path, class_names=None):
     axes = figure.subplots()
     axes.imshow(1 - shade * (1 - color))
     if num_classes <= NUMBERED:
-        for row, column in np.argwhere(counts):
+        for row, column in np.argwhere(cells):
             dark = shade[row, column, 0] > 0.6
             ink = "white" if dark else INK
-            axes.text(column, row, counts[row, column], ha="center", va="center", color=ink)
-    wrong = int((labels != predicted).sum())
+            axes.text(column, row, cells[row, column], ha="center", va="center", color=ink)
     axes.set_title(
-        f"{wrong:,} of {len(labels):,} test images are wrong\n",
+        title,
         loc="left",
         color=INK,
         fontsize=13,

@@ -12,32 +12,27 @@ MATRIX = 50  # largest number of classes for a confusion matrix; above, a table 
 PAIRS = 10
 
 
-def write(job, result, labels, predicted):
+def write(job, result, tested):
     """Writes the report of a run whose figures are in its folder.
 
     Args:
         job: `training.loop.run.Job`.
         result: dict, the contents of `result.json`.
-        labels, predicted: integer arrays (N,), of the test images.
+        tested: `training.tasks.Tested`.
     """
     folder = job.folder
-    wrong = int((labels != predicted).sum())
     parts = [
-        f"# {folder.path.name}: {100 * result['test_accuracy']:.2f} % of "
-        f"{result['test_images']:,} test images{chance_in_words(result)}",
-        _table(_result(result, wrong)),
+        f"# {folder.path.name}: {tested.title}",
+        table(tested.rows),
         "The test images were used once, after the last epoch.",
         "## Learning",
-        f"![loss and accuracy of every epoch]({folder.curves.name})",
+        f"![learning curves]({folder.curves.name})",
         "## Mistakes",
-        *_confusions(job, labels, predicted),
-        f"![predictions and attention]({folder.predictions.name})",
+        *tested.mistakes,
     ]
-    if folder.worst.exists():
-        parts.append(f"![the most confident mistakes]({folder.worst.name})")
     if job.notes:
         parts += ["## Settings", "\n".join(f"- {note}" for note in job.notes)]
-    parts += ["## Cost", _table(_cost(job, result)), "## Going on", _commands(job, result)]
+    parts += ["## Cost", table(_cost(job, result)), "## Going on", _commands(job, result)]
     folder.write_whole(folder.report, "\n\n".join(parts) + "\n")
 
 
@@ -73,7 +68,8 @@ def confused(labels, predicted):
     return [(*pairs[i].tolist(), int(counts[i])) for i in order]
 
 
-def _result(result, wrong):
+def rows_of_classification(result, wrong):
+    """The table of the results of a classification, of which `wrong` images are wrong."""
     count = result["test_images"]
     rows = [("top-1", f"{100 * result['test_accuracy']:.2f} % ({count - wrong:,} of {count:,})")]
     if result["test_top5"] is not None:
@@ -82,6 +78,16 @@ def _result(result, wrong):
     rows.append(("loss", f"{result['test_loss']:.4f}"))
     rows.append(("calibration error (ECE, 15 bins)", f"{100 * result['test_ece']:.2f} %"))
     return rows
+
+
+def mistakes_of_classification(job, labels, predicted):
+    """The section on mistakes: the confusions, the figures of images; list of str."""
+    folder = job.folder
+    found = [*_confusions(job, labels, predicted)]
+    found.append(f"![predictions and attention]({folder.predictions.name})")
+    if folder.worst.exists():
+        found.append(f"![the most confident mistakes]({folder.worst.name})")
+    return found
 
 
 def _confusions(job, labels, predicted):
@@ -95,7 +101,7 @@ def _confusions(job, labels, predicted):
         (class_name(names, label, 40), class_name(names, other, 40), f"{images:,}")
         for label, other, images in pairs
     ]
-    return [_table(rows, ("label", "predicted as", "images"))]
+    return [table(rows, ("label", "predicted as", "images"))]
 
 
 def _cost(job, result):
@@ -129,7 +135,7 @@ KERAS_BACKEND={result["backend"]} {EVALUATE} {folder} --source folder:PATH
 ```"""
 
 
-def _table(rows, head=("", "")):
+def table(rows, head=("", "")):
     lines = [head, ["---"] * len(head), *rows]
     cells = ([str(cell).replace("|", "\\|") for cell in line] for line in lines)
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)

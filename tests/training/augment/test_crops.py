@@ -272,7 +272,7 @@ def test_grey_arrays_train_at_another_size(small, tmp_path):
     assert result["test_images"] == 359 and result["export_max_difference"] < 1e-3
     assert job.folder.predictions.exists()
     (images, _), *_ = data.evaluation_dataset(
-        job.splits.test, 10, 4, evaluation_transform(job.recipe.data, (16, 24, 1))
+        job.splits.test, 4, data.classified(evaluation_transform(job.recipe.data, (16, 24, 1)), 10)
     )
     digit = Image.fromarray(job.splits.test.images[0, ..., 0])
     pil = np.asarray(digit.resize((24, 24), Image.Resampling.BICUBIC))[4:20]

@@ -112,7 +112,7 @@ def test_weights_make_full_batches_count_like_the_images(size, batch_size):
     batches = [
         list(
             data.evaluation_dataset(
-                numbered, 10, batch_size, lambda x: x, data.Part(index, 2)
+                numbered, batch_size, data.classified(lambda x: x, 10), data.Part(index, 2)
             ).as_numpy_iterator()
         )
         for index in range(2)

@@ -99,7 +99,9 @@ def test_training_and_prediction_see_the_same_pixels(upright, tmp_path):
     table = DataTable(f"folder:{tmp_path}", **options)
     train = data.encoded_source(table).read("")
     assert len(train.labels) == len(FILES)
-    dataset = data.evaluation_dataset(train, 1, 1, evaluation_transform(table, (SIZE, SIZE, 3)))
+    dataset = data.evaluation_dataset(
+        train, 1, data.classified(evaluation_transform(table, (SIZE, SIZE, 3)), 1)
+    )
     for index, (images, _) in enumerate(dataset.as_numpy_iterator()):
         name = train.images.name(index)
         expected = load_image(name) if upright else load_image(name, upright=False)

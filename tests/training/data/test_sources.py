@@ -74,7 +74,9 @@ def tables(tmp_path_factory):
 
 def seen(split, table):
     """{(label, pixels)} of a split in evaluation."""
-    dataset = data.evaluation_dataset(split, 3, 4, evaluation_transform(table, (16, 16, 3)))
+    dataset = data.evaluation_dataset(
+        split, 4, data.classified(evaluation_transform(table, (16, 16, 3)), 3)
+    )
     return {
         (int(label.argmax()), image.tobytes())
         for images, labels in dataset.as_numpy_iterator()

@@ -20,9 +20,9 @@ from training import data, recipe
 from training.data.examples import Split, Splits
 from training.devices.distribute import Devices
 from training.loop import fit, run
-from training.loop.head import logistic_regression
 from training.recipe.derived import derive, validation_share
 from training.recipe.schema import DataTable
+from training.tasks.head import logistic_regression
 
 ROOT = Path(__file__).parents[3]
 

@@ -32,7 +32,7 @@ def fit_head(recipe, model, splits):
     heads = [layer for layer in model.layers if layer.name in HEADS]
     features = keras.Model(model.input, [head.input for head in heads])
     num_classes = model.output.shape[-1]
-    shown = data.evaluation_dataset(train, num_classes, BATCH, transform)
+    shown = data.evaluation_dataset(train, BATCH, data.classified(transform, num_classes))
     found = features.predict(shown.map(lambda images, labels: images), verbose=0)
     for head, x in zip(heads, found if len(heads) > 1 else [found], strict=True):
         kernel, bias = logistic_regression(_array(x), train.labels, num_classes)

@@ -1,0 +1,77 @@
+"""What a task decides about a recipe: its models, and the keys that it alone uses."""
+
+import dataclasses
+
+from .model_schema import require
+
+CLASSIFICATION, SEGMENTATION = KINDS = ("classification", "segmentation")
+
+# Keys that some tasks use, and which; all others are for every task.
+ONLY = {
+    "data.first_label": (CLASSIFICATION,),
+    "data.interpolation": (CLASSIFICATION,),
+    "data.crop_fraction": (CLASSIFICATION,),
+    "data.palette": (SEGMENTATION,),
+    "data.reduce_zero_label": (SEGMENTATION,),
+    "data.fit_into": (SEGMENTATION,),
+    **{
+        f"augment.{key}": (CLASSIFICATION,)
+        for key in [
+            "crop_scale",
+            "crop_ratio",
+            "pad_crop",
+            "rotate",
+            "translate",
+            "zoom",
+            "probability",
+            "randaugment",
+            "color_jitter",
+            "erasing",
+            "mixup",
+            "cutmix",
+        ]
+    },
+    "augment.scale": (SEGMENTATION,),
+    "augment.cat_max_ratio": (SEGMENTATION,),
+    "augment.photometric": (SEGMENTATION,),
+    "train.label_smoothing": (CLASSIFICATION,),
+    "train.loss": (SEGMENTATION,),
+    "train.class_weights": (SEGMENTATION,),
+    "train.average": (SEGMENTATION,),
+    **{f"distill.{key}": (CLASSIFICATION,) for key in ("teacher", "kind", "temperature", "alpha")},
+}
+
+
+def default_of(table, key):
+    """The default of a key of a table, an instance of its dataclass."""
+    (found,) = (f for f in dataclasses.fields(table) if f.name == key)
+    return (
+        found.default if found.default_factory is dataclasses.MISSING else found.default_factory()
+    )
+
+
+def check(recipe):
+    """Raises for keys that the task of a recipe does not use.
+
+    Args:
+        recipe: `Recipe`.
+    """
+    kind = recipe.task.kind
+    for name, kinds in ONLY.items():
+        if kind in kinds:
+            continue
+        table, key = name.split(".")
+        table = getattr(recipe, table)
+        default = default_of(table, key)
+        require(
+            getattr(table, key) == default,
+            name,
+            f"left out: it is for task.kind={kinds[0]!r}, and this is {kind!r}",
+            getattr(table, key),
+        )
+    require(
+        recipe.finetune.train != "lora" or kind == CLASSIFICATION,
+        "finetune.train",
+        f"'all' or 'head' for task.kind={kind!r}",
+        recipe.finetune.train,
+    )

@@ -1,0 +1,15 @@
+"""The tasks that recipes train, by the kind that [task] names: one table, one protocol (`Task`)."""
+
+from . import classification
+from .task import Task, Tested
+
+__all__ = ["TASKS", "Task", "Tested", "of"]
+
+TASKS = {
+    "classification": classification.TASK,
+}
+
+
+def of(recipe):
+    """The `Task` of a `Recipe`."""
+    return TASKS[recipe.task.kind]

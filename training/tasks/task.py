@@ -1,0 +1,66 @@
+"""`Task`: what the training loop has to know about a task."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Task:
+    """The functions by which a task differs from others; everything else is the loop's.
+
+    A task reads a source into `Splits`, whose `labels` are what it makes of them. An `example`
+    function turns a picture and its label into an image and a target, in training with a seed; the
+    pipeline makes batches of these, and the model's own loss and metrics take them.
+
+    Attributes:
+        metric: str, name of the metric in the logs; the best epoch has the highest "val_" + metric.
+        title: str, the metric in the words of reports, such as "accuracy".
+        load: function from `DataTable`, number of classes (or "auto") and the path of saved
+            examples to `Splits`.
+        build: function from `Recipe` and class names to a model that is not compiled.
+        compile: function (model, optimizer, `Recipe`, `Splits`) that compiles it.
+        training: function from `Recipe` and model to the example function of training. It raises a
+            `ValueError` for settings that do not fit the model.
+        mix: function from `Recipe` to `Plan.mix`.
+        validation: function from a `Split`, `Recipe` and model to the `Split` that `fit` validates
+            with, and its example function.
+        ignored: argument of `training.data.evaluation_dataset`.
+        fit_head: function (`Recipe`, compiled model, `Splits`) that fits a new head to the features
+            of the rest: finetune.head = "fitted".
+        test: function from a `Job` whose model is trained to `Tested`.
+        summary: function from a result (`result.json`) to one sentence.
+    """
+
+    metric: str
+    title: str
+    load: Callable
+    build: Callable
+    compile: Callable
+    training: Callable
+    mix: Callable
+    validation: Callable
+    ignored: Callable | None
+    fit_head: Callable
+    test: Callable
+    summary: Callable
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What the test pictures have shown, once, after the last epoch.
+
+    Attributes:
+        result: dict, the first keys of `result.json`.
+        title: str, behind the name of the run in the title of the report.
+        rows: list of (name, value), the table of the results.
+        mistakes: list of str, the Markdown of the section on mistakes.
+        samples: float32 images of the model, with which its export is compared.
+    """
+
+    result: dict
+    title: str
+    rows: list
+    mistakes: list
+    samples: np.ndarray = field(repr=False)
