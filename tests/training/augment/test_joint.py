@@ -47,7 +47,7 @@ def test_picture_and_mask_move_together():
     for seed in range(20):
         image, moved = (x.numpy() for x in change(picture, labels, (seed, 1)))
         assert image.shape == (24, 24, 3) and moved.shape == (24, 24)
-        assert same_place(image, moved) > 0.8
+        assert same_place(image, moved) > 0.7
         assert same_place(np.roll(image, 2, axis=1), moved) < same_place(image, moved)
         assert set(np.unique(moved)) <= {*range(5), 255}  # nothing between two labels
         seen.add(image.tobytes())
