@@ -4,7 +4,15 @@ import re
 
 import keras
 
-from keras_vit.optimizers import SHAPES, LayerwiseAdamW, WarmupSchedule, decays, layer_shares
+from keras_vit.optimizers import (
+    SHAPES,
+    LayerwiseAdamW,
+    LayerwiseSGD,
+    WarmupSchedule,
+    decays,
+    head_shares,
+    layer_shares,
+)
 
 NAMES = ("adamw", "lion", "muon", "sgd")
 
@@ -23,6 +31,9 @@ def optimizer(
     layer_decay=1.0,
     accumulate=1,
     ema=0.0,
+    min_learning_rate=0.0,
+    head_rate=1.0,
+    nesterov=True,
     skip_nonfinite=False,
 ):
     """Creates the optimizer of a recipe for `model.compile`.
@@ -30,8 +41,8 @@ def optimizer(
     Args:
         model: `keras.Model` that is built. Frozen weights are not trained.
         total_steps: int, number of steps (batches) of the whole run.
-        name: "adamw", "lion", "muon" (for matrices, with AdamW for the rest) or "sgd" (Nesterov,
-            momentum 0.9).
+        name: "adamw", "lion", "muon" (for matrices, with AdamW for the rest) or "sgd" (momentum
+            0.9).
         learning_rate: float, learning rate at the end of the warm-up.
         schedule: str, the `shape` of `WarmupSchedule`.
         warmup_steps, cooldown_steps: int, as in `WarmupSchedule`.
@@ -44,6 +55,10 @@ def optimizer(
         accumulate: int, number of batches whose gradients are averaged for one update.
         ema: float in [0, 1), momentum per update of the moving average of the weights, such as
             0.9999; 0 for no average. `model.fit` ends with the average in the model.
+        min_learning_rate: float, learning rate at the end of schedule "poly".
+        head_rate: float, factor of the learning rate of the head (`head_shares`); only for "adamw"
+            and "sgd".
+        nesterov: bool, whether "sgd" uses Nesterov's momentum.
         skip_nonfinite: bool, whether steps whose gradients are not finite are skipped.
 
     Returns:
@@ -76,9 +91,19 @@ def optimizer(
             "optimizer.beta_2 needs optimizer.name='adamw' or 'lion'. "
             f"Received: beta_2={beta_2}, name={name!r}"
         )
+    if head_rate != 1 and name not in ("adamw", "sgd"):
+        raise ValueError(
+            "optimizer.head_rate needs optimizer.name='adamw' or 'sgd'. "
+            f"Received: head_rate={head_rate}, name={name!r}"
+        )
     settings = dict(
         learning_rate=WarmupSchedule(
-            learning_rate, total_steps, warmup_steps, schedule, cooldown_steps
+            learning_rate,
+            total_steps,
+            warmup_steps,
+            schedule,
+            cooldown_steps,
+            min_learning_rate=min_learning_rate,
         ),
         weight_decay=weight_decay,
         global_clipnorm=clip_norm or None,
@@ -89,7 +114,9 @@ def optimizer(
     )
     if beta_2:
         settings["beta_2"] = beta_2
-    found = _rule(model, name, layer_decay, weight_decay, settings)
+    if name == "sgd":
+        settings |= {"momentum": 0.9, "nesterov": nesterov}
+    found = _rule(model, name, layer_decay, head_rate, weight_decay, settings)
     if skip_nonfinite and model.dtype_policy.name != "mixed_float16":
         # It skips steps whose gradients are not finite; a scale of 1 changes nothing else.
         found = keras.optimizers.LossScaleOptimizer(found, 1.0, dynamic_growth_steps=2**31 - 1)
@@ -105,12 +132,14 @@ def updates(model):
     return int(keras.ops.cast(model.optimizer.iterations, "int32"))
 
 
-def _rule(model, name, layer_decay, weight_decay, settings):
+def _rule(model, name, layer_decay, head_rate, weight_decay, settings):
     """The optimizer of this name, with weight decay for matrices only."""
     variables = model.trainable_variables
-    if layer_decay != 1:
-        return LayerwiseAdamW(
-            shares=layer_shares(model, layer_decay),
+    if layer_decay != 1 or head_rate != 1:
+        shares = zip(layer_shares(model, layer_decay), head_shares(model, head_rate), strict=True)
+        layerwise = {"adamw": LayerwiseAdamW, "sgd": LayerwiseSGD}[name]
+        return layerwise(
+            shares=[one * other for one, other in shares],
             decays=[decays(v.path) for v in variables],
             **settings,
         )
@@ -124,7 +153,7 @@ def _rule(model, name, layer_decay, weight_decay, settings):
         found = {
             "adamw": lambda: keras.optimizers.AdamW(**settings),
             "lion": lambda: keras.optimizers.Lion(**settings),
-            "sgd": lambda: keras.optimizers.SGD(momentum=0.9, nesterov=True, **settings),
+            "sgd": lambda: keras.optimizers.SGD(**settings),
         }[name]()
     # By variable, because Keras matches patterns with names, and every kernel is named "kernel".
     found.exclude_from_weight_decay(var_list=[v for v in variables if not decays(v.path)])

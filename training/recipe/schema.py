@@ -212,13 +212,18 @@ class OptimizerTable:
     Attributes:
         name: "adamw", "lion", "muon" or "sgd".
         learning_rate: the highest rate, at the end of the warm-up.
-        schedule: "cosine", "linear", "rsqrt" or "constant", what follows the warm-up.
+        schedule: "cosine", "linear", "rsqrt", "constant" or "poly", what follows the warm-up.
         warmup_steps: batches of linear growth before it.
         cooldown_steps: last batches over which the rate is brought down to 0 besides.
         weight_decay: of matrices; biases, norms, layer scales, tokens and positions have none.
         beta_2: how long "adamw" and "lion" remember; 0 for their own default.
         clip_norm: largest norm of the whole gradient; 0 for no clipping.
         layer_decay: how much slower every layer learns than the next one; 1 for all alike.
+        min_learning_rate: the rate at the end of "poly".
+        head_rate: factor of the rates of the head, or of the decoder and the auxiliary heads, which
+            a pre-trained encoder does not bring; for "adamw" and "sgd". It multiplies
+            min_learning_rate too.
+        nesterov: whether the momentum of "sgd" is Nesterov's.
         accumulate: batches whose gradients are averaged for one update.
         ema: momentum of the average of the weights, which is what is validated, judged and
             exported; 0 for none.
@@ -233,6 +238,9 @@ class OptimizerTable:
     beta_2: float = 0.0
     clip_norm: float = 0.0
     layer_decay: float = 1.0
+    min_learning_rate: float = 0.0
+    head_rate: float = 1.0
+    nesterov: bool = True
     accumulate: int | Auto = 1
     ema: float | Auto = 0.0
 
@@ -247,6 +255,10 @@ class OptimizerTable:
             value = getattr(self, key)
             good = value == AUTO or 0 <= value < float("inf")
             require(good, f"optimizer.{key}", "0 or more", value)
+        least, head = self.min_learning_rate, self.head_rate
+        good = least >= 0 and (rate == AUTO or least <= rate)
+        require(good, "optimizer.min_learning_rate", "in [0, learning_rate]", least)
+        require(0 < head < float("inf"), "optimizer.head_rate", "above 0", head)
         for key in ("beta_2", "ema"):
             value = getattr(self, key)
             require(value == AUTO or 0 <= value < 1, f"optimizer.{key}", "in [0, 1)", value)

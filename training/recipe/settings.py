@@ -3,7 +3,7 @@
 import numpy as np
 
 from .derived import present
-from .kinds import default_of
+from .kinds import KINDS, default_of
 from .model_schema import AUTO
 
 HALF, SOME = 0.5, 0.05  # share of the first weights in the EMA: the limit, and what is noted
@@ -143,7 +143,14 @@ def _idle(plan, splits, steps, devices):
     moves = augment.rotate or augment.translate or augment.zoom or augment.flip
     mixes = augment.mixup or augment.cutmix
     changes = augment.crop_scale or augment.pad_crop or augment.randaugment or augment.erasing
-    changes = changes or any(augment.color_jitter) or moves and augment.probability or mixes
+    changes = (
+        changes
+        or plan.task.kind != KINDS[0]
+        or any(augment.color_jitter)
+        or moves
+        and augment.probability
+        or mixes
+    )
     total = steps * plan.train.epochs
     first = optimizer.accumulate - 1  # the steps, from 0, of the first and the last update
     last = total // optimizer.accumulate * optimizer.accumulate - 1
@@ -179,6 +186,8 @@ def _idle(plan, splits, steps, devices):
         ("augment.mixup", mixed, alone),
         ("augment.cutmix", mixed, alone),
         ("augment.repeats", changes, "on pixels: nothing else in [augment] is random"),
+        ("optimizer.min_learning_rate", optimizer.schedule == "poly", "without schedule='poly'"),
+        ("optimizer.nesterov", optimizer.name == "sgd", "without name='sgd'"),
         ("optimizer.layer_decay", tuned != "head", "with finetune.train='head'"),
         ("optimizer.warmup_steps", first < optimizer.warmup_steps, "before the first update"),
         ("optimizer.cooldown_steps", total - last < optimizer.cooldown_steps, "on any update"),
