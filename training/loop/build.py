@@ -44,4 +44,21 @@ def build(recipe, splits):
         skip_nonfinite=recipe.train.skip_nan > 0,
     )
     task.compile(model, rule, recipe, splits)
+    average_over_updates(model, recipe.optimizer.accumulate)
     return model
+
+
+def average_over_updates(model, accumulate):
+    """Lets the moving statistics of batch normalisation move once an update, not once a batch.
+
+    A layer normalises each batch by its own statistics; with accumulated gradients there are
+    several batches an update. As for the EMA of the weights, the momentum of a batch is the root of
+    that of an update. A loaded model has the momentum of its class again.
+
+    Args:
+        model: built `keras.Model`.
+        accumulate: int, batches an update.
+    """
+    for layer in model._flatten_layers():
+        if accumulate > 1 and isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = layer.momentum ** (1 / accumulate)
