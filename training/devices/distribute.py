@@ -102,11 +102,21 @@ class Devices:
                 f"VisionTransformer: use 'data'. Received: a {type(model).__name__} without them"
             )
 
-    def replicate(self, model):
-        """Synchronizes the steps of a compiled model over all devices, where Keras does not."""
+    def replicate(self, model, target):
+        """Synchronizes the steps of a compiled model over all devices, where Keras does not.
+
+        Gradients and metrics are those of the whole batch on every backend. So are the statistics
+        of batch normalisation on JAX, whose batch is one array, and on TensorFlow; with PyTorch
+        each process normalises its part of the batch by its own, and the main process saves its.
+
+        Args:
+            model: compiled `keras.Model`.
+            target: tuple, shape of an example's target.
+        """
         if self.tf_strategy is not None:
+            tensorflow.synchronize_statistics(model)
             with self.scope():
-                tensorflow.build(model)
+                tensorflow.build(model, target)
             if self.group.world_size > 1:
                 tensorflow.mean_of_workers(model)
             tensorflow.clip_what_is_summed(model.optimizer)

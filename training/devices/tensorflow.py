@@ -20,15 +20,26 @@ def start(group):
     return tf.distribute.MirroredStrategy([device.name for device in devices])
 
 
-def build(model):
+def build(model, target):
     """Creates the variables of metrics and optimizer.
 
     Keras 3.15 would take the shapes from a distributed batch, which fails for several workers with
     one device each.
+
+    Args:
+        model: compiled `keras.Model`.
+        target: tuple, shape of an example's target.
     """
-    image, label = (np.zeros((1, *tensor.shape[1:])) for tensor in (model.input, model.output))
+    image, label = (np.zeros((1, *shape)) for shape in (model.input.shape[1:], target))
     model._symbolic_build(data_batch=(image, label))
     model._maybe_symbolic_build = lambda **batch: None
+
+
+def synchronize_statistics(model):
+    """Lets batch normalisation take the statistics of the whole batch, over all replicas."""
+    for layer in model._flatten_layers():
+        if hasattr(layer, "synchronized"):
+            layer.synchronized = True
 
 
 def mean_of_workers(model):

@@ -26,6 +26,7 @@ class Task:
         mix: function from `Recipe` to `Plan.mix`.
         validation: function from a `Split`, `Recipe` and model to the `Split` that `fit` validates
             with, and its example function.
+        target: function from a model to the shape of an example's target.
         ignored: argument of `training.data.evaluation_dataset`.
         fit_head: function (`Recipe`, compiled model, `Splits`) that fits a new head to the features
             of the rest: finetune.head = "fitted".
@@ -41,6 +42,7 @@ class Task:
     training: Callable
     mix: Callable
     validation: Callable
+    target: Callable
     ignored: Callable | None
     fit_head: Callable
     test: Callable
