@@ -205,6 +205,10 @@ class Tiles:
     def __len__(self):
         return len(self.labels)
 
+    def __getitem__(self, chosen):
+        """Selects by a mask (N,), a slice or an array of indices."""
+        return Tiles(self.labels[chosen], self.windows[chosen])
+
     def reader(self):
         """Returns a function from an index to (labels (H, W) of the picture, window (4,))."""
         read = reader(self.labels)

@@ -69,6 +69,13 @@ def check(recipe):
             f"left out: it is for task.kind={kinds[0]!r}, and this is {kind!r}",
             getattr(table, key),
         )
+    of_tasks = recipe.model.variant in recipe.model.of_tasks()
+    require(
+        of_tasks == (kind != CLASSIFICATION),
+        "model.variant",
+        f"a model of task.kind={kind!r}",
+        recipe.model.variant,
+    )
     require(
         recipe.finetune.train != "lora" or kind == CLASSIFICATION,
         "finetune.train",

@@ -37,7 +37,13 @@ class ModelTable:
         """dict of name to the models that a recipe can train, classes and variants of them."""
         classes = {x.model.__name__: x.model for x in registry.FAMILIES.values()}
         variants = {name: x.variants[name] for name, x in registry.variants().items()}
-        return {**classes, **variants, "SmallCNN": SmallCNN}
+        return {**classes, **variants, "SmallCNN": SmallCNN, **ModelTable.of_tasks()}
+
+    @staticmethod
+    def of_tasks():
+        """dict of name to the models of tasks other than classification."""
+        found = {x.model.__name__: x.model for x in registry.TASKS.values()}
+        return found | {name: x.variants[name] for name, x in registry.task_variants().items()}
 
     @property
     def factory(self):
@@ -49,7 +55,7 @@ class ModelTable:
         """The class of the models that it builds; of "auto", a stand-in until one is built."""
         if self.variant == AUTO:
             return keras_vit.VisionTransformer
-        variants = registry.variants()
+        variants = registry.variants() | registry.task_variants()
         return variants[self.variant].model if self.variant in variants else self.factory
 
     def valid_arguments(self):

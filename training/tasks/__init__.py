@@ -1,12 +1,13 @@
 """The tasks that recipes train, by the kind that [task] names: one table, one protocol (`Task`)."""
 
-from . import classification
+from . import classification, segmentation
 from .task import Task, Tested
 
 __all__ = ["TASKS", "Task", "Tested", "of"]
 
 TASKS = {
     "classification": classification.TASK,
+    "segmentation": segmentation.TASK,
 }
 
 
