@@ -2,8 +2,11 @@
 
     python -m training.show_augmentations -o docs/augmentations.webp  # the figure in the README
     python -m training.show_augmentations cat.jpg dog.jpg --recipe deit3 -o augmentations.png
+    python -m training.show_augmentations my_scenes.toml -o scenes.png  # pictures with their masks
 
-The images are those for a model of 128 x 128 pixels, made by the code that a run uses.
+The images are those for a model of 128 x 128 pixels, made by the code that a run uses. Of a recipe
+for segmentation its own pictures and masks are drawn, as its own model sees them: look at them
+before a run, because wrong labels are the first cause of failed ones.
 """
 
 import argparse
@@ -16,21 +19,28 @@ from PIL import Image, ImageDraw, ImageFont
 from .terminal import fail, packages, quiet
 
 with packages(end=__name__ == "__main__"), quiet():
+    import numpy as np
     import tensorflow as tf
 
-    from keras_vit.picture_files import load_image
+    from keras_vit.picture_files import is_picture, load_image
     from keras_vit.terminal import printable
 
-    from . import recipe
+    from . import recipe, tasks
     from .augment.mixing import cutmix, mixing, mixup
     from .augment.pixels import as_bytes
     from .augment.randaugment import LEVELS, OPERATIONS, operation
+    from .augment.segmentation import training_example
     from .augment.transform import evaluation_transform, training_transform
+    from .data.decoding import decode
+    from .data.examples import reader
+    from .recipe.derived import number_of_classes
     from .recipe.schema import AugmentTable, DataTable
+    from .results import overlays
 
 SIZE, COLUMNS = 128, 7
 SHAPE, DATA = (SIZE, SIZE, 3), DataTable("folder:of photographs")
 RECIPE, RECIPE_SEEDS = "deit3", (0, 1)  # seeds of a batch with MixUp and one with CutMix
+PICTURES, DRAWS = 4, 3  # of a recipe for segmentation
 INK, MUTED = "#1b1f24", "#57606a"
 MARGIN, GAP, HEADING, LABEL = 16, 10, 46, 20  # pixels; HEADING and LABEL are heights
 
@@ -54,6 +64,12 @@ def main():
     """Runs the command; returns its exit code: 0 for success, 2 for a user error."""
     arguments = _arguments()
     try:
+        if (plan := _recipe_with_masks(arguments)) is not None:
+            arguments.out.parent.mkdir(parents=True, exist_ok=True)
+            number = draw_masks(plan, arguments.out)
+            print(printable(f"{arguments.out}: {number} training pictures, each in {DRAWS} draws"))
+            return 0
+        arguments.photos = arguments.photos or sample_photos()
         for photo in arguments.photos:
             load_image(photo)  # raises for a broken file
         photos = [Path(photo).read_bytes() for photo in arguments.photos]
@@ -196,6 +212,57 @@ def draw(rows):
     return sheet
 
 
+def draw_masks(plan, path, pictures=PICTURES):
+    """Draws training pictures of a recipe with their masks, whole and as a run sees them.
+
+    Args:
+        plan: `Recipe` of task.kind "segmentation".
+        path: `Path` of the PNG to write.
+        pictures: int, how many; the first ones of the training split.
+
+    Returns:
+        int, how many were drawn.
+    """
+    classes = plan.model.all_arguments()["num_classes"]
+    splits = tasks.of(plan).load(plan.data, classes)
+    classes = number_of_classes(splits.class_names, *(x.labels for x in splits[:3]))
+    size = plan.model.arguments.get("image_size", SIZE)
+    window = (size, size) if isinstance(size, int) else tuple(size)
+    change = training_example(plan.augment, plan.data, (*window, 3), (127.5,) * 3)
+    read, label = reader(splits.train.images), reader(splits.train.labels)
+    rows = []
+    for index in range(min(pictures, len(splits.train.labels))):
+        contents, labels = read(index), label(index)
+        picture = decode(contents, 3, upright=plan.data.upright).numpy()
+        shown = [picture, overlays.overlay(picture, labels.numpy(), classes)]
+        found = [labels.numpy()]
+        for draw in range(DRAWS):
+            seed = tf.random.fold_in(tf.stack([plan.train.seed, draw]), index)
+            image, moved = (x.numpy() for x in change(contents, labels, seed))
+            shown.append(overlays.overlay(image, moved, classes))
+            found.append(moved)
+        present = np.unique(np.concatenate([x.ravel() for x in found]))
+        rows.append((Path(splits.train.images.name(index)).name, shown, present))
+    headings = ["picture", "labels", *(f"draw {draw + 1}" for draw in range(DRAWS))]
+    title = f"{len(rows)} training pictures, whole and as the model sees them"
+    overlays.sheet(rows, headings, title, classes, path, splits.class_names)
+    return len(rows)
+
+
+def _recipe_with_masks(arguments):
+    """The `Recipe` that the command names, if it is one for segmentation; None for others."""
+    named = arguments.photos[0] if len(arguments.photos) == 1 else arguments.recipe
+    plan = recipe.read(recipe.find(named), arguments.set)
+    if plan.task.kind != "segmentation":
+        if len(arguments.photos) == 1:
+            raise ValueError(
+                "One argument is a recipe for segmentation; for others pass two photographs, and "
+                f"--recipe. Received: {named} for {plan.task.kind}"
+            )
+        return None
+    return plan
+
+
 def _whole_recipe(name, photo, other):
     """Two batches of both photographs with all augmentations of a recipe."""
     plan = recipe.read(recipe.find(name))
@@ -225,13 +292,20 @@ def _toml(value):
 
 def _arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("photos", nargs="*", help="two picture files; by default scikit-learn's")
+    parser.add_argument(
+        "photos",
+        nargs="*",
+        help="two picture files, by default scikit-learn's; or a recipe for segmentation",
+    )
     parser.add_argument("--recipe", default=RECIPE, help="whose [augment] is shown as a whole")
     parser.add_argument("-o", "--out", type=Path, default=Path("augmentations.webp"))
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="TABLE.KEY=VALUE", help="change one value"
+    )
     arguments = parser.parse_args()
-    arguments.photos = arguments.photos or sample_photos()
-    if len(arguments.photos) != 2:
-        parser.error(f"expected two photographs. Received: {len(arguments.photos)}")
+    photos = arguments.photos
+    if len(photos) > 2 or len(photos) == 1 and is_picture(photos[0]):
+        parser.error(f"expected two photographs. Received: {len(photos)}")
     return arguments
 
 

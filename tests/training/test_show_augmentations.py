@@ -9,9 +9,12 @@ import pytest
 from PIL import Image, ImageFont
 
 from tests.helpers import backends
+from tests.training import scenes
 from training import show_augmentations as show
 from training.augment.randaugment import OPERATIONS
+from training.recipe.kinds import ONLY
 from training.recipe.schema import AugmentTable
+from training.results import overlays
 
 # The same on every backend.
 pytestmark = backends("tensorflow")
@@ -20,6 +23,12 @@ ROOT = Path(__file__).parents[2]
 PICTURE = ROOT / "docs" / "augmentations.webp"
 # What a picture of one image cannot show.
 NOT_DRAWN = {"probability", "repeats"}
+# Keys of segmentation, whose pictures are those of its recipe.
+NOT_DRAWN |= {
+    name.removeprefix("augment.")
+    for name, kinds in ONLY.items()
+    if name.startswith("augment.") and "classification" not in kinds
+}
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +92,30 @@ def test_a_broken_photo_is_one_line(tmp_path, monkeypatch, capsys):
         assert said.startswith("error: ") and said.count("\n") == 1 and "\x1b" not in said
         assert name.replace("\x1b", "\\x1b") in said
     assert not (tmp_path / "out.png").exists()
+
+
+def test_a_recipe_for_segmentation_draws_its_masks(tmp_path, monkeypatch, capsys):
+    """Each colour of the sheet's legend is drawn over the pixels of its class."""
+    source = scenes.write_folder(tmp_path / "scenes")
+    recipe, out = tmp_path / "scenes.toml", tmp_path / "masks.png"
+    recipe.write_text(scenes.RECIPE.format(source=source))
+    monkeypatch.setattr("sys.argv", ["show", str(recipe), "-o", str(out)])
+    assert show.main() == 0
+    assert "4 training pictures, each in 3 draws" in capsys.readouterr().out
+    pixels = np.asarray(Image.open(out).convert("RGB")).reshape(-1, 3)
+    for label, color in enumerate(overlays.colors(3)):
+        shade = 60 * label + 60  # of the pictures of this class
+        mixed = shade + overlays.OPACITY * (color.astype(float) - shade)
+        assert (np.abs(pixels - mixed).max(axis=-1) < 30).sum() > 500, label
+    monkeypatch.setattr("sys.argv", ["show", "digits", "-o", str(out)])
+    assert show.main() == 2
+    assert "One argument is a recipe for segmentation" in capsys.readouterr().err
+
+
+def test_an_overlay_leaves_ignored_pixels_as_they_are():
+    labels = np.array([[0, 1, 255, 7]])
+    image = np.full((1, 4, 1), 100, "uint8")
+    drawn = overlays.overlay(image, labels, 2)
+    np.testing.assert_array_equal(drawn[0, 2:], 100)
+    np.testing.assert_array_equal(drawn[0, 0], [117, 40, 40])  # VOC's first colour: 128, 0, 0
+    np.testing.assert_array_equal(overlays.colors(4)[3], [0, 0, 128])

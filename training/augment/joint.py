@@ -22,9 +22,9 @@ class Motion(NamedTuple):
     Attributes:
         height, width: int32 scalars, size to which the picture is scaled.
         top, left: int32 scalars, corner of the window in the scaled picture.
-        window: (h, w), its size. Where the scaled picture is smaller, the window is padded below
-            and to the right.
-        mirrored: bool scalar, whether the window is then mirrored left to right.
+        window: (h, w), its size.
+        mirrored: bool scalar, whether what it shows is mirrored left to right. Where the scaled
+            picture is smaller than the window, it is then padded below and to the right.
     """
 
     height: tf.Tensor
@@ -129,9 +129,8 @@ def move_labels(labels, motion):
         )
     )
     moved = tf.gather(tf.gather(labels, rows), columns, axis=1)
-    moved = _pad(moved, motion.window, IGNORED)
     moved = tf.cond(motion.mirrored, lambda: tf.reverse(moved, [1]), lambda: moved)
-    return tf.ensure_shape(moved, motion.window)
+    return tf.ensure_shape(_pad(moved, motion.window, IGNORED), motion.window)
 
 
 def move_picture(image, motion, fill):
@@ -160,8 +159,8 @@ def move_picture(image, motion, fill):
         )
         image = tf.transpose(tf.reshape(image, (length, width, channels)), (1, 0, 2))
     image = tf.clip_by_value(tf.round(image), 0.0, 255.0)
+    image = tf.cond(motion.mirrored, lambda: tf.reverse(image, [1]), lambda: image)
     moved = _pad(image - fill, motion.window, 0.0) + fill
-    moved = tf.cond(motion.mirrored, lambda: tf.reverse(moved, [1]), lambda: moved)
     return tf.ensure_shape(moved, (*motion.window, len(fill)))
 
 

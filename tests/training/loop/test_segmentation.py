@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import keras_vit
-from tests.helpers import once, randomize, tiny_vit
+from tests.helpers import backends, once, randomize, tiny_vit
 from tests.training import scenes
 from tests.training.kills import killing, prepare
 from tests.training.loop.test_two_kills import die, state
@@ -39,6 +39,7 @@ def write(source, replace=("", "")):
     return "small.toml"
 
 
+@backends("tensorflow", "jax")  # on PyTorch by a signal
 def test_killed_in_two_epochs(small):
     """In all bits: weights, statistics, averages, optimizer, metrics."""
     whole = prepare("whole", SETTINGS)
@@ -154,7 +155,9 @@ def test_a_model_is_what_its_recipe_says(small):
     with pytest.raises(ValueError, match=r"left out: it is for task\.kind='classification'"):
         run.prepare(small, ["augment.mixup=0.2"], "no")
     with pytest.raises(ValueError, match=r"model\.variant must be a model of task\.kind="):
-        run.prepare(small, ["model.variant=ViTTiny"], "no")
+        tables = {"task": {"kind": "segmentation"}, "model": {"variant": "ViTTiny"}}
+        others = {"optimizer": {"learning_rate": 0.1}, "train": {"epochs": 1, "batch_size": 1}}
+        recipe.of_tables({**tables, **others, "data": {"source": "folder:x"}})
     with pytest.raises(ValueError, match=r"train\.loss must be left out.*this is 'classification'"):
         run.prepare("digits", ["train.loss=dice"], "no")
     with pytest.raises(ValueError, match=r"model\.num_classes.*label 2 in .*\.png"):
