@@ -1,5 +1,7 @@
 """python -m training.evaluate MODEL: evaluates any model on the images of any source.
 
+Models that classify images get accuracy and calibration; models that segment them, mean IoU.
+
 Letters: K classes.
 """
 
@@ -12,12 +14,13 @@ from pathlib import Path
 from .terminal import EVALUATE, fail, packages, quiet
 
 with packages(end=__name__ == "__main__"), quiet():
-    from . import data, recipe
+    from . import data, recipe, tasks
     from .augment.transform import evaluation_transform
-    from .data import label_maps, sources
+    from .data import label_maps, segmentation, sources
     from .data.examples import Encoded
     from .recipe.schema import DataTable
     from .results.evaluation import evaluate, load, transform_of
+    from .results.pixels import Counts
 
 __all__ = ["evaluate", "load", "main", "read", "transform_of"]
 
@@ -28,6 +31,8 @@ EXAMPLES = f"""examples:
   {EVALUATE} google/vit-base-patch16-224 --source folder:imagenetv2 --labels \\
       imagenet-v2
   {EVALUATE} model.keras --source folder:imagenet/val --labels real:real.json
+  {EVALUATE} runs/camvid_setr                the test pictures of a segmentation
+  {EVALUATE} runs/camvid_setr --flip --scales 0.5 0.75 1 1.25 1.5 1.75
 """
 
 
@@ -74,17 +79,26 @@ def main(arguments=None):
     except (ImportError, OSError, ValueError) as error:
         return fail(error, 2)
     if options.json:
-        print(json.dumps({"model": options.model, "source": name, **dataclasses.asdict(found)}))
+        numbers = found.numbers() if hasattr(found, "numbers") else dataclasses.asdict(found)
+        print(json.dumps({"model": options.model, "source": name, **numbers}))
     else:
         print(found)
     return 0
 
 
 def _evaluate(options):
-    """(source, `Evaluation`) for the options of the command line."""
+    """(source, `Evaluation` or `Segmented`) for the options of the command line."""
     if options.batch_size < 1:
         raise ValueError(f"--batch-size must be positive. Received: {options.batch_size}")
     model, run = load(options.model)
+    if len(model.output.shape) == 4:
+        return _segment(options, model, run)
+    for name in ("flip", "stride", "scales", "window", "short_side", "reduce_zero_label"):
+        if getattr(options, name):
+            raise ValueError(
+                f"--{name.replace('_', '-')} is for models that segment pictures. "
+                f"Received: {options.model}, which classifies them"
+            )
     table = recipe.read_of_run(run.recipe).data if run else None
     if options.source is None and run is None:
         raise ValueError(
@@ -119,6 +133,49 @@ def _evaluate(options):
     _check_shape(split.images, model, resizes)
     verbose = int(sys.stdout.isatty() and not options.json)
     return table.source, evaluate(model, split, classes, transform, options.batch_size, verbose)
+
+
+def _segment(options, model, run):
+    """(source, `Segmented`) of a model that segments pictures."""
+    table = recipe.read_of_run(run.recipe).data if run else None
+    if options.source is None and run is None:
+        raise ValueError(
+            f"--source is needed unless the model is a run folder. Received: {options.model}"
+        )
+    if options.labels:
+        raise ValueError(
+            f"--labels is for models that classify images. Received: --labels {options.labels}"
+        )
+    own = run is not None and options.source in (None, table.source)
+    if not own:
+        given = {"data_dir": options.data_dir, "reduce_zero_label": options.reduce_zero_label}
+        table = DataTable(options.source, **given)
+    elif options.reduce_zero_label:
+        raise ValueError(
+            "The masks of a run are read as its recipe says: leave --reduce-zero-label out. "
+            "Received: --reduce-zero-label"
+        )
+    classes = model.output.shape[-1]
+    if own and run.examples.exists():
+        splits = segmentation.load(table, classes, run.examples)
+        _check_name(options.split or "test", ["train", "validation", "test"])
+        split = getattr(splits, options.split or "test")
+    else:
+        split, _ = segmentation.read(table, options.split, classes)
+    how = {
+        "window": options.window or "slide",
+        "stride": options.stride,
+        "scales": tuple(options.scales or (1.0,)),
+        "flip": options.flip,
+        "batch_size": options.batch_size,
+        **tasks.segmentation.short_side(table),
+    }
+    if options.short_side:
+        how["short_side"] = options.short_side
+    counts = Counts(classes)
+    for _, labels, found in tasks.segmentation.segmented(model, split, table.upright, **how):
+        counts.add(labels, found)
+    return table.source, counts.measure()
 
 
 def _check_used(options, kind):
@@ -183,6 +240,19 @@ def _parser():
     parser.add_argument("--data-dir", default="", help="folder of tensorflow-datasets")
     parser.add_argument(
         "--first-label", type=int, default=0, help="label of the first class in TFRecord files"
+    )
+    group = parser.add_argument_group("models that segment pictures")
+    group.add_argument(
+        "--window",
+        choices=("slide", "whole"),
+        help="windows that overlap (the default), or the whole picture at once",
+    )
+    group.add_argument("--stride", type=int, help="pixels between two windows")
+    group.add_argument("--short-side", type=int, help="to which pictures are scaled before")
+    group.add_argument("--scales", type=float, nargs="+", help="average the logits at these scales")
+    group.add_argument("--flip", action="store_true", help="and of the mirrored picture")
+    group.add_argument(
+        "--reduce-zero-label", action="store_true", help="0 is no class, and 1 the first"
     )
     parser.add_argument("--json", action="store_true", help="print a JSON object")
     return parser

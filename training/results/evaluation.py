@@ -105,7 +105,8 @@ def load(name):
         name: a run folder, a .keras file, or a source for `keras_vit.from_pretrained`.
 
     Returns:
-        (`keras.Model` from images to logits, `RunFolder` or None).
+        (`keras.Model` from images to logits (B, K) or, for a segmentation, (B, h, w, K);
+        `RunFolder` or None).
 
     Raises:
         ValueError: if the model cannot be loaded, or has no logits.
@@ -124,7 +125,11 @@ def load(name):
     else:
         model = keras_vit.from_pretrained(name)
     shape = model.output.shape
-    if len(shape) != 2 or shape[-1] < 2 or model.get_config().get("num_classes", 2) is None:
+    if (
+        len(shape) not in (2, 4)
+        or shape[-1] < 2
+        or model.get_config().get("num_classes", 2) is None
+    ):
         raise ValueError(
             f"A model must output logits of two classes or more. Received: {name} with outputs "
             f"{shape}, {'features' if len(shape) == 2 and shape[-1] > 1 else 'no logits'}"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.helpers import backends
+from tests.helpers import once
 from tests.training import scenes
 from training.augment import joint
 from training.augment.photometric import photometric_distortion
@@ -16,7 +16,7 @@ from training.data.masks import LabelMap, Masks
 from training.recipe.schema import AugmentTable, DataTable
 
 # tf.data does all of this whatever the backend is.
-pytestmark = backends("tensorflow")
+pytestmark = once
 
 FILL = (10.0, 20.0, 30.0)
 DATA = DataTable("folder:of scenes")
@@ -159,8 +159,8 @@ def test_windows_of_one_class_are_drawn_again():
         [len(set(np.unique(joint.move_labels(labels, motion))) - {255}) > 1 for motion in draws]
     )
     assert plain > 2 * first > 0  # of ten windows one is better than of one
-    once = np.zeros((20, 20), "int32")
-    assert int(joint.draw(once, (0, 0), (10, 10), cat_max_ratio=0.75).top) >= 0  # it ends
+    still = np.zeros((20, 20), "int32")
+    assert int(joint.draw(still, (0, 0), (10, 10), cat_max_ratio=0.75).top) >= 0  # it ends
 
 
 def test_photometric_distortion():

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tests.helpers import backends
+from tests.helpers import once
 from tests.training import scenes
 from training.data import coco, examples, fingerprint, mask_records
 from training.data.masks import COLOR, LabelMap, Masks, Packed, color_code, pixel_values
@@ -16,7 +16,7 @@ from training.data.segmentation import load, read
 from training.recipe.schema import DataTable
 
 # tf.data does all of this whatever the backend is.
-pytestmark = backends("tensorflow")
+pytestmark = once
 
 CAMVID = Path(__file__).parents[4] / "shared" / "data" / "camvid"
 COLORS = {"sky": [128, 128, 128], "road": [128, 64, 128], "car": [64, 0, 128]}

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 import keras_vit
-from tests.helpers import backends, once, randomize, tiny_vit
+from tests.helpers import once, randomize, tiny_vit
 from tests.training import scenes
 from tests.training.kills import killing, prepare
 from tests.training.loop.test_two_kills import die, state
-from training import recipe
+from training import evaluate, recipe
 from training.loop import fit, run
 from training.loop.build import average_over_updates
 from training.results.folder import RunFolder
@@ -39,7 +39,7 @@ def write(source, replace=("", "")):
     return "small.toml"
 
 
-@backends("tensorflow", "jax")  # on PyTorch by a signal
+@pytest.mark.slow  # by default on one backend, by a signal
 def test_killed_in_two_epochs(small):
     """In all bits: weights, statistics, averages, optimizer, metrics."""
     whole = prepare("whole", SETTINGS)
@@ -210,3 +210,41 @@ def test_the_report_of_a_run(small, untrained):
     assert of(job.recipe).summary({**result, "epochs": 1}).startswith("Test mean IoU ")
     assert recipe.read_of_run(Path("run/recipe.toml")).task.kind == "segmentation"
     assert os.path.getsize("run/examples.npz")
+
+
+@once
+@needs_segment
+def test_an_evaluation_of_the_run_and_of_other_pictures(small, untrained, capsys, monkeypatch):
+    result = run.execute(run.prepare(small, ["train.epochs=1"], "run"))
+    capsys.readouterr()
+    given = []
+    segment = keras_vit.SETR.segment
+
+    def noted(model, pictures, **how):
+        given.append(how)
+        return segment(model, pictures, **how)
+
+    monkeypatch.setattr(keras_vit.SETR, "segment", noted)
+    assert evaluate.main(["run", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    for key in ("mean_iou", "interval", "class_iou", "pixel_accuracy"):
+        assert found[key] == pytest.approx(result[f"test_{key}"]), key
+    assert given[0]["window"] == "slide" and given[0]["scales"] == (1.0,)
+    other = f"folder:{os.getcwd()}/scenes"
+    words = ["run/model.keras", "--source", other, "--split", "train"]
+    how = ["--flip", "--scales", "0.5", "1", "--stride", "8", "--window", "slide"]
+    assert evaluate.main([*words, *how]) == 0
+    assert "on 12 pictures of 3 classes" in capsys.readouterr().out
+    assert given[-1]["flip"] is True and given[-1]["scales"] == (0.5, 1.0)
+    assert given[-1]["stride"] == 8
+    for more, said in (
+        (["run", "--labels", "order"], "--labels is for models that classify"),
+        (["run", "--reduce-zero-label"], "leave --reduce-zero-label out"),
+        (["run/model.keras"], "--source is needed"),
+        (["run", "--split", "no"], "--split must be one of train"),
+    ):
+        assert evaluate.main(more) == 2
+        assert said in capsys.readouterr().err
+    tiny_vit(include_preprocessing=True).save("vit.keras")
+    assert evaluate.main(["vit.keras", "--source", other, "--flip"]) == 2
+    assert "--flip is for models that segment" in capsys.readouterr().err
