@@ -23,6 +23,8 @@ from keras_vit.checkpoints.matching import choose
 from keras_vit.checkpoints.readers.joined import Joined
 from keras_vit.checkpoints.readers.open import open_file
 from keras_vit.checkpoints.readers.unstacked import Unstacked, unstacked
+from keras_vit.checkpoints.setr.keras_file import is_setr
+from keras_vit.checkpoints.setr.keras_file import load as load_setr
 from keras_vit.checkpoints.sources import locate
 from keras_vit.layers.validation import as_pair
 from keras_vit.models.resize import learned_positions
@@ -77,6 +79,8 @@ def from_pretrained(source, *, like=None, part=None, prefix=None, **overrides):
         )
     found = locate(source)
     with contextlib.closing(_opened(found)) as file:
+        if is_setr(file.config):
+            return load_setr(file, overrides, found.name)
         reader, matched, chosen = _chosen(found, file, part, prefix)
         family = families.family(matched.table.family)
         _refuse_unknown(overrides, family.build)

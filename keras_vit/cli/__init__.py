@@ -17,6 +17,7 @@ from keras_vit.cli.bench import bench
 from keras_vit.cli.export import export
 from keras_vit.cli.list_ import list_
 from keras_vit.cli.predict import predict
+from keras_vit.cli.segment import segment
 from keras_vit.cli.show import show
 from keras_vit.cli.train import AS_THEY_ARE, evaluate, train
 from keras_vit.cli.wording import in_flags
@@ -82,6 +83,7 @@ app.command("list")(list_)
 app.command()(show)
 app.command()(predict)
 app.command()(attend)
+app.command()(segment)
 app.command()(export)
 app.command()(bench)
 app.command(**AS_THEY_ARE)(train)

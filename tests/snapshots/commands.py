@@ -64,6 +64,7 @@ CALLS = (
     "keras-vit attend --model model --kind filters --json",
     "keras-vit attend photo.png --model model --kind attribution --class cats --json",
     "keras-vit attend photo.png --model model",
+    "keras-vit segment photo.png --model model -o out",
     "keras-vit export model -o model.pt2 --json",
     "keras-vit export model -o model.pt2",
     "keras-vit export model -o model.doc",

@@ -29,6 +29,7 @@ from keras_vit.tasks.setr.decoders import (
     ResizeToImage,
     UpsamplingDecoder,
 )
+from keras_vit.tasks.setr.segment import SegmentsPictures
 from keras_vit.tasks.setr.training import TrainsSegmentation
 
 DECODERS = ("naive", "pup", "mla")
@@ -37,7 +38,7 @@ CONVENTIONS = ("authors", "mmseg")
 
 @keras.saving.register_keras_serializable(package="keras_vit")
 @configured  # documents the arguments that families share
-class SETR(TrainsSegmentation, ImageModel):
+class SETR(TrainsSegmentation, SegmentsPictures, ImageModel):
     """SETR from images (B, H, W, C) to logits of every pixel (B, H, W, K), in float32.
 
     `model.compile(optimizer)` and `model.fit` train it on images and labels (B, H, W); the loss is

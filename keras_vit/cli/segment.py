@@ -1,0 +1,161 @@
+"""keras-vit segment: what every pixel of pictures belongs to."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from keras_vit.cli.common import Json, Part, Prefix, echo, load, progress
+from keras_vit.cli.predict import find, say_what_is_left_out
+from keras_vit.cli.wording import plain
+from keras_vit.terminal import printable
+
+
+def segment(
+    pictures: Annotated[
+        list[str],
+        typer.Argument(
+            help="Files, folders (with all in them), patterns such as 'photos/**/*.jpg'."
+        ),
+    ],
+    model: Annotated[str, typer.Option(help="A file with a SETR: .keras, .pth, .safetensors.")],
+    out: Annotated[str, typer.Option("--out", "-o", help="The folder to write; made if missing.")],
+    window: Annotated[
+        str, typer.Option(metavar="slide|whole|N", help="How the model sees a picture.")
+    ] = "slide",
+    stride: Annotated[
+        int | None, typer.Option(help="Pixels between windows; by default two thirds of one.")
+    ] = None,
+    short_side: Annotated[
+        int | None, typer.Option(help="Pixels that the shorter side is resized to.")
+    ] = None,
+    scales: Annotated[
+        str, typer.Option(metavar="A,B,...", help="Factors of the short side, averaged.")
+    ] = "1",
+    flip: Annotated[bool, typer.Option("--flip", help="Average mirrored pictures too.")] = False,
+    palette: Annotated[
+        str | None, typer.Option(help="Colours: ade20k, cityscapes or camvid.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Windows at a time.")] = 8,
+    num_heads: Annotated[
+        int | None, typer.Option(help="Attention heads, where a file does not say them.")
+    ] = None,
+    part: Part = None,
+    prefix: Prefix = None,
+    as_json: Json = False,
+):
+    """Find what every pixel of pictures belongs to.
+
+    For every picture the folder gets NAME.png, whose pixels are class indices,
+    and NAME_overlay.png, the classes over the picture, with a legend. A broken
+    picture is named on stderr, and the others go on; the exit code is then 1.
+
+    Examples:
+
+        keras-vit segment street.jpg --model runs/camvid_setr/model.keras -o out
+        keras-vit segment photos --model setr_pup_ade20k.pth -o out --window whole
+        keras-vit segment photos --model model.keras -o out --scales 0.5,1,1.5 --flip
+
+    JSON is a list, an entry for each picture as it was found: path, and either
+    classes, overlay (the files) and shares (a list of label, index, share of the
+    pixels, the largest first) or error.
+    """
+    scales = _numbers(scales)
+    window = int(window) if window.isdigit() else window
+    paths = [path for name in pictures for path in find(name)]
+    say_what_is_left_out(pictures)
+    if not any(Path(path).is_file() for path in paths):
+        raise ValueError(
+            "There are no pictures. Expected: files, folders with pictures, or patterns. "
+            f"Received: {', '.join(pictures)}"
+        )
+    overrides = {} if num_heads is None else {"num_heads": num_heads}
+    loaded = load(model, None, part, prefix, **overrides)
+    if not hasattr(loaded, "segment"):
+        raise ValueError(
+            f"segment needs a model for segmentation, such as a SETR. Received: {model}, "
+            f"a {type(loaded).__name__}"
+        )
+    how = {"window": window, "stride": stride, "short_side": short_side, "scales": scales}
+    loaded.segment([], flip=flip, batch_size=batch_size, **how)  # checks the arguments
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    failed, stems = 0, _stems(paths)
+    with progress("Segmenting pictures", total=len(paths)) as advance:
+        for number, (path, stem) in enumerate(zip(paths, stems, strict=True)):
+            try:
+                options = {**how, "flip": flip, "batch_size": batch_size}
+                entry = _segmented(loaded, path, folder / stem, palette, options)
+            except (ValueError, MemoryError) as error:
+                entry = {"path": path, "error": plain(str(error)) or "out of memory"}
+                failed += 1
+            if as_json:
+                typer.echo(("[\n" if number == 0 else ",\n") + json.dumps(entry), nl=False)
+            else:
+                _print(entry)
+            advance()
+    if as_json:
+        typer.echo("\n]")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _segmented(model, path, target, palette, options):
+    """Writes the files of a picture; returns its entry of the JSON list."""
+    from PIL import Image
+
+    import keras_vit
+    from keras_vit.interpret.segmentation import class_shares
+
+    pixels = keras_vit.preprocessing.load_image(path)
+    (classes,) = model.segment([pixels], **options)
+    file, overlay = target.with_name(f"{target.name}.png"), f"{target}_overlay.png"
+    dtype = "uint8" if model.num_classes <= 256 else "uint16"
+    Image.fromarray(classes.astype(dtype)).save(file)
+    figure = keras_vit.plot_segmentation(pixels, classes, model.class_names, palette)
+    figure.savefig(overlay)
+    names = model.class_names or _names(model, palette)
+    shares = [
+        {"label": names and names[index], "index": index, "share": share}
+        for index, share in class_shares(classes).items()
+    ]
+    return {"path": path, "classes": str(file), "overlay": overlay, "shares": shares}
+
+
+def _names(model, palette):
+    """The names of a palette's classes, if the model has as many; None otherwise."""
+    from keras_vit.tasks.setr.palettes import PALETTES, palette_of
+
+    found = PALETTES.get(palette) or palette_of(model.num_classes)
+    known = found in PALETTES.values() if palette is None else True
+    return found.names if known and len(found.names) == model.num_classes else None
+
+
+def _stems(paths):
+    """A name for the files of each picture; those with the same name get a number."""
+    found = []
+    for path in paths:
+        stem = Path(path).stem
+        number = sum(x == stem or x.startswith(f"{stem}-") for x in found)
+        found.append(f"{stem}-{number}" if number else stem)
+    return found
+
+
+def _numbers(text):
+    try:
+        return tuple(float(x) for x in text.split(","))
+    except ValueError:
+        raise ValueError(
+            f"--scales must be numbers and commas, such as 0.5,1,1.5. Received: {text}"
+        ) from None
+
+
+def _print(entry):
+    if "error" in entry:
+        echo(f"error: {printable(entry['error'])}", err=True)
+        return
+    echo(printable(f"{entry['path']} -> {entry['classes']}, {entry['overlay']}"))
+    for found in entry["shares"]:
+        label = found["index"] if found["label"] is None else found["label"]
+        echo(f"  {100 * found['share']:5.1f} %  {printable(label)}")
