@@ -109,7 +109,8 @@ class TrainsSegmentation(keras.Model):
             loss = loss + self._compiled.given["auxiliary_weight"] * self._loss_of(y, logits)
         for more in self.losses:  # of layers, such as regularisation
             loss = loss + more
-        return loss
+        # Under tf.distribute Keras adds up the gradients of the replicas, and expects shares of it.
+        return self._aggregate_additional_loss(loss)
 
     def _loss_of(self, labels, logits):
         return sum(loss(labels, logits) for loss in self._compiled.losses)
