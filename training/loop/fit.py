@@ -8,8 +8,6 @@ from .ema import EvaluateEMA, unshare
 from .progress import ProgressOfRun
 from .restore import restore
 
-VALIDATION_BATCH = 256
-
 
 def fit(job):
     """Trains with `model.fit` on tf.data, from the first step that is not done."""
@@ -71,7 +69,9 @@ def _datasets(job, plan):
     """(training, validation): the data sets for `model.fit`."""
     devices, task = job.devices, tasks.of(job.recipe)
     split, example = task.validation(job.splits.validation, plan.recipe, job.model)
-    batch = -(-VALIDATION_BATCH // devices.count) * devices.count
+    # Of few examples no device gets only those that fill up the batch.
+    batch = min(task.validation_batch(plan.recipe), len(split.labels))
+    batch = -(-batch // devices.count) * devices.count
     training = devices.dataset(lambda part: data.train_dataset(job.splits.train, plan, part))
     validation = devices.dataset(
         lambda part: data.evaluation_dataset(

@@ -102,6 +102,7 @@ TASK = Task(
     training=training,
     mix=mix,
     validation=validation,
+    validation_batch=lambda recipe: 256,
     target=lambda model: model.output.shape[1:],
     ignored=None,
     fit_head=fit_head,

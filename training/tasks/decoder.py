@@ -21,6 +21,7 @@ BYTES = 2**30  # of features, most
 BATCH = 16
 STEPS, EPOCHS = 400, 40  # as many steps, but no more epochs
 RATE = 3e-3
+STRIDE = 4  # of 4 x 4 pixels one is learned from: its neighbours say nearly the same
 
 
 def fit_decoder(recipe, model, splits):
@@ -32,7 +33,10 @@ def fit_decoder(recipe, model, splits):
         splits: `Splits`.
     """
     shape = model.input.shape[1:]
-    features, decoder = parts(model)
+    stride = min(max(min(shape[:2]) // 64, 1), STRIDE)
+    rows, columns = (range(stride // 2, side, stride) for side in shape[:2])
+    height, width = len(rows), len(columns)
+    features, decoder = parts(model, (height, width))
     shown = tiles(splits.train, recipe.data, shape)
     per_window = sum(4 * int(np.prod(x.shape[1:])) for x in features.outputs)
     shown = _some(shown, max(BYTES // per_window, BATCH), recipe.train.seed)
@@ -41,11 +45,11 @@ def fit_decoder(recipe, model, splits):
     found, labels = [], []
     for images, target in batches.as_numpy_iterator():
         found.append([np.asarray(x) for x in _list(features.predict_on_batch(images))])
-        labels.append(target.astype("uint8"))
+        labels.append(target[:, rows][:, :, columns].astype("uint8"))
     found, labels = [np.concatenate(x) for x in zip(*found, strict=True)], np.concatenate(labels)
     size = len(labels)
     epochs = min(max(STEPS * BATCH // size, 1), EPOCHS)
-    blank = tf.zeros(shape, tf.float32)  # only its size is read
+    blank = tf.zeros((height, width, shape[-1]), tf.float32)  # only its size is read
 
     def batch(features, labels):
         return (*features, blank), tf.cast(labels, tf.int32)
@@ -67,17 +71,23 @@ def fit_decoder(recipe, model, splits):
     )
 
 
-def parts(model):
+def parts(model, size=None):
     """Cuts a SETR in two that share its layers.
 
+    Args:
+        model: SETR.
+        size: (h, w) of the logits; by default that of the model's images.
+
     Returns:
-        (model from images to the maps that the decoder reads, model from these maps and images,
-        of which only the size is read, to logits).
+        (model from images to the maps that the decoder reads, model from these maps and images
+        (h, w, C), of which only the size is read, to logits (h, w, K)).
     """
+    images = keras.Input((*(size or model.input.shape[1:3]), model.input.shape[-1]))
     names = [layer.name for layer in model.layers]
     first = model.get_layer("neck" if "neck" in names else "decoder")
     maps = _list(first.input)
-    return keras.Model(model.input, maps), keras.Model((*maps, model.input), model.output)
+    logits = model.get_layer("logits")(model.get_layer("decoder").output, images)
+    return keras.Model(model.input, maps), keras.Model((*maps, images), logits)
 
 
 def _some(split, most, seed):

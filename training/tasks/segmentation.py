@@ -281,6 +281,7 @@ TASK = Task(
     training=training,
     mix=lambda recipe: None,
     validation=validation,
+    validation_batch=lambda recipe: recipe.train.batch_size,  # as logits of all pixels fit
     target=lambda model: model.output.shape[1:3],
     ignored=lambda labels: tf.fill(tf.shape(labels), IGNORED),
     fit_head=fit_decoder,

@@ -26,6 +26,7 @@ class Task:
         mix: function from `Recipe` to `Plan.mix`.
         validation: function from a `Split`, `Recipe` and model to the `Split` that `fit` validates
             with, and its example function.
+        validation_batch: function from a `Recipe` to the size of the batches of validation.
         target: function from a model to the shape of an example's target.
         ignored: argument of `training.data.evaluation_dataset`.
         fit_head: function (`Recipe`, compiled model, `Splits`) that fits a new head to the features
@@ -42,6 +43,7 @@ class Task:
     training: Callable
     mix: Callable
     validation: Callable
+    validation_batch: Callable
     target: Callable
     ignored: Callable | None
     fit_head: Callable
