@@ -3,9 +3,11 @@
 import keras
 
 from keras_vit.models import registry
+from keras_vit.models.vit import VisionTransformer
 
 from .. import recipe
 from ..cnn import SmallCNN
+from .kinds import CLASSIFICATION, SEGMENTATION
 from .model_schema import AUTO
 
 IMAGE_SIZE, NUM_CLASSES, NUM_CHANNELS = 8, 10, 1  # of scikit-learn's digits
@@ -27,12 +29,11 @@ def overrides(path, folder):
         list of overrides for `training.recipe.read`.
     """
     plan = recipe.read(path)
-    family = plan.model.family
+    family, model, more = MODELS[plan.task.kind](plan)
     shape = {**shape_of(family), "num_channels": NUM_CHANNELS}
-    model = {**shape, "image_size": IMAGE_SIZE}
     if plan.model.all_arguments()["num_classes"] != AUTO:
         model["num_classes"] = NUM_CLASSES
-    found = [f"model.{key}={value}" for key, value in model.items()]
+    found = [f"model.{key}={value}" for key, value in model.items()] + more
     found.append("data.source=digits")
     if plan.data.validation != AUTO:
         found.append("data.validation=0.1")
@@ -59,6 +60,26 @@ def overrides(path, folder):
         ).save(teacher)
         found.append(f"distill.teacher={teacher}")
     return found
+
+
+def _classifier(plan):
+    """(class of the model or its encoder, arguments of [model], more overrides)."""
+    shape = {**shape_of(plan.model.family), "num_channels": NUM_CHANNELS}
+    return plan.model.family, {**shape, "image_size": IMAGE_SIZE}, []
+
+
+def _segmenter(plan):
+    """The same of a segmentation, on an encoder of two blocks; grey digits have no hue."""
+    model = {"image_size": IMAGE_SIZE, "decoder_width": 8, "layers": [0, 1]}
+    if not plan.finetune.source:
+        encoder = {**shape_of(VisionTransformer), "num_channels": NUM_CHANNELS}
+        pairs = ", ".join(f"{key} = {value}" for key, value in encoder.items())
+        model["encoder"] = f'{{ variant = "VisionTransformer", {pairs} }}'
+    still = ["augment.photometric=false", "data.validation_split="]
+    return VisionTransformer, model, [*still, "data.reduce_zero_label=false", "data.fit_into=[]"]
+
+
+MODELS = {CLASSIFICATION: _classifier, SEGMENTATION: _segmenter}
 
 
 def shape_of(family):
