@@ -60,10 +60,10 @@ def _metrics_of_all(model, own_result):
 
     variables = model.metrics_variables
     kept = [variable.value.clone() for variable in variables]
-    sums = torch.stack([value.double() for value in kept])
+    sums = torch.cat([value.double().reshape(-1) for value in kept])
     torch.distributed.all_reduce(sums)
-    for variable, value in zip(variables, sums, strict=True):
-        variable.assign(value.to(variable.value.dtype))
+    for variable, value in zip(variables, sums.split([x.numel() for x in kept]), strict=True):
+        variable.assign(value.reshape(variable.shape).to(variable.value.dtype))
     try:
         return own_result()
     finally:
