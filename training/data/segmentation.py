@@ -148,7 +148,10 @@ def _arrays(kind, path):
     if kind == "digits":
         found = stratified(sources.digits(), share=0.2)
         return [
-            Split(images, np.where(images[..., 0] >= 128, labels[:, None, None], IGNORED))
+            Split(
+                np.repeat(images, 3, axis=-1),  # models that segment take RGB
+                np.where(images[..., 0] >= 128, labels[:, None, None], IGNORED),
+            )
             for images, labels in found
         ]
     found = sources.npz(path)

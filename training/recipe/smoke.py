@@ -29,8 +29,7 @@ def overrides(path, folder):
         list of overrides for `training.recipe.read`.
     """
     plan = recipe.read(path)
-    family, model, more = MODELS[plan.task.kind](plan)
-    shape = {**shape_of(family), "num_channels": NUM_CHANNELS}
+    family, shape, model, more = MODELS[plan.task.kind](plan)
     if plan.model.all_arguments()["num_classes"] != AUTO:
         model["num_classes"] = NUM_CLASSES
     found = [f"model.{key}={value}" for key, value in model.items()] + more
@@ -63,20 +62,20 @@ def overrides(path, folder):
 
 
 def _classifier(plan):
-    """(class of the model or its encoder, arguments of [model], more overrides)."""
+    """(class of the published model, its shape, arguments of [model], more overrides)."""
     shape = {**shape_of(plan.model.family), "num_channels": NUM_CHANNELS}
-    return plan.model.family, {**shape, "image_size": IMAGE_SIZE}, []
+    return plan.model.family, shape, {**shape, "image_size": IMAGE_SIZE}, []
 
 
 def _segmenter(plan):
-    """The same of a segmentation, on an encoder of two blocks; grey digits have no hue."""
+    """The same of a segmentation, whose published model is an encoder; of digits in RGB."""
+    encoder = shape_of(VisionTransformer)
     model = {"image_size": IMAGE_SIZE, "decoder_width": 8, "layers": [0, 1]}
     if not plan.finetune.source:
-        encoder = {**shape_of(VisionTransformer), "num_channels": NUM_CHANNELS}
         pairs = ", ".join(f"{key} = {value}" for key, value in encoder.items())
         model["encoder"] = f'{{ variant = "VisionTransformer", {pairs} }}'
-    still = ["augment.photometric=false", "data.validation_split="]
-    return VisionTransformer, model, [*still, "data.reduce_zero_label=false", "data.fit_into=[]"]
+    data = ["data.validation_split=", "data.reduce_zero_label=false", "data.fit_into=[]"]
+    return VisionTransformer, encoder, model, data
 
 
 MODELS = {CLASSIFICATION: _classifier, SEGMENTATION: _segmenter}
