@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -15,7 +16,7 @@ from tests.training import scenes
 from tests.training.kills import killing, prepare
 from tests.training.loop.test_two_kills import die, state
 from training import evaluate, recipe
-from training.loop import fit, run
+from training.loop import finish, fit, run
 from training.loop.build import average_over_updates
 from training.results.folder import RunFolder
 from training.results.pixels import Counts
@@ -195,7 +196,9 @@ def test_measures_of_pixels():
 
 @once
 @needs_segment
-def test_the_report_of_a_run(small, untrained):
+def test_the_report_of_a_run_and_evaluations(small, capsys, monkeypatch):
+    exported = SimpleNamespace(max_difference=0.0)
+    monkeypatch.setattr(finish.keras_vit, "export", lambda *_, **__: exported)
     job = run.prepare(small, ["train.epochs=1"], "run")
     result = run.execute(job)
     assert result == json.loads(Path("run/result.json").read_text())
@@ -210,13 +213,12 @@ def test_the_report_of_a_run(small, untrained):
     assert of(job.recipe).summary({**result, "epochs": 1}).startswith("Test mean IoU ")
     assert recipe.read_of_run(Path("run/recipe.toml")).task.kind == "segmentation"
     assert os.path.getsize("run/examples.npz")
-
-
-@once
-@needs_segment
-def test_an_evaluation_of_the_run_and_of_other_pictures(small, untrained, capsys, monkeypatch):
-    result = run.execute(run.prepare(small, ["train.epochs=1"], "run"))
     capsys.readouterr()
+    check_evaluations(result, capsys, monkeypatch)
+
+
+def check_evaluations(result, capsys, monkeypatch):
+    """Of the run in the folder "run", of its model on other pictures, and bad input."""
     given = []
     segment = keras_vit.SETR.segment
 
