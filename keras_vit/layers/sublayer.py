@@ -5,7 +5,6 @@ some 600 Python calls, for which a small batch and a GPU wait in PyTorch's eager
 needs none of it, because Keras has called the layer or the model that it is part of.
 """
 
-import functools
 import inspect
 
 import keras
@@ -15,7 +14,7 @@ from keras_vit.fast_paths import fast_paths_enabled
 TORCH = keras.backend.backend() == "torch"
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
-_direct = {keras.layers.Dropout, keras.layers.LayerNormalization}
+_direct = {keras.layers.Dropout: True, keras.layers.LayerNormalization: False}  # takes `training`
 
 
 def direct(kind):
@@ -24,7 +23,7 @@ def direct(kind):
     The class must compute in its compute dtype also where Keras does not cast its variables: it
     casts them itself, creates them with `autocast=False`, or leaves them to its own sub-layers.
     """
-    _direct.add(kind)
+    _direct[kind] = "training" in inspect.signature(kind.call).parameters
     return kind
 
 
@@ -41,15 +40,10 @@ def sublayer(layer, x, *others, **kwargs):
         What the layer returns.
     """
     if TORCH and type(layer) in _direct and plain(layer, x):
-        if "training" in kwargs and not _takes_training(type(layer)):
-            kwargs.pop("training")
+        if not _direct[type(layer)]:
+            kwargs.pop("training", None)
         return layer.call(x, *others, **kwargs)
     return layer(x, *others, **kwargs)
-
-
-@functools.cache
-def _takes_training(kind):
-    return "training" in inspect.signature(kind.call).parameters
 
 
 def plain(layer, x):
@@ -57,6 +51,8 @@ def plain(layer, x):
 
     They do more for layers with hooks, quantised ones, and inputs that have to be cast.
     """
+    import torch
+
     own = layer.__dict__
     return (
         fast_paths_enabled()
@@ -68,12 +64,5 @@ def plain(layer, x):
         and own["_remat_mode"] is None
         and "call" not in own  # replaced for this layer
         and not any(own[hooks] for hooks in HOOKS)
-        and not _any_global_hook()()
+        and not torch.nn.modules.module._has_any_global_hook()
     )
-
-
-@functools.cache
-def _any_global_hook():
-    from torch.nn.modules.module import _has_any_global_hook
-
-    return _has_any_global_hook

@@ -1,7 +1,5 @@
 """Layer normalisation of tokens, and linear layers on them."""
 
-import functools
-
 import keras
 from keras import ops
 
@@ -46,6 +44,8 @@ def linear(layer, x):
 
 
 def _linear_on_torch(layer, x):
+    import torch
+
     usual = type(layer) is keras.layers.Dense and layer.activation is keras.activations.linear
     if not usual or not plain(layer, x):
         return layer(x)
@@ -53,11 +53,4 @@ def _linear_on_torch(layer, x):
     kernel = kernel.value if isinstance(kernel, keras.Variable) else kernel
     if kernel.dtype != x.dtype:  # Keras casts no variables at the moment
         return layer(x)
-    return _functional().linear(x, kernel.t(), None if bias is None else bias.value)
-
-
-@functools.cache
-def _functional():
-    import torch
-
-    return torch.nn.functional
+    return torch.nn.functional.linear(x, kernel.t(), None if bias is None else bias.value)

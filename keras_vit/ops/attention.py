@@ -170,7 +170,6 @@ def _attend_by_cudnn(q, k, v, scale, causal):
 def _attend_on_torch(q, k, v, bias, scale, mask, causal):
     # Not ops.dot_product_attention: it copies q, k and v to make them contiguous.
     import torch
-    from torch.nn.functional import scaled_dot_product_attention
 
     if bias is not None:
         groups = q.shape[0] // bias.shape[0]  # not len(), which an export would make static
@@ -179,5 +178,6 @@ def _attend_on_torch(q, k, v, bias, scale, mask, causal):
             bias = torch.where(mask, bias, torch.finfo(q.dtype).min)
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
     added = mask if bias is None else bias
-    x = scaled_dot_product_attention(q, k, v, added, is_causal=causal, scale=scale)
+    attention = torch.nn.functional.scaled_dot_product_attention
+    x = attention(q, k, v, added, is_causal=causal, scale=scale)
     return x.transpose(1, 2)

@@ -59,10 +59,10 @@ def gelu(x):
 
 
 def _torch_layer_norm(x, gamma, beta, epsilon):
-    from torch.nn.functional import layer_norm
+    import torch
 
     gamma, beta = ops.convert_to_tensor(gamma), ops.convert_to_tensor(beta)
-    y = layer_norm(x.to(gamma.dtype), x.shape[-1:], gamma, beta, epsilon)
+    y = torch.nn.functional.layer_norm(x.to(gamma.dtype), x.shape[-1:], gamma, beta, epsilon)
     return y.to(x.dtype)
 
 
