@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import backends, once
+from tests.training import scenes
 from tests.training.helpers import WITHOUT_EXPORT
 from training.devices import distribute, jax
 from training.devices.process_group import ProcessGroup
@@ -125,6 +126,29 @@ def test_processes(small, strategy):
     overrides = [*PLAN, f"distribute.strategy={strategy}"]
     finish(start(small, "together", overrides, count=2, program=("-c", WITHOUT_EXPORT)))
     check(small, "together")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BACKEND == "torch", reason="its processes normalise their own parts")
+def test_a_segmentation_on_two_devices(tmp_path, monkeypatch):
+    """Its loss, its counts and the statistics of its batch normalisation are of the whole batch."""
+    monkeypatch.chdir(tmp_path)
+    source = scenes.write_folder(tmp_path / "scenes")
+    text = scenes.RECIPE.format(source=source).replace("dropout_rate = 0.1", "")
+    Path("two.toml").write_text(text)
+    program, devices = WITHOUT_EXPORT, {"JAX_NUM_CPU_DEVICES": "2"}
+    if BACKEND == "tensorflow":
+        program, devices = FOUR.replace("* 4", "* 2") + WITHOUT_EXPORT, {}
+    finish(start("two.toml", "two", [], program=("-c", program), **devices))
+    alone = run.prepare("two.toml", ["distribute.strategy=none"], "alone")
+    run.fit(alone)
+    np.testing.assert_allclose(losses("two"), losses("alone"), rtol=2e-3)
+    model = keras.models.load_model("two/model.keras")
+    for weight, one in zip(model.weights, alone.model.weights, strict=True):
+        if weight.name not in ("seed_generator_state", "moving_variance"):
+            # The moving variance is unbiased by the pixels of a device, which are few here.
+            a, b = keras.ops.convert_to_numpy(weight), keras.ops.convert_to_numpy(one)
+            np.testing.assert_allclose(a, b, atol=2e-3, err_msg=weight.path)
 
 
 @pytest.mark.slow
