@@ -15,6 +15,7 @@ from keras_vit.layers import Block
 
 INK, MUTED, GRID = "#1b1f24", "#6b7280", "#e5e7eb"
 TRAIN, VALIDATION, WRONG = "#9aa5b1", "#1f6feb", "#d1242f"
+ROOT_OF_SHARE = "label (shade: root of its share of the row)"
 ROWS, PAIRS = 5, 4
 NUMBERED = 25  # largest number of classes for which the cells have numbers
 
@@ -123,11 +124,12 @@ def pixel_confusion(counts, path, class_names=None):
     """
     share = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     wrong = 100 * (1 - counts.trace() / max(counts.sum(), 1))
-    title = f"{wrong:.1f} % of the labelled pixels are wrong; per cent of each label\n"
-    _matrix(counts, np.round(share).astype(int), title, path, class_names)
+    title = f"{wrong:.1f} % of the labelled pixels are wrong\n"
+    label = "label (numbers: per cent of its pixels; shade: root of that)"
+    _matrix(counts, np.round(share).astype(int), title, path, class_names, label)
 
 
-def _matrix(counts, cells, title, path, class_names):
+def _matrix(counts, cells, title, path, class_names, label=ROOT_OF_SHARE):
     """Draws a confusion matrix (K, K) with the integers `cells` in its cells."""
     num_classes = len(counts)
     shade = np.sqrt(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))[..., None]
@@ -157,7 +159,7 @@ def _matrix(counts, cells, title, path, class_names):
     axes.set_xticks(range(num_classes), names, rotation=90 if long else 0)
     axes.set_yticks(range(num_classes), names)
     axes.set_xlabel("predicted", color=MUTED)
-    axes.set_ylabel("label (shade: root of its share of the row)", color=MUTED)
+    axes.set_ylabel(label, color=MUTED)
     axes.tick_params(colors=INK, length=0)
     axes.set_xticks(np.arange(1, num_classes) - 0.5, minor=True)
     axes.set_yticks(np.arange(1, num_classes) - 0.5, minor=True)

@@ -3,6 +3,8 @@
 Letters: N pictures, H x W size of a picture, h x w size of the model's images, K classes.
 """
 
+from pathlib import Path
+
 import numpy as np
 import tensorflow as tf
 
@@ -173,7 +175,7 @@ def test(job):
         counts.add(labels, found)
         score = counts.last_iou()
         if not np.isnan(score):
-            worst.append((score, index, picture, labels, found))
+            worst.append((score, index, picture, labels, found, _name(split, index)))
         worst = sorted(worst, key=lambda item: item[:2])[:WORST]
     measured = counts.measure()
     draw_worst(worst, measured, folder.worst, names)
@@ -245,7 +247,7 @@ def draw_worst(worst, measured, path, names):
     classes = measured.classes
     rows = [
         (
-            f"picture {index + 1}: mean IoU {100 * score:.1f} %",
+            f"{name}: mean IoU {100 * score:.1f} %",
             [
                 np.broadcast_to(picture, (*labels.shape, 3)),
                 overlays.overlay(picture, labels, classes),
@@ -253,10 +255,16 @@ def draw_worst(worst, measured, path, names):
             ],
             np.union1d(labels, found),
         )
-        for score, index, picture, labels, found in worst
+        for score, _, picture, labels, found, name in worst
     ]
     headings = ["picture", "labels", "prediction, where there are labels"]
     overlays.sheet(rows, headings, "The worst test pictures", classes, path, names)
+
+
+def _name(split, index):
+    """The name of a picture in a figure."""
+    encoded = isinstance(split.images, Encoded)
+    return Path(split.images.name(index)).name if encoded else f"picture {index + 1}"
 
 
 def summary(result):

@@ -163,6 +163,20 @@ def test_windows_of_one_class_are_drawn_again():
     assert int(joint.draw(still, (0, 0), (10, 10), cat_max_ratio=0.75).top) >= 0  # it ends
 
 
+@pytest.mark.parametrize(
+    "labels, good",
+    [
+        ([0, 1, 255, 255, 255, 255, 255, 255, 255], True),  # ignored pixels are no class
+        ([0, 0, 255, 255, 255], False),
+        ([0, 0, 0, 1], False),  # three quarters are not less than these
+        ([0, 0, 1, 2], True),
+        ([255, 255], False),
+    ],
+)
+def test_which_windows_show_enough(labels, good):
+    assert bool(joint._mixed(tf.constant([labels]), 0.75)) == good
+
+
 def test_photometric_distortion():
     grey = np.full((2, 2, 3), 100.0, "float32")
     red = np.broadcast_to(np.array([180.0, 60, 60], "float32"), (2, 2, 3))
