@@ -48,6 +48,7 @@ def build(recipe, class_names):
             source_of, like=recipe.finetune.like or None, num_classes=classes, **settings
         )
         if isinstance(encoder, recipe.model.family):
+            _check_source(encoder, recipe.model)
             return _trained(encoder, recipe)
     elif encoder is not None:
         found = {"variant": encoder} if isinstance(encoder, str) else dict(encoder)
@@ -59,6 +60,16 @@ def build(recipe, class_names):
         arguments.pop("image_size", None)
         model = recipe.model.factory(encoder=encoder, dtype=recipe.train.precision, **arguments)
     return _trained(model, recipe)
+
+
+def _check_source(model, given):
+    """Raises where a model of finetune.source is another than [model] says."""
+    config = model.get_config()
+    for key, value in given.arguments.items():
+        if key in ("decoder", "decoder_width", "layers", "convention"):
+            found = config[key]
+            found = list(found) if isinstance(found, tuple) else found
+            require(found == value, f"model.{key}", f"that of finetune.source, {found}", value)
 
 
 def _trained(model, recipe):
@@ -124,13 +135,11 @@ def validation(split, recipe, model):
 
 def pictures(split, upright):
     """Yields (uint8 picture (H, W, C), int32 labels (H, W)) of a split, at their own sizes."""
-    labels = reader(split.labels)
+    read, labels = reader(split.images), reader(split.labels)
     for index in range(len(split.labels)):
+        picture = read(index).numpy()
         if isinstance(split.images, Encoded):
-            contents = split.images.reader()(index).numpy()
-            picture = load_image(contents, upright)
-        else:
-            picture = split.images[index]
+            picture = load_image(picture, upright)
         yield picture, labels(index).numpy()
 
 

@@ -150,9 +150,21 @@ def test_a_frozen_encoder_computes_its_features_once(small, capsys):
 
 
 @once
-def test_a_model_is_what_its_recipe_says(small):
+def test_a_model_is_what_its_recipe_says(small, monkeypatch):
     job = run.prepare(small, ["model.decoder=mla", "model.encoder=ViTTiny"], "mla")
     assert job.model.output.shape == (None, 16, 16, 3) and job.model.takes_pixels
+    whole = keras_vit.SETR(tiny_vit(num_classes=None, include_preprocessing=True), "pup")
+    with monkeypatch.context() as patch:  # a whole model of the task, not an encoder
+        patch.setattr(keras_vit, "from_pretrained", lambda *_, **__: whole)
+        table = recipe.read(Path(small), ["model.decoder=pup", "finetune.source=x"])
+        table.model.arguments.clear()
+        table.model.arguments.update(decoder="pup", decoder_width=256)
+        assert of(table).build(table, None) is whole
+        table.model.arguments["decoder"] = "naive"
+        with pytest.raises(
+            ValueError, match=r"model\.decoder must be that of finetune\.source, pup"
+        ):
+            of(table).build(table, None)
     with pytest.raises(ValueError, match=r"left out: it is for task\.kind='classification'"):
         run.prepare(small, ["augment.mixup=0.2"], "no")
     with pytest.raises(ValueError, match=r"model\.variant must be a model of task\.kind="):
