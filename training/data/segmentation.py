@@ -15,7 +15,8 @@ from .corrupt import without_corrupt
 from .examples import Encoded, Split, Splits, restore
 from .layouts import LAYOUTS, palette_map
 from .loading import check_images, chosen_splits, stratified
-from .masks import IGNORED, LabelMap, Masks, check_classes, inspect, names_of
+from .mask_check import check_classes, inspect, names_of
+from .masks import IGNORED, LabelMap, Masks
 from .sources import Source
 
 KINDS = ("digits", "npz", *LAYOUTS, "coco", "tfds", "tfrecord")
