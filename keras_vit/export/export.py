@@ -14,8 +14,8 @@ from keras_vit.export.compare import compare, limits_of
 from keras_vit.export.formats import FORMATS, check_format, format_of
 from keras_vit.export.report import ExportReport, refusal, size_of
 from keras_vit.export.runtimes import median_seconds
-from keras_vit.export.samples import FEW, SAMPLES
-from keras_vit.export.serving import in_float32, output_names
+from keras_vit.export.samples import FEW, samples_of
+from keras_vit.export.serving import in_float32, output_names, slides
 from keras_vit.export.write import python, write
 from keras_vit.hardware import accelerators
 from keras_vit.preprocessing import load_image
@@ -39,6 +39,10 @@ def export(
     which imports the modules that register the classes of the model. Classes that are defined in
     `__main__` cannot be imported there. The batch size is free, and so is the image size of a model
     built with `image_size=None`.
+
+    A model for segmentation is exported without auxiliary heads. With `inputs="pixels"`, for a
+    SavedModel only, it slides windows over pictures as `model.segment` does by default, and outputs
+    "classes", int32 (B, H, W).
 
     The export is compared with the model in float32.
 
@@ -85,10 +89,15 @@ def export(
     format = format_of(path) if format is None else format
     check_format(format, inputs, precision, model.compute_dtype)
     _check_path(path, format, inputs)
+    if slides(model, inputs) and format != "saved_model":
+        raise ValueError(
+            "The sliding window of a model for segmentation can be exported in a SavedModel only: "
+            f"pass inputs='images' for the model of one window. Received: {format=}, {inputs=}"
+        )
     names = output_names(model, inputs)
     calibration = _check_calibration(calibration, model, inputs, precision)
     samples = _with_calibration(samples, calibration)
-    calls, outputs, once = SAMPLES[inputs](model, samples)
+    calls, outputs, once = samples_of(model, inputs, samples)
 
     computed = precision or model.compute_dtype
     with _scratch(path) as scratch:
@@ -226,7 +235,8 @@ def _run(written, format, calls, scratch):
 def _joined(found, name):
     """The outputs of this name of all calls, concatenated, or None."""
     calls = sorted((x for x in found if x.endswith(f"/{name}")), key=lambda x: int(x.split("/")[0]))
-    return np.concatenate([found[x] for x in calls]).astype("float32") if calls else None
+    arrays = [found[x].reshape(-1) if name == "classes" else found[x] for x in calls]
+    return np.concatenate(arrays).astype("float32") if calls else None
 
 
 def _labels_path(path):

@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_vit.export.serving import picture_preprocessor
+from keras_vit.export.serving import picture_preprocessor, slides
 from keras_vit.preprocessing import load_image
 
 DEFAULT_SAMPLES = 16
@@ -49,6 +49,27 @@ def _pixel_samples(model, samples):
         return [model.image_probabilities([picture]) for picture in pictures]
 
     return calls, outputs, lambda: _predict(model, pictures[0])
+
+
+def _segmented_samples(model, samples):
+    if samples is None:
+        height, width = model._plan("slide", None, None, (1,), False, 1).window
+        sizes = [(height, width), (height // 2, width), (height * 3 // 2, width * 2), (height, 9)]
+        samples = noise_pictures((sizes * 2)[:FEW])
+    pictures = [load_image(x) for x in samples]
+    pictures.append(pictures[0])  # the last one is timed
+    calls = {str(i): picture[None] for i, picture in enumerate(pictures)}
+
+    def outputs(model):
+        return [found.reshape(-1) for found in model.segment(pictures)]
+
+    return calls, outputs, lambda: model.segment(pictures[:1])
+
+
+def samples_of(model, inputs, samples):
+    """What to compare on: calls, outputs of the model and a call to time, as `_image_samples`."""
+    make = _segmented_samples if slides(model, inputs) else SAMPLES[inputs]
+    return make(model, samples)
 
 
 def _jpeg_samples(model, samples):

@@ -24,12 +24,33 @@ def picture_preprocessor(model):
     return found
 
 
+def slides(model, inputs):
+    """Whether the export slides windows over pictures and outputs the class of every pixel."""
+    return inputs == "pixels" and hasattr(model, "segment")
+
+
+def without_heads_for_training(model):
+    """The model, or a copy without auxiliary heads if it has some, which only training uses."""
+    config = model.get_config()
+    if not config.get("auxiliary_heads"):
+        return model
+    changed = {"auxiliary_heads": False, "frozen_layers": ()}
+    copy = type(model).from_config({**config, **changed})
+    weights = {weight.path: weight for weight in model.weights}
+    for weight in copy.weights:
+        if weight.path in weights:  # no seeds of random numbers
+            weight.assign(weights[weight.path])
+    return copy
+
+
 def output_names(model, inputs):
     """The names of the outputs, in the order of `keras.tree.flatten`.
 
     Raises:
         ValueError: if the model has several outputs without names.
     """
+    if slides(model, inputs):
+        return ["classes"]
     if isinstance(model.output, dict):
         return sorted(model.output)
     if len(keras.tree.flatten(model.output)) != 1:

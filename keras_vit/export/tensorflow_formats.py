@@ -2,7 +2,8 @@
 
 import tempfile
 
-from keras_vit.export.serving import picture_preprocessor, probabilities, serving_model
+from keras_vit.export.serving import picture_preprocessor, probabilities, serving_model, slides
+from keras_vit.export.sliding import class_maps
 from keras_vit.export.upright import upright
 
 
@@ -17,7 +18,10 @@ def write_saved_model(model, path, inputs, precision=None, calibration=None, bra
     # Not Keras's ExportArchive, which writes every weight twice.
     module = tf.Module()
     module.weights = [weight.value for weight in model.weights]
-    if inputs == "jpeg":
+    if slides(model, inputs):
+        serve = class_maps(model)
+        signature = tf.TensorSpec((None, None, None, 3), tf.uint8, name="images")
+    elif inputs == "jpeg":
         preprocess = picture_preprocessor(model)
         height, width = preprocess.image_size
 

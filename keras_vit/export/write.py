@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from keras_vit.export.formats import FORMATS
-from keras_vit.export.serving import with_precision
+from keras_vit.export.serving import with_precision, without_heads_for_training
 
 
 def write(model_file, path, format, inputs, precision):
@@ -78,7 +78,7 @@ def write_here(model_file, path, format, inputs, precision):
     if precision == "int8_static":
         calibration = list(np.load(Path(model_file).with_name("calibration.npz")).values())
     with keras.device("cpu"):
-        model = keras.models.load_model(model_file, compile=False)
+        model = without_heads_for_training(keras.models.load_model(model_file, compile=False))
         if precision is not None:
             # The tools of the format start from float32.
             own = precision in FORMATS[format].own

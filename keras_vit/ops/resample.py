@@ -218,11 +218,12 @@ def resize_map(x, size, align_corners=False):
         import tensorflow as tf  # alone has graphs of unknown sizes; Keras compares them with zero
 
         return tf.cast(tf.image.resize(x, tf.stack(size)), x.dtype)
-    _, h, w, _ = ops.shape(x)
+    (_, h, w, _), width = ops.shape(x), x.shape[-1]
     rows = ops.cast(_aligned_matrix(h, size[0]), x.dtype)  # (h', h)
     columns = ops.cast(_aligned_matrix(w, size[1]), x.dtype)  # (w', w)
-    x = ops.einsum("ih,bhwd->biwd", rows, x)
-    return ops.einsum("jw,biwd->bijd", columns, x)
+    # Matrix products, since LiteRT cannot run what TensorFlow makes of einsum here.
+    x = ops.reshape(ops.matmul(columns, x), (-1, h, size[1] * width))  # (B, h, w' * D)
+    return ops.reshape(ops.matmul(rows, x), (-1, *size, width))  # (B, h', w', D)
 
 
 def _aligned_matrix(old, new):
