@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_vit.losses import SegmentationCrossEntropy, SegmentationDice
-from tests.helpers import images, once, randomize, run, to_numpy
+from tests.helpers import images, once, randomize, run, tiny_vit, to_numpy
 from tests.tasks.setr.helpers import labels, tiny_setr
 
 JIT = keras.backend.backend() == "jax"
@@ -30,7 +30,7 @@ class Agreement(keras.metrics.Metric):
 
 
 def test_fit_learns_and_every_result_is_that_of_the_main_output():
-    model = tiny_setr("pup")
+    model = tiny_setr("naive")
     randomize(model, scale=0.1)
     pixels, truth = images(), np.ones((3, 24, 16), "int32")
     truth[:, :12] = 3
@@ -100,8 +100,6 @@ def test_the_default_weight_of_auxiliary_heads_is_that_of_the_paper():
 
 @once
 def test_gradient_checkpointing_takes_equal_steps():
-    from tests.helpers import tiny_vit
-
     trained = []
     for remat in (False, True):
         keras.utils.set_random_seed(7)
