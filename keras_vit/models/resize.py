@@ -42,7 +42,11 @@ def resize(model, image_size, window_size=None):
     """
     if not isinstance(model, ImageModel):
         raise ValueError(f"resize expects a model of keras_vit. Received: {type(model).__name__}")
-    config = {**model.get_config(), "image_size": image_size}
+    config = model.get_config()
+    sized = config  # the arguments of what reads the image: of the encoder, if there is one
+    if "encoder" in config:
+        sized, config["image_size"] = config["encoder"]["config"], "auto"
+    sized["image_size"] = image_size
     if config["adapted_layers"] is not None:
         raise ValueError(
             "resize expects a model without LoRA or quantisation: resize first, then call "
@@ -59,7 +63,7 @@ def resize(model, image_size, window_size=None):
         )
     learned = learned_positions(model)
     if learned:
-        config["position_grid"] = None if image_size is not None else learned[0].grid_size
+        sized["position_grid"] = None if image_size is not None else learned[0].grid_size
     resized = type(model).from_config(config)
 
     positions = {layer.grid.path: layer for layer in learned_positions(resized)}

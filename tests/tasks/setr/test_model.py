@@ -233,6 +233,21 @@ def test_any_size(decoder):
 
 
 @once
+def test_resize_resamples_the_positions_of_the_encoder():
+    model = tiny_setr("pup", tiny_vit(depth=4, position_resample="bilinear"))
+    randomize(model)
+    larger = keras_vit.resize(model, (32, 40))
+    assert larger.get_config()["image_size"] == (32, 40)
+    assert larger.get_layer("position_embedding").grid_size == (4, 5)
+    free = keras_vit.resize(model, None)  # resamples in every call
+    pixels = images((32, 40))
+    np.testing.assert_allclose(run(larger, pixels), run(free, pixels), rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(
+        run(keras_vit.resize(larger, (24, 16)), images()).shape, run(model, images()).shape
+    )
+
+
+@once
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_logits_are_float32_under_mixed_precision(decoder, policy):
