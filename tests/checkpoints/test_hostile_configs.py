@@ -12,7 +12,7 @@ import pytest
 import keras_vit
 from keras_vit.checkpoints.checks import check_arguments
 from keras_vit.checkpoints.errors import CheckpointError
-from keras_vit.checkpoints.families import classes
+from keras_vit.checkpoints.families import builders
 from keras_vit.layers.initializers import Initial, no_initialization
 from tests.checkpoints.fuzz import peak_memory
 from tests.checkpoints.helpers import GOLDEN
@@ -344,7 +344,7 @@ def test_a_mistake_of_the_caller_is_not_the_file_s(overrides):
     assert not isinstance(caught.value, CheckpointError)
 
 
-@pytest.mark.parametrize("model", classes(), ids=lambda model: model.__name__)
+@pytest.mark.parametrize("model", builders(), ids=lambda model: model.__name__)
 def test_every_argument_of_every_family_has_its_kind(model):
     """One that is new to a model must be known to the checks, which else expect a text."""
     parameters = inspect.signature(model).parameters

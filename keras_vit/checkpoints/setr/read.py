@@ -28,9 +28,10 @@ OWN = re.compile(r"neck/|decoder/|auxiliary_head\d+/")  # paths of what an encod
 # Arguments of the encoder that this reads; a SETR shares the rest of its arguments with it.
 _NOT_OF_ENCODERS = ("pooling", "fc_norm", "representation_size", "distillation_head")
 _OWN_ARGUMENTS = {k: p for k, p in inspect.signature(SETR).parameters.items() if k != "encoder"}
+_OF_VIT = inspect.signature(VisionTransformer).parameters
 _ENCODER_ARGUMENTS = {
     name: parameter
-    for name, parameter in inspect.signature(VisionTransformer).parameters.items()
+    for name, parameter in _OF_VIT.items()
     if name not in _NOT_OF_ENCODERS and name not in _OWN_ARGUMENTS
 }
 # The layers that the published models of 24 blocks read. In others they are guessed.
@@ -58,9 +59,8 @@ build.__signature__ = inspect.Signature(
     for parameter in {
         **_ENCODER_ARGUMENTS,
         **_OWN_ARGUMENTS,
-        "include_preprocessing": inspect.signature(VisionTransformer).parameters[
-            "include_preprocessing"
-        ],
+        # which a SETR takes from a given encoder
+        **{name: _OF_VIT[name] for name in ("image_size", "include_preprocessing")},
     }.values()
 )
 
