@@ -47,10 +47,9 @@ def _linear_on_torch(layer, x):
     import torch
 
     usual = type(layer) is keras.layers.Dense and layer.activation is keras.activations.linear
-    if not usual or not plain(layer, x):
+    if not usual or layer.lora_enabled or not plain(layer, x):
         return layer(x)
-    kernel, bias = layer.kernel, layer.bias  # with LoRA the kernel is the tensor of the sum
-    kernel = kernel.value if isinstance(kernel, keras.Variable) else kernel
-    if kernel.dtype != x.dtype:  # Keras casts no variables at the moment
-        return layer(x)
-    return torch.nn.functional.linear(x, kernel.t(), None if bias is None else bias.value)
+    # Keras casts variables only where it has called the layer, and not when PyTorch recomputes a
+    # block in the backward pass.
+    kernel, bias = (None if v is None else v.value.to(x.dtype) for v in (layer.kernel, layer.bias))
+    return torch.nn.functional.linear(x, kernel.t(), bias)
