@@ -3,10 +3,17 @@
 import json
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
 
 from training.loop import fit, run
 from training.loop.checkpoint import Checkpoint
 from training.results.folder import RunFolder
+
+ROOT = Path(__file__).parents[2]
 
 
 def killing(epoch, step, kill):
@@ -40,3 +47,22 @@ def die_here(arguments):
     overrides, epoch, step = json.loads(arguments)
     fit.Checkpoint = killing(epoch, step, lambda: os.kill(os.getpid(), signal.SIGKILL))
     run.fit(prepare("killed", overrides))
+
+
+def state(job):
+    """All that a run ends with."""
+    variables = [*job.model.weights, *job.model.optimizer.variables]
+    return [(v.path, keras.ops.convert_to_numpy(v)) for v in variables]
+
+
+def die(overrides, epoch, step):
+    """Trains until then in a process of its own, which SIGKILL ends."""
+    program = "import sys; from tests.training import kills; kills.die_here(sys.argv[1])"
+    done = subprocess.run(
+        [sys.executable, "-c", program, json.dumps([overrides, epoch, step])],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr

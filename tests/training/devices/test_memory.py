@@ -1,5 +1,6 @@
 """Running out of memory says what would fit."""
 
+import dataclasses
 import errno
 import os
 
@@ -13,6 +14,7 @@ from tests.helpers import tiny_vit
 from training.__main__ import main
 from training.devices import memory
 from training.loop import run
+from training.tasks import TASKS
 
 
 def test_what_backends_say_is_understood():
@@ -98,7 +100,8 @@ def test_a_run_that_needs_too_much_ends_with_advice(error, small, capsys, monkey
 
 
 def test_data_that_need_too_much_are_said(small, capsys, monkeypatch):
-    monkeypatch.setattr(run.data, "load", more_than_there_is)
+    needs_more = dataclasses.replace(TASKS["classification"], load=more_than_there_is)
+    monkeypatch.setitem(TASKS, "classification", needs_more)
     assert main([small, "--run-dir", "run"]) == 1
     said = capsys.readouterr().err
     assert said.startswith(

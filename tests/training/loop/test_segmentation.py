@@ -13,8 +13,7 @@ from PIL import Image
 import keras_vit
 from tests.helpers import once, randomize, tiny_vit
 from tests.training import scenes
-from tests.training.kills import killing, prepare
-from tests.training.loop.test_two_kills import die, state
+from tests.training.kills import die, killing, prepare, state
 from training import evaluate, recipe
 from training.loop import finish, fit, run
 from training.loop.build import average_over_updates

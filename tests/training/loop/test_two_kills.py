@@ -5,24 +5,16 @@ All settings take minutes on each backend:
     KERAS_BACKEND=jax python -m pytest tests/training/test_two_kills.py -m "slow or not slow"
 """
 
-import json
-import os
-import signal
-import subprocess
-import sys
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
 
 import keras_vit
 from tests.helpers import backends, randomize, tiny_vit
-from tests.training.kills import killing, prepare
+from tests.training.kills import die, killing, prepare, state
 from training.loop import fit, run
 from training.results.folder import RunFolder
 
-ROOT = Path(__file__).parents[3]
 PLAN = ["train.epochs=2", "train.checkpoint_steps=1", "model.depth=1"]
 SKIP = ["train.skip_nan=1"]
 HALF, BRAIN = ["train.precision=mixed_float16"], ["train.precision=mixed_bfloat16"]
@@ -53,12 +45,6 @@ class Killed(BaseException):
     """What nothing catches; in a process of its own SIGKILL takes its place."""
 
 
-def state(job):
-    """All that a run ends with."""
-    variables = [*job.model.weights, *job.model.optimizer.variables]
-    return [(v.path, keras.ops.convert_to_numpy(v)) for v in variables]
-
-
 def killed(overrides, epoch, step):
     """Trains until then; returns how many variables the optimizer had, if any yet."""
 
@@ -71,19 +57,6 @@ def killed(overrides, epoch, step):
         run.fit(job)
     keras.utils.set_random_seed(99)  # nor does a new process know what was drawn before
     return len(job.model.optimizer.variables) if job.model.optimizer.built else None
-
-
-def die(overrides, epoch, step):
-    """The same in a process of its own, by SIGKILL."""
-    program = "import sys; from tests.training import kills; kills.die_here(sys.argv[1])"
-    done = subprocess.run(
-        [sys.executable, "-c", program, json.dumps([overrides, epoch, step])],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
 
 
 def save_source():
