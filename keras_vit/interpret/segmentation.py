@@ -22,9 +22,10 @@ def plot_segmentation(picture, class_map, class_names=None, palette=None, opacit
         picture: path, bytes of a file, PIL image, or array of pixels 0..255, (H, W, 3).
         class_map: int array (H, W), as `model.segment` returns it; 255, if it is no class, is left
             without a colour.
-        class_names: list of K str; by default those of the palette.
+        class_names: list of K str; by default those of the data set that `palette` names, or
+            numbers.
         palette: "ade20k", "cityscapes" or "camvid", a uint8 array (K, 3) of colours, or None for
-            that of the data set with the same names or, without names, the same number of classes.
+            that of the data set with the same names, or colours of rising hue.
         opacity: float in [0, 1), of the colours.
 
     Returns:
@@ -88,9 +89,7 @@ def _names_and_colors(shares, class_names, palette):
     if class_names is None or len(class_names) <= IGNORED:
         shares.pop(IGNORED, None)
     most = max(shares, default=0) + 1
-    if palette is None:
-        found = palette_of(len(class_names) if class_names else most, class_names)
-    elif isinstance(palette, str):
+    if isinstance(palette, str):
         if palette not in PALETTES:
             raise ValueError(
                 f"palette must be one of {', '.join(map(repr, PALETTES))}, an array of colours, or "
@@ -98,8 +97,12 @@ def _names_and_colors(shares, class_names, palette):
             )
         found = PALETTES[palette]
     else:
-        colors = np.asarray(palette, "uint8")
-        found = palette_of(len(colors), class_names)._replace(colors=colors)
+        # A map does not say how many classes there are, so it is of no data set by itself.
+        colors = None if palette is None else np.asarray(palette, "uint8")
+        count = most if colors is None else len(colors)
+        names = class_names or [str(index) for index in range(count)]
+        found = palette_of(len(names), list(names))
+        found = found if colors is None else found._replace(colors=colors)
     names = class_names or found.names
     if min(len(names), len(found.colors)) < most:
         raise ValueError(

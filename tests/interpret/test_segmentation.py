@@ -66,6 +66,13 @@ def test_a_figure_shows_the_colours_of_classes_and_their_shares():
     np.testing.assert_allclose(image[height // 2, 3 * width // 4], [128, 64, 128], atol=3)
 
 
+@pytest.mark.parametrize("palette", [None, np.zeros((11, 3), "uint8")])
+def test_a_map_without_names_is_of_no_data_set(palette):
+    class_map = np.full((4, 5), 10)  # not CamVid's bicyclists, because classes end here
+    figure = keras_vit.plot_segmentation(np.zeros((4, 5, 3), "uint8"), class_map, palette=palette)
+    assert texts(figure) == ["10, 100.0 %"]
+
+
 def test_colours_are_laid_over_the_grey_picture():
     pixels = np.zeros((1, 2, 3), "uint8")
     pixels[0, :, 0] = 90  # 30 as grey
