@@ -1,5 +1,6 @@
 """keras-vit segment: what every pixel of pictures belongs to."""
 
+import itertools
 import json
 from pathlib import Path
 from typing import Annotated
@@ -79,14 +80,16 @@ def segment(
         )
     how = {"window": window, "stride": stride, "short_side": short_side, "scales": scales}
     loaded.segment([], flip=flip, batch_size=batch_size, **how)  # checks the arguments
-    folder = Path(out)
+    _check_palette(palette, loaded)
+    folder, stems, failed = Path(out), _stems(paths), 0
+    _check_folder(paths, stems, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    failed, stems = 0, _stems(paths)
     with progress("Segmenting pictures", total=len(paths)) as advance:
         for number, (path, stem) in enumerate(zip(paths, stems, strict=True)):
             try:
                 options = {**how, "flip": flip, "batch_size": batch_size}
-                entry = _segmented(loaded, path, folder / stem, palette, options)
+                files = [folder / name for name in _files(stem)]
+                entry = _segmented(loaded, path, files, palette, options)
             except (ValueError, MemoryError) as error:
                 entry = {"path": path, "error": plain(str(error)) or "out of memory"}
                 failed += 1
@@ -101,7 +104,7 @@ def segment(
         raise typer.Exit(1)
 
 
-def _segmented(model, path, target, palette, options):
+def _segmented(model, path, files, palette, options):
     """Writes the files of a picture; returns its entry of the JSON list."""
     from PIL import Image
 
@@ -110,17 +113,16 @@ def _segmented(model, path, target, palette, options):
 
     pixels = keras_vit.preprocessing.load_image(path)
     (classes,) = model.segment([pixels], **options)
-    file, overlay = target.with_name(f"{target.name}.png"), f"{target}_overlay.png"
+    file, overlay = files
     dtype = "uint8" if model.num_classes <= 256 else "uint16"
     Image.fromarray(classes.astype(dtype)).save(file)
-    figure = keras_vit.plot_segmentation(pixels, classes, model.class_names, palette)
-    figure.savefig(overlay)
     names = model.class_names or _names(model, palette)
+    keras_vit.plot_segmentation(pixels, classes, names, palette).savefig(overlay)
     shares = [
         {"label": names and names[index], "index": index, "share": share}
         for index, share in class_shares(classes).items()
     ]
-    return {"path": path, "classes": str(file), "overlay": overlay, "shares": shares}
+    return {"path": path, "classes": str(file), "overlay": str(overlay), "shares": shares}
 
 
 def _names(model, palette):
@@ -133,13 +135,47 @@ def _names(model, palette):
 
 
 def _stems(paths):
-    """A name for the files of each picture; those with the same name get a number."""
-    found = []
+    """A name for the files of each picture; a number follows names that are taken."""
+    found, taken = [], set()
     for path in paths:
         stem = Path(path).stem
-        number = sum(x == stem or x.startswith(f"{stem}-") for x in found)
-        found.append(f"{stem}-{number}" if number else stem)
+        numbered = (f"{stem}-{number}" for number in itertools.count(1))
+        name = next(x for x in itertools.chain([stem], numbered) if taken.isdisjoint(_files(x)))
+        taken.update(_files(name))
+        found.append(name)
     return found
+
+
+def _files(stem):
+    """The names of the files of a picture: class map and overlay."""
+    return f"{stem}.png", f"{stem}_overlay.png"
+
+
+def _check_folder(paths, stems, folder):
+    """Raises a `ValueError` if a picture would be written over."""
+    pictures = {Path(path).resolve() for path in paths}
+    for stem in stems:
+        for name in _files(stem):
+            if (folder / name).resolve() in pictures:
+                raise ValueError(
+                    "-o must be another folder than that of the pictures, which would be written "
+                    f"over. Received: {folder}, with {name} among the pictures"
+                )
+
+
+def _check_palette(palette, model):
+    """Raises a `ValueError` for a palette that is unknown or has too few colours."""
+    from keras_vit.layers.validation import check_choice
+    from keras_vit.tasks.setr.palettes import PALETTES
+
+    if palette is not None:
+        check_choice(palette, "--palette", PALETTES)
+        count = len(PALETTES[palette].names)
+        if count < model.num_classes:
+            raise ValueError(
+                f"--palette must have a colour for each of {model.num_classes} classes. "
+                f"Received: {palette}, which has {count}"
+            )
 
 
 def _numbers(text):

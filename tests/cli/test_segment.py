@@ -62,9 +62,44 @@ def test_pictures_of_one_name_get_files_of_their_own(file, photo, tmp_path):
     assert "  a" in found.output or "% " in found.output
 
 
+def test_an_overlay_is_not_written_over(file, photo, tmp_path):
+    other = tmp_path / "photo_overlay.png"
+    Image.open(photo).save(other)
+    found = run("segment", photo, other, "--model", file, "-o", tmp_path / "out", "--json")
+    entries = json.loads(found.stdout)
+    assert len({x[key] for x in entries for key in ("classes", "overlay")}) == 4
+
+
+def test_pictures_are_not_written_over(file, photo, tmp_path):
+    picture = tmp_path / "street.png"
+    Image.open(photo).save(picture)
+    before = picture.read_bytes()
+    found = run("segment", picture, "--model", file, "-o", tmp_path)
+    assert found.exit_code == 2 and "another folder than that of the pictures" in found.output
+    assert picture.read_bytes() == before and not (tmp_path / "street_overlay.png").exists()
+
+
+def test_overlay_and_shares_have_the_same_names(photo, tmp_path, monkeypatch):
+    preprocessor = keras_vit.Preprocessor((24, 16))
+    model = tiny_setr("naive", tiny_vit(preprocessor=preprocessor), num_classes=19)
+    model.save(tmp_path / "model.keras")
+    drawn = []
+    plot = keras_vit.plot_segmentation
+    monkeypatch.setattr(
+        keras_vit, "plot_segmentation", lambda *args: drawn.append(args[2]) or plot(*args)
+    )
+    found = run(
+        "segment", photo, "--model", tmp_path / "model.keras", "-o", tmp_path / "out", "--json"
+    )
+    (entry,) = json.loads(found.stdout)
+    for share in entry["shares"]:
+        assert share["label"] == drawn[0][share["index"]]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--palette", "voc"], "--palette must be one of 'ade20k'"),
         (["--scales", "one"], "--scales must be numbers"),
         (["--stride", "40"], "stride must be at most the window"),
         (["--window", "all"], "must be 'slide', 'whole'"),
