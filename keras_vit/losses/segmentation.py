@@ -33,7 +33,8 @@ class SegmentationCrossEntropy(keras.losses.Loss):
         y_pred: logits (B, H, W, K).
 
     Returns:
-        float32 scalar; 0 if all pixels are ignored.
+        float32 scalar; 0 if all pixels are ignored. NaN if a label is no class and not
+        `ignore_class`; such pixels have no gradient.
 
     Raises:
         ValueError: if an argument is invalid, or the shapes do not fit.
@@ -60,7 +61,7 @@ class SegmentationCrossEntropy(keras.losses.Loss):
         self.average = average
 
     def call(self, y_true, y_pred):
-        labels, valid, logits = _standardized(y_true, y_pred, self.ignore_class)
+        labels, valid, logits, unknown = _standardized(y_true, y_pred, self.ignore_class)
         classes = logits.shape[-1]
         weights = valid  # (B, H, W)
         if self.class_weights == "balanced":
@@ -71,15 +72,10 @@ class SegmentationCrossEntropy(keras.losses.Loss):
             each = number / (ops.maximum(occurring, 1.0) * ops.maximum(counts, 1.0))
             weights = valid * ops.take(each, labels)
         elif self.class_weights is not None:
-            if len(self.class_weights) != classes:
-                raise ValueError(
-                    "class_weights must hold one number for each class. Received: "
-                    f"{len(self.class_weights)} weights, {classes} classes"
-                )
-            weights = valid * ops.take(np.array(self.class_weights, "float32"), labels)
+            weights = valid * ops.take(_of_classes(self.class_weights, classes), labels)
         log_probabilities = ops.log_softmax(logits, axis=-1)  # (B, H, W, K)
         chosen = ops.take_along_axis(log_probabilities, labels[..., None], axis=-1)[..., 0]
-        total = -ops.sum(weights * chosen)
+        total = unknown - ops.sum(weights * chosen)
         if self.average == "all":
             return total / ops.cast(ops.size(valid), "float32")
         return total / ops.maximum(ops.sum(weights), keras.config.epsilon())
@@ -114,7 +110,8 @@ class SegmentationDice(keras.losses.Loss):
         y_pred: logits (B, H, W, K).
 
     Returns:
-        float32 scalar; 0 if all pixels are ignored.
+        float32 scalar; 0 if all pixels are ignored. NaN if a label is no class and not
+        `ignore_class`; such pixels have no gradient.
 
     Raises:
         ValueError: if an argument is invalid, or the shapes do not fit.
@@ -139,7 +136,7 @@ class SegmentationDice(keras.losses.Loss):
         self.smooth = float(smooth)
 
     def call(self, y_true, y_pred):
-        labels, valid, logits = _standardized(y_true, y_pred, self.ignore_class)
+        labels, valid, logits, unknown = _standardized(y_true, y_pred, self.ignore_class)
         truth = ops.one_hot(labels, logits.shape[-1]) * valid[..., None]  # (B, H, W, K)
         probabilities = ops.softmax(logits, axis=-1) * valid[..., None]
         both, either = (
@@ -148,8 +145,9 @@ class SegmentationDice(keras.losses.Loss):
         dice = (2 * both + self.smooth) / (either + self.smooth)
         weights = ops.cast(ops.sum(truth, axis=(0, 1, 2)) > 0, "float32")
         if self.class_weights is not None:
-            weights = weights * np.array(self.class_weights, "float32")
-        return ops.sum(weights * (1 - dice)) / ops.maximum(ops.sum(weights), keras.config.epsilon())
+            weights = weights * _of_classes(self.class_weights, logits.shape[-1])
+        total = unknown + ops.sum(weights * (1 - dice))
+        return total / ops.maximum(ops.sum(weights), keras.config.epsilon())
 
     def get_config(self):
         return {
@@ -178,8 +176,24 @@ def _class_weights(weights, balanced=True):
     return found
 
 
+def _of_classes(weights, classes):
+    """Class weights, a list of K floats, as a tensor."""
+    if len(weights) != classes:
+        raise ValueError(
+            "class_weights must hold one number for each class. Received: "
+            f"{len(weights)} weights, {classes} classes"
+        )
+    return ops.convert_to_tensor(np.array(weights, "float32"))
+
+
 def _standardized(y_true, y_pred, ignore_class):
-    """(labels int32, 0 where ignored; valid float32; logits float32) of the same B, H, W."""
+    """Labels and logits of the same B, H, W.
+
+    Returns:
+        (labels int32, 0 where they do not count; float32, 1 where they do; logits float32; scalar
+        0, or NaN if there are labels that are no class and not ignored: a compiled step cannot
+        raise, and no number would be right).
+    """
     if len(y_pred.shape) != 4 or len(y_true.shape) != 3:
         raise ValueError(
             "Labels must have the shape (batch, height, width) and logits (batch, height, width, "
@@ -193,5 +207,8 @@ def _standardized(y_true, y_pred, ignore_class):
         )
     labels = ops.cast(y_true, "int32")
     ignored = labels == ignore_class
-    valid = ops.cast(ops.logical_not(ignored), "float32")
-    return ops.where(ignored, 0, labels), valid, ops.cast(y_pred, "float32")
+    known = (labels >= 0) & (labels < y_pred.shape[-1])
+    unknown = ops.where(ops.all(known | ignored), 0.0, float("nan"))
+    valid = known & ops.logical_not(ignored)
+    labels = ops.where(valid, labels, 0)
+    return labels, ops.cast(valid, "float32"), ops.cast(y_pred, "float32"), unknown

@@ -99,6 +99,27 @@ def test_ignored_pixels_have_no_gradient(data):
         assert (x.grad[0, 0] == 0).all() and (x.grad[0, 1] != 0).any()
 
 
+@pytest.mark.parametrize("label", [-1, K, 254])
+def test_a_label_that_is_no_class_gives_nan(label, data):
+    labels, logits = data
+    wrong = np.where(labels == 2, label, labels)
+    for kind in (SegmentationCrossEntropy, SegmentationDice):
+        assert np.isnan(to_numpy(kind()(wrong, logits)))
+        assert np.isfinite(to_numpy(kind()(labels, logits)))
+
+
+@once
+def test_a_label_that_is_no_class_has_no_gradient(data):
+    labels, logits = data
+    for kind in (SegmentationCrossEntropy, SegmentationDice):
+        found = []
+        for label in (K, 255):
+            x = torch.tensor(logits, requires_grad=True)
+            kind()(np.where(labels == 2, label, labels), x).backward()
+            found.append(x.grad)
+        torch.testing.assert_close(*found, rtol=0, atol=0)
+
+
 @once
 def test_another_label_can_be_the_ignored_one(data):
     labels, logits = data
@@ -155,6 +176,8 @@ def test_bad_data(data):
     labels, logits = data
     with pytest.raises(ValueError, match="one number for each class"):
         SegmentationCrossEntropy(class_weights=[1, 2])(labels, logits)
+    with pytest.raises(ValueError, match="one number for each class"):
+        SegmentationDice(class_weights=[1])(labels, logits)
     with pytest.raises(ValueError, match="Labels must have the shape"):
         SegmentationCrossEntropy()(labels[..., None], logits)
     with pytest.raises(ValueError, match="same height and width"):

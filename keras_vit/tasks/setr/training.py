@@ -71,7 +71,7 @@ class TrainsSegmentation(keras.Model):
             kwargs: other arguments of `keras.Model.compile`.
 
         Raises:
-            ValueError: if a loss is unknown, or `class_weights` does not suit it.
+            ValueError: if a loss is unknown, or `class_weights` suits none.
 
         Example:
             >>> model.compile("adamw", loss=["cross_entropy", "dice"], class_weights="balanced")
@@ -127,6 +127,12 @@ def _parted(outputs):
 def _losses(loss, class_weights, average):
     """list of `keras.losses.Loss` that the arguments of `compile` describe."""
     asked = list(loss) if isinstance(loss, (list, tuple)) else [loss]
+    balanced = isinstance(class_weights, str) and class_weights == "balanced"
+    if class_weights is not None and all(isinstance(x, keras.losses.Loss) for x in asked):
+        raise ValueError(
+            "class_weights are those of losses that are given by name: pass them to the loss. "
+            f"Received: class_weights={class_weights!r}, loss={loss!r}"
+        )
     found = []
     for one in asked:
         if isinstance(one, keras.losses.Loss):
@@ -134,8 +140,7 @@ def _losses(loss, class_weights, average):
         elif isinstance(one, str) and one == "cross_entropy":
             found.append(SegmentationCrossEntropy(class_weights=class_weights, average=average))
         elif isinstance(one, str) and one == "dice":
-            weights = None if class_weights == "balanced" else class_weights
-            found.append(SegmentationDice(class_weights=weights))
+            found.append(SegmentationDice(class_weights=None if balanced else class_weights))
         else:
             raise ValueError(
                 f"loss must be any of {', '.join(map(repr, LOSSES))}, a keras.losses.Loss, or a "

@@ -364,3 +364,6 @@ def test_bad_data():
         model(images((32, 16)), training=True)
     with pytest.raises(ValueError, match="loss must be any of"):
         model.compile("sgd", loss="mse")
+    with pytest.raises(ValueError, match="class_weights are those of losses that are given by"):
+        model.compile("sgd", loss=keras_vit.losses.SegmentationDice(), class_weights=[1] * 5)
+    model.compile("sgd", loss=["cross_entropy", "dice"], class_weights=np.ones(5))
