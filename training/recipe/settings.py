@@ -28,6 +28,7 @@ def check(plan, splits, steps, devices, resume):
     total = steps * plan.train.epochs
     refused = [
         *_one_class(splits),
+        *_one_class_in_masks(splits),
         *_no_update(plan, total),
         *_warmup_alone(plan, total),
         *_old_average(plan, total),
@@ -68,11 +69,26 @@ def _listed(value):
 
 
 def _one_class(splits):
-    found = present(splits.train.labels)
-    if len(found) == 1:
+    labels = splits.train.labels
+    found = present(labels)
+    if isinstance(labels, np.ndarray) and len(found) == 1:
         yield (
             "There must be training images of two classes or more: one leaves nothing to learn. "
-            f"Received: {len(splits.train.labels):,} images of class {found[0]}"
+            f"Received: {len(labels):,} images of class {found[0]}"
+        )
+
+
+def _one_class_in_masks(splits):
+    for name, masks, least in (("train", splits.train.labels, 2), ("test", splits.test.labels, 1)):
+        found = present(masks)
+        if len(found) >= least or isinstance(masks, np.ndarray):
+            continue
+        yield (
+            "There must be two classes or more in the masks for training, and one in those for the "
+            "test. 255 is ignored; for masks of 0 and 255 set "
+            "data.palette = { background = [0, 0, 0], object = [255, 255, 255] }. Received: "
+            f"{len(masks):,} masks for {name} with "
+            f"{f'class {found[0]} alone' if len(found) else 'no class'}"
         )
 
 

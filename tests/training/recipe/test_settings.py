@@ -12,6 +12,7 @@ from tests.helpers import backends, once, to_numpy
 from tests.training.pictures import write_folder
 from training import data, evaluate, recipe
 from training.data.examples import Split
+from training.data.masks import LabelMap, Masks
 from training.devices.distribute import Devices
 from training.loop import fit, run
 from training.loop.callbacks import StopOnNaN
@@ -204,6 +205,26 @@ def test_one_class_is_nothing_to_learn(small, digits):
         notes(small, digits, "model.num_classes=ten")
     few = notes(small, digits, "model.num_classes=1000")
     assert few == ["990 of the 1,000 classes of model.num_classes have no training images"]
+
+
+@pytest.mark.parametrize(
+    ("counts", "name", "message"),
+    [
+        ([[9, 0], [9, 0]], "train", "masks of 0 and 255 .* 2 masks for train with class 0 alone"),
+        ([[0, 0], [0, 0]], "train", "2 masks for train with no class"),
+        ([[0, 0]], "test", "1 masks for test with no class"),
+    ],
+)
+def test_masks_without_classes_are_nothing_to_learn(counts, name, message, small, digits):
+    def part(counts):
+        sizes = np.full((len(counts), 2), 3)
+        masks = Masks(np.zeros((len(counts), 3, 3), int), LabelMap(), sizes, counts)
+        return Split(digits.train.images[: len(counts)], masks)
+
+    splits = digits._replace(train=part([[5, 4]]), test=part([[9, 0]]))
+    assert not any("masks" in note for note in notes(small, splits, "model.num_classes=2"))
+    with pytest.raises(ValueError, match=message):
+        notes(small, splits._replace(**{name: part(counts)}), "model.num_classes=2")
 
 
 def test_a_frozen_model_is_refused(small):
