@@ -37,7 +37,7 @@ TRAININGS = {
     "random": lambda a: ["finetune.source=", "model.encoder=ViTTiny"],
 }
 OVERFIT = "overfit"
-WINDOWS, SIZE, STEPS, RATE = 5, 256, 150, 1e-3  # of "overfit"
+WINDOWS, SIZE, STEPS, RATE = 5, 256, 150, 2e-4  # of "overfit"
 SHOWN = ("training", "seed", "mean_iou", "whole_mean_iou", "pixel_accuracy", "majority", "cpu_s")
 
 
@@ -121,9 +121,12 @@ def overfit(camvid, weights, like, seed):
     keras.utils.set_random_seed(seed)
     encoder = keras_vit.from_pretrained(weights, like=like or None, image_size=SIZE)
     model = keras_vit.SETR(encoder, "pup", num_classes=11, decoder_width=64)
-    model.compile(
-        keras.optimizers.AdamW(RATE, weight_decay=0.01), metrics=[keras_vit.metrics.MeanIoU(11)]
+    optimizer = keras_vit.optimizers.LayerwiseAdamW(
+        keras.optimizers.schedules.CosineDecay(RATE, STEPS),
+        shares=keras_vit.optimizers.head_shares(model, head_rate=10.0),
+        decays=[False] * len(model.trainable_variables),
     )
+    model.compile(optimizer, loss=["cross_entropy", "dice"])
     images, labels = [], []
     for path in sorted(Path(camvid, "train").iterdir())[:WINDOWS]:
         picture = np.asarray(Image.open(path).convert("RGB"))

@@ -338,6 +338,9 @@ def test_predict_images_names_classes_and_takes_every_source(tmp_path):
         tiny_vit().predict_images([pixels])
     with pytest.raises(ValueError, match="images must be a list of pictures"):
         model.predict_images("a.png")
+    for one in (pixels, pixels[..., :1], pixels[..., 0]):
+        with pytest.raises(ValueError, match=r"a list, \[image\]. Received: an array"):
+            model.predict_images(np.asarray(one))
 
 
 @pytest.mark.parity

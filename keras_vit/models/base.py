@@ -204,3 +204,9 @@ def check_list(images):
     """Raises a `ValueError` unless `images` is an iterable of pictures."""
     if isinstance(images, (str, bytes)) or not hasattr(images, "__iter__"):
         raise ValueError(f"images must be a list of pictures. Received: {type(images)}")
+    shape = tuple(getattr(images, "shape", ()))
+    if len(shape) == 2 or (len(shape) == 3 and shape[-1] in (1, 3, 4)):
+        raise ValueError(
+            "images must be a list of pictures: put a single one into a list, [image]. "
+            f"Received: an array of shape {shape}"
+        )

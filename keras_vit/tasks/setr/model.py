@@ -52,7 +52,7 @@ class SETR(TrainsSegmentation, SegmentsPictures, ImageModel):
         decoder: "naive" (a 1x1 convolution), "pup" (progressive upsampling) or "mla" (multi-level
             feature aggregation). The first two read the last of `layers`, "mla" all of them. The
             logits are then resized to the size of the image, whatever the stride of the encoder.
-        num_classes: int, K.
+        num_classes: int, K, at least 2: the background is a class too.
         image_size: int or (H, W), in pixels, of the encoder that is built if `encoder` is None;
             None to accept any size at call time. A given encoder determines the size: leave it out
             ("auto") then.
@@ -283,7 +283,8 @@ def _check(arguments):
     """Raises a `ValueError` for arguments that no layer checks."""
     check_choice(arguments["decoder"], "decoder", DECODERS)
     check_choice(arguments["convention"], "convention", CONVENTIONS)
-    for name in ("num_classes", "decoder_width", "auxiliary_convs"):
+    check_count(arguments["num_classes"], "num_classes", minimum=2)  # one alone has no loss
+    for name in ("decoder_width", "auxiliary_convs"):
         check_count(arguments[name], name)
     if arguments["short_side"] is not None:
         check_count(arguments["short_side"], "short_side")

@@ -82,6 +82,11 @@ class TrainsSegmentation(keras.Model):
             "average": average,
             "auxiliary_weight": auxiliary_weight,
         }
+        if not isinstance(auxiliary_weight, (int, float)) or not auxiliary_weight >= 0:
+            raise ValueError(
+                "auxiliary_weight must be a number that is not negative. "
+                f"Received: auxiliary_weight={auxiliary_weight!r}"
+            )
         losses = _losses(loss, class_weights, average)
         super().compile(optimizer, loss=None, metrics=metrics, **kwargs)
         self._compiled = SimpleNamespace(losses=losses, given=given)

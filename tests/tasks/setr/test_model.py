@@ -335,7 +335,7 @@ def test_complexity_and_shapes_are_those_of_inference():
         ({"layers": (2, 1)}, "rising indices"),
         ({"layers": ()}, "rising indices"),
         ({"layers": 3}, "rising indices"),
-        ({"num_classes": 0}, "num_classes must be an integer >= 1"),
+        ({"num_classes": 1}, "num_classes must be an integer >= 2"),
         ({"decoder_width": 8.0}, "decoder_width must be"),
         ({"image_size": 512}, "leave it out, or resize the encoder"),
         ({"include_preprocessing": True}, "determines include_preprocessing"),
@@ -364,6 +364,8 @@ def test_bad_data():
         model(images((32, 16)), training=True)
     with pytest.raises(ValueError, match="loss must be any of"):
         model.compile("sgd", loss="mse")
+    with pytest.raises(ValueError, match="auxiliary_weight must be a number"):
+        model.compile("sgd", auxiliary_weight=-1)
     with pytest.raises(ValueError, match="class_weights are those of losses that are given by"):
         model.compile("sgd", loss=keras_vit.losses.SegmentationDice(), class_weights=[1] * 5)
     model.compile("sgd", loss=["cross_entropy", "dice"], class_weights=np.ones(5))

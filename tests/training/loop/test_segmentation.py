@@ -24,7 +24,6 @@ from training.tasks.decoder import parts
 from training.tasks.segmentation import balanced
 
 SETTINGS = ["optimizer.ema=0.5", "optimizer.accumulate=2", "train.checkpoint_steps=1"]
-needs_segment = pytest.mark.skipif(not hasattr(keras_vit.SETR, "segment"), reason="no segment yet")
 
 
 @pytest.fixture
@@ -206,7 +205,6 @@ def test_measures_of_pixels():
 
 
 @once
-@needs_segment
 def test_the_report_of_a_run_and_evaluations(small, capsys, monkeypatch):
     exported = SimpleNamespace(max_difference=0.0)
     monkeypatch.setattr(finish.keras_vit, "export", lambda *_, **__: exported)
