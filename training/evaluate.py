@@ -25,6 +25,7 @@ with packages(end=__name__ == "__main__"), quiet():
 __all__ = ["evaluate", "load", "main", "read", "transform_of"]
 
 ARRAYS = ("digits", "npz")
+BATCH = 64  # images; windows have logits for every pixel, so fewer fit
 EXAMPLES = f"""examples:
   {EVALUATE} runs/digits                     the test images of the run
   {EVALUATE} runs/pets --source folder:PATH --split val
@@ -88,7 +89,7 @@ def main(arguments=None):
 
 def _evaluate(options):
     """(source, `Evaluation` or `Segmented`) for the options of the command line."""
-    if options.batch_size < 1:
+    if options.batch_size is not None and options.batch_size < 1:
         raise ValueError(f"--batch-size must be positive. Received: {options.batch_size}")
     model, run = load(options.model)
     if len(model.output.shape) == 4:
@@ -132,7 +133,9 @@ def _evaluate(options):
     resizes = run is None and getattr(model, "preprocessor", None) is not None
     _check_shape(split.images, model, resizes)
     verbose = int(sys.stdout.isatty() and not options.json)
-    return table.source, evaluate(model, split, classes, transform, options.batch_size, verbose)
+    return table.source, evaluate(
+        model, split, classes, transform, options.batch_size or BATCH, verbose
+    )
 
 
 def _segment(options, model, run):
@@ -167,7 +170,7 @@ def _segment(options, model, run):
         "stride": options.stride,
         "scales": tuple(options.scales or (1.0,)),
         "flip": options.flip,
-        "batch_size": options.batch_size,
+        "batch_size": options.batch_size or tasks.segmentation.BATCH,
         **tasks.segmentation.short_side(table),
     }
     if options.short_side:
@@ -236,7 +239,7 @@ def _parser():
         metavar="MAP",
         help=f"{', '.join(label_maps.NAMES)} (default: by name if the model has names)",
     )
-    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--batch-size", type=int, help="default: 64 images, or 8 windows")
     parser.add_argument("--data-dir", default="", help="folder of tensorflow-datasets")
     parser.add_argument(
         "--first-label", type=int, default=0, help="label of the first class in TFRecord files"
@@ -249,7 +252,7 @@ def _parser():
     )
     group.add_argument("--stride", type=int, help="pixels between two windows")
     group.add_argument("--short-side", type=int, help="to which pictures are scaled before")
-    group.add_argument("--scales", type=float, nargs="+", help="average the logits at these scales")
+    group.add_argument("--scales", type=float, nargs="+", help="average over these scales")
     group.add_argument("--flip", action="store_true", help="and of the mirrored picture")
     group.add_argument(
         "--reduce-zero-label", action="store_true", help="0 is no class, and 1 the first"

@@ -241,6 +241,7 @@ def check_evaluations(result, capsys, monkeypatch):
     for key in ("mean_iou", "interval", "class_iou", "pixel_accuracy"):
         assert found[key] == pytest.approx(result[f"test_{key}"]), key
     assert given[0]["window"] == "slide" and given[0]["scales"] == (1.0,)
+    assert given[0]["batch_size"] == 8
     other = f"folder:{os.getcwd()}/scenes"
     words = ["run/model.keras", "--source", other, "--split", "train"]
     how = ["--flip", "--scales", "0.5", "1", "--stride", "8", "--window", "slide"]
