@@ -31,6 +31,7 @@ SHORTER = {
     },
     "03_attention": {"epochs = 8": "epochs = 1"},
     "04_ship": {"epochs, steps = 6, 6 * 24": "epochs, steps = 1, 24"},
+    "05_segment": {"epochs = 6": "epochs = 1"},
 }
 
 
@@ -143,13 +144,33 @@ def check_ship(said, learned):
     assert shipped == model and "Keras was imported: False" in said
 
 
+def check_segment(said, learned):
+    losses = [float(x) for x in re.findall(r"epoch \d+: loss (\S+),", said)]
+    slide, flip, whole = map(float, re.findall(r": mean IoU (\S+) % of the test pictures", said))
+    assert float(re.search(r"^mean IoU (\S+) %", said, re.MULTILINE)[1]) == slide
+    same = [float(x) for x in re.findall(r"says the same of (\S+) % of the pixels", said)]
+    assert same[0] == 100 and same[1] > 99.9  # loaded, and exported
+    trained, random = re.findall(r"encoder: IoU of walls (\S+) %, of roofs (\S+) %", said)
+    if learned:
+        assert losses[-1] < losses[0] / 3
+        assert min(slide, flip) > 75 and whole > 65
+        assert all(float(a) > float(b) + 5 for a, b in zip(trained, random, strict=True))
+
+
 CHECKS = {
     "01_pixels_to_logits": check_pixels_to_logits,
     "02_finetune": check_finetune,
     "03_attention": check_attention,
     "04_ship": check_ship,
+    "05_segment": check_segment,
 }
-PICTURES = {"01_pixels_to_logits": 7, "02_finetune": 4, "03_attention": 7, "04_ship": 3}
+PICTURES = {
+    "01_pixels_to_logits": 7,
+    "02_finetune": 4,
+    "03_attention": 7,
+    "04_ship": 3,
+    "05_segment": 8,
+}
 
 
 @every_notebook
