@@ -34,7 +34,7 @@ from benchmarks.common import (
 KEY = ("training", "seed")
 TRAININGS = {
     "pretrained": lambda a: [f"finetune.source={a.weights}", f"finetune.like={a.like}"],
-    "random": lambda a: ["finetune.source=", "model.encoder=ViTTiny"],
+    "random": lambda a: ["finetune.source=", "finetune.head=new", "model.encoder=ViTTiny"],
 }
 OVERFIT = "overfit"
 WINDOWS, SIZE, STEPS, RATE = 5, 256, 150, 2e-4  # of "overfit"
