@@ -12,7 +12,6 @@ import keras
 from keras_vit.fast_paths import fast_paths_enabled
 
 TORCH = keras.backend.backend() == "torch"
-HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 _direct = {keras.layers.Dropout: True, keras.layers.LayerNormalization: False}  # takes `training`
 
@@ -63,6 +62,9 @@ def plain(layer, x):
         and layer.activity_regularizer is None
         and own["_remat_mode"] is None
         and "call" not in own  # replaced for this layer
-        and not any(own[hooks] for hooks in HOOKS)
+        and not own["_forward_hooks"]
+        and not own["_forward_pre_hooks"]
+        and not own["_backward_hooks"]
+        and not own["_backward_pre_hooks"]
         and not torch.nn.modules.module._has_any_global_hook()
     )

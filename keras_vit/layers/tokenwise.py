@@ -51,5 +51,6 @@ def _linear_on_torch(layer, x):
         return layer(x)
     # Keras casts variables only where it has called the layer, and not when PyTorch recomputes a
     # block in the backward pass.
-    kernel, bias = (None if v is None else v.value.to(x.dtype) for v in (layer.kernel, layer.bias))
+    kernel, bias = layer.kernel.value.to(x.dtype), layer.bias
+    bias = None if bias is None else bias.value.to(x.dtype)
     return torch.nn.functional.linear(x, kernel.t(), bias)
