@@ -138,3 +138,30 @@ def progress(description, total=None):
     with bar:
         task = bar.add_task(escape(printable(description)), total=total)
         yield lambda steps=1: bar.advance(task, steps)
+
+
+def print_entries(entries, total, doing, as_json, show):
+    """Prints what was found in pictures, one after the other; exits with 1 if some have an error.
+
+    Args:
+        entries: iterable of dicts, one per picture; "error" is a key where it could not be read.
+        total: int, number of pictures.
+        doing: str, what the progress bar says.
+        as_json: bool, whether to print one list of JSON.
+        show: function that prints an entry otherwise.
+    """
+    failed = 0
+    with progress(doing, total=total) as advance:
+        for number, entry in enumerate(entries):
+            failed += "error" in entry
+            if as_json:
+                typer.echo(("[\n" if number == 0 else ",\n") + json.dumps(entry), nl=False)
+            else:
+                show(entry)
+            advance()
+    if as_json:
+        typer.echo("\n]")
+    if failed:
+        if total > 1:
+            echo(f"error: {failed} of {total} pictures could not be read", err=True)
+        raise typer.Exit(1)

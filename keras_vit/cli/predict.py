@@ -1,13 +1,21 @@
 """keras-vit predict: what is on pictures."""
 
 import glob
-import json
 import os
 from typing import Annotated
 
 import typer
 
-from keras_vit.cli.common import Json, Like, Part, Prefix, check_preprocessing, echo, load, progress
+from keras_vit.cli.common import (
+    Json,
+    Like,
+    Part,
+    Prefix,
+    check_preprocessing,
+    echo,
+    load,
+    print_entries,
+)
 from keras_vit.cli.wording import plain
 from keras_vit.terminal import printable
 
@@ -75,21 +83,8 @@ def predict(
         raise ValueError(
             f"--top must be at most {classes}, the classes of the model. Received: {top}"
         )
-    failed = 0
-    with progress("Looking at pictures", total=len(paths)) as advance:
-        for number, entry in enumerate(look(loaded, paths, top, batch_size)):
-            failed += "error" in entry
-            if as_json:
-                typer.echo(("[\n" if number == 0 else ",\n") + json.dumps(entry), nl=False)
-            else:
-                _print(entry)
-            advance()
-    if as_json:
-        typer.echo("\n]")
-    if failed:
-        if len(paths) > 1:
-            echo(f"error: {failed} of {len(paths)} pictures could not be read", err=True)
-        raise typer.Exit(1)
+    entries = look(loaded, paths, top, batch_size)
+    print_entries(entries, len(paths), "Looking at pictures", as_json, _print)
 
 
 def find(name):

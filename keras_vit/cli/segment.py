@@ -1,13 +1,12 @@
 """keras-vit segment: what every pixel of pictures belongs to."""
 
 import itertools
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from keras_vit.cli.common import Json, Part, Prefix, echo, load, progress
+from keras_vit.cli.common import Json, Part, Prefix, echo, load, print_entries
 from keras_vit.cli.predict import find, say_what_is_left_out
 from keras_vit.cli.wording import plain
 from keras_vit.terminal import printable
@@ -81,27 +80,20 @@ def segment(
     how = {"window": window, "stride": stride, "short_side": short_side, "scales": scales}
     loaded.segment([], flip=flip, batch_size=batch_size, **how)  # checks the arguments
     _check_palette(palette, loaded)
-    folder, stems, failed = Path(out), _stems(paths), 0
+    folder, stems = Path(out), _stems(paths)
     _check_folder(paths, stems, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with progress("Segmenting pictures", total=len(paths)) as advance:
-        for number, (path, stem) in enumerate(zip(paths, stems, strict=True)):
+    options = {**how, "flip": flip, "batch_size": batch_size}
+
+    def entries():
+        for path, stem in zip(paths, stems, strict=True):
             try:
-                options = {**how, "flip": flip, "batch_size": batch_size}
                 files = [folder / name for name in _files(stem)]
-                entry = _segmented(loaded, path, files, palette, options)
+                yield _segmented(loaded, path, files, palette, options)
             except (ValueError, MemoryError) as error:
-                entry = {"path": path, "error": plain(str(error)) or "out of memory"}
-                failed += 1
-            if as_json:
-                typer.echo(("[\n" if number == 0 else ",\n") + json.dumps(entry), nl=False)
-            else:
-                _print(entry)
-            advance()
-    if as_json:
-        typer.echo("\n]")
-    if failed:
-        raise typer.Exit(1)
+                yield {"path": path, "error": plain(str(error)) or "out of memory"}
+
+    print_entries(entries(), len(paths), "Segmenting pictures", as_json, _print)
 
 
 def _segmented(model, path, files, palette, options):
