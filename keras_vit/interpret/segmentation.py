@@ -7,12 +7,12 @@ import numpy as np
 
 from keras_vit.interpret.drawing import add_axes, new_figure, style
 from keras_vit.layers.validation import check_rate
+from keras_vit.losses.segmentation import IGNORED
 from keras_vit.picture_files import load_image
 from keras_vit.tasks.setr.palettes import PALETTES, palette_of
 
 WIDTH, LEGEND, ROW = 4.0, 1.5, 0.16  # inches: the picture, the legend beside it, a row of that
 MOST_ROWS = 20
-IGNORED = 255
 
 
 def plot_segmentation(picture, class_map, class_names=None, palette=None, opacity=0.6):

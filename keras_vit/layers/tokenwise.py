@@ -10,7 +10,7 @@ from keras_vit.ops.gradients import layer_norm
 
 @direct
 class LayerNormalization(keras.layers.LayerNormalization):
-    """Keras's layer, over the last axis, with the gradient of `keras_vit.ops.gradients` on JAX.
+    """Keras's layer, over the last axis, computed by `keras_vit.ops.gradients.layer_norm`.
 
     For layers within blocks, whose class no file names; what a model is built of stays Keras's.
     """

@@ -1,4 +1,4 @@
-"""Layer normalisation and GELU with gradients of their own on JAX.
+"""Layer normalisation and GELU: on JAX with gradients of their own, on PyTorch its kernels.
 
 The derivatives that JAX finds by itself keep float32 intermediate results for the backward pass, or
 results that XLA does not recompute because it counts them as expensive. With these XLA keeps the

@@ -229,7 +229,9 @@ def test_derivatives_of_higher_order_and_vmap():
     x = ops.convert_to_tensor(TOKENS)
 
     def curvature(x):
-        loss = lambda x: weighted_sum(layer(x))  # noqa: E731
+        def loss(x):
+            return weighted_sum(layer(x))
+
         return torch.func.grad(lambda x: (torch.func.grad(loss)(x) ** 2).sum())(x)
 
     with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):

@@ -50,7 +50,10 @@ def tfds(name, data_dir):
         )
     names = getattr(info.features[found[1]], "names", None)
     splits = info.splits
-    read = lambda split: find(splits[split].filepaths, *found)  # noqa: E731
+
+    def read(split):
+        return find(splits[split].filepaths, *found)
+
     return list(splits), read, LabelMap(), list(names) if names else None
 
 

@@ -10,9 +10,10 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from keras_vit.losses.segmentation import IGNORED
+
 from .examples import Encoded, reader
 
-IGNORED = 255  # the label of pixels that count for nothing
 UNKNOWN = -1  # the label of a value that is no class
 COLOR = 2**24  # a colour (r, g, b) is COLOR + 65536 r + 256 g + b; below are the values of an index
 GREY, RGB = 0, 2  # colour types of PNG files
