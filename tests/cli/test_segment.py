@@ -35,6 +35,7 @@ def test_files_and_json_are_those_of_segment(model, file, photo, tmp_path):
     options = ("--model", file, "-o", out, "--scales", "0.5,1", "--flip", "--stride", 8, "--json")
     found = run("segment", photo, tmp_path / "broken.jpg", *options)
     assert found.exit_code == 1
+    assert "1 of 2 pictures could not be read" in found.stderr
     entry, broken = json.loads(found.stdout)
     assert broken["path"].endswith("broken.jpg") and "broken.jpg" in broken["error"]
 
