@@ -5,7 +5,6 @@ import re
 import keras
 
 from keras_vit.optimizers import (
-    SHAPES,
     LayerwiseAdamW,
     LayerwiseSGD,
     WarmupSchedule,
@@ -13,6 +12,7 @@ from keras_vit.optimizers import (
     head_shares,
     layer_shares,
 )
+from keras_vit.optimizers.schedules import SHAPES
 
 NAMES = ("adamw", "lion", "muon", "sgd")
 

@@ -3,7 +3,7 @@
 import dataclasses
 from dataclasses import dataclass, field
 
-from keras_vit.optimizers import SHAPES
+from keras_vit.optimizers.schedules import SHAPES
 
 from .kinds import KINDS
 from .kinds import check as check_keys
