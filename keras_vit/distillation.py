@@ -12,6 +12,7 @@ from keras_vit.layers.validation import check_choice
 from keras_vit.models.base import ImageModel
 from keras_vit.models.inputs import build_training
 from keras_vit.models.vit import VisionTransformer
+from keras_vit.optimizers.fused import FusesOptimizer
 from keras_vit.teacher import Teacher, normalization, num_classes
 
 KINDS = ("hard", "soft")
@@ -76,7 +77,7 @@ class DistillationLoss(keras.losses.Loss):
         return {**super().get_config(), "kind": self.kind, "temperature": self.temperature}
 
 
-class Distiller(keras.Model):
+class Distiller(FusesOptimizer, keras.Model):
     """Trains a student on labels and on a teacher, with `compile` and `fit`.
 
     The loss is (1 - alpha) times the compiled loss on the labels, plus alpha times

@@ -17,6 +17,7 @@ from keras_vit.models.frozen import freeze, frozen_paths
 from keras_vit.models.inputs import ImageInputs
 from keras_vit.models.layout import token_layouts
 from keras_vit.models.normalization import as_preprocessor, mean_and_std
+from keras_vit.optimizers.fused import FusesOptimizer
 from keras_vit.preprocessing import Preprocessor, load_image
 
 PATCHES = (PatchEmbedding, OverlappingPatchEmbedding)
@@ -28,7 +29,7 @@ KERAS_CANNOT_EXPORT = {
 }
 
 
-class ImageModel(Features, ImageInputs):
+class ImageModel(FusesOptimizer, Features, ImageInputs):
     """Base class of the model families: a functional `keras.Model` on images.
 
     The constructor of a family builds the graph and passes its input and output to this class.

@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_vit.callers import warn
+from keras_vit.fast_paths import fast_paths_enabled
 from keras_vit.layers.sublayer import TORCH
 from keras_vit.layers.validation import check_images
 from keras_vit.models.walk import walk
@@ -62,7 +63,16 @@ class ImageInputs(keras.Model):
         self.check_size(inputs.shape)  # again: Keras's JAX trainer does not use __call__
         if not TORCH or mask is not None:
             return super().call(inputs, training=training, mask=mask)
-        return walk(self, inputs, training)
+        return walk(self, inputs, training, self.compiled_by_torch)
+
+    @property
+    def compiled_by_torch(self):
+        """bool, whether the layers are to be compiled by `torch.compile` (`jit_compile=True`)."""
+        return TORCH and self.compiled and self.jit_compile
+
+    def _should_torch_compile(self):
+        # `walk` compiles the layers instead of the whole step, where it may.
+        return super()._should_torch_compile() and not fast_paths_enabled()
 
     def checked_data(self, data, watch=True):
         """Checks the image size of arrays and tf.data pipelines before Keras starts.

@@ -1,24 +1,52 @@
-"""Computes a functional model layer by layer."""
+"""Computes a functional model layer by layer on PyTorch, compiled where the model is."""
 
+import functools
+import sys
+
+from keras_vit.fast_paths import fast_paths_enabled
 from keras_vit.layers.sublayer import sublayer
 
 
-def walk(model, inputs, training):
+def walk(model, inputs, training, jit_compile=False):
     """What `keras.Model.call` computes; each layer is called as a `sublayer`.
 
     Args:
         model: functional model.
         inputs: what `keras.Model.call` takes.
         training: bool, or None for what the call around it says.
+        jit_compile: bool, whether `torch.compile` compiles the layers as one graph. Keras compiles
+            the whole step instead, in pieces that end wherever it handles metrics or arrays.
 
     Returns:
         The output of the model.
     """
+    import torch
 
+    tensors = model._standardize_inputs(inputs)
+    # Keras asks for shapes on the device "meta", and exporters trace the layers themselves.
+    asked = tensors[0].device.type == "meta"
+    asked = asked or torch.compiler.is_compiling() or torch.jit.is_tracing()
+    if jit_compile and fast_paths_enabled() and not asked:
+        outputs = _compiled(model)(tensors, training)
+    else:
+        outputs = _run(model, tensors, training)
+    return outputs[0] if isinstance(outputs, list) and len(outputs) == 1 else outputs
+
+
+def _run(model, tensors, training):
     def step(layer, *args, **kwargs):
         if training is not None and "training" in getattr(layer, "_call_context_args", ()):
             kwargs["training"] = training
         return sublayer(layer, *args, **kwargs)
 
-    outputs = model._run_through_graph(model._standardize_inputs(inputs), call_fn=step)
-    return outputs[0] if isinstance(outputs, list) and len(outputs) == 1 else outputs
+    return model._run_through_graph(tensors, call_fn=step)
+
+
+def _compiled(model):
+    if "_compiled_graph" not in vars(model):
+        import torch
+
+        print(f"Compiling {model.name} with torch.compile, at its first steps", file=sys.stderr)
+        compiled = torch.compile(functools.partial(_run, model))
+        object.__setattr__(model, "_compiled_graph", compiled)  # neither tracked nor saved
+    return vars(model)["_compiled_graph"]

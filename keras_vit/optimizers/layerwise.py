@@ -5,6 +5,8 @@ import warnings
 import keras
 from keras import ops
 
+from keras_vit.optimizers.fused import adam_step, fuse, sgd_step
+
 
 class _Layerwise:
     """Mixin of an optimizer: a learning rate factor and a weight decay switch for each variable."""
@@ -22,6 +24,7 @@ class _Layerwise:
         self.layer_weight_decay = weight_decay
         self.shares = list(shares)
         self.decays = list(decays)
+        fuse(self)
 
     def build(self, variables):
         if not len(variables) == len(self.shares) == len(self.decays):
@@ -93,6 +96,8 @@ class LayerwiseAdamW(_Layerwise, keras.optimizers.Adam):
     Source: Loshchilov and Hutter 2019 (arXiv:1711.05101), algorithm 2.
     """
 
+    _fused_step = staticmethod(adam_step)
+
     def __init__(self, learning_rate=1e-3, weight_decay=0.0, shares=(), decays=(), **kwargs):
         super().__init__(learning_rate, **kwargs)
         self._set(weight_decay, shares, decays)
@@ -116,6 +121,8 @@ class LayerwiseSGD(_Layerwise, keras.optimizers.SGD):
         >>> none = [False] * len(shares)
         >>> optimizer = LayerwiseSGD(0.01, momentum=0.9, shares=shares, decays=none)
     """
+
+    _fused_step = staticmethod(sgd_step)
 
     def __init__(
         self,

@@ -7,7 +7,9 @@ from types import SimpleNamespace
 
 import keras
 
+from keras_vit.layers.sublayer import TORCH
 from keras_vit.losses import SegmentationCrossEntropy, SegmentationDice
+from keras_vit.models.walk import walk
 
 LOSSES = {"cross_entropy": SegmentationCrossEntropy, "dice": SegmentationDice}
 
@@ -41,6 +43,8 @@ class TrainsSegmentation(keras.Model):
     def call(self, inputs, training=None, mask=None):
         if training and self.training_model is not None:
             self.check_size(inputs.shape)
+            if TORCH:
+                return walk(self.training_model, inputs, training, self.compiled_by_torch)
             return self.training_model.call(inputs, training=training)
         return super().call(inputs, training=training, mask=mask)
 
