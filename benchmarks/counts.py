@@ -3,7 +3,8 @@
     python -m benchmarks.counts
 
 On PyTorch these are the calls of a forward pass of a Vision Transformer with 12 narrow blocks on
-one image, beside timm and transformers: without a compiler, a small batch and a GPU wait for them.
+one image, and of an update of its weights by AdamW, beside timm and transformers with PyTorch's
+fused AdamW: without a compiler, a small batch and a GPU wait for them.
 On JAX it is a training step in mixed_bfloat16: the bytes that its compiled operations read and
 write, and the matrix products whose operands are float32.
 """
@@ -33,7 +34,8 @@ CONTESTANTS = {
     "transformers": ("transformers", ("torch",)),
 }
 KEY = ("contestant", "backend")
-COUNTS = ("python_calls", "all_calls", "mib", "float32_products")
+CALLS = ("python_calls", "all_calls", "update_calls", "layerwise_calls")  # on PyTorch
+COUNTS = (*CALLS, "mib", "float32_products")
 
 
 def main():
@@ -63,11 +65,11 @@ def start(library, backend, fast):
         import keras_vit
 
         keras_vit.set_fast_paths(fast)
-    return forward_calls(library) if backend == "torch" else training_step
+    return torch_calls(library) if backend == "torch" else training_step
 
 
-def forward_calls(library):
-    """A function that counts the Python calls of a forward pass of `library` on PyTorch."""
+def torch_calls(library):
+    """A function that counts the Python calls of `library` on PyTorch."""
     import torch
 
     from benchmarks import gpu_contestants
@@ -84,9 +86,43 @@ def forward_calls(library):
 
     def count():
         with torch.no_grad():
-            return dict(zip(COUNTS, calls(lambda: model(x)), strict=False))
+            counts = [*calls(lambda: model(x))]
+            for layerwise in (False, True):
+                counts.append(calls(update(model, library, layerwise))[1])
+        return dict(zip(CALLS, counts, strict=True))
 
     return count
+
+
+def update(model, library, layerwise):
+    """A function that updates all weights by AdamW, by layer at rates of their own or not.
+
+    In timm's manner the latter are groups of parameters, two for each block.
+    """
+    import torch
+
+    if library == "keras_vit":
+        import keras
+
+        from keras_vit import optimizers
+        from keras_vit.optimizers.fused import fuse
+
+        variables = model.trainable_variables
+        optimizer = keras.optimizers.AdamW(1e-3, weight_decay=0.05)
+        if layerwise:
+            shares = optimizers.layer_shares(model, 0.75)
+            decays = [optimizers.decays(v.path) for v in variables]
+            optimizer = optimizers.LayerwiseAdamW(1e-3, 0.05, shares, decays)
+        fuse(optimizer)
+        gradients = [torch.zeros_like(v.value) for v in variables]
+        return lambda: optimizer.apply(gradients, variables)
+    groups = {}
+    for name, parameter in model.named_parameters():
+        parameter.grad = torch.zeros_like(parameter)
+        block = re.search(r"\d+", name) if layerwise else None
+        key = (block and block[0], layerwise and parameter.ndim == 1)
+        groups.setdefault(key, {"params": []})["params"].append(parameter)
+    return torch.optim.AdamW(groups.values(), 1e-3, weight_decay=0.05, fused=True).step
 
 
 def calls(function):

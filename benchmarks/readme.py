@@ -361,8 +361,9 @@ def remat_memory(rows):
 
 
 def counts(rows):
-    """Python calls of a forward pass on PyTorch; bytes and products of a training step on JAX."""
-    names = {"python_calls": "Python functions", "all_calls": "these and functions in C"}
+    """Python calls on PyTorch; bytes and products of a training step on JAX."""
+    names = {"python_calls": "forward: Python functions", "all_calls": "with functions in C"}
+    names |= {"update_calls": "AdamW, both", "layerwise_calls": "AdamW by layer, both"}
     names |= {"mib": "MiB", "float32_products": "products in float32"}
     lines = [
         (f"`{r['contestant']}`", r["backend"], *(r[column] for column in names))
