@@ -12,7 +12,7 @@ from .model_schema import AUTO
 
 VALIDATION, MOST_VALIDATION = 0.1, 5000  # share of the images; most of them
 IMAGES_PER_DEVICE = 32  # a step, as a GPU of 8 GiB takes of a ViT-B/16 at 224 pixels
-EPOCHS, FEWEST_UPDATES, MOST_UPDATES = 10, 100, 4000
+EPOCHS, FEWEST_UPDATES, MOST_UPDATES = 9, 100, 4000
 WARMUP = 0.05  # share of the steps
 EMA = 0.1  # the average is over about this share of the updates
 RATES = {"all": 3e-4, "head": 1e-3, "lora": 5e-4}  # for U = 16, by finetune.train
@@ -58,7 +58,7 @@ def derive(recipe, splits, devices):
     - `train.batch_size`: B is U, but at most 32 a device; U is the power of two next to the square
       root of N, from 8 to 256.
     - `optimizer.accumulate`: the steps that make up U images.
-    - `train.epochs`: 10, or as many as make 100 updates; where these are more than 4,000, as many
+    - `train.epochs`: 9, or as many as make 100 updates; where these are more than 4,000, as many
       as make 4,000, but 3 at least.
     - `optimizer.warmup_steps`: a twentieth of the steps.
     - `optimizer.ema`: an average over the last tenth of the updates; none if they are less than 20.
