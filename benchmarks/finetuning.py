@@ -52,7 +52,7 @@ def main():
     path = results_path("finetuning", arguments.out)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for few in (0, arguments.few):
+        for few in dict.fromkeys((0, arguments.few)):
             for seed in arguments.seeds:
                 for training in arguments.training:
                     photos = _some(arguments.photos, few, seed, Path(folder))
@@ -181,7 +181,9 @@ def _arguments():
     parser.add_argument("weights", help="what keras_vit.from_pretrained takes")
     parser.add_argument("--like", default="", help="a name of the catalogue, as finetune.like")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
-    parser.add_argument("--few", type=int, default=FEW, help="photographs of a class, besides all")
+    parser.add_argument(
+        "--few", type=int, default=FEW, help="photographs of a class, besides all; 0 for all alone"
+    )
     known = [PLAIN, *RECIPE]
     parser.add_argument("--training", nargs="+", default=known, choices=known, help="default: all")
     parser.add_argument("--out", help="CSV file, by default results/finetuning_<hardware>.csv")
