@@ -14,6 +14,7 @@ from keras_vit.layers.regularization import drop
 from keras_vit.layers.sublayer import direct
 from keras_vit.layers.tokenwise import linear
 from keras_vit.layers.validation import check_count, check_grid, check_rate
+from keras_vit.ops.depthwise import depthwise, faster_shifted
 from keras_vit.ops.gradients import gelu
 
 
@@ -86,10 +87,17 @@ class ConvolutionalMLP(ConfiguredLayer):
     def call(self, grid, training=None):
         x = linear(self.fc1, grid)  # (B, h, w, M)
         x = ops.relu(x) if self.relu else x
-        x = gelu(self.depthwise(x))
+        x = gelu(self._convolved(x))
         x = drop(self.dropout1, x, training)
         x = linear(self.fc2, x)  # (B, h, w, D)
         return drop(self.dropout2, x, training)
+
+    def _convolved(self, x):
+        layer = self.depthwise
+        usual = type(layer) is keras.layers.DepthwiseConv2D and "call" not in vars(layer)
+        if not usual or not faster_shifted():
+            return layer(x)
+        return depthwise(x, layer.kernel) + ops.cast(layer.bias, x.dtype)
 
     def compute_output_shape(self, grid_shape):
         return grid_shape
