@@ -2,7 +2,8 @@
 
 Each gets the same images and labels, already on the device, and does the same two things: logits
 of a batch as its library's users would compute them, and a training step with cross-entropy and
-AdamW. It answers requests to measure them.
+AdamW. It answers requests to measure them. For segmentation, which timm has not, the peer is a
+plain decoder in PyTorch on timm's encoder (`benchmarks.plain_setr`).
 """
 
 import numpy as np
@@ -10,6 +11,9 @@ import numpy as np
 from benchmarks.common import peak_memory, serve, timed
 
 NUM_CLASSES = 1000
+PIXEL_CLASSES = 150  # of segmentation
+SETR = "SETRPUP, ViT-S, 512"
+SIZES = {SETR: 512, "SwinV2Tiny": 256}  # image sizes; 224 elsewhere
 LEARNING_RATE, WEIGHT_DECAY = 1e-4, 0.05
 
 
@@ -26,9 +30,10 @@ class KerasContestant:
         keras.config.set_dtype_policy(dtype)
         build = {"keras_vit": _keras_vit, "keras_hub": _keras_hub}[library]
         self.model = build(model)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         self.model.compile(
             optimizer=keras.optimizers.AdamW(LEARNING_RATE, weight_decay=WEIGHT_DECAY),
-            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            loss="cross_entropy" if model == SETR else loss,
             metrics=[],
         )
         self.parameters = self.model.count_params()
@@ -64,7 +69,7 @@ class TorchContestant:
         )
         self.mixed = dtype == "mixed_bfloat16"
         self.parameters = sum(p.numel() for p in self.model.parameters())
-        self.image_size = 256 if model.startswith("SwinV2") else 224
+        self.image_size = SIZES.get(model, 224)
 
     def load(self, images, labels):
         torch = self._torch
@@ -80,12 +85,20 @@ class TorchContestant:
     def train(self):
         self.model.train()
         self.optimizer.zero_grad()
-        loss = self._torch.nn.functional.cross_entropy(self._logits().float(), self.labels)
+        logits = self._logits()
+        if isinstance(logits, list):  # with auxiliary heads
+            main, *auxiliary = (self._loss(x) for x in logits)
+            loss = main + 0.4 * sum(auxiliary)
+        else:
+            loss = self._loss(logits)
         loss.backward()
         self.optimizer.step()
         loss.item()
         if self.device == "cuda":
             self._torch.cuda.synchronize()
+
+    def _loss(self, logits):
+        return self._torch.nn.functional.cross_entropy(logits.float(), self.labels)
 
     def _logits(self):
         with self._torch.autocast(self.device, dtype=self._torch.bfloat16, enabled=self.mixed):
@@ -100,6 +113,9 @@ class TorchContestant:
 def _keras_vit(model):
     import keras_vit
 
+    if model == SETR:
+        encoder = keras_vit.ViTSmall(image_size=SIZES[SETR])
+        return keras_vit.SETR(encoder, "pup", num_classes=PIXEL_CLASSES)
     return getattr(keras_vit, model)(num_classes=NUM_CLASSES)
 
 
@@ -136,6 +152,10 @@ TIMM = {
 def _timm(model):
     import timm
 
+    if model == SETR:
+        from benchmarks.plain_setr import PlainSETR
+
+        return PlainSETR(SIZES[SETR], PIXEL_CLASSES)
     return timm.create_model(TIMM[model], num_classes=NUM_CLASSES)
 
 
@@ -162,7 +182,11 @@ def start(library, model, dtype):
     def answer(load=None, step=None, least=0):
         if load:
             images = random.normal(size=(load, size, size, 3)).astype("float32")
-            contestant.load(images, random.integers(0, NUM_CLASSES, load).astype("int32"))
+            if model == SETR:
+                labels = random.integers(0, PIXEL_CLASSES, (load, size, size))
+            else:
+                labels = random.integers(0, NUM_CLASSES, load)
+            contestant.load(images, labels.astype("int32"))
         if step is None:
             return {"parameters": contestant.parameters, "image_size": size}
         wall, cpu = timed(getattr(contestant, step), least)

@@ -58,10 +58,16 @@ def start(model, image_size, batch, dtype, remat):
     import keras_vit
     from benchmarks import backends
 
-    vit = getattr(keras_vit, model)(image_size=image_size, dtype=dtype, remat=remat)
-    vit.compile("adamw", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    if model.startswith("SETR"):  # an encoder with the decoder "pup"
+        encoder = getattr(keras_vit, model.removeprefix("SETR"))
+        encoder = encoder(image_size=image_size, dtype=dtype, remat=remat)
+        vit = keras_vit.SETR(encoder, "pup", dtype=dtype)
+        vit.compile("adamw")
+    else:
+        vit = getattr(keras_vit, model)(image_size=image_size, dtype=dtype, remat=remat)
+        vit.compile("adamw", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     images = np.zeros((batch, *vit.input.shape[1:]), "float32")
-    labels = np.zeros(batch, "int32")
+    labels = np.zeros((batch, *vit.output.shape[1:-1]), "int32")
     before = peak_memory()
 
     def train():
@@ -78,7 +84,7 @@ def start(model, image_size, batch, dtype, remat):
 
 def _arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="ViTSmall")
+    parser.add_argument("--model", default="ViTSmall", help="or SETRViTSmall, on that encoder")
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--dtype", default="float32", choices=("float32", "mixed_bfloat16"))

@@ -25,6 +25,7 @@ from benchmarks.common import (
     write_rows,
 )
 
+SETR = "SETRPUP, ViT-S, 512"  # beside `benchmarks.plain_setr` on timm's encoder
 # Who has a model besides keras_vit and timm. This process imports no library.
 MODELS = {
     "ViTTiny": (),
@@ -35,6 +36,7 @@ MODELS = {
     "PVTv2B2": (),
     "R26ViTSmall32": (),
     "CaiTSmall24": (),
+    SETR: (),
 }
 FAMILIES = ("DeiTSmall", "SwinTiny", "SwinV2Tiny", "PVTv2B2", "R26ViTSmall32", "CaiTSmall24")
 LIBRARIES = ("keras_vit", "keras_hub", "transformers")
