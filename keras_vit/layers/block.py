@@ -1,4 +1,4 @@
-"""`Block`, the base class of the blocks of all families.
+"""`Block`, the base class of the transformer blocks of all families, and `BaseBlock` of all blocks.
 
 Letters: B batch, N tokens, D width, H heads.
 """
@@ -14,13 +14,44 @@ from keras_vit.layers.sublayer import sublayer
 from keras_vit.layers.tokenwise import LayerNormalization
 
 
-class Block(Attending, ConfiguredLayer):
+class BaseBlock(ConfiguredLayer):
+    """Base class of the blocks of all families, with attention or without.
+
+    `feature_model` and layer-wise learning rates recognise the blocks of a model by this class. The
+    blocks of a hybrid's CNN are not among them: there the blocks are those of the transformer.
+
+    Args:
+        remat: bool, whether training recomputes the block in the backward pass instead of keeping
+            its intermediate results (gradient checkpointing).
+    """
+
+    def __init__(self, remat=False, **kwargs):
+        super().__init__(**kwargs)
+        self.remat = remat
+
+    def checkpointed(self, function, x, training):
+        """Returns `function(x)`, recomputed in the backward pass if `remat` and `training`."""
+        return rematerialize(self, function, x) if self.remat and training else function(x)
+
+    def cost(self, x_shape):
+        """`keras_vit.layers.cost.Cost` per image; with `remat` only the output is kept."""
+        total = self.full_cost(x_shape)
+        if not self.remat:
+            return total
+        return total._replace(activations=math.prod(self.compute_output_shape(x_shape)[1:]))
+
+    def full_cost(self, x_shape):
+        """The cost without `remat`."""
+        raise NotImplementedError
+
+
+class Block(Attending, BaseBlock):
     """Base class of blocks: x + attention(norm(x)), then x + mlp(norm(x)), on tokens.
 
-    `feature_model`, `attention_maps`, `attention_rollout`, `grad_cam`, `complexity`, layer-wise
-    learning rates and LoRA recognise the blocks of a model by this class. The constructor of a
-    subclass creates the attention and the MLP and passes them to `add_branches`; its arguments are
-    recorded for `get_config`. A block that differs from a pre-norm block on tokens overrides:
+    `attention_maps`, `attention_rollout`, `grad_cam`, `complexity` and LoRA recognise the
+    transformer blocks of a model by this class. The constructor of a subclass creates the attention
+    and the MLP and passes them to `add_branches`; its arguments are recorded for `get_config`. A
+    block that differs from a pre-norm block on tokens overrides:
 
     - `compute`: the computation.
     - `attention_scores`, `queries`, `scores_on_grid`, `query_grid`, `head_axis`: its scores and
@@ -52,10 +83,6 @@ class Block(Attending, ConfiguredLayer):
         >>> MyBlock(12, 3072)(np.zeros((1, 197, 768))).shape
         (1, 197, 768)
     """
-
-    def __init__(self, remat=False, **kwargs):
-        super().__init__(**kwargs)
-        self.remat = remat
 
     def add_branches(
         self,
@@ -104,10 +131,6 @@ class Block(Attending, ConfiguredLayer):
     def call(self, tokens, training=None):
         return self.checkpointed(lambda x: self.compute(x, training), tokens, training)
 
-    def checkpointed(self, function, x, training):
-        """Returns `function(x)`, recomputed in the backward pass if `remat` and `training`."""
-        return rematerialize(self, function, x) if self.remat and training else function(x)
-
     def compute(self, x, training=None, **attention):
         """The computation of the block. (`forward` has another meaning in PyTorch.)
 
@@ -144,13 +167,7 @@ class Block(Attending, ConfiguredLayer):
         """Number of attention scores per image that a fused kernel does not write to memory."""
         return self.num_heads * x_shape[1] ** 2
 
-    def cost(self, x_shape):
-        """`keras_vit.layers.cost.Cost` per image; with `remat` only the output is kept."""
-        total = self.full_cost(x_shape)
-        return total._replace(activations=math.prod(x_shape[1:])) if self.remat else total
-
     def full_cost(self, x_shape):
-        """The cost without `remat`."""
         size = math.prod(x_shape[1:])
         rest = Cost(activations=(4 if self.layer_scale1 is None else 6) * size)  # norms, sums
         return self.attention.cost(x_shape) + self.mlp.cost(x_shape) + rest

@@ -8,7 +8,8 @@ import re
 
 import keras
 
-from keras_vit.layers import Block, TokensToGrid
+from keras_vit.layers import TokensToGrid
+from keras_vit.layers.block import BaseBlock
 from keras_vit.models.graph import output_of
 from keras_vit.models.inputs import check_range
 
@@ -66,7 +67,7 @@ class Features:
             (8, 14, 14, 768)
         """
         if layers is None:
-            layers = [layer.name for layer in self.layers if isinstance(layer, Block)]
+            layers = [layer.name for layer in self.layers if isinstance(layer, BaseBlock)]
         outputs = {}
         for name in layers:
             x = output_of(self, self.get_layer(name))
@@ -119,7 +120,7 @@ class Features:
             stage = re.match(r"(stage\d+)(_|$)", layer.name)
             if stage:
                 stages[stage[1]] = layer.name
-        blocks = [layer.name for layer in self.layers if isinstance(layer, Block)]
+        blocks = [layer.name for layer in self.layers if isinstance(layer, BaseBlock)]
         if stages and blocks and not blocks[-1].startswith("stage"):
             stages["tokens"] = blocks[-1]
         return stages or None

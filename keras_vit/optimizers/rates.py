@@ -1,6 +1,6 @@
 """Which variables decay, and how fast each learns."""
 
-from keras_vit.layers import Block
+from keras_vit.layers.block import BaseBlock
 
 # Weight decay applies to matrices only, as in DeiT's code and big_vision: not to biases,
 # normalisations, LayerScale, tokens and position embeddings.
@@ -60,10 +60,10 @@ def layer_shares(model, layer_decay):
     # Number of blocks after a layer; a layer between two blocks counts with the later one.
     distances, blocks = {}, 0
     for layer in reversed(model.layers):
-        blocks += isinstance(layer, Block)
+        blocks += isinstance(layer, BaseBlock)
         distances[layer.name] = blocks
     for layer in model.layers:
-        if isinstance(layer, Block):
+        if isinstance(layer, BaseBlock):
             break
         distances[layer.name] = blocks + 1
     owners = {id(v): layer.name for layer in model.layers for v in layer.trainable_variables}

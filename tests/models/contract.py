@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 import keras_vit
-from keras_vit.layers import Block
+from keras_vit.layers.block import BaseBlock
 from tests.helpers import WITHOUT_EFFECT, compile_model, images, randomize, run, to_numpy
 
 
@@ -32,7 +32,7 @@ def check_contract(make, arguments, tmp_path):
     pixels = images(size_of(model), channels=model.input.shape[-1])
 
     # outputs of inner layers can be used; shapes agree with the symbolic ones, for any batch size
-    block = [x for x in model.layers if isinstance(x, Block)][-1]
+    block = [x for x in model.layers if isinstance(x, BaseBlock)][-1]
     inner = keras.Model(model.input, [model.output, block.output])
     expected, tokens = run(inner, pixels)
     assert expected.shape == (3, model.num_classes or tokens.shape[-1])

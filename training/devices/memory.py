@@ -7,7 +7,7 @@ import os
 import keras
 
 import keras_vit
-from keras_vit.layers import Block
+from keras_vit.layers.block import BaseBlock
 
 # Weights, gradients and the two moments of AdamW, in float32.
 BYTES_A_PARAMETER = 16
@@ -54,7 +54,7 @@ def needs(model, batch_size, bfloat16=False, remat=False):
     backend = keras.backend.backend()
     if backend != "torch":
         activations += cost.scores_bytes
-    blocks = [layer for layer in model.layers if isinstance(layer, Block)]
+    blocks = [layer for layer in model.layers if isinstance(layer, BaseBlock)]
     if remat and blocks:
         # The input of every block is kept, and one block at a time is recomputed.
         borders = sum(4 * math.prod(block.output.shape[1:]) for block in blocks)
