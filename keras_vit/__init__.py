@@ -91,6 +91,9 @@ if not waits(__name__):  # the command `keras-vit` waits for Keras until it need
         CaiTMedium48,
     )
 
+    # ResNet, the backbone of detectors
+    from keras_vit.models.resnet import ResNet, ResNet18, ResNet34, ResNet50, ResNet101
+
     # Semantic segmentation: SETR
     from keras_vit.tasks.setr.model import SETR, SETRMLA, SETRNaive, SETRPUP
 
@@ -195,6 +198,12 @@ __all__ = [
     "CaiTSmall36",
     "CaiTMedium36",
     "CaiTMedium48",
+    # ResNet, the backbone of detectors
+    "ResNet",
+    "ResNet18",
+    "ResNet34",
+    "ResNet50",
+    "ResNet101",
     # Semantic segmentation: SETR
     "SETR",
     "SETRNaive",

@@ -49,8 +49,11 @@ class Match(NamedTuple):
         return len({name for sources in self.found.values() for name in sources.values()})
 
 
+FIRST = ("0", "00")  # a block's number in the names of the first one, in others' files and ours
+
+
 def anchors(config=None):
-    """The first tensor that each table needs.
+    """The first tensor that each table needs, of the first block where every block has one.
 
     Args:
         config: the source's configuration, or None.
@@ -63,7 +66,8 @@ def anchors(config=None):
         for row in table.rows:
             if table.needed[0] in as_tuple(row.targets):
                 for own, source in itertools.product(table.prefixes, as_tuple(row.sources)):
-                    found.setdefault(own + source, []).append((number, own))
+                    for name in dict.fromkeys(source.replace("{i}", i) for i in FIRST):
+                        found.setdefault(own + name, []).append((number, own))
     return found
 
 
@@ -132,7 +136,7 @@ def models(tensors, found, config=None, prefix=None):
     whole = [
         best(x, [y for y in alone if y != x]) if len(alone) > 1 else m for x, m in alone.items()
     ]
-    return [m for m in whole if prefix is None or prefix in (m.wrapper, m.prefix)]
+    return [m for m in whole if m and (prefix is None or prefix in (m.wrapper, m.prefix))]
 
 
 def _targets(matched):

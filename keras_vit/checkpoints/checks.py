@@ -197,7 +197,7 @@ _KINDS = (
         "true or false",
         _is_flag,
         "class_token distillation_token distillation_head patch_bias drop_remainder qkv_bias "
-        "qk_norm pre_norm fc_norm remat include_preprocessing auxiliary_heads",
+        "qk_norm pre_norm fc_norm remat include_preprocessing auxiliary_heads dilation",
     ),
     ("a list of at most 16 integers from 0 on", lambda value: _are(is_count, value), "layers"),
     ("a list of strings", _are_texts, "class_names frozen_layers"),

@@ -13,6 +13,8 @@ from keras_vit.layers.patch_merging import PatchMerging
 from keras_vit.layers.position_embedding import AddPositionEmbedding, sincos_grid
 from keras_vit.layers.pyramid_block import PyramidBlock
 from keras_vit.layers.regularization import DropPath, LayerScale
+from keras_vit.layers.resnet_block import ResNetBlock
+from keras_vit.layers.resnet_stem import ResNetStem
 from keras_vit.layers.spatial_reduction_attention import SpatialReductionAttention
 from keras_vit.layers.standardized_convolution import StandardizedConv2D
 from keras_vit.layers.swin_block import SwinBlock
@@ -41,6 +43,8 @@ __all__ = [
     "PatchMerging",
     "SwinBlock",
     "PyramidBlock",
+    "ResNetBlock",
+    "ResNetStem",
     "SpatialReductionAttention",
     "StandardizedConv2D",
     "TalkingHeadsAttention",

@@ -4,4 +4,4 @@ Whoever imports one of them has all in the registry: the command `keras-vit` loo
 before it runs `keras_vit/__init__.py`.
 """
 
-from keras_vit.models import vit, deit, swin, pvt, pvt_v2, hybrid, cait  # noqa: F401, as listed
+from keras_vit.models import vit, deit, swin, pvt, pvt_v2, hybrid, cait, resnet  # noqa: F401, as listed

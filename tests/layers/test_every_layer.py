@@ -168,6 +168,11 @@ def test_documented(layer_class):
         (lambda: layers.StandardizedConv2D(8, 3, 0), "strides must be an integer >= 1"),
         (lambda: layers.StandardizedConv2D(8, 3, convention="bit"), "'authors', 'timm'.*'bit'"),
         (lambda: layers.BottleneckBlock(8, groups=4), "4 x groups.*filters=8, groups=4"),
+        (lambda: layers.ResNetBlock(10), "multiple of 4. Received: filters=10"),
+        (lambda: layers.ResNetBlock(8, 2, 2), "either strides.*strides=2, dilation=2"),
+        (lambda: layers.ResNetBlock(8, batch_norm="fixed"), "'learning', 'frozen'.*'fixed'"),
+        (lambda: layers.ResNetBlock(8)(TOKENS), "ResNetBlock expects a feature map.*Received"),
+        (lambda: layers.ResNetStem(0), "filters must be an integer >= 1"),
         (lambda: layers.TalkingHeadsAttention(3)(TOKENS), "multiple of num_heads.*Received"),
         (lambda: layers.ClassAttention(4)(MAP), "shape \\(batch, tokens, width\\).*Received"),
         (

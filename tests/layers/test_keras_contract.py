@@ -112,6 +112,8 @@ CASES = {
             12,
             0,
         ),
+        (layers.ResNetStem, {"filters": 8}, IMAGES, (2, 3, 2, 8), 3, 0),
+        (layers.ResNetBlock, {"filters": 24, "strides": 2}, MAP, (2, 4, 3, 24), 12, 0),
         (layers.TalkingHeadsAttention, {"num_heads": 4}, TOKENS, TOKENS, 8, 0),
         (layers.ClassAttention, {"num_heads": 4}, TOKENS, (2, 1, 16), 6, 0),
         (
@@ -125,6 +127,8 @@ CASES = {
         (layers.PatchMerging, {}, MAP, (2, 4, 3, 32), 3, 0),
     ]
 }
+# Mean and variance of every batch normalisation.
+STATISTICS = {layers.ResNetStem: 2, layers.ResNetBlock: 8}
 
 
 # Elsewhere the layers with random numbers: Keras compares their state and, but for PyTorch on a
@@ -135,6 +139,7 @@ CASES = {
 )
 def test_keras_contract(layer_class, arguments, inputs, outputs, trainable, generators):
     several = isinstance(inputs, dict)
+    statistics = STATISTICS.get(layer_class, 0)
     testing.TestCase().run_layer_test(
         layer_class,
         arguments,
@@ -143,8 +148,8 @@ def test_keras_contract(layer_class, arguments, inputs, outputs, trainable, gene
         expected_output_shape=outputs,
         expected_output_dtype="float32",
         expected_num_trainable_weights=trainable,
-        expected_num_non_trainable_weights=0,
-        expected_num_non_trainable_variables=generators,
+        expected_num_non_trainable_weights=statistics,
+        expected_num_non_trainable_variables=generators + statistics,
         expected_num_seed_generators=generators,
         expected_num_losses=0,
         supports_masking=False,

@@ -28,6 +28,7 @@ from tests.helpers import (
 from tests.models.contract import check_contract, same_weights, size_of
 
 NAMES = ["cat", "dog", "car", "tree"]
+resnet = functools.partial(tiny, "resnet")
 pvt, pvt_v2 = functools.partial(tiny, "pvt"), functools.partial(tiny, "pvt_v2")
 FAMILIES = {name: functools.partial(tiny, name) for name in registry.FAMILIES}
 ONE_STAGE = {"depths": (2,), "num_heads": (2,)}  # graphs of more take long to make
@@ -170,6 +171,18 @@ CASES = {
             "frozen_layers": ["position_embedding"],
         },
     ),
+    "resnet": (
+        resnet,
+        {"remat": True, "drop_path_rate": 0.1, "dropout_rate": 0.1, "frozen_layers": ["stem"]},
+    ),
+    "resnet of basic blocks, of any size": (
+        resnet,
+        {"block": "basic", "dilation": True, "image_size": None, "class_names": NAMES},
+    ),
+    "resnet with frozen batch norm, features": (
+        resnet,
+        {"batch_norm": "frozen", "num_classes": None, "include_preprocessing": True},
+    ),
 }
 
 
@@ -186,6 +199,8 @@ CASES = {
         "hybrid without stages",  # convolutions with standardised kernels, group norm
         "hybrid with a CNN",  # a model within, with a state that training changes
         "cait of any size",  # products over heads
+        "resnet",  # statistics of batches in a recomputation
+        "resnet of basic blocks, of any size",  # dilated convolutions, padding of unknown sizes
     ),
 )
 def test_contract(make, arguments, tmp_path):

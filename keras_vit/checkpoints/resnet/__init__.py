@@ -1,0 +1,1 @@
+"""Checkpoints of ResNet: names, fields, reading and writing."""
