@@ -26,6 +26,14 @@ PUBLISHED = {
     "swin_v2_t-b137f0e2.pth": (256, 260, "bicubic"),
     "swin_v2_s-637d8ceb.pth": (256, 260, "bicubic"),
     "swin_v2_b-781e5279.pth": (256, 272, "bicubic"),
+    "resnet18-f37072fd.pth": (224, 256, "bilinear"),
+    "resnet34-b627a593.pth": (224, 256, "bilinear"),
+    "resnet50-0676ba61.pth": (224, 256, "bilinear"),
+    "resnet50-11ad3fa6.pth": (224, 232, "bilinear"),
+    "resnet101-63fe2227.pth": (224, 256, "bilinear"),
+    "resnet101-cd907fc2.pth": (224, 232, "bilinear"),
+    "resnet152-394f9c45.pth": (224, 256, "bilinear"),
+    "resnet152-f82ba261.pth": (224, 232, "bilinear"),
 }
 
 

@@ -43,6 +43,8 @@ PYRAMIDS = ("hf_v1", "hf_v2")  # transformers: keys and values are two tensors
 # Positions are resampled, convolutions padded, maps pooled to a fixed size.
 PYRAMIDS_AT_ANY_SIZE = ("authors_v1", "authors_v2", "timm_v2_linear")
 HYBRID = ("timm_root", "timm_resnet", "authors")  # all: one has no stages, one is flax's
+# torchvision's names, which are timm's; transformers': both kinds of blocks.
+RESNET = ("torchvision", "hf")
 CAIT = ("timm",)  # the authors' names are the same
 # All: every decoder of either source has a table of its own (tests/tasks/setr/test_golden.py).
 SETR_DECODERS = ("naive", "pup", "mla")

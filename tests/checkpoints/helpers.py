@@ -15,6 +15,7 @@ SOURCES = {
     "swin": "swin/timm_swin",
     "pvt": "pyramids/hf_v1",
     "pvt_v2": "pyramids/timm_v2",
+    "resnet": "resnet/timm",
 }
 
 

@@ -23,6 +23,7 @@ CHOSEN = {
     "pyramids": everywhere.PYRAMIDS + everywhere.PYRAMIDS_AT_ANY_SIZE,
     "hybrid": everywhere.HYBRID,
     "cait": everywhere.CAIT,
+    "resnet": everywhere.RESNET,
     "setr": everywhere.SETR,
 }
 

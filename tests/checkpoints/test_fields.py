@@ -44,11 +44,17 @@ VALUES = {  # of every argument: ones that a conversion could lose
     "dropout_rate": 0.1,
     "attention_dropout_rate": 0.2,
     "drop_path_rate": 0.3,
+    "stem_width": 8,
+    "block": "basic",
+    "dilation": True,
+    "channels": (8, 16),
 }
 
 
 def test_every_family_has_its_fields():
-    assert FOLDERS == ["cait", "hybrid", "pvt", "pvt_v2", "swin", "vit"] and len(ROWS) > 60
+    assert (
+        FOLDERS == ["cait", "hybrid", "pvt", "pvt_v2", "resnet", "swin", "vit"] and len(ROWS) > 60
+    )
 
 
 @pytest.mark.parametrize("field", ROWS.values(), ids=ROWS)

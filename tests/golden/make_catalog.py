@@ -4,7 +4,7 @@
 
 The argument is the file of that name in `results/` of github.com/huggingface/pytorch-image-models:
 accuracies as timm measured them. A checkpoint whose architecture is none of those here (plain
-Vision Transformers, hybrids, CaiT, Swin, PVTv2), or that states no licence, is left out.
+Vision Transformers, hybrids, CaiT, Swin, PVTv2, ResNet), or that states no licence, is left out.
 """
 
 import csv
@@ -27,11 +27,13 @@ from keras_vit.checkpoints.hybrid import read as hybrid_checkpoints
 from keras_vit.checkpoints.matching import match
 from keras_vit.checkpoints.pvt_v2 import read as pyramids
 from keras_vit.checkpoints.readers.base import Tensor
+from keras_vit.checkpoints.resnet import read as resnet_checkpoints
 from keras_vit.checkpoints.swin import read as swin_checkpoints
 from keras_vit.checkpoints.vit.fields import TIMM_KINDS
 from keras_vit.models.cait import CAIT
 from keras_vit.models.deit import DEIT
 from keras_vit.models.hybrid import HYBRID
+from keras_vit.models.resnet import RESNET
 from keras_vit.models.swin import SWIN as SWIN_FAMILY
 from keras_vit.models.vit import VIT
 
@@ -53,6 +55,7 @@ def kind(architecture):
         "cait": cait_checkpoints.describe,
         "pvt_v2": pyramids.describe,
         r"vit_\w+_r\d*_": hybrid_checkpoints.describe,
+        r"resnet\d+": resnet_checkpoints.describe,
     }
     for pattern, describe in families.items():
         if re.match(pattern, architecture):
@@ -67,6 +70,12 @@ def kind(architecture):
 
 
 def variant(model, architecture):
+    if type(model).__name__ == "ResNet":
+        depths = tuple(len(getattr(model, f"layer{s + 1}")) for s in range(4))
+        basic = type(model.layer1[0]).__name__ == "BasicBlock"
+        sizes = (depths, "basic" if basic else "bottleneck")
+        rows = RESNET.rows.items()
+        return next((k for k, row in rows if (row["depths"], row["block"]) == sizes), "ResNet")
     if type(model).__name__ == PVT:
         return f"PVTv2{architecture.removeprefix('pvt_v2_').upper()}".replace("_LI", "Linear")
     if type(model).__name__ in SWIN:
@@ -103,7 +112,9 @@ def is_hybrid(model):
 
 
 def patch_size(model):
-    """In pixels."""
+    """In pixels; of a ResNet the stride before its first stage."""
+    if type(model).__name__ == "ResNet":
+        return 4
     if type(model).__name__ == PVT:
         return model.patch_embed.proj.stride[0]
     if is_hybrid(model):
@@ -118,7 +129,7 @@ def arguments(model, config, name, known):
     matched = match(tensors, name)
     family = family_named(matched.table.family).read
     said = {"architecture": config.architecture, "pretrained_cfg": config.to_dict()}
-    if getattr(model, "global_pool", None) is not None:
+    if isinstance(getattr(model, "global_pool", None), str):  # of a ResNet it is a layer
         said["global_pool"] = model.global_pool
     found = family.complete(
         family.infer(matched, tensors), family.describe(said, None, name), {}, name
@@ -134,7 +145,7 @@ def arguments(model, config, name, known):
     return {k: v for k, v in found.items() if k not in said_already and v != usual[k]}
 
 
-def entry(name, accuracy):
+def entry(name, accuracies):
     config = get_pretrained_cfg(name)
     if kind(config.architecture) is None or not (config.hf_hub_id or "").startswith("timm/"):
         return None
@@ -142,11 +153,15 @@ def entry(name, accuracy):
         return None
     with torch.device("meta"):
         model = timm.create_model(config.architecture, num_classes=config.num_classes)
-    kinds = ("VisionTransformer", "VisionTransformerDistilled", "Cait", PVT, *SWIN)
+    kinds = ("VisionTransformer", "VisionTransformerDistilled", "Cait", "ResNet", PVT, *SWIN)
     if type(model).__name__ not in kinds:
         return None
-    embedding = type(model.patch_embed).__name__
-    if not is_hybrid(model) and embedding not in ("PatchEmbed", "OverlapPatchEmbed"):
+    embedding = type(getattr(model, "patch_embed", None)).__name__
+    if (
+        type(model).__name__ != "ResNet"
+        and not is_hybrid(model)
+        and embedding not in ("PatchEmbed", "OverlapPatchEmbed")
+    ):
         return None
     if type(model).__name__ == "VisionTransformer" and (
         type(model.norm).__name__ == type(model.fc_norm).__name__ == "Identity"
@@ -165,7 +180,7 @@ def entry(name, accuracy):
         "resize": {"center": "short_side", "squash": "squash"}[config.crop_mode],
         "licence": config.license,
         "original": config.url or config.origin_url,
-        "accuracy": accuracy,
+        "accuracy": accuracies.get((name, config.input_size[1])),
     }
     start = re.search(r"-([0-9a-f]{8})\.pth$", found["original"] or "")
     found["sha256_start"] = start and start[1]
@@ -181,12 +196,13 @@ def toml(value):
 
 def main(results):
     with open(results, newline="") as file:
-        accuracies = {row["model"]: float(row["top1"]) for row in csv.DictReader(file)}
+        rows = list(csv.DictReader(file))  # a model may have been measured at several sizes
+    accuracies = {(row["model"], int(row["img_size"])): float(row["top1"]) for row in rows}
     lines = [HEADER]
     for name in timm.list_pretrained():
-        if not re.match(r"(vit|deit|deit3|flexivit|cait|pvt|swin|swinv2)_", name):
+        if not re.match(r"(vit|deit|deit3|flexivit|cait|pvt|swin|swinv2)_|resnet\d+\.", name):
             continue
-        found = entry(name, accuracies.get(name))
+        found = entry(name, accuracies)
         if found is None:
             continue
         lines.append(f'["{name}"]')

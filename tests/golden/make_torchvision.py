@@ -21,7 +21,7 @@ import torch
 sys.modules["torchvision._meta_registrations"] = types.ModuleType("_meta_registrations")
 
 import torchvision  # noqa: E402
-from torchvision.models import swin_transformer, vision_transformer  # noqa: E402
+from torchvision.models import resnet, swin_transformer, vision_transformer  # noqa: E402
 
 HERE = Path(__file__).parent
 VERSIONS = f"torchvision {torchvision.__version__}, torch {torch.__version__}"
@@ -135,8 +135,10 @@ def make_swin():
 def make_transforms():
     """What each of the published files is meant to be read with."""
     found = {"made_with": VERSIONS}
-    for module in (vision_transformer, swin_transformer):
-        kinds = [getattr(module, name) for name in module.__all__ if name.endswith("_Weights")]
+    for module in (vision_transformer, swin_transformer, resnet):
+        names = [x for x in module.__all__ if x.endswith("_Weights")]
+        names = [x for x in names if not x.startswith(("ResNeXt", "Wide"))]
+        kinds = [getattr(module, name) for name in names]
         for weights in (x for kind in kinds for x in kind):
             settings = weights.transforms()
             found[weights.url.rpartition("/")[2]] = {
