@@ -171,8 +171,10 @@ def _match(patterns, table, own, wrapper, others, alone):
     for name, (plain, first, pattern) in patterns.items():
         inside = name.startswith(wrapper)
         other = _other(name, wrapper + own, others)
-        # A head stands outside of the prefix: vit.embeddings.cls_token, but classifier.weight.
-        known = rows.get(pattern) or rows.get(plain) or rows.get(own + plain)
+        # A head stands outside of the prefix: vit.embeddings.cls_token, but classifier.weight. The
+        # rest of a task's model does too: backbone.0.body.conv1.weight, but input_proj.weight.
+        places = (pattern, plain, own + pattern, own + plain)
+        known = next((rows[place] for place in places if place in rows), None)
         outside = f"stands outside of {wrapper}, where the model is"
         if other is not None or (alone and not inside):
             dropped[name] = f"belongs to the model under {other}" if inside else outside

@@ -20,7 +20,11 @@ They are in the package that `keras_vit.models.registry` says. `names` has its `
         with this value alone.
     REFUSED: dict of an argument that no `.keras` file may have to what the file must hold instead.
 
-That of a task may have `build` and `arguments_of` (`Family`).
+That of a task may have `build` and `arguments_of` (`Family`), and has
+
+    ENCODER: the argument that is a model of another family.
+    OF_ENCODER: arguments that this model determines.
+    FREE: arguments that a caller may change where a `.keras` file is read.
 """
 
 import functools

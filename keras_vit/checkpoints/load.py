@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_vit.callers import warn
-from keras_vit.checkpoints import families
+from keras_vit.checkpoints import families, task_file
 from keras_vit.checkpoints.adapt import Adapter, preprocessor_for_channels
 from keras_vit.checkpoints.arguments import keras_arguments
 from keras_vit.checkpoints.building import build
@@ -23,8 +23,6 @@ from keras_vit.checkpoints.matching import choose
 from keras_vit.checkpoints.readers.joined import Joined
 from keras_vit.checkpoints.readers.open import open_file
 from keras_vit.checkpoints.readers.unstacked import Unstacked, unstacked
-from keras_vit.checkpoints.setr.keras_file import is_setr
-from keras_vit.checkpoints.setr.keras_file import load as load_setr
 from keras_vit.checkpoints.sources import locate
 from keras_vit.layers.validation import as_pair
 from keras_vit.models.resize import learned_positions
@@ -79,8 +77,8 @@ def from_pretrained(source, *, like=None, part=None, prefix=None, **overrides):
         )
     found = locate(source)
     with contextlib.closing(_opened(found)) as file:
-        if is_setr(file.config):
-            return load_setr(file, overrides, found.name)
+        if task_file.task_of(file.config) is not None:
+            return task_file.load(file, overrides, found.name)
         reader, matched, chosen = _chosen(found, file, part, prefix)
         family = families.family(matched.table.family)
         _refuse_unknown(overrides, family.build)

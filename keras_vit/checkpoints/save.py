@@ -41,10 +41,11 @@ def save_pretrained(model, folder, format="hf"):
             f"save_pretrained expects a {names_of(classes())}. Received: {type(model).__name__}"
         )
     check_choice(format, "format", (*family.write.WRITERS, "keras"))
-    activation = model.get_config().get("mlp", PUBLISHED[0])
-    if format != "keras" and activation not in PUBLISHED:
+    published = getattr(family.write, "ACTIVATIONS", PUBLISHED)
+    activation = model.get_config().get("mlp", published[0])
+    if format != "keras" and activation not in published:
         raise CheckpointError(
-            f"Other libraries' files hold the activations {', '.join(PUBLISHED)}; format='keras' "
+            f"Other libraries' files hold the activations {', '.join(published)}; format='keras' "
             f"keeps all. Received: mlp={activation!r}"
         )
     folder = Path(folder)

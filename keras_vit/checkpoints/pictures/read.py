@@ -103,6 +103,7 @@ CLASS_OF_MODEL = {
     "siglip": "SiglipImageProcessor",
     "pvt": "PvtImageProcessor",
     "pvt_v2": "PvtImageProcessor",
+    "resnet": "ConvNextImageProcessor",
 }
 # What concerns other inputs than RGB pictures, the layout of the output, or the work's order.
 _WITHOUT_EFFECT = """

@@ -70,7 +70,7 @@ TORCHVISION = Names(
     name="torchvision or timm resnet",
     prefixes=("", "timm_model."),
     rows=(*TORCHVISION_BODY, *both("fc", "head/dense")),
-    block=r"(?<=^layer\d\.)\d+(?=\.)",
+    block=r"(?<=layer\d\.)\d+(?=\.)",
     **_RESNET,
 )
 TRANSFORMERS = Names(

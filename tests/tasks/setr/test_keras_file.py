@@ -47,8 +47,8 @@ def changed(path, change):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c["encoder"].update(registered_name="os>system"), "one of these encoders"),
-        (lambda c: c.update(encoder=None), "one of these encoders"),
+        (lambda c: c["encoder"].update(registered_name="os>system"), "one of these as its encoder"),
+        (lambda c: c.update(encoder=None), "one of these as its encoder"),
         (lambda c: c["encoder"]["config"].update(depth=10**9), "depth|more weights"),
         (lambda c: c["encoder"]["config"].update(evil=1), "does not know"),
         (lambda c: c.update(evil=1), "does not know"),
