@@ -10,7 +10,8 @@ from keras_vit.layers.initializers import no_initialization
 _SIZES = (
     "width depth class_depth mlp_dim num_channels num_classes representation_size pool_size "
     "stem_width stem_depths num_registers depths widths reductions patch_sizes window_size "
-    "patch_size position_grid image_size mlp_ratio mlp_ratios"
+    "patch_size position_grid image_size mlp_ratio mlp_ratios num_queries encoder_depth "
+    "decoder_depth"
 )
 SIZES = frozenset(_SIZES.split())
 

@@ -138,13 +138,19 @@ def _are_texts(value):
     return is_list and all(isinstance(text, str) for text in value)
 
 
+def _are_ids(value):
+    is_list = isinstance(value, (list, tuple)) and len(value) <= MAX_COUNT
+    return is_list and all(map(is_count, value))
+
+
 _TEXT = ("a string", lambda value: isinstance(value, str))
 _KINDS = (
     (
         f"an integer from 1 to {MAX_COUNT}",
         _is_size,
-        "width depth class_depth mlp_dim num_channels num_classes representation_size "
-        "stem_width stem_groups decoder_width auxiliary_convs short_side",
+        "width depth class_depth num_channels num_classes representation_size stem_width "
+        "stem_groups decoder_width decoder_depth auxiliary_convs short_side num_queries "
+        "query_groups",
     ),
     (
         "an integer from 1 to 255",
@@ -154,12 +160,12 @@ _KINDS = (
     (
         f"an integer from 0 to {MAX_COUNT}",
         lambda value: is_count(value) and value <= MAX_COUNT,
-        "num_registers",
+        "num_registers encoder_depth",
     ),
     (
         f"an integer from 1 to {MAX_COUNT}, or one for each stage",
         _is_or_are_sizes,
-        "num_heads depths widths reductions strides patch_sizes stem_depths window_size",
+        "num_heads mlp_dim depths widths reductions strides patch_sizes stem_depths window_size",
     ),
     (
         "an integer from 0 on, or one for each stage",
@@ -197,10 +203,12 @@ _KINDS = (
         "true or false",
         _is_flag,
         "class_token distillation_token distillation_head patch_bias drop_remainder qkv_bias "
-        "qk_norm pre_norm fc_norm remat include_preprocessing auxiliary_heads dilation",
+        "qk_norm pre_norm fc_norm remat include_preprocessing auxiliary_heads dilation "
+        "denoising",
     ),
     ("a list of at most 16 integers from 0 on", lambda value: _are(is_count, value), "layers"),
     ("a list of strings", _are_texts, "class_names frozen_layers"),
+    ("a list of integers from 0 on", _are_ids, "class_ids"),
 )
 _RULES = {
     name: (expected, is_right) for expected, is_right, names in _KINDS for name in names.split()

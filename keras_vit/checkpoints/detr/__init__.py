@@ -1,0 +1,1 @@
+"""Checkpoints of DETR: names, fields, reading and writing."""
