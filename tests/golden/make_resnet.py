@@ -40,10 +40,9 @@ SIZE = (70, 45)  # maps of 18 x 12, 9 x 6, 5 x 3 and 3 x 2: each is rounded up
 class Narrow(resnet.ResNet):
     """torchvision's ResNet-50 with a 32nd of its widths after the stem."""
 
-    def __init__(self, dilated=False):
-        super().__init__(
-            resnet.Bottleneck, DEPTHS, replace_stride_with_dilation=[False, False, dilated]
-        )
+    def __init__(self, dilated=False, **kwargs):
+        strides = [False, False, dilated]
+        super().__init__(resnet.Bottleneck, DEPTHS, replace_stride_with_dilation=strides, **kwargs)
         self.fc = torch.nn.Linear(self.inplanes, len(NAMES))
 
     def _make_layer(self, block, planes, *args, **kwargs):
