@@ -47,6 +47,7 @@ SMALL = {
     "swin": dict(width=8, num_heads=(1, 2, 4, 8), depths=(2, 1, 1, 1)),
     "pvt": STAGES,
     "pvt_v2": STAGES,
+    "resnet": dict(widths=(16, 16, 16, 16), depths=(1, 1, 1, 1), stem_width=8),
 }
 # What the pages name beside the catalogue: the variant, and what its source says.
 OTHERS = {

@@ -206,7 +206,8 @@ def test_our_own_files_are_held_against_a_standing_model(tmp_path):
         keras_vit.load_weights(model, tmp_path / "model.keras")
 
 
-@pytest.mark.parametrize("family", list(SOURCES))
+# A ResNet has the epsilon of its paper's code alone.
+@pytest.mark.parametrize("family", [family for family in SOURCES if family != "resnet"])
 def test_arithmetic_that_a_source_leaves_to_its_library_is_compared_too(family, tmp_path):
     """timm's configurations say no epsilon: it is the one that `from_pretrained` takes."""
     source = GOLDEN.parent / SOURCES[family]
