@@ -45,6 +45,8 @@ PYRAMIDS_AT_ANY_SIZE = ("authors_v1", "authors_v2", "timm_v2_linear")
 HYBRID = ("timm_root", "timm_resnet", "authors")  # all: one has no stages, one is flax's
 # torchvision's names, which are timm's; transformers': both kinds of blocks.
 RESNET = ("torchvision", "hf")
+# All: the authors' fused projections; transformers' names with timm's backbone and its own.
+DETR = ("authors", "hf_timm", "hf_native")
 CAIT = ("timm",)  # the authors' names are the same
 # All: every decoder of either source has a table of its own (tests/tasks/setr/test_golden.py).
 SETR_DECODERS = ("naive", "pup", "mla")

@@ -48,13 +48,16 @@ VALUES = {  # of every argument: ones that a conversion could lose
     "block": "basic",
     "dilation": True,
     "channels": (8, 16),
+    "num_queries": 7,
+    "encoder_depth": 2,
+    "decoder_depth": 4,
+    "position_embedding": "learned",
 }
 
 
 def test_every_family_has_its_fields():
-    assert (
-        FOLDERS == ["cait", "hybrid", "pvt", "pvt_v2", "resnet", "swin", "vit"] and len(ROWS) > 60
-    )
+    assert FOLDERS == ["cait", "detr", "hybrid", "pvt", "pvt_v2", "resnet", "swin", "vit"]
+    assert len(ROWS) > 60
 
 
 @pytest.mark.parametrize("field", ROWS.values(), ids=ROWS)

@@ -54,8 +54,8 @@ def randomized(model):
             noise = torch.randn(x.shape, generator=generator)
             if id(x) in embeddings:
                 x.copy_(noise)
-            elif x.ndim > 1:
-                x.copy_(noise * 1.5 * x[0].numel() ** -0.5)
+            elif x.ndim > 1:  # linear layers; convolutions, of which there are more
+                x.copy_(noise * (1.5 if x.ndim == 2 else 1.0) * x[0].numel() ** -0.5)
             else:  # scales and variances, which start at 1, stay near it
                 x.copy_(noise * 0.2 + x.round())
     return model.eval()
