@@ -97,6 +97,10 @@ CASES = [
     Case("timm", "cait_xxs24_224", (224,)),  # timm's takes no other size
     Case("timm", "cait_s24_224", (224,)),
     Case("timm", "cait_xs24_384", (384,)),
+    Case("timm", "resnet18", (224, (250, 331))),
+    Case("timm", "resnet50", (224, (250, 331)), {"output_stride": 16}),
+    Case("timm", "resnet101", (224, (250, 331))),
+    Case("transformers", "ResNetForImageClassification 50", (224, (250, 331)), LABELS),
     Case("transformers", "PvtForImageClassification tiny", (224,), LABELS),
     Case("transformers", "PvtForImageClassification large", (224,), {**LABELS, **PVT_LARGE}),
     Case("transformers", "PvtModel tiny", (256,)),
@@ -151,7 +155,7 @@ def _timm(case, folder):
     timm.models.save_for_hf(model, folder, model_args=kept, safe_serialization=True)
 
     def run(images, other_size):
-        if not other_size or architecture.startswith("pvt"):
+        if not other_size or architecture.startswith(("pvt", "resnet")):
             return model(images)
         size = tuple(images.shape[2:])
         resized = timm.create_model(f"local-dir:{folder}", pretrained=True, img_size=size)
@@ -180,7 +184,7 @@ def _transformers(case, folder):
             other = config_class(**{**size, "image_size": images.shape[2:]}, **case.arguments)
             runner = type(model)(other).eval()
             runner.load_state_dict(model.state_dict())
-        elif other_size and not name.startswith(("Dinov2", "PvtV2")):
+        elif other_size and not name.startswith(("Dinov2", "PvtV2", "ResNet")):
             arguments["interpolate_pos_encoding"] = True
         if name == "ViTMAEModel":  # noise that ascends leaves the patches in their order
             import torch
@@ -204,6 +208,9 @@ def _randomized(model):
         for parameter in model.parameters():
             scale = 0.1 if parameter.ndim == 1 else 0.02
             parameter.add_(scale * torch.randn(parameter.shape))
+        for name, statistic in model.named_buffers():  # of batch normalisation
+            if name.endswith(("running_mean", "running_var")):
+                statistic.add_(0.1 * torch.randn(statistic.shape))
     return model.eval()
 
 
