@@ -59,6 +59,7 @@ LARGE = dict(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, int
 LABELS = {"num_labels": 1000}
 PVT_LARGE = {"depths": [3, 8, 27, 3]}
 LINEAR = {"linear_attention": True}
+RESNET = {"zero_init_last": False}
 CASES = [
     Case("timm", "vit_tiny_patch16_224", (224, 384)),
     Case("timm", "vit_small_patch16_224", (224, 384)),
@@ -97,9 +98,9 @@ CASES = [
     Case("timm", "cait_xxs24_224", (224,)),  # timm's takes no other size
     Case("timm", "cait_s24_224", (224,)),
     Case("timm", "cait_xs24_384", (384,)),
-    Case("timm", "resnet18", (224, (250, 331))),
-    Case("timm", "resnet50", (224, (250, 331)), {"output_stride": 16}),
-    Case("timm", "resnet101", (224, (250, 331))),
+    Case("timm", "resnet18", (224, (250, 331)), RESNET),
+    Case("timm", "resnet50", (224, (250, 331)), {**RESNET, "output_stride": 16}),
+    Case("timm", "resnet101", (224, (250, 331)), RESNET),
     Case("transformers", "ResNetForImageClassification 50", (224, (250, 331)), LABELS),
     Case("transformers", "PvtForImageClassification tiny", (224,), LABELS),
     Case("transformers", "PvtForImageClassification large", (224,), {**LABELS, **PVT_LARGE}),
@@ -208,9 +209,12 @@ def _randomized(model):
         for parameter in model.parameters():
             scale = 0.1 if parameter.ndim == 1 else 0.02
             parameter.add_(scale * torch.randn(parameter.shape))
-        for name, statistic in model.named_buffers():  # of batch normalisation
-            if name.endswith(("running_mean", "running_var")):
-                statistic.add_(0.1 * torch.randn(statistic.shape))
+        for module in model.modules():
+            if hasattr(module, "running_var"):  # batch normalisation
+                for statistic in (module.running_mean, module.running_var):
+                    statistic.add_(0.1 * torch.randn(statistic.shape))
+                # With random weights a map grows from block to block, and rounding with it.
+                module.weight.mul_(0.5)
     return model.eval()
 
 

@@ -33,14 +33,18 @@ class BaseBlock(ConfiguredLayer):
         """Returns `function(x)`, recomputed in the backward pass if `remat` and `training`."""
         return rematerialize(self, function, x) if self.remat and training else function(x)
 
-    def cost(self, x_shape):
-        """`keras_vit.layers.cost.Cost` per image; with `remat` only the output is kept."""
-        total = self.full_cost(x_shape)
+    def cost(self, *shapes):
+        """`keras_vit.layers.cost.Cost` per image; with `remat` only the output is kept.
+
+        Args:
+            shapes: the shape of each input.
+        """
+        total = self.full_cost(*shapes)
         if not self.remat:
             return total
-        return total._replace(activations=math.prod(self.compute_output_shape(x_shape)[1:]))
+        return total._replace(activations=math.prod(self.compute_output_shape(*shapes)[1:]))
 
-    def full_cost(self, x_shape):
+    def full_cost(self, *shapes):
         """The cost without `remat`."""
         raise NotImplementedError
 
