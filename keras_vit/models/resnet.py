@@ -123,7 +123,8 @@ class ResNet(ImageClassifier):
 
 def _check(arguments):
     """The image size as a pair or None; raises a `ValueError` for arguments no layer checks."""
-    check_count(arguments["num_channels"], "num_channels")
+    for name in ("num_channels", "stem_width"):
+        check_count(arguments[name], name)
     check_choice(arguments["block"], "block", BLOCKS)
     check_choice(arguments["dilation"], "dilation", (False, True))
     check_rate(arguments["dropout_rate"], "dropout_rate")

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from keras_vit.models.frozen import named_layers
-from tests.helpers import tiny_cait, tiny_hybrid, tiny_pvt, tiny_swin, tiny_vit, to_numpy
+from tests.helpers import tiny, tiny_cait, tiny_hybrid, tiny_pvt, tiny_swin, tiny_vit, to_numpy
 
 
 def with_stem():
@@ -38,7 +38,11 @@ def swin():
     return tiny_swin(depths=(1, 1))
 
 
-MAKERS = [remat_vit, deit, swin, swin_v2, pvt, pvt_v2, tiny_hybrid, with_stem, tiny_cait]
+def resnet():
+    return tiny("resnet", remat=True, drop_path_rate=0.1)
+
+
+MAKERS = [remat_vit, deit, swin, swin_v2, pvt, pvt_v2, tiny_hybrid, with_stem, tiny_cait, resnet]
 FAMILIES = {make.__name__: make for make in MAKERS}
 # Which weights are saved does not depend on the backend, except for the state that a backend passes
 # through a recomputed block.

@@ -7,9 +7,10 @@ import keras
 import pytest
 
 import keras_vit
+from keras_vit.layers.block import BaseBlock
 from keras_vit.models.frozen import named_layers
 from tests.helpers import once, once_but, tiny_vit
-from tests.models.reloading import EVERYWHERE, FAMILIES, assert_same, reload, with_stem
+from tests.models.reloading import EVERYWHERE, FAMILIES, assert_same, reload, resnet, with_stem
 
 
 @pytest.mark.parametrize("make", once_but(FAMILIES, EVERYWHERE))
@@ -17,12 +18,11 @@ def test_what_is_frozen_stays_frozen(make, tmp_path):
     """Layers, layers within layers, single weights, and what is trained in a frozen block."""
     model = make()
     layers = named_layers(model)
-    block = next(x for x in model.layers if isinstance(x, keras_vit.layers.Block))
+    block, *others = [x for x in model.layers if isinstance(x, BaseBlock)]
     block.trainable = False
     block.norm1.trainable = True
-    last = [x for x in model.layers if isinstance(x, keras_vit.layers.Block)][-1]
-    if last is not block:
-        last.attention.trainable = False
+    if others:
+        getattr(others[-1], "conv2" if make is resnet else "attention").trainable = False
     head = next(x for x in layers.values() if isinstance(x, keras_vit.layers.ClassificationHead))
     head.dense.bias.trainable = False
     if make is with_stem:
