@@ -32,8 +32,11 @@ def rolled(path, value):
 
 
 def transposed(path, value):
-    """The kernel that comes after the attention, of the last block, is square."""
-    return value.T if path == transposed.path else value
+    """The kernel that comes after the attention, of the last block, is square.
+
+    So is that of a convolution within the last block of a ResNet.
+    """
+    return np.swapaxes(value, -1, -2) if path == transposed.path else value
 
 
 def dropped(block):
@@ -57,7 +60,8 @@ class Outputs:
         self.prepared = self._prepared(model.preprocessor)
         names = dict.fromkeys(path.split("/")[0] for path in self.paths)
         self.blocks = [name for name in names if "block" in name]
-        transposed.path = next(x for x in self.paths[::-1] if x.endswith("attention/proj/kernel"))
+        square = ("attention/proj/kernel", "conv2/kernel")
+        transposed.path = next(x for x in self.paths[::-1] if x.endswith(square))
 
     def _prepared(self, preprocessor):
         return np.stack([to_numpy(preprocessor(x)) for x in self.pictures])

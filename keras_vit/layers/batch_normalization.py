@@ -35,7 +35,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
                 moving.assign(moving * self.momentum + new * (1.0 - self.momentum))
         else:
             mean, variance = self.moving_mean, self.moving_variance
-        x = ops.batch_normalization(
-            x, mean, variance, -1, self.beta, self.gamma, epsilon=self.epsilon
+        # Variables may have 16 bits, which an export does not mix with 32.
+        mean, variance, beta, gamma = (
+            ops.cast(value, "float32") for value in (mean, variance, self.beta, self.gamma)
         )
+        x = ops.batch_normalization(x, mean, variance, -1, beta, gamma, epsilon=self.epsilon)
         return ops.cast(x, self.compute_dtype)
