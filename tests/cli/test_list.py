@@ -43,7 +43,7 @@ def test_json_is_one_document_with_all_that_is_known():
 
 def test_nothing_found_is_a_wrong_call():
     for kind, arguments in [("checkpoint", ()), ("model", ("--models",))]:
-        nothing = run("list", "resnet50", *arguments)
+        nothing = run("list", "alexnet", *arguments)
         assert nothing.exit_code == 2 and nothing.stdout == ""
         assert nothing.stderr.startswith(f"error: No {kind} is named like")
-        assert nothing.stderr.endswith("Received: 'resnet50'\n")
+        assert nothing.stderr.endswith("Received: 'alexnet'\n")

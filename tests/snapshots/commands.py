@@ -43,7 +43,7 @@ CALLS = (
     "keras-vit list vit_base_patch16_siglip* --json",
     "keras-vit list ViT --models --json",
     "keras-vit list vittiny --json",
-    "keras-vit list resnet50",
+    "keras-vit list alexnet",
     "keras-vit show model --json",
     "keras-vit show deit_tiny_patch16_224.fb_in1k --json",
     "keras-vit show vittiny --image-size 32 --json",
