@@ -29,9 +29,11 @@ class BaseBlock(ConfiguredLayer):
         super().__init__(**kwargs)
         self.remat = remat
 
-    def checkpointed(self, function, x, training):
-        """Returns `function(x)`, recomputed in the backward pass if `remat` and `training`."""
-        return rematerialize(self, function, x) if self.remat and training else function(x)
+    def checkpointed(self, function, x, training, *others):
+        """`function(x, *others)`, recomputed in the backward pass if `remat` and `training`."""
+        if self.remat and training:
+            return rematerialize(self, function, x, *others)
+        return function(x, *others)
 
     def cost(self, *shapes):
         """`keras_vit.layers.cost.Cost` per image; with `remat` only the output is kept.

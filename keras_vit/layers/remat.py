@@ -6,8 +6,8 @@ from keras import ops
 from keras_vit.hardware import jax_platform
 
 
-def rematerialize(layer, function, inputs):
-    """Computes `function(inputs)` without keeping its intermediate results for the backward pass.
+def rematerialize(layer, function, *inputs):
+    """Computes `function(*inputs)` without keeping its intermediate results for the backward pass.
 
     The backward pass recomputes them, which saves memory and costs about a third more computation
     (Chen et al. 2016, arXiv:1604.06174). `keras.remat` alone fails here: on JAX the state of the
@@ -18,25 +18,27 @@ def rematerialize(layer, function, inputs):
 
     Args:
         layer: layer whose variables `function` reads or changes.
-        function: function of one tensor that returns one tensor and calls sub-layers of `layer`.
-        inputs: tensor.
+        function: function of tensors that returns one tensor and calls sub-layers of `layer`.
+        inputs: float tensors.
 
     Returns:
-        The tensor `function(inputs)`. The state of the layer (its seeds) is updated as usual.
+        The tensor `function(*inputs)`. The state of the layer (its seeds) is updated as usual.
     """
     trainable = [v for v in layer.variables if v.trainable]
     state = [v for v in layer.variables if not v.trainable]
     # Copies, because PyTorch assigns in place and the recomputation needs the old values.
     before = [(v, ops.copy(v)) for v in state]
+    count = len(inputs)
 
-    def pure(inputs, *values):
+    def pure(*arguments):
+        given, values = arguments[:count], arguments[count:]
         mapping = list(zip(trainable, values, strict=True)) + before
         with keras.StatelessScope(state_mapping=mapping) as scope:
-            outputs = function(inputs)
+            outputs = function(*given)
             return outputs, [scope.get_current_value(v) for v in state]
 
     values = [ops.convert_to_tensor(v) for v in trainable]
-    outputs, after = _remat(pure)(inputs, *values)
+    outputs, after = _remat(pure)(*inputs, *values)
     for variable, value in zip(state, after, strict=True):
         variable.assign(value)
     return outputs
@@ -69,9 +71,9 @@ def _remat(function):
         return keras.remat(function)
 
     def backward(arguments, gradients):
-        inputs, *values = arguments
-        inputs = inputs + 0 * ops.ravel(gradients[0])[0]
-        return jax.vjp(function, inputs, *values)[1](gradients)
+        first, *others = arguments
+        first = first + 0 * ops.ravel(gradients[0])[0]
+        return jax.vjp(function, first, *others)[1](gradients)
 
     checkpointed = jax.custom_vjp(function)
     checkpointed.defvjp(lambda *arguments: (function(*arguments), arguments), backward)
