@@ -5,6 +5,7 @@ from keras_vit.layers.block import Block
 from keras_vit.layers.bottleneck_block import BottleneckBlock
 from keras_vit.layers.class_attention import ClassAttention, ClassAttentionBlock
 from keras_vit.layers.convolutional_mlp import ConvolutionalMLP
+from keras_vit.layers.cross_attention import CrossAttention
 from keras_vit.layers.heads import AttentionPooling, ClassificationHead, TokenPooling
 from keras_vit.layers.mlp import MLP
 from keras_vit.layers.overlapping_patch_embedding import OverlappingPatchEmbedding
@@ -36,6 +37,7 @@ __all__ = [
     "ClassToken",
     "ClassificationHead",
     "ConvolutionalMLP",
+    "CrossAttention",
     "DropPath",
     "LayerScale",
     "OverlappingPatchEmbedding",

@@ -8,6 +8,7 @@ from tests.helpers import once
 
 TOKENS = np.random.default_rng(0).normal(size=(2, 7, 16)).astype("float32")  # 1 + 3*2 tokens
 IMAGES = np.random.default_rng(1).normal(size=(2, 12, 8, 3)).astype("float32")  # 3 x 2 patches of 4
+KEYS = np.random.default_rng(3).normal(size=(2, 5, 16)).astype("float32")
 FEATURES = TOKENS[:, 0]
 MAP = np.random.default_rng(2).normal(size=(2, 7, 5, 16)).astype("float32")  # h x w x D
 WINDOWS = MAP[:, :2, :3].reshape(2, 6, 16)  # of 2 x 3 places
@@ -49,6 +50,7 @@ CASES = [
     again(layers.Attention, {"num_heads": 4}, TOKENS),
     case(layers.Attention, {"num_heads": 4, "qkv_bias": False, "qk_norm": True}, TOKENS),
     again(layers.Attention, {"num_heads": 2, "proj_bias": False}, TOKENS),
+    case(layers.CrossAttention, {"num_heads": 4}, TOKENS, KEYS, 2 * KEYS),
     again(layers.MLP, {"hidden_dim": 24}, TOKENS),
     again(layers.MLP, {"hidden_dim": 24, "activation": "gelu_tanh", "use_bias": False}, TOKENS),
     case(layers.MLP, {"hidden_dim": 24, "activation": "swiglu"}, TOKENS),
