@@ -5,18 +5,16 @@ Letters: N, M numbers of boxes.
 
 from keras import ops
 
-from keras_vit.ops.shapes import unstack
-
 
 def center_to_corners(boxes):
     """(centre x, centre y, width, height) -> (x0, y0, x1, y1), float tensors (..., 4)."""
-    x, y, w, h = unstack(boxes, axis=-1)
+    x, y, w, h = (boxes[..., i] for i in range(4))
     return ops.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], axis=-1)
 
 
 def corners_to_center(boxes):
     """(x0, y0, x1, y1) -> (centre x, centre y, width, height), float tensors (..., 4)."""
-    x0, y0, x1, y1 = unstack(boxes, axis=-1)
+    x0, y0, x1, y1 = (boxes[..., i] for i in range(4))
     return ops.stack([(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0], axis=-1)
 
 
