@@ -17,7 +17,15 @@ from keras import ops
 
 from keras_vit.layers.validation import as_pair, check_choice
 from keras_vit.ops.resample import cubic, lanczos, triangle
-from keras_vit.ops.sides import arange, as_float, at_least, number, shape_of, within
+from keras_vit.ops.sides import (
+    arange,
+    as_float,
+    at_least,
+    fitted_size,
+    number,
+    shape_of,
+    within,
+)
 from keras_vit.picture_files import MAX_RATIO, check_sides
 from keras_vit.picture_files import load_image as load_image
 
@@ -40,10 +48,13 @@ class Preprocessor(keras.layers.Layer):
     cropped before the second is resized.
 
     Args:
-        image_size: int or (h, w), size of the result in pixels.
+        image_size: int or (h, w), size of the result in pixels; with resize="fit" (s, m), the
+            shorter side and the most of the longer.
         resize: "short_side" (the shorter side becomes image_size / crop_fraction, and the longer
-            keeps its proportion), "squash" (both sides become image_size / crop_fraction) or None
-            (pictures already have the size `image_size`).
+            keeps its proportion), "squash" (both sides become image_size / crop_fraction), "fit"
+            (the shorter side becomes s and the longer keeps its proportion, unless it would exceed
+            m: then the shorter becomes smaller; nothing is cropped, so results differ in size) or
+            None (pictures already have the size `image_size`).
         crop_fraction: float in (0, 1], fraction of the resized side that the centre crop keeps, or
             a pair of them for (height, width).
         interpolation: "bilinear", "bicubic" or "lanczos".
@@ -61,7 +72,7 @@ class Preprocessor(keras.layers.Layer):
             in the graph (in an export or in `tf.data`), the middle of the picture is used.
 
     Returns:
-        Tensor (h, w, C) or (B, h, w, C), normalised.
+        Tensor (h, w, C) or (B, h, w, C), normalised; `fitted_size` says h and w for "fit".
 
     Raises:
         ValueError: if an argument is invalid, or a picture has another rank or number of channels,
@@ -72,7 +83,8 @@ class Preprocessor(keras.layers.Layer):
         (224, 224, 3)
 
     Sources: timm `data/transforms_factory.py`, `transforms_imagenet_eval`; transformers
-    `image_transforms.py`, `center_crop`; Pillow `src/libImaging/Resample.c`.
+    `image_transforms.py`, `center_crop`; facebookresearch/detr `datasets/transforms.py`, `resize`,
+    for "fit"; Pillow `src/libImaging/Resample.c`.
     """
 
     def __init__(
@@ -88,7 +100,7 @@ class Preprocessor(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        check_choice(resize, "resize", ("short_side", "squash", None))
+        check_choice(resize, "resize", ("short_side", "squash", None, "fit"))
         check_choice(interpolation, "interpolation", INTERPOLATIONS)
         check_choice(convention, "convention", CONVENTIONS)
         self.image_size = as_pair(image_size, "image_size")
@@ -101,6 +113,17 @@ class Preprocessor(keras.layers.Layer):
             raise ValueError(
                 'convention="keras" has crop_fraction=1, and it alone antialias=False. Received: '
                 f"{convention=}, {crop_fraction=}, {antialias=}"
+            )
+        fits = resize == "fit"
+        if fits and (convention == "keras" or self.crop_fraction not in (1, (1, 1))):
+            raise ValueError(
+                'resize="fit" crops nothing: pass crop_fraction=1, and another convention than '
+                f'"keras". Received: {crop_fraction=}, {convention=}'
+            )
+        if fits and self.image_size[0] > self.image_size[1]:
+            raise ValueError(
+                'With resize="fit" image_size is the shorter side and the most of the longer. '
+                f"Received: {image_size=}"
             )
         self.mean, self.std = _per_channel(mean, "mean"), _per_channel(std, "std")
         if len(self.mean) != len(self.std) or min(self.std) < SMALLEST:
@@ -181,6 +204,8 @@ class Preprocessor(keras.layers.Layer):
 
     def _resized(self, height, width, xp=np):
         """For both sides: the resized length, the start of the crop, and its length."""
+        if self.resize == "fit":
+            return [(side, 0, side) for side in fitted_size(height, width, *self.image_size, xp)]
         to = self.resized_size
         if self.resize == "short_side":
             # The relatively shorter side becomes exact, and the other keeps the proportion.
@@ -272,7 +297,11 @@ class Preprocessor(keras.layers.Layer):
 
     def compute_output_shape(self, images_shape):
         self._check(images_shape)
-        return (*images_shape[:-3], *self.image_size, images_shape[-1])
+        size, (height, width) = self.image_size, images_shape[-3:-1]
+        if self.resize == "fit":
+            known = None not in (height, width)
+            size = fitted_size(height, width, *size) if known else (None, None)
+        return (*images_shape[:-3], *size, images_shape[-1])
 
     def get_config(self):
         return {

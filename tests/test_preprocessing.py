@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import keras_vit
+from keras_vit.ops.sides import fitted_size
 from keras_vit.picture_files import MAX_RATIO
 from keras_vit.preprocessing import INTERPOLATIONS, load_image
 from tests.helpers import PHOTOS, backends, tiny_vit, to_numpy
@@ -123,6 +124,67 @@ def test_sizes_are_those_of_torchvision(resize, target):
         expected = np.asarray(expected)[top : top + th, left : left + tw]
         layer = keras_vit.Preprocessor(target, resize=resize, crop_fraction=0.9, **UNIT)
         np.testing.assert_allclose(to_numpy(layer(pixels)), expected, atol=1e-3)
+
+
+def authors_size(height, width, short_side, longest):
+    """Written down once more, from what DETR's authors do with floats."""
+    low, high, size = float(min(height, width)), float(max(height, width)), short_side
+    if high / low * size > longest:
+        size = int(round(longest * low / high))
+    if min(height, width) == size:
+        return height, width
+    if width < height:
+        return int(size * height / width), size
+    return size, int(size * width / height)
+
+
+FITTED = {
+    (480, 640): (800, 1066),
+    (427, 640): (800, 1199),
+    (305, 574): (708, 1332),
+    (574, 305): (1332, 708),
+    (800, 900): (800, 900),
+    (800, 1400): (762, 1333),
+    (10, 1000): (13, 1300),
+}
+
+
+def test_fit_gives_the_sizes_of_the_authors_of_detr():
+    for size, expected in FITTED.items():
+        assert fitted_size(*size, 800, 1333) == authors_size(*size, 800, 1333) == expected
+    rng = np.random.default_rng(0)
+    for height, width in rng.integers(8, 2000, (3000, 2)).tolist():
+        if max(height, width) <= 200 * min(height, width):
+            expected = authors_size(height, width, 800, 1333)
+            assert fitted_size(height, width, 800, 1333) == expected, (height, width)
+
+
+@pytest.mark.parametrize("size", [(30, 47), (90, 40), (20, 61), (40, 50)])
+def test_fit_equals_pil_with_arrays_and_tensors(size):
+    pixels = picture(*size)
+    layer = keras_vit.Preprocessor((40, 64), "fit", 1.0, "bilinear", **UNIT)
+    h, w = fitted_size(*size, 40, 64)
+    expected = np.asarray(Image.fromarray(pixels).resize((w, h), Image.Resampling.BILINEAR))
+    found = to_numpy(layer(pixels))
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    assert layer.compute_output_shape((None, *size, 3)) == (None, h, w, 3)
+    assert layer.compute_output_shape((None, None, 3)) == (None, None, 3)
+    by_matrix = to_numpy(layer(keras.ops.convert_to_tensor(pixels)))
+    assert np.abs(found - by_matrix).max() <= 2.001
+    assert keras_vit.Preprocessor.from_config(layer.get_config()).get_config() == layer.get_config()
+
+
+def test_fit_inside_tf_data_on_every_backend():
+    tf = pytest.importorskip("tensorflow")
+    pictures = [picture(*size) for size in [(30, 47), (90, 40), (20, 61), (40, 50), (61, 20)]]
+    layer = keras_vit.Preprocessor((40, 64), "fit", 1.0, "bilinear", **UNIT)
+    data = tf.data.Dataset.from_generator(
+        lambda: iter(pictures), output_signature=tf.TensorSpec((None, None, 3), "uint8")
+    )
+    for found, pixels in zip(data.map(layer).as_numpy_iterator(), pictures, strict=True):
+        expected = to_numpy(layer(pixels))
+        assert found.shape == expected.shape
+        assert np.abs(found - expected).max() <= 2.001
 
 
 @pytest.mark.parametrize("convention", ["timm", "transformers"])
@@ -292,6 +354,11 @@ def test_what_is_no_picture_is_named(tmp_path):
         ({"mean": (), "std": ()}, "mean must hold one number per channel. Received: mean=\\(\\)"),
         ({"crop_fraction": (0.9,)}, "in \\(0, 1\\]. Received: crop_fraction=\\(0.9,\\)"),
         ({"crop_fraction": (0.9, float("nan"))}, "in \\(0, 1\\]"),
+        ({"resize": "fit"}, "fit.*crops nothing.*Received: crop_fraction=0.875"),
+        (
+            {"resize": "fit", "crop_fraction": 1, "image_size": (8, 4)},
+            "shorter side and the most of the longer",
+        ),
         ({"convention": "torchvision"}, "convention must be one of 'timm', 'transformers'"),
     ],
 )

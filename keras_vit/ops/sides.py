@@ -1,5 +1,6 @@
 """Sides of pictures as ints, or as scalar tensors if a graph does not know them statically."""
 
+import numpy as np
 from keras import ops
 
 
@@ -47,3 +48,40 @@ def as_float(value, xp):
     if isinstance(value, int):
         return float(value)
     return ops.cast(value, "float32") if xp is ops else xp.asarray(value, dtype="float32")
+
+
+def fitted_size(height, width, short_side, longest, xp=np):
+    """(h, w) to which resize="fit" resizes a picture, as DETR's authors do.
+
+    The shorter side becomes `short_side`, or, if the longer would then exceed `longest`, the
+    rounded share of `longest` that the proportion leaves. The longer is truncated.
+
+    Args:
+        height, width: ints, or scalar integer tensors where a graph does not know them.
+        short_side, longest: ints, in pixels.
+
+    >>> fitted_size(305, 574, 800, 1333)
+    (708, 1332)
+
+    Source: facebookresearch/detr `datasets/transforms.py`, `get_size_with_aspect_ratio`.
+    """
+    if isinstance(height, int) and isinstance(width, int):
+        low, high = min(height, width), max(height, width)
+        side = short_side
+        if high * short_side > longest * low:
+            side = max(round(longest * low / high), 1)
+        if low == side:
+            return height, width
+        long = max(int(side * high / low), 1)
+        return (side, long) if height <= width else (long, side)
+    low, high = xp.minimum(height, width), xp.maximum(height, width)
+    share = longest * low  # rounded half to even, like Python's round
+    whole = share // high
+    rounded = whole + (2 * (share % high) + whole % 2 + high - 1) // (2 * high)
+    capped = high * short_side > share
+    side = xp.where(capped, xp.maximum(rounded, 1), short_side)
+    long = xp.maximum(side * high // low, 1)
+    same, upright = low == side, height > width
+    h = xp.where(same, height, xp.where(upright, long, side))
+    w = xp.where(same, width, xp.where(upright, side, long))
+    return h, w
