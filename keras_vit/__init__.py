@@ -97,6 +97,15 @@ if not waits(__name__):  # the command `keras-vit` waits for Keras until it need
     # Semantic segmentation: SETR
     from keras_vit.tasks.setr.model import SETR, SETRMLA, SETRNaive, SETRPUP
 
+    # Object detection: DETR
+    from keras_vit.tasks.detr.model import (
+        DETR,
+        DETRResNet50,
+        DETRResNet50DC5,
+        DETRResNet101,
+        DETRResNet101DC5,
+    )
+
     # Listing all variants, resizing a model
     from keras_vit.listing import list_models
     from keras_vit.models.resize import resize
@@ -209,6 +218,12 @@ __all__ = [
     "SETRNaive",
     "SETRPUP",
     "SETRMLA",
+    # Object detection: DETR
+    "DETR",
+    "DETRResNet50",
+    "DETRResNet50DC5",
+    "DETRResNet101",
+    "DETRResNet101DC5",
     # Listing all variants, resizing a model
     "list_models",
     "resize",

@@ -216,10 +216,12 @@ def _warn_once(model, received):
 
 
 def _images(data):
-    """The images in data that Keras takes: x, (x, ...), or a dict with one input."""
+    """The images in data that Keras takes: x, (x, ...), or a dict with one input or "images"."""
     if isinstance(data, (tuple, list)) and data:
         data = data[0]
-    return next(iter(data.values())) if isinstance(data, dict) and len(data) == 1 else data
+    if not isinstance(data, dict):
+        return data
+    return next(iter(data.values())) if len(data) == 1 else data.get("images", data)
 
 
 def _labels(data):
