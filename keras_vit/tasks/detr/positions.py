@@ -180,7 +180,7 @@ def sine_embedding(places, width):
     """Sine embeddings of numbers: float32 (...) -> (..., width), sine and cosine in turn."""
     i = np.arange(width // 2)
     frequency = (1.0 / TEMPERATURE ** (2 * i / width)).astype("float32")
-    angle = ops.expand_dims(places, -1) * frequency  # (..., width / 2)
+    angle = ops.expand_dims(places, -1) * ops.convert_to_tensor(frequency)  # (..., width / 2)
     both = ops.stack([ops.sin(angle), ops.cos(angle)], axis=-1)
     return ops.reshape(both, (*ops.shape(places), width))
 
