@@ -46,6 +46,7 @@ from keras_vit.models.registry import register_task
 from keras_vit.models.walk import walk
 from keras_vit.tasks.detr.backbone import backbone_of, serialized
 from keras_vit.tasks.detr.blocks import NORM_EPSILON, DetrDecoderBlock, DetrEncoderBlock
+from keras_vit.tasks.detr.detect import DetectsPictures
 from keras_vit.tasks.detr.features import backbone_model, run_masked
 from keras_vit.tasks.detr.heads import BoxHead, ObjectQueries, torch_uniform
 from keras_vit.tasks.detr.inputs import PaddedInputs
@@ -57,7 +58,7 @@ POSITIONS = {"sine": SinePositions, "learned": LearnedPositions}
 
 @keras.saving.register_keras_serializable(package="keras_vit")
 @configured  # documents the arguments that families share
-class DETR(TrainsDetection, PaddedInputs):
+class DETR(TrainsDetection, DetectsPictures, PaddedInputs):
     """DETR from images (B, H, W, C) to a set of Q classes and boxes for each of them.
 
     Inputs are images alone, or {"images": (B, H, W, C), "valid": bool (B, H, W)} for pictures of
