@@ -173,7 +173,7 @@ def complexity(model, image_size=None):
         macs=sum(cost.macs for cost in costs),
         activation_bytes=sum(memory),
         # The softmax is float32 under every dtype policy.
-        scores_bytes=sum(4 * x.layer.num_scores(x.input_shapes[0]) for x in blocks),
+        scores_bytes=sum(4 * x.layer.num_scores(*x.input_shapes) for x in blocks),
         layers=Table(("layer", "shape", "parameters", "MACs", "activation bytes"), rows),
         terms=_terms(blocks) if _alike(blocks) else None,
     )
