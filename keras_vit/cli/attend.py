@@ -114,12 +114,12 @@ def _of_a_picture(model, pixels, kind, layer, head, class_):
     """Numbers for JSON, and a function of the width that draws them."""
     import keras_vit
     from keras_vit.interpret.attention import block_names
-    from keras_vit.interpret.images import class_labels, probabilities
+    from keras_vit.interpret.images import as_images, class_labels, classifies, probabilities
     from keras_vit.interpret.pictures import query_maps
 
-    images = model.preprocess_images([pixels])
+    images = as_images(model, [pixels])
     numbers = {}
-    if model.num_classes is not None:
+    if model.num_classes is not None and classifies(model):
         (shares,) = probabilities(model, images)
         best = int(shares.argmax())
         name = model.class_names[best] if model.class_names else f"class {best}"

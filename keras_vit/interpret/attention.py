@@ -24,7 +24,8 @@ def attention_maps(model, images, layers=None, heads=None, grid=False):
         model: functional model whose top-level layers include transformer blocks.
         images: array or tensor (B, H, W, C), the model's input.
         layers: list of block names, such as `["block11"]`, or with the attention pooling ("pool");
-            by default every block.
+            by default every block. The blocks of DETR's decoder attend to the picture; what their
+            queries attend to among each other is `"decoder_block05/self_attention"`.
         heads: list of int, indices of the heads; by default all heads.
         grid: bool, whether to arrange the keys on the grid of patches: (B, heads, queries, h, w).
 
@@ -34,7 +35,8 @@ def attention_maps(model, images, layers=None, heads=None, grid=False):
         (B, windows, heads, positions, positions), with the windows row by row after the shift. The
         queries of a `PyramidBlock` are the positions of its map, and the keys those of the reduced
         map. `ClassAttentionBlock`s and the attention pooling have one query. Scores of talking
-        heads are those between the softmax and the second map.
+        heads are those between the softmax and the second map. The queries of DETR's decoder are
+        its object queries, and the keys are the cells of the map that its encoder reads.
 
         With `grid=True` every query has a map over the patches. Scores of prefix tokens as keys are
         removed, so a map may sum to less than one. Queries keep their order, prefix tokens first.
@@ -58,19 +60,23 @@ def attention_maps(model, images, layers=None, heads=None, grid=False):
     if heads is not None:
         _check_heads(model, names, heads)
     check_size(model, images)
-    blocks = {name: model.get_layer(name) for name in names}
+    parts = {name: name.partition("/") for name in names}
+    blocks = {block: model.get_layer(block) for block, *_ in parts.values()}
     inputs = keras.Model(
         model.input, {name: input_of(model, block) for name, block in blocks.items()}
     )
     inputs = inputs(ops.convert_to_tensor(images), training=False)
     maps = {}
-    for name, block in blocks.items():
-        scores = ops.convert_to_numpy(block.attention_scores(inputs[name]))
+    for name, (layer, _, other) in parts.items():
+        block, x = blocks[layer], inputs[layer]
+        scores = block.attention_scores(x, other) if other else block.attention_scores(x)
+        scores = ops.convert_to_numpy(scores)
         if heads is not None:
             scores = np.take(scores, heads, axis=block.head_axis)
-        if grid:
-            (h, w), prefix = token_grid(model, name, images.shape)
-            scores = block.scores_on_grid(scores, inputs[name].shape, (h, w), prefix)
+        if grid and not other:
+            (h, w), prefix = token_grid(model, layer, images.shape)
+            shape = x[0].shape if isinstance(x, (list, tuple)) else x.shape
+            scores = block.scores_on_grid(scores, shape, (h, w), prefix)
         maps[name] = scores
     return maps
 
@@ -92,6 +98,7 @@ def block_names(model, layers=None):
         return blocks
     pools = (x for x in model.layers if isinstance(x, Attending) and not isinstance(x, Block))
     known = blocks + [x.name for x in pools]
+    known += [f"{name}/{other}" for name in blocks for other in model.get_layer(name).others]
     if isinstance(layers, str):
         raise ValueError(
             f"layers must be a list of names, such as [{layers!r}]. Received: layers={layers!r}"
@@ -130,8 +137,8 @@ def check_size(model, images):
 
 def token_grid(model, layer_name, images_shape):
     """((h, w), P): the grid of a layer's patches for images (B, H, W, C), and its prefix tokens."""
-    layout = model.token_layout(layer_name)
-    return layout.grid_of(images_shape[1:3]), layout.num_prefix_tokens
+    prefix = model.token_layout(layer_name).num_prefix_tokens
+    return model.grid_of(layer_name, tuple(images_shape[1:3])), prefix
 
 
 def tokens_to_grid(model, layer_name, x, images_shape):
@@ -143,16 +150,16 @@ def tokens_to_grid(model, layer_name, x, images_shape):
 def query_grid(model, layer_name, images_shape):
     """(h, w), the grid of the queries of a block for images (B, H, W, C)."""
     layer = model.get_layer(layer_name)
-    input_shape = keras.Model(model.input, input_of(model, layer)).compute_output_shape(
-        images_shape
-    )
+    read = input_of(model, layer)
+    read = read[0] if isinstance(read, list) else read
+    input_shape = keras.Model(model.input, read).compute_output_shape(images_shape)
     grid, _ = token_grid(model, layer_name, images_shape)
     return layer.query_grid(input_shape, grid)
 
 
 def _check_heads(model, names, heads):
     for name in names:
-        number = model.get_layer(name).num_heads
+        number = model.get_layer(name.partition("/")[0]).num_heads
         if isinstance(heads, int) or not len(heads) or not set(heads) <= set(range(number)):
             raise ValueError(
                 f"heads must be a list of indices from 0 to {number - 1}: {name} has {number} "

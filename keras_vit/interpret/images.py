@@ -18,6 +18,13 @@ def as_images(model, images):
     check_family(model)
     if not hasattr(images, "shape"):
         images = model.preprocess_images(images)
+        if isinstance(images, dict):  # of a detector, which pads them
+            if not images["valid"].all():
+                raise ValueError(
+                    "Pictures must have one size, which needs no padding: pass them one by one. "
+                    f"Received: sizes that were padded to {images['images'].shape[1:3]}"
+                )
+            images = images["images"]
     check_size(model, images)
     return ops.convert_to_numpy(ops.cast(images, "float32"))
 
@@ -40,6 +47,11 @@ def shown_pixels(model, images):
         low, high = images.min(), images.max()
         pixels = (images - low) / max(high - low, 1e-30)
     return np.clip(pixels, 0, 1)
+
+
+def classifies(model):
+    """Whether a model gives one set of logits (B, K) for an image."""
+    return not isinstance(model.output, dict) and len(model.output.shape) == 2
 
 
 def probabilities(model, images):

@@ -12,7 +12,7 @@ import numpy as np
 from keras_vit.interpret.attention import attention_maps, block_names, query_grid
 from keras_vit.interpret.drawing import add_axes, mosaic, new_figure, outline, show, style
 from keras_vit.interpret.embeddings import patch_filters, position_similarity
-from keras_vit.interpret.images import as_images, class_labels, shown_pixels
+from keras_vit.interpret.images import as_images, class_labels, classifies, shown_pixels
 from keras_vit.layers import ClassToken
 
 COLUMN, PAGE = 3.25, 6.75  # inches, widths of a column and of a page with two columns
@@ -29,7 +29,8 @@ def plot_attention(model, images, layer=None, heads=None, query=None, width=PAGE
         heads: list of int, indices of the heads to draw, or [] for the mean only; by default all
             heads.
         query: (row, column) of the patch whose attention is drawn; by default the class token, or
-            the average over all patches if the block has none.
+            the average over all patches if the block has none. In a block of DETR's decoder an int,
+            the number of an object query; by default the average query.
         width: float, width of the figure in inches.
 
     Returns:
@@ -58,7 +59,9 @@ def plot_attention(model, images, layer=None, heads=None, query=None, width=PAGE
     columns["mean" if maps.shape[1] > 1 else "head 0"] = maps.mean(axis=1)
     caption = f"{layer}: what {reader} attends to"
     largest = np.quantile(np.stack(list(columns.values())), 0.98)
-    mark = None if query is None else (query, query_grid(model, layer, images.shape))
+    mark = None
+    if query is not None and not isinstance(query, int):
+        mark = (query, query_grid(model, layer, images.shape))
     return _overlays(model, images, columns, caption, "attention", largest, width, mark)
 
 
@@ -184,6 +187,8 @@ def query_maps(model, images, layer, query=None):
     """The attention of one token of a block, (B, heads, h, w), and a description of the token."""
     (layer,) = block_names(model, [layer])
     maps = attention_maps(model, images, [layer], grid=True)[layer]  # (B, heads, queries, h, w)
+    if model.get_layer(layer).queries == "objects":
+        return _of_objects(maps, layer, query)
     h, w = query_grid(model, layer, images.shape)
     if query is None:
         if model.get_layer(layer).queries == "learned":
@@ -191,7 +196,7 @@ def query_maps(model, images, layer, query=None):
         if _class_token_is_first(model, layer):
             return maps[:, :, 0], "the class token"
         return maps[:, :, -h * w :].mean(axis=2), "the average patch"
-    row, column = query
+    row, column = query if isinstance(query, (list, tuple)) else (-1, -1)
     if maps.shape[2] == 1 or not (0 <= row < h and 0 <= column < w):
         raise ValueError(
             f"query must be None, or the row and column of a patch on the grid of {layer}, "
@@ -199,6 +204,18 @@ def query_maps(model, images, layer, query=None):
         )
     index = maps.shape[2] - h * w + row * w + column  # after the prefix tokens
     return maps[:, :, index], f"the patch in row {row}, column {column}"
+
+
+def _of_objects(maps, layer, query):
+    """`query_maps` of a block whose queries are those of objects: one of them, or their mean."""
+    if query is None:
+        return maps.mean(axis=2), "the average query"
+    if not isinstance(query, int) or not 0 <= query < maps.shape[2]:
+        raise ValueError(
+            f"query must be None, or the number of a query of {layer}, 0 to {maps.shape[2] - 1}. "
+            f"Received: query={query!r}"
+        )
+    return maps[:, :, query], f"query {query}"
 
 
 def _class_token_is_first(model, layer):
@@ -212,7 +229,7 @@ def _overlays(model, images, maps, caption, label, largest, width, mark=None):
     batch, height, across, _ = images.shape
     pixels = shown_pixels(model, images)
     names = [""] * batch
-    if model.num_classes is not None:
+    if model.num_classes is not None and classifies(model):
         names = class_labels(model, images)
     rows = math.ceil((1 + len(maps)) / 7)  # per image
     columns = math.ceil((1 + len(maps)) / rows)

@@ -15,12 +15,16 @@ class Attending:
             "places": the positions of a feature map attend within a window or to a smaller map;
             such scores cannot be multiplied.
             "learned": the query is a weight of the layer.
+            "objects": learned queries of which each is to find an object of the picture.
         head_axis: int, axis of the heads in the scores.
         num_heads: int, H.
+        others: tuple of str, further attentions of the layer, which `attention_scores` takes as a
+            second argument. Their keys are the queries, not places of the picture.
     """
 
     queries = "tokens"
     head_axis = 1
+    others = ()
 
     def attention_scores(self, x):
         """Computes the attention scores for an input of this layer.

@@ -45,6 +45,10 @@ class Features:
             )
         return layout
 
+    def grid_of(self, layer_name, image_size):
+        """(h, w), the grid of patches that a layer's tokens lie on, for images of size (H, W)."""
+        return self.token_layout(layer_name).grid_of(image_size)
+
     def feature_model(self, layers=None, grid=False):
         """Returns a model from images to outputs of named layers. It shares this model's weights.
 

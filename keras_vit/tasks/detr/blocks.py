@@ -3,6 +3,8 @@
 Letters: B batch, N cells of the map, Q queries, D width.
 """
 
+import math
+
 import keras
 
 from keras_vit.layers.block import Block
@@ -49,6 +51,10 @@ class PostNormBlock(Block):
             LayerNormalization(epsilon=NORM_EPSILON, name=f"norm{i + 1}", **part)
             for i in range(self.num_norms)
         ]
+
+    def cost(self, x_shape, *others):
+        total = self.full_cost(x_shape, *others)
+        return total._replace(activations=math.prod(x_shape[1:])) if self.remat else total
 
     def add(self, i, x, y, training):
         """norm_i(x + y), with dropout of y. The dropout of the MLP is in the MLP itself."""
@@ -158,8 +164,8 @@ class DetrDecoderBlock(PostNormBlock):
     """
 
     num_norms = 3
-    queries = "learned"
-    attentions = ("self_attention", "cross_attention")
+    queries = "objects"
+    others = ("self_attention",)
 
     def add_attention(self, make):
         self.self_attention = make("self_attention")

@@ -281,6 +281,13 @@ class DETR(TrainsDetection, DetectsPictures, PaddedInputs):
             name=name,
         )
 
+    def grid_of(self, layer_name, image_size):
+        """(h, w), the cells of a layer's map for images of size (H, W); incomplete ones count."""
+        if layer_name not in self._layers_by_name:  # of the backbone
+            return super().grid_of(layer_name, image_size)
+        shape = (None, *image_size, self.input.shape[-1])
+        return tuple(self._backbone.compute_output_shape(shape)[1:3])
+
     @property
     def num_classes(self):
         """int, K, number of classes."""
