@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from keras_vit.cli.attend import attend
 from keras_vit.cli.bench import bench
+from keras_vit.cli.detect import detect
 from keras_vit.cli.export import export
 from keras_vit.cli.list_ import list_
 from keras_vit.cli.predict import predict
@@ -84,6 +85,7 @@ app.command()(show)
 app.command()(predict)
 app.command()(attend)
 app.command()(segment)
+app.command()(detect)
 app.command()(export)
 app.command()(bench)
 app.command(**AS_THEY_ARE)(train)

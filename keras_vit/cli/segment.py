@@ -80,13 +80,13 @@ def segment(
     how = {"window": window, "stride": stride, "short_side": short_side, "scales": scales}
     loaded.segment([], flip=flip, batch_size=batch_size, **how)  # checks the arguments
     _check_palette(palette, loaded)
-    folder, stems = Path(out), _stems(paths)
-    _check_folder(paths, stems, folder)
+    folder, names = Path(out), stems(paths, _files)
+    _check_folder(paths, names, folder)
     folder.mkdir(parents=True, exist_ok=True)
     options = {**how, "flip": flip, "batch_size": batch_size}
 
     def entries():
-        for path, stem in zip(paths, stems, strict=True):
+        for path, stem in zip(paths, names, strict=True):
             try:
                 files = [folder / name for name in _files(stem)]
                 yield _segmented(loaded, path, files, palette, options)
@@ -126,14 +126,22 @@ def _names(model, palette):
     return found.names if known and len(found.names) == model.num_classes else None
 
 
-def _stems(paths):
-    """A name for the files of each picture; a number follows names that are taken."""
+def stems(paths, files):
+    """A name for the files of each picture; a number follows names that are taken.
+
+    Args:
+        paths: list of str.
+        files: function from a name to the names of the files that are written for it.
+
+    Returns:
+        list of str.
+    """
     found, taken = [], set()
     for path in paths:
         stem = Path(path).stem
         numbered = (f"{stem}-{number}" for number in itertools.count(1))
-        name = next(x for x in itertools.chain([stem], numbered) if taken.isdisjoint(_files(x)))
-        taken.update(_files(name))
+        name = next(x for x in itertools.chain([stem], numbered) if taken.isdisjoint(files(x)))
+        taken.update(files(name))
         found.append(name)
     return found
 
@@ -143,10 +151,10 @@ def _files(stem):
     return f"{stem}.png", f"{stem}_overlay.png"
 
 
-def _check_folder(paths, stems, folder):
+def _check_folder(paths, names, folder):
     """Raises a `ValueError` if a picture would be written over."""
     pictures = {Path(path).resolve() for path in paths}
-    for stem in stems:
+    for stem in names:
         for name in _files(stem):
             if (folder / name).resolve() in pictures:
                 raise ValueError(
