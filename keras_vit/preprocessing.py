@@ -173,7 +173,9 @@ class Preprocessor(keras.layers.Layer):
 
     def _resized_as_pil_does(self, x, shape, xp, branch):
         _, height, width, _ = shape
-        (new_height, *_), (new_width, *_) = sides = self._resized(number(height), number(width), xp)
+        # Symbols of PyTorch's exporter stay such where they become the size of the result.
+        known = (height, width) if self.resize == "fit" else (number(height), number(width))
+        (new_height, *_), (new_width, *_) = sides = self._resized(*known, xp)
         rows = self._matrix(height, 0, height, *sides[0], xp)  # (h, H)
         columns = self._matrix(width, 0, width, *sides[1], xp)  # (w, W)
 
@@ -226,7 +228,7 @@ class Preprocessor(keras.layers.Layer):
     def _matrix(self, side, first, part, new, start, length, xp):
         """(length, side): resizes `part` of a side from `first` to `new`, crops from `start`."""
         first, part = as_float(first, xp), as_float(number(part), xp)
-        scale = part / as_float(new, xp)
+        scale = part / as_float(number(new), xp)
         index = arange(length, xp) + as_float(start, xp)
         centre = xp.expand_dims((index + 0.5) * scale + first, 1)  # (length, 1)
         source = arange(side, xp) + 0.5  # (side,)

@@ -135,7 +135,7 @@ def compare(expected, actual, limits):
         )
     found = [
         _compare_classes(x, actual[name])
-        if name == "classes"
+        if name in ("classes", "labels")
         else _compare(_scores(x, name), _scores(actual[name], name), limits)
         for name, x in expected.items()
     ]

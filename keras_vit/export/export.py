@@ -44,6 +44,10 @@ def export(
     SavedModel only, it slides windows over pictures as `model.segment` does by default, and outputs
     "classes", int32 (B, H, W).
 
+    A model for detection is exported without query groups and denoising. With `inputs="pixels"` it
+    outputs all queries, in their order: "boxes", float32 (B, Q, 4), x0, y0, x1, y1 in pixels of the
+    pictures, "scores", float32 (B, Q), and "labels", int32 (B, Q).
+
     The export is compared with the model in float32.
 
     Args:

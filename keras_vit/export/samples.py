@@ -7,11 +7,13 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_vit.export.serving import picture_preprocessor, slides
+from keras_vit.export.objects import objects
+from keras_vit.export.serving import finds_objects, picture_preprocessor, slides
 from keras_vit.preprocessing import load_image
 
 DEFAULT_SAMPLES = 16
 FEW = 8  # with fewer samples the spread of the outputs cannot be estimated
+SMALL = (16, 24)  # pixels, a sixth of the sides of pictures for detectors
 GRIDS = (1, 2, 3, 5, 8, 14, 28, None)  # cells per side; None for one cell per pixel
 
 
@@ -66,8 +68,31 @@ def _segmented_samples(model, samples):
     return calls, outputs, lambda: model.segment(pictures[:1])
 
 
+def _detected_samples(model, samples):
+    if samples is None:
+        height, width = (6 * side for side in SMALL)
+        samples = noise_pictures([(height, width), (width, height), (height, height)] * 3)[:FEW]
+    pictures = [load_image(x) for x in samples]
+    pictures.append(pictures[0])  # the last one is timed
+    calls = {str(i): picture[None] for i, picture in enumerate(pictures)}
+
+    def outputs(model):
+        found = []
+        for picture in pictures:
+            padded = model.preprocess_images([picture])
+            y = model.predict_on_batch(padded)
+            boxes, labels, scores = objects(y["logits"], y["boxes"], picture.shape[:2])
+            arrays = {"boxes": boxes, "labels": labels, "scores": scores}
+            found.append({name: keras.ops.convert_to_numpy(x) for name, x in arrays.items()})
+        return found
+
+    return calls, outputs, lambda: model.detect(pictures[:1])
+
+
 def samples_of(model, inputs, samples):
     """What to compare on: calls, outputs of the model and a call to time, as `_image_samples`."""
+    if finds_objects(model, inputs):
+        return _detected_samples(model, samples)
     make = _segmented_samples if slides(model, inputs) else SAMPLES[inputs]
     return make(model, samples)
 

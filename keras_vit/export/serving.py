@@ -6,6 +6,8 @@ Letters: B batch, H x W any size, h x w size that the model takes, C channels, K
 import keras
 from keras import ops
 
+from keras_vit.export.objects import found_in_pictures
+
 
 def picture_preprocessor(model):
     """The `Preprocessor` that turns pictures into the input of `model`.
@@ -29,12 +31,17 @@ def slides(model, inputs):
     return inputs == "pixels" and hasattr(model, "segment")
 
 
+def finds_objects(model, inputs):
+    """Whether the export takes pictures and outputs boxes, scores and labels of objects."""
+    return inputs == "pixels" and hasattr(model, "detect")
+
+
 def without_heads_for_training(model):
-    """The model, or a copy without auxiliary heads if it has some, which only training uses."""
-    config = model.get_config()
-    if not config.get("auxiliary_heads"):
+    """The model, or a copy without the layers that only training uses, if it has some."""
+    config, without = model.get_config(), getattr(model, "for_inference", {})
+    if all(config[name] == value for name, value in without.items()):
         return model
-    changed = {"auxiliary_heads": False, "frozen_layers": ()}
+    changed = {**without, "frozen_layers": ()}
     copy = type(model).from_config({**config, **changed})
     weights = {weight.path: weight for weight in model.weights}
     for weight in copy.weights:
@@ -51,6 +58,8 @@ def output_names(model, inputs):
     """
     if slides(model, inputs):
         return ["classes"]
+    if finds_objects(model, inputs):
+        return ["boxes", "labels", "scores"]
     if isinstance(model.output, dict):
         return sorted(model.output)
     if len(keras.tree.flatten(model.output)) != 1:
@@ -104,13 +113,15 @@ def serving_model(model, inputs, branch=True):
     Args:
         model: `keras.Model` from images (B, h, w, C) to a tensor or a dict of tensors.
         inputs: "images" for the model's input; "pixels" for uint8 pictures (B, H, W, C) as input
-            and {"probabilities": (B, K)} as output.
+            and {"probabilities": (B, K)} as output; of a detector boxes, labels and scores.
         branch: bool, False for preprocessing without a conditional in TensorFlow's graph.
 
     Returns:
         `keras.Model` with an input named "images".
     """
     names = output_names(model, inputs)
+    if finds_objects(model, inputs):
+        return found_in_pictures(model, branch)
     if inputs == "pixels":
         preprocess = picture_preprocessor(model)
         x = keras.Input((None, None, model.input.shape[-1]), dtype="uint8", name="images")

@@ -65,23 +65,21 @@ def fitted_size(height, width, short_side, longest, xp=np):
 
     Source: facebookresearch/detr `datasets/transforms.py`, `get_size_with_aspect_ratio`.
     """
-    if isinstance(height, int) and isinstance(width, int):
-        low, high = min(height, width), max(height, width)
-        side = short_side
-        if high * short_side > longest * low:
-            side = max(round(longest * low / high), 1)
-        if low == side:
-            return height, width
-        long = max(int(side * high / low), 1)
-        return (side, long) if height <= width else (long, side)
-    low, high = xp.minimum(height, width), xp.maximum(height, width)
-    share = longest * low  # rounded half to even, like Python's round
+    lesser, greater = _bounds(height, width, xp)
+    low, high = lesser(height, width), greater(height, width)
+    share = longest * low  # divided by high, rounded half to even like Python's round
     whole = share // high
     rounded = whole + (2 * (share % high) + whole % 2 + high - 1) // (2 * high)
-    capped = high * short_side > share
-    side = xp.where(capped, xp.maximum(rounded, 1), short_side)
-    long = xp.maximum(side * high // low, 1)
-    same, upright = low == side, height > width
-    h = xp.where(same, height, xp.where(upright, long, side))
-    w = xp.where(same, width, xp.where(upright, side, long))
-    return h, w
+    side = greater(lesser(rounded, short_side), 1)
+    return greater(side * height // low, 1), greater(side * width // low, 1)
+
+
+def _bounds(height, width, xp):
+    """(minimum, maximum) for ints, for tensors, or for the symbols of PyTorch's exporter."""
+    if isinstance(height, int) and isinstance(width, int):
+        return min, max
+    if hasattr(height, "dtype") or hasattr(width, "dtype"):
+        return xp.minimum, xp.maximum
+    import torch
+
+    return torch.sym_min, torch.sym_max

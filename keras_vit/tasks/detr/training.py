@@ -29,6 +29,8 @@ WEIGHTS = {"class": 1.0, "boxes": 5.0, "giou": 2.0}
 class TrainsDetection(keras.Model):
     """Mixin of a functional model with the stages `embed`, `encode`, `decode` and `read_out`."""
 
+    # Arguments of a model without what only training uses.
+    for_inference = {"query_groups": 1, "denoising": False}
     _compiled = SimpleNamespace(given={})
     _aids = ()  # layers of training alone
 
@@ -181,6 +183,7 @@ class TrainsDetection(keras.Model):
         if self._given.denoising:
             x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
             x = x if isinstance(x, dict) else {"images": x}
+            x = {name: ops.convert_to_tensor(value) for name, value in x.items()}
             data = ({**x, "targets": as_targets(y)}, y, sample_weight)
         return super().train_step(*state, data)
 

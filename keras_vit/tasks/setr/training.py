@@ -20,6 +20,7 @@ class TrainsSegmentation(keras.Model):
     In training the model also computes the logits of auxiliary heads.
     """
 
+    for_inference = {"auxiliary_heads": False}  # arguments of a model without them
     _training = SimpleNamespace(model=None)
     _compiled = SimpleNamespace(losses=None, given={})
 
