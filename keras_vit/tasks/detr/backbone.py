@@ -100,8 +100,18 @@ def fitting(preprocessor, takes_pixels=False):
 
 def serialized(backbone):
     """The configuration of a backbone, without its head."""
-    found = keras.saving.serialize_keras_object(backbone)
+    found = _unshared(keras.saving.serialize_keras_object(backbone))
     # The model's own lists have the frozen and the changed layers of the backbone too.
     found["config"] |= {"num_classes": None, "class_names": None}
     found["config"] |= {"frozen_layers": (), "adapted_layers": None}
     return found
+
+
+def _unshared(config):
+    """A configuration without the numbers by which Keras finds shared objects within one file.
+
+    It has them if it is made while a file is loaded, and a second file would have other objects.
+    """
+    if isinstance(config, dict):
+        return {k: _unshared(v) for k, v in config.items() if k != "shared_object_id"}
+    return [_unshared(x) for x in config] if isinstance(config, list) else config
