@@ -10,7 +10,7 @@ from keras_vit.export.formats import FORMATS
 from keras_vit.export.samples import noise_pictures
 from keras_vit.export.serving import without_heads_for_training
 from tests.exports import plain, where_written
-from tests.helpers import images, once, randomize, run, tiny
+from tests.helpers import backends, images, once, randomize, run, tiny
 from tests.tasks.detr.helpers import tiny_detr
 
 
@@ -33,21 +33,13 @@ def test_every_format(format, tmp_path, in_this_process):
         np.testing.assert_allclose(found[name], x, atol=1e-4)
 
 
-PIXELS = {"pvt_v2": ("saved_model", "onnx", "torch"), "vit": ("saved_model",)}
-
-
-@pytest.mark.parametrize(
-    "case",
-    where_written(
-        [f"{format} {family}" for family, formats in PIXELS.items() for format in formats],
-        *[f"{format} {family}" for family, formats in PIXELS.items() for format in formats],
-    ),
-)
-def test_pixels_in_objects_out(case, tmp_path, in_this_process):
-    format, family = case.split()
+# A map of any size, and whole patches, to which images are padded.
+@backends("tensorflow")
+@pytest.mark.parametrize("family", ["pvt_v2", "vit"])
+def test_pixels_in_objects_out(family, tmp_path, in_this_process):
     model = picture_model(family, class_names=list("abcde"))
-    path = tmp_path / f"detr{FORMATS[format].suffix}"
-    report = keras_vit.export(model, path, format, inputs="pixels")
+    path = tmp_path / "detr"
+    report = keras_vit.export(model, path, inputs="pixels")
     serve = plain(report)
     for picture in noise_pictures([(50, 90), (90, 50), (20, 20), (31, 97)], seed=7):
         found = {name: np.asarray(x)[0] for name, x in serve(picture[None]).items()}
@@ -59,9 +51,17 @@ def test_pixels_in_objects_out(case, tmp_path, in_this_process):
         boxes = np.clip(found["boxes"], 0, [width, height, width, height])
         assert np.abs(np.sort(boxes, 0) - np.sort(expected.boxes, 0)).max() < 0.5
         assert sorted(found["labels"]) == sorted(expected.labels)
-    folder = path / "assets.extra/labels.json" if format == "saved_model" else None
-    labels = folder or path.with_suffix(".labels.json")
-    assert json.loads(labels.read_text()) == list("abcde")
+    assert json.loads((path / "assets.extra/labels.json").read_text()) == list("abcde")
+
+
+@once
+@pytest.mark.parametrize("format", [x for x in FORMATS if x != "saved_model"])
+def test_other_formats_take_images_that_are_resized(format, tmp_path):
+    path = tmp_path / f"detr{FORMATS[format].suffix}"
+    with pytest.raises(ValueError, match="SavedModel only: pass inputs='images'"):
+        keras_vit.export(picture_model(), path, format, inputs="pixels")
+    with pytest.raises(ValueError, match="inputs='images'"):
+        keras_vit.export(picture_model(), tmp_path / "files", inputs="jpeg")
 
 
 @once

@@ -15,7 +15,7 @@ from keras_vit.export.formats import FORMATS, check_format, format_of
 from keras_vit.export.report import ExportReport, refusal, size_of
 from keras_vit.export.runtimes import median_seconds
 from keras_vit.export.samples import FEW, samples_of
-from keras_vit.export.serving import in_float32, output_names, slides
+from keras_vit.export.serving import finds_objects, in_float32, output_names, slides
 from keras_vit.export.write import python, write
 from keras_vit.hardware import accelerators
 from keras_vit.preprocessing import load_image
@@ -44,9 +44,9 @@ def export(
     SavedModel only, it slides windows over pictures as `model.segment` does by default, and outputs
     "classes", int32 (B, H, W).
 
-    A model for detection is exported without query groups and denoising. With `inputs="pixels"` it
-    outputs all queries, in their order: "boxes", float32 (B, Q, 4), x0, y0, x1, y1 in pixels of the
-    pictures, "scores", float32 (B, Q), and "labels", int32 (B, Q).
+    A model for detection is exported without query groups and denoising. With `inputs="pixels"`,
+    for a SavedModel only, it outputs all queries, in their order: "boxes", float32 (B, Q, 4), x0,
+    y0, x1, y1 in pixels of the pictures, "scores", float32 (B, Q), and "labels", int32 (B, Q).
 
     The export is compared with the model in float32.
 
@@ -97,6 +97,12 @@ def export(
         raise ValueError(
             "The sliding window of a model for segmentation can be exported in a SavedModel only: "
             f"pass inputs='images' for the model of one window. Received: {format=}, {inputs=}"
+        )
+    if finds_objects(model, inputs) and format != "saved_model":
+        raise ValueError(
+            "A detector from pictures of any size to boxes can be exported in a SavedModel only: "
+            "pass inputs='images' for logits and boxes of images that are already resized. "
+            f"Received: {format=}, {inputs=}"
         )
     names = output_names(model, inputs)
     calibration = _check_calibration(calibration, model, inputs, precision)

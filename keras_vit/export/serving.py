@@ -20,7 +20,7 @@ def picture_preprocessor(model):
         raise ValueError(
             "To take pictures and output probabilities a model needs a head and preprocessor="
             "keras_vit.Preprocessor(...), which keras_vit.from_pretrained sets; or export with "
-            f"inputs='images'. Received: {model.name} with output shape {model.output.shape}, "
+            f"inputs='images'. Received: {model.name} with the output {model.output}, "
             f"preprocessor={found}"
         )
     return found
