@@ -14,13 +14,13 @@ import copy
 
 import keras
 
-from keras_vit.layers.validation import as_pair, check_choice, check_count
+from keras_vit.layers.validation import check_choice, check_count
 from keras_vit.models.base import ImageModel
 from keras_vit.models.classifier import check_class_names
 from keras_vit.models.configured import configured
-from keras_vit.models.normalization import mean_and_std
 from keras_vit.models.registry import register_task
 from keras_vit.models.vit import ViTLarge
+from keras_vit.tasks.encoder import encoder_of, serialized
 from keras_vit.tasks.setr import features
 from keras_vit.tasks.setr.decoders import (
     LinearDecoder,
@@ -115,11 +115,13 @@ class SETR(TrainsSegmentation, SegmentsPictures, ImageModel):
         name=None,
     ):
         _check(self._arguments)
-        encoder = _encoder(self._arguments)
+        if encoder is None:
+            self._arguments["encoder"] = _default_encoder(self._arguments)
+        encoder = encoder_of(self._arguments, SETR)
         layers = self._arguments["layers"] = features.chosen(encoder, layers)
         # Its configuration is enough: an attribute that is a model would be saved with its head.
         self._arguments["encoder"] = None
-        object.__setattr__(self, "_encoder_config", _serialized(encoder))
+        object.__setattr__(self, "_encoder_config", serialized(encoder))
 
         images = encoder.input  # (B, H, W, C)
         grids = features.maps(encoder, layers, decoder != "mla", self.layer)  # (B, h, w, D) each
@@ -224,59 +226,17 @@ class SETR(TrainsSegmentation, SegmentsPictures, ImageModel):
         return {**super().get_config(), "encoder": copy.deepcopy(self._encoder_config)}
 
 
-def _encoder(arguments):
-    """The encoder of a model with these arguments, which are completed by what it determines."""
-    encoder, size = arguments["encoder"], arguments["image_size"]
-    pixels, preprocessor = arguments["include_preprocessing"], arguments["preprocessor"]
-    if encoder is None:
-        encoder = ViTLarge(
-            num_classes=None,
-            image_size=512 if size == "auto" else size,
-            position_resample="bilinear",  # as in the authors' code
-            include_preprocessing=bool(pixels),
-            preprocessor=preprocessor,
-            dtype=arguments["dtype"],
-        )
-    elif isinstance(encoder, dict):
-        encoder = keras.saving.deserialize_keras_object(copy.deepcopy(encoder))
-    if not isinstance(encoder, ImageModel) or isinstance(encoder, SETR):
-        raise ValueError(
-            "encoder must be a model of keras_vit, such as keras_vit.ViTBase(image_size=512), or "
-            f"None. Received: {type(encoder).__name__}"
-        )
-    own = encoder.input.shape[1:3]
-    own = None if None in own else tuple(own)
-    if size != "auto" and own != (None if size is None else as_pair(size, "image_size")):
-        raise ValueError(
-            "A given encoder determines image_size: leave it out, or resize the encoder first, "
-            f"with keras_vit.resize(encoder, image_size=...). Received: image_size={size}, an "
-            f"encoder for {own or 'any size'}"
-        )
-    if pixels not in (None, encoder.takes_pixels):
-        raise ValueError(
-            "A given encoder determines include_preprocessing: leave it out. Received: "
-            f"include_preprocessing={pixels}, an encoder with {encoder.takes_pixels}"
-        )
-    if preprocessor is None:
-        preprocessor = encoder.preprocessor
-    if encoder.takes_pixels and mean_and_std(preprocessor) != mean_and_std(encoder.preprocessor):
-        raise ValueError(
-            "mean and std are part of this encoder (include_preprocessing=True): leave "
-            f"preprocessor out. Expected: {mean_and_std(encoder.preprocessor)}. "
-            f"Received: {mean_and_std(preprocessor)}"
-        )
-    arguments |= {"image_size": own, "preprocessor": preprocessor}
-    arguments["include_preprocessing"] = encoder.takes_pixels
-    return encoder
-
-
-def _serialized(encoder):
-    """The configuration of an encoder, without its head."""
-    found = keras.saving.serialize_keras_object(encoder)
-    # The model's own lists have the frozen and the changed layers of the encoder too.
-    found["config"] |= {"num_classes": None, "class_names": None}
-    found["config"] |= {"frozen_layers": (), "adapted_layers": None}
-    return found
+def _default_encoder(arguments):
+    """The ViT-L/16 of the paper."""
+    size = arguments["image_size"]
+    return ViTLarge(
+        num_classes=None,
+        image_size=512 if size == "auto" else size,
+        position_resample="bilinear",  # as in the authors' code
+        include_preprocessing=bool(arguments["include_preprocessing"]),
+        preprocessor=arguments["preprocessor"],
+        dtype=arguments["dtype"],
+    )
 
 
 def _check(arguments):
