@@ -11,7 +11,7 @@ import re
 from typing import NamedTuple
 
 from keras_vit.checkpoints.errors import CheckpointError
-from keras_vit.checkpoints.families import family, tables
+from keras_vit.checkpoints.families import family
 from keras_vit.checkpoints.tables import Names, as_tuple
 
 # Wrapper modules within a name. Those of torch.compile, FSDP and activation checkpointing begin
@@ -52,17 +52,17 @@ class Match(NamedTuple):
 FIRST = ("0", "00")  # a block's number in the names of the first one, in others' files and ours
 
 
-def anchors(config=None):
+def anchors(tables):
     """The first tensor that each table needs, of the first block where every block has one.
 
     Args:
-        config: the source's configuration, or None.
+        tables: list of `Names`.
 
     Returns:
         dict of its name to a list of (number of the table, the table's own prefix).
     """
     found = {}
-    for number, table in enumerate(tables(config)):
+    for number, table in enumerate(tables):
         for row in table.rows:
             if table.needed[0] in as_tuple(row.targets):
                 for own, source in itertools.product(table.prefixes, as_tuple(row.sources)):
@@ -100,14 +100,13 @@ def _before(name, count):
     return "".join(f"{part}." for part in parts)
 
 
-def models(tensors, found, config=None, prefix=None):
+def models(tensors, found, tables, prefix=None):
     """The models that a dict of tensors holds.
 
     Args:
         tensors: dict of name to `Tensor`.
         found: what `wrappers` found in them.
-        config: the source's configuration, or None; where two tables explain as much, it tells
-            which family a `.keras` file is of.
+        tables: list of `Names`, those of `anchors`; of two that explain as much the first counts.
         prefix: str, the only prefix to look at; what stands outside of it is then left out. None
             for any.
 
@@ -116,7 +115,7 @@ def models(tensors, found, config=None, prefix=None):
     """
     patterns = functools.cache(lambda block, wrapper: _patterns(tensors, block, wrapper))
     tried = {}  # prefix of a model: the tables and wrappers that may make it
-    for number, table in enumerate(tables(config)):
+    for number, table in enumerate(tables):
         for own in table.prefixes:
             for wrapper in sorted(found.get((number, own), ())):
                 if all(wrapper + own + mark in tensors for mark in table.marks):
@@ -205,8 +204,10 @@ def _other(name, own, others):
 
 
 def _is_of_head(row, table):
-    pattern = family(table.family).read.EFFECTS["num_classes"]
-    return all(re.fullmatch(pattern, target) for target in as_tuple(row.targets))
+    pattern = family(table.family).read.EFFECTS.get("num_classes")
+    return pattern is not None and all(
+        re.fullmatch(pattern, target) for target in as_tuple(row.targets)
+    )
 
 
 def _error(problems, wrapper):

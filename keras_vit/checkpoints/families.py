@@ -20,11 +20,13 @@ They are in the package that `keras_vit.models.registry` says. `names` has its `
         with this value alone.
     REFUSED: dict of an argument that no `.keras` file may have to what the file must hold instead.
 
-That of a task may have `build` and `arguments_of` (`Family`), and has
+That of a task may have `build` and `arguments_of` (`Family`), and
 
-    ENCODER: the argument that is a model of another family.
+    ENCODER: the argument that is a model of another family; "encoder" by default.
     OF_ENCODER: arguments that this model determines.
-    FREE: arguments that a caller may change where a `.keras` file is read.
+    FREE: arguments besides `preprocessor` and `name` that a caller may change of a `.keras` file.
+    OF_CLASSIFIERS: arguments that the task has not and its encoder has: a caller who gives one of
+        them wants the encoder alone.
 """
 
 import functools
@@ -88,10 +90,17 @@ def registered(name):
     return known.get(name) if isinstance(name, str) else None
 
 
-def tables(config=None):
-    """list of the `Names` of all families, first those of a Keras configuration's model."""
+def tables(config=None, of_tasks=True):
+    """list of the `Names` of all families, first those of a Keras configuration's model.
+
+    Args:
+        config: the configuration, or None.
+        of_tasks: bool, whether models of tasks count; without them a file holds an encoder.
+    """
     name = config.get("registered_name") if isinstance(config, dict) else None
     known = sorted(families(), key=lambda x: keras.saving.get_registered_name(x.model) != name)
+    encoders = {family.model for family in registry.FAMILIES.values()}
+    known = [x for x in known if of_tasks or x.model in encoders]
     return [table for family in known for table in family.names.TABLES]
 
 

@@ -4,17 +4,20 @@ import contextlib
 import difflib
 import inspect
 import re
+import tempfile
+from pathlib import Path
 
 import keras
 import numpy as np
 from keras import ops
 
 from keras_vit.callers import warn
-from keras_vit.checkpoints import families, task_file
+from keras_vit.checkpoints import families
 from keras_vit.checkpoints.adapt import Adapter, preprocessor_for_channels
 from keras_vit.checkpoints.arguments import keras_arguments
 from keras_vit.checkpoints.building import build
 from keras_vit.checkpoints.checks import check_arguments, check_blocks
+from keras_vit.checkpoints.encoders import ENCODER, as_classifier, asks_for_encoder
 from keras_vit.checkpoints.errors import CheckpointError, named, readable
 from keras_vit.checkpoints.families import builders, classes, family_of, names_of
 from keras_vit.checkpoints.fill import fill
@@ -24,6 +27,8 @@ from keras_vit.checkpoints.readers.joined import Joined
 from keras_vit.checkpoints.readers.open import open_file
 from keras_vit.checkpoints.readers.unstacked import Unstacked, unstacked
 from keras_vit.checkpoints.sources import locate
+from keras_vit.checkpoints.task_file import load as load_task
+from keras_vit.checkpoints.task_file import task_of
 from keras_vit.layers.validation import as_pair
 from keras_vit.models.resize import learned_positions
 
@@ -41,16 +46,21 @@ def from_pretrained(source, *, like=None, part=None, prefix=None, **overrides):
             big_vision or vision_transformer, `.pth` or `.bin` of PyTorch, `.keras`.
         like: a name of the catalogue whose preprocessing the model gets, and whose names of classes
             where both have the 1000 of ImageNet-1k: for a source that says neither.
-        part: which dict of tensors a training checkpoint's model is in, such as "teacher" or
-            "state_dict_ema": for a file with several models.
+        part: what of the source is wanted. "encoder" for the encoder alone of a model of a task,
+            such as a masked autoencoder; otherwise which dict of tensors a training checkpoint's
+            model is in, such as "teacher" or "state_dict_ema": for a file with several models. (A
+            file with a dict of the name "encoder" gives that.)
         prefix: what stands before the names of the model's tensors, such as
             "module.base_encoder.": for several models under different prefixes, or to leave out
             what has another.
         **overrides: any argument of the model. `num_classes` begins a new head, `image_size`
             resamples the position embeddings in the source's own way (and `window_size` the bias
             tables of a `SwinTransformer`), `patch_size` the patch embedding (FlexiViT's
-            pseudo-inverse resize), `num_channels` adapts the first convolution as timm does. Where
-            the source does not say what it is, they say it: `num_heads`, `image_size`,
+            pseudo-inverse resize), `num_channels` adapts the first convolution as timm does. Of a
+            masked autoencoder `num_classes`, `pooling` and the like give its encoder, by default
+            as in fine-tuning: the mean of the patches is pooled and then normalised
+            (`pooling="gap", fc_norm=True`); `pooling="token"` reads the class token. Where the
+            source does not say what it is, they say it: `num_heads`, `image_size`,
             `position_grid`.
 
     Returns:
@@ -75,12 +85,23 @@ def from_pretrained(source, *, like=None, part=None, prefix=None, **overrides):
             f"Preprocessing is given once, by like= or by preprocessor=. Received: like={like!r}, "
             f"preprocessor={overrides['preprocessor']!r}"
         )
-    found = locate(source)
+    return _loaded(locate(source), entry, part, prefix, overrides)
+
+
+def _loaded(found, entry, part, prefix, overrides):
+    """The model of a located source; arguments and errors as of `from_pretrained`."""
     with contextlib.closing(_opened(found)) as file:
-        if task_file.task_of(file.config) is not None:
-            return task_file.load(file, overrides, found.name)
+        task = task_of(file.config)
+        if task is not None:
+            if not asks_for_encoder(task, part, overrides):
+                return load_task(task, file, overrides, found.name)
+            whole = load_task(task, file, {}, found.name)
+            return _of_encoder(whole, found, entry, as_classifier(overrides))
         reader, matched, chosen = _chosen(found, file, part, prefix)
         family = families.family(matched.table.family)
+        if asks_for_encoder(family, part, overrides):
+            reader, matched, chosen = _chosen(found, file, part, prefix, of_tasks=False)
+            family, overrides = families.family(matched.table.family), as_classifier(overrides)
         _refuse_unknown(overrides, family.build)
         given = overrides if entry is None else {"preprocessor": None, **overrides}
         with readable(found.name, "checkpoint"):
@@ -169,6 +190,9 @@ def load_weights(model, source, skip=(), *, part=None, prefix=None):
     with contextlib.closing(_opened(found)) as file:
         reader, matched, chosen = _chosen(found, file, part, prefix)
         if families.family(matched.table.family) is not family:
+            with contextlib.suppress(CheckpointError):  # of a task's model the encoder
+                reader, matched, chosen = _chosen(found, file, part, prefix, of_tasks=False)
+        if families.family(matched.table.family) is not family:
             raise CheckpointError(
                 f"{found.name} holds a {families.family(matched.table.family).model.__name__}. "
                 f"Received: model={type(model).__name__}"
@@ -198,17 +222,31 @@ def load_weights(model, source, skip=(), *, part=None, prefix=None):
 _MISSING = object()
 
 
+def _of_encoder(whole, found, entry, overrides):
+    """The encoder of a task's model in memory, loaded as if it were alone in the source."""
+    if not hasattr(whole, "encoder"):
+        raise CheckpointError(
+            f"{found.name} holds a {type(whole).__name__}, which has no encoder of its own. "
+            f"Received: part={ENCODER!r}"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "encoder.keras")
+        whole.encoder.save(path)
+        return _loaded(locate(path)._replace(name=found.name), entry, None, None, overrides)
+
+
 def _opened(found):
     """The reader of a source, which may be two files."""
     file = open_file(found.weights)
     return file if found.head is None else Joined([file, open_file(found.head)])
 
 
-def _chosen(found, file, part, prefix):
+def _chosen(found, file, part, prefix, of_tasks=True):
     """(reader, `Match`, notes) of the model in a file; each array of the reader is one block's."""
     with readable(found.name, "checkpoint"):
         parts = {name: unstacked(tensors) for name, tensors in file.parts.items()}
-        choice = choose(parts, found.name, file.config, part, prefix)
+        part = None if part == ENCODER and ENCODER not in parts else part
+        choice = choose(parts, found.name, file.config, part, prefix, of_tasks)
         file.select(choice.part)
         reader = Unstacked(file)
         check_blocks(choice.match, reader.tensors)

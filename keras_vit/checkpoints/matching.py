@@ -51,7 +51,7 @@ METHODS = (
 )
 
 
-def choose(parts, path, config=None, part=None, prefix=None):
+def choose(parts, path, config=None, part=None, prefix=None, of_tasks=True):
     """Finds the model of a file: the only one, or the one that the caller asks for.
 
     Args:
@@ -60,6 +60,7 @@ def choose(parts, path, config=None, part=None, prefix=None):
         config: the source's configuration, or None.
         part: str, the only dict to look at, or None.
         prefix: str, what stands before the names of the model, or None.
+        of_tasks: bool, whether the model may be that of a task, or else an encoder alone.
 
     Returns:
         `Choice`.
@@ -69,23 +70,24 @@ def choose(parts, path, config=None, part=None, prefix=None):
             and for tensors of one that cannot be told apart.
         ArgumentError: for a part or a prefix where there is no model.
     """
+    known = tables(config, of_tasks)
     if part is not None and part not in parts:
-        there = dict.fromkeys(choice.part for choice in _models(parts, config)) or parts
+        there = dict.fromkeys(choice.part for choice in _models(parts, known)) or parts
         raise ArgumentError(
             f"part must be a dict of tensors in {path}: {_listed(map(repr, there))}. "
             f"Received: part={part!r}"
         )
     asked = parts if part is None else {part: parts[part]}
     prefix = f"{prefix}." if prefix and not prefix.endswith((".", "/")) else prefix
-    found = _models(asked, config, prefix)
-    if not found and prefix is not None and (there := _models(asked, config)):
+    found = _models(asked, known, prefix)
+    if not found and prefix is not None and (there := _models(asked, known)):
         prefixes = dict.fromkeys(repr(choice.match.prefix) for choice in there)
         raise ArgumentError(
             f"prefix must be what stands before the names of a model in {path}: "
             f"{_listed(prefixes)}. Received: prefix={prefix!r}"
         )
     if not found:
-        raise _no_model(asked, path, config)
+        raise _no_model(asked, path, known)
     chosen, note = _by_method(found, asked) if len(found) > 1 else (found[0], None)
     if chosen is None:
         raise CheckpointError(
@@ -102,9 +104,9 @@ def match(tensors, path, config=None):
     return choose({"": tensors}, path, config).match
 
 
-def _models(parts, config, prefix=None):
+def _models(parts, known, prefix=None):
     """list of `Choice` for all models, without those that share all tensors with another."""
-    first = anchors(config)
+    first = anchors(known)
     found = {name: wrappers(tensors, first) for name, tensors in parts.items()}
     count = sum(
         len({wrapper + own for (_, own), there in places.items() for wrapper in there})
@@ -116,7 +118,7 @@ def _models(parts, config, prefix=None):
         )
     choices, seen = [], []
     for name, places in found.items():
-        for matched in models(parts[name], places, config, prefix) if places else ():
+        for matched in models(parts[name], places, known, prefix) if places else ():
             tensors = {
                 (row, number, source): parts[name][x]
                 for (row, number), sources in matched.found.items()
@@ -197,8 +199,8 @@ def _beside(name, chosen):
     return ".".join(words[: same + 1])
 
 
-def _no_model(parts, path, config):
-    names = ", ".join(dict.fromkeys(table.name for table in tables(config)))
+def _no_model(parts, path, known):
+    names = ", ".join(dict.fromkeys(table.name for table in known))
     tensors = sorted(name for part in parts.values() for name in part)
     return CheckpointError(
         f"{path} holds no Vision Transformer that keras_vit knows. Expected: tensors with the "

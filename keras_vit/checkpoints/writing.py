@@ -77,7 +77,7 @@ def write_transformers(model, folder, fields, arrays):
             model inside.
     """
     config, prefix = model.get_config(), ""
-    if config["num_classes"] is not None:
+    if config.get("num_classes") is not None:
         labels = config["class_names"] or [f"LABEL_{i}" for i in range(config["num_classes"])]
         fields = {
             **fields,

@@ -42,7 +42,7 @@ EFFECTS = {
 }
 # Of a `.keras` file (`checkpoints.task_file`).
 ENCODER, OF_ENCODER = "backbone", ("image_size", "dilation", "include_preprocessing")
-FREE = ("preprocessor", "class_names", "class_ids", "name")
+FREE = ("class_names", "class_ids")
 
 _BODY = re.compile(r"stem/|stage\d_block")
 _DEPTH = re.compile(r"(encoder|decoder)_block")

@@ -19,14 +19,13 @@ ASKED = ("num_heads", "layers")
 GUESSED = ("num_heads", "layers")
 FIRST_CONVOLUTION = vit.FIRST_CONVOLUTION
 RESAMPLED, ONLY_WITH, REFUSED = {}, {}, {}
+FREE = ("class_names", "short_side")
 EFFECTS = {
     "num_classes": r"(decoder|auxiliary_head\d+)/classifier/.*",
     "auxiliary_heads": r"auxiliary_head\d+/.*",
 }
 # Of a `.keras` file (`checkpoints.task_file`): the argument that is a model, those that it
 # determines, and what a caller may change, because no weight depends on it.
-ENCODER, OF_ENCODER = "encoder", ()
-FREE = ("preprocessor", "class_names", "short_side", "name")
 OWN = re.compile(r"neck/|decoder/|auxiliary_head\d+/")  # paths of what an encoder has not
 
 # Arguments of the encoder that this reads; a SETR shares the rest of its arguments with it.
