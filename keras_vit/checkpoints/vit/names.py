@@ -16,7 +16,10 @@ from keras_vit.checkpoints.vit.transformers_names import (
     HF_DINOV2,
     HF_DINOV2_REGISTERS,
     HF_SIGLIP,
-    HF_VIT,
+    HF_VIT_READ,
+)
+from keras_vit.checkpoints.vit.transformers_names import (
+    HF_VIT as HF_VIT,
 )
 
 KERAS = Names(
@@ -42,7 +45,7 @@ TABLES = (
     DINOV2,
     DINOV2_REGISTERS,
     TIMM,
-    HF_VIT,
+    HF_VIT_READ,
     HF_DINOV2,
     HF_DINOV2_REGISTERS,
     HF_CLIP,

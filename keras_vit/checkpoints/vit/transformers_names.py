@@ -55,6 +55,28 @@ HF_VIT = Names(
     arguments={"norm_epsilon": 1e-12},
 )
 
+
+def in_memory(there, here):
+    """Rows of a block of ViT or ViTMAE as transformers 5 has it in memory, but for its norms.
+
+    Its own files keep the older names; a state dict that was saved by hand has these.
+    """
+    return (
+        *fused([f"{there}.attention.{x}_proj" for x in "qkv"], f"{here}/attention/qkv"),
+        *both(f"{there}.attention.o_proj", f"{here}/attention/proj"),
+        *both(f"{there}.mlp.fc1", f"{here}/mlp/fc1"),
+        *both(f"{there}.mlp.fc2", f"{here}/mlp/fc2"),
+    )
+
+
+IN_MEMORY = (
+    *norm("layers.{i}.layernorm_before", "block{i}/norm1"),
+    *norm("layers.{i}.layernorm_after", "block{i}/norm2"),
+    *in_memory("layers.{i}", "block{i}"),
+)
+# Both are read, and the older names are written.
+HF_VIT_READ = HF_VIT._replace(rows=(*HF_VIT.rows, *IN_MEMORY))
+
 HF_DINOV2 = Names(
     name="transformers dinov2",
     prefixes=("", "dinov2."),
