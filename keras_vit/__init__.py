@@ -105,6 +105,8 @@ if not waits(__name__):  # the command `keras-vit` waits for Keras until it need
         DETRResNet101,
         DETRResNet101DC5,
     )
+    # Masked pre-training: MAE
+    from keras_vit.tasks.mae.model import MAE, MAEBase, MAEHuge, MAELarge
 
     # Listing all variants, resizing a model
     from keras_vit.listing import list_models
@@ -225,6 +227,11 @@ __all__ = [
     "DETRResNet50DC5",
     "DETRResNet101",
     "DETRResNet101DC5",
+    # Masked pre-training: MAE
+    "MAE",
+    "MAEBase",
+    "MAELarge",
+    "MAEHuge",
     # Listing all variants, resizing a model
     "list_models",
     "resize",

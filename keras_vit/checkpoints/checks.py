@@ -149,8 +149,8 @@ _KINDS = (
         f"an integer from 1 to {MAX_COUNT}",
         _is_size,
         "width depth class_depth num_channels num_classes representation_size stem_width "
-        "stem_groups decoder_width decoder_depth auxiliary_convs short_side num_queries "
-        "query_groups",
+        "stem_groups decoder_width decoder_depth decoder_heads decoder_mlp_dim auxiliary_convs "
+        "short_side num_queries query_groups",
     ),
     (
         "an integer from 1 to 255",
@@ -160,7 +160,7 @@ _KINDS = (
     (
         f"an integer from 0 to {MAX_COUNT}",
         lambda value: is_count(value) and value <= MAX_COUNT,
-        "num_registers encoder_depth",
+        "num_registers encoder_depth seed",
     ),
     (
         f"an integer from 1 to {MAX_COUNT}, or one for each stage",
@@ -191,7 +191,7 @@ _KINDS = (
     (
         "a number above 0 and below 1",
         lambda value: _is_share(value) and value > 0,
-        "norm_epsilon conv_norm_epsilon",
+        "norm_epsilon conv_norm_epsilon mask_ratio",
     ),
     (
         "a number in [0, 1)",
@@ -204,7 +204,7 @@ _KINDS = (
         _is_flag,
         "class_token distillation_token distillation_head patch_bias drop_remainder qkv_bias "
         "qk_norm pre_norm fc_norm remat include_preprocessing auxiliary_heads dilation "
-        "denoising",
+        "denoising normalize_pixels",
     ),
     ("a list of at most 16 integers from 0 on", lambda value: _are(is_count, value), "layers"),
     ("a list of strings", _are_texts, "class_names frozen_layers"),

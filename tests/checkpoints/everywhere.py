@@ -51,3 +51,5 @@ CAIT = ("timm",)  # the authors' names are the same
 # All: every decoder of either source has a table of its own (tests/tasks/setr/test_golden.py).
 SETR_DECODERS = ("naive", "pup", "mla")
 SETR = tuple(f"{source}_{decoder}" for source in ("authors", "mmseg") for decoder in SETR_DECODERS)
+# All: each has names of its own.
+MAE = ("authors", "hf_saved", "hf_hub", "hf_memory")

@@ -37,6 +37,8 @@ def arguments(case):
     configured = (GOLDEN / case / "config.json").is_file() and not case.startswith("timm")
     flax = case.startswith(("bv_", "vt_"))
     found = {} if configured or flax else {"num_heads": 4}
+    if case == "hf_mae":
+        found["part"] = "encoder"
     if case.startswith(("torch", "safetensors")):
         found["image_size"] = (24, 16)  # six positions make no square
     if case == "bv_sincos":

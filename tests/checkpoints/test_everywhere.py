@@ -26,6 +26,7 @@ CHOSEN = {
     "resnet": everywhere.RESNET,
     "detr": everywhere.DETR,
     "setr": everywhere.SETR,
+    "mae": everywhere.MAE,
 }
 
 

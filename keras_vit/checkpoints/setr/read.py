@@ -24,8 +24,6 @@ EFFECTS = {
     "num_classes": r"(decoder|auxiliary_head\d+)/classifier/.*",
     "auxiliary_heads": r"auxiliary_head\d+/.*",
 }
-# Of a `.keras` file (`checkpoints.task_file`): the argument that is a model, those that it
-# determines, and what a caller may change, because no weight depends on it.
 OWN = re.compile(r"neck/|decoder/|auxiliary_head\d+/")  # paths of what an encoder has not
 
 # Arguments of the encoder that this reads; a SETR shares the rest of its arguments with it.

@@ -1,0 +1,1 @@
+"""Checkpoints of MAE: names, reading and writing."""

@@ -1,0 +1,1 @@
+"""MAE: masked autoencoders of He et al. 2022."""
