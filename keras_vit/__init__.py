@@ -105,8 +105,9 @@ if not waits(__name__):  # the command `keras-vit` waits for Keras until it need
         DETRResNet101,
         DETRResNet101DC5,
     )
-    # Masked pre-training: MAE
+    # Masked pre-training: MAE, and SimMIM for any encoder
     from keras_vit.tasks.mae.model import MAE, MAEBase, MAEHuge, MAELarge
+    from keras_vit.tasks.simmim.model import SimMIM
 
     # Listing all variants, resizing a model
     from keras_vit.listing import list_models
@@ -227,11 +228,12 @@ __all__ = [
     "DETRResNet50DC5",
     "DETRResNet101",
     "DETRResNet101DC5",
-    # Masked pre-training: MAE
+    # Masked pre-training: MAE, and SimMIM for any encoder
     "MAE",
     "MAEBase",
     "MAELarge",
     "MAEHuge",
+    "SimMIM",
     # Listing all variants, resizing a model
     "list_models",
     "resize",

@@ -150,7 +150,7 @@ _KINDS = (
         _is_size,
         "width depth class_depth num_channels num_classes representation_size stem_width "
         "stem_groups decoder_width decoder_depth decoder_heads decoder_mlp_dim auxiliary_convs "
-        "short_side num_queries query_groups",
+        "short_side num_queries query_groups mask_unit",
     ),
     (
         "an integer from 1 to 255",

@@ -17,12 +17,13 @@ def asks_for_encoder(family, part, overrides):
     return part == ENCODER or bool(getattr(family.read, "OF_CLASSIFIERS", set()) & set(overrides))
 
 
-def as_classifier(overrides):
-    """The caller's arguments of an encoder, for classes with the pooling of MAE's fine-tuning.
+def as_classifier(family, overrides):
+    """The caller's arguments of a task's encoder; for classes, with the task's own pooling.
 
-    The mean of the patches is pooled, and normalised instead of the tokens (He et al. 2022,
+    For MAE the mean of the patches is pooled, and normalised instead of the tokens (He et al. 2022,
     appendix A.1; facebookresearch/mae `models_vit.py`).
     """
-    if overrides.get("num_classes") is None or overrides.get("pooling", "gap") != "gap":
+    own = getattr(family.read, "CLASSIFIER", {})
+    if overrides.get("num_classes") is None or "pooling" in overrides:
         return overrides
-    return {"pooling": "gap", "fc_norm": True, **overrides}
+    return {**own, **overrides}

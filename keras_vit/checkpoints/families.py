@@ -27,6 +27,7 @@ That of a task may have `build` and `arguments_of` (`Family`), and
     FREE: arguments besides `preprocessor` and `name` that a caller may change of a `.keras` file.
     OF_CLASSIFIERS: arguments that the task has not and its encoder has: a caller who gives one of
         them wants the encoder alone.
+    CLASSIFIER: arguments of that encoder where a caller gives num_classes and no pooling.
 """
 
 import functools

@@ -96,12 +96,13 @@ def _loaded(found, entry, part, prefix, overrides):
             if not asks_for_encoder(task, part, overrides):
                 return load_task(task, file, overrides, found.name)
             whole = load_task(task, file, {}, found.name)
-            return _of_encoder(whole, found, entry, as_classifier(overrides))
+            return _of_encoder(whole, found, entry, as_classifier(task, overrides))
         reader, matched, chosen = _chosen(found, file, part, prefix)
         family = families.family(matched.table.family)
         if asks_for_encoder(family, part, overrides):
             reader, matched, chosen = _chosen(found, file, part, prefix, of_tasks=False)
-            family, overrides = families.family(matched.table.family), as_classifier(overrides)
+            overrides = as_classifier(family, overrides)
+            family = families.family(matched.table.family)
         _refuse_unknown(overrides, family.build)
         given = overrides if entry is None else {"preprocessor": None, **overrides}
         with readable(found.name, "checkpoint"):

@@ -39,6 +39,7 @@ _OF_MAE = {k: p for k, p in inspect.signature(MAE).parameters.items() if k != "e
 OF_CLASSIFIERS = frozenset(
     ["num_classes", "class_names", "pooling", "fc_norm", "representation_size", "distillation_head"]
 )
+CLASSIFIER = {"pooling": "gap", "fc_norm": True}  # how the encoder is fine-tuned
 _OF_ENCODER = {k: p for k, p in _OF_VIT.items() if k not in _OF_MAE and k not in OF_CLASSIFIERS}
 _DETERMINED = ("image_size", "include_preprocessing")  # by the encoder
 _OWN = [name for name in _OF_MAE if name not in _OF_VIT]

@@ -12,6 +12,7 @@ from keras_vit.layers.cost import Cost
 from keras_vit.layers.initializers import Initial
 from keras_vit.layers.validation import check_count
 from keras_vit.ops.masking import masked_order, take_tokens
+from keras_vit.tasks.masks import DrawsMasks
 
 
 def count_kept(n, mask_ratio):
@@ -19,11 +20,8 @@ def count_kept(n, mask_ratio):
     return int(n * (1 - mask_ratio))
 
 
-class RandomMasking(ConfiguredLayer):
+class RandomMasking(DrawsMasks):
     """Removes a random share of the patches of every image.
-
-    In training every call draws another mask, from the state of a seed generator. In inference the
-    mask is a function of `seed` and the shape, so that losses can be compared.
 
     Args:
         mask_ratio: float in (0, 1), share of the patches that is removed.
@@ -41,9 +39,8 @@ class RandomMasking(ConfiguredLayer):
     """
 
     def __init__(self, mask_ratio=0.75, num_prefix_tokens=0, seed=0, **kwargs):
-        super().__init__(**kwargs)
-        self.mask_ratio, self.num_prefix_tokens, self.seed = mask_ratio, num_prefix_tokens, seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        super().__init__(mask_ratio, seed, **kwargs)
+        self.num_prefix_tokens = num_prefix_tokens
 
     def build(self, tokens_shape, noise_shape=None):
         n = tokens_shape[1]
@@ -63,19 +60,10 @@ class RandomMasking(ConfiguredLayer):
         )
         batch, n, _ = ops.shape(patches)
         if noise is None:
-            seed = self.seed_generator if training else self.seed
-            noise = keras.random.uniform((batch, n), dtype="float32", seed=seed)
+            noise = self.noise(batch, n, training)
         kept, places, mask = masked_order(noise, self._count(n))
         x = take_tokens(patches, kept)
         return ops.concatenate([prefix, x], axis=1), mask, places
-
-    def save_own_variables(self, store):
-        """Keras does not save the states of seed generators; a loaded model draws the next mask."""
-        super().save_own_variables(store)
-        store["seed"] = ops.convert_to_numpy(self.seed_generator.state)
-
-    def load_own_variables(self, store):
-        self.seed_generator.state.assign(store["seed"][()])
 
     def _count(self, n):
         if isinstance(n, int):

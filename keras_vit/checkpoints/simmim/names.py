@@ -1,0 +1,3 @@
+"""No other library's names: files of SimMIM are our own."""
+
+TABLES = ()

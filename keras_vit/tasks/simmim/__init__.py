@@ -1,0 +1,1 @@
+"""SimMIM: simple masked image modelling of Xie et al. 2022."""
