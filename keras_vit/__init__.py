@@ -139,6 +139,7 @@ if not waits(__name__):  # the command `keras-vit` waits for Keras until it need
         plot_filters,
         plot_maps,
         plot_position_similarity,
+        plot_reconstruction,
         plot_segmentation,
         position_similarity,
     )
@@ -262,6 +263,7 @@ __all__ = [
     "plot_filters",
     "plot_maps",
     "plot_position_similarity",
+    "plot_reconstruction",
     "plot_segmentation",
     "position_similarity",
     # Export

@@ -10,5 +10,6 @@ from keras_vit.interpret.pictures import plot_attention as plot_attention
 from keras_vit.interpret.pictures import plot_filters as plot_filters
 from keras_vit.interpret.pictures import plot_maps as plot_maps
 from keras_vit.interpret.pictures import plot_position_similarity as plot_position_similarity
+from keras_vit.interpret.reconstruction import plot_reconstruction as plot_reconstruction
 from keras_vit.interpret.rollout import attention_rollout as attention_rollout
 from keras_vit.interpret.segmentation import plot_segmentation as plot_segmentation
