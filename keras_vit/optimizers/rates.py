@@ -7,6 +7,7 @@ from keras_vit.layers.block import BaseBlock
 NO_DECAY = ("bias", "query_bias", "value_bias", "gamma", "beta", "probe", "logit_scale")
 NO_DECAY_LAYERS = (
     "class_token",
+    "mask_token",
     "distillation_token",
     "registers",
     "position_embedding",

@@ -32,23 +32,41 @@ class ReconstructsImages(keras.Model):
         # In a namespace, where Keras does not look for layers to track and to save.
         object.__setattr__(self, "_masked", SimpleNamespace(model=model))
 
+    _compiled = SimpleNamespace(metrics=())
+
     def compile(self, optimizer="rmsprop", loss=None, metrics=None, **kwargs):
         """Configures training; `fit` takes images (B, H, W, C), and ignores labels.
 
         Args:
             optimizer: as in `keras.Model.compile`.
-            loss, metrics: None; the loss is the model's own.
+            loss: None; the loss is the model's own.
+            metrics: None, or ["explained"] for the share of the variance of removed pixels that the
+                predictions explain: 0 for their mean, 1 for the pixels themselves.
             kwargs: other arguments of `keras.Model.compile`.
 
         Raises:
-            ValueError: for a loss or metrics.
+            ValueError: for a loss or other metrics.
         """
-        if loss is not None or metrics is not None:
+        if loss is not None or list(metrics or []) not in ([], ["explained"]):
             raise ValueError(
                 f"{type(self).__name__} has its own loss, on the removed patches: compile it with "
-                f"an optimizer alone. Received: loss={loss!r}, metrics={metrics!r}"
+                "an optimizer, and metrics=['explained'] or none. "
+                f"Received: loss={loss!r}, metrics={metrics!r}"
             )
         super().compile(optimizer, loss=None, **kwargs)
+        found = [keras.metrics.Mean(name=name) for name in metrics or ()]
+        # In a namespace, where Keras does not look for state of a model that is built already.
+        object.__setattr__(self, "_compiled", SimpleNamespace(metrics=found))
+
+    @property
+    def metrics(self):
+        """list of `keras.metrics.Metric`: the mean loss, and what `compile` was asked for."""
+        return [*super().metrics, *self._compiled.metrics]
+
+    def get_compile_config(self):
+        config = super().get_compile_config()
+        names = [metric.name for metric in self._compiled.metrics]
+        return {**config, "metrics": names or None} if config else config
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
@@ -60,6 +78,20 @@ class ReconstructsImages(keras.Model):
             loss = loss + more
         # Under tf.distribute Keras adds up the gradients of the replicas, and expects shares of it.
         return self._aggregate_additional_loss(loss)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        for metric in self._compiled.metrics:
+            metric.update_state(self.explained(x, y_pred))
+        return self.get_metrics_result()
+
+    def explained(self, images, outputs):
+        """The share of the variance of removed pixels that the predictions explain, a scalar."""
+        target = self._targets(images)[0]
+        mask = outputs["mask"][..., None]
+        count = ops.sum(mask) * target.shape[-1]
+        mean = ops.sum(target * mask) / count
+        left = ops.sum(ops.square(ops.cast(outputs["patches"], "float32") - target) * mask)
+        return 1 - left / ops.maximum(ops.sum(ops.square(target - mean) * mask), 1e-12)
 
     def reconstruction_loss(self, images, outputs):
         """The mean distance of predicted and true values over the removed patches, a scalar."""

@@ -38,7 +38,8 @@ def finish(job, train_seconds, made=None):
     figures.curves(folder.metrics, folder.curves, task.metric, task.title)
     if folder.saved_model.exists():
         shutil.rmtree(folder.saved_model)  # of an earlier, interrupted call
-    exported = keras_vit.export(model, folder.saved_model, samples=tested.samples)
+    shipped = task.shipped(model)
+    exported = keras_vit.export(shipped, folder.saved_model, samples=tested.samples)
     print(printable(exported))
     backend = keras.backend.backend()
     result = {

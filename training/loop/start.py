@@ -14,6 +14,7 @@ from ..data import fingerprint
 from ..data.corrupt import as_csv
 from ..data.examples import Splits, save
 from ..recipe import settings
+from ..recipe.model_schema import AUTO
 from ..recipe.schema import Recipe
 from ..recipe.smoke import overrides as smoke_overrides
 from ..results import lock
@@ -92,7 +93,7 @@ def choose_run(request, world_size):
 
 def load_splits(recipe, folder, resume, group):
     """The data. The main process alone checks the files, on behalf of all processes."""
-    classes = recipe.model.all_arguments()["num_classes"]  # or "auto"
+    classes = recipe.model.all_arguments().get("num_classes", AUTO)
     load = tasks.of(recipe).load
     if group.is_main:
         splits = load(recipe.data, classes, folder.examples if resume else None)

@@ -87,8 +87,9 @@ def derive(recipe, splits, devices):
     train, held_out, test = splits[:3]
     not_for_test = np.concatenate([strata(train.labels), strata(held_out.labels)])
     value("data", "validation", validation_share(not_for_test))
-    labels = (train.labels, held_out.labels, test.labels)
-    value("model", "num_classes", number_of_classes(splits.class_names, *labels))
+    if "num_classes" in recipe.model.all_arguments():
+        labels = (train.labels, held_out.labels, test.labels)
+        value("model", "num_classes", number_of_classes(splits.class_names, *labels))
 
     size = len(train.labels)
     update = min(max(2 ** round(math.log2(size) / 2), 8), 256)

@@ -2,20 +2,21 @@
 
 import dataclasses
 
-from .model_schema import require
+from .model_schema import MODELS, require
 
-CLASSIFICATION, SEGMENTATION = KINDS = ("classification", "segmentation")
+CLASSIFICATION, SEGMENTATION, MASKED = KINDS = ("classification", "segmentation", "masked")
+OF_PICTURES = (CLASSIFICATION, MASKED)
 
 # Keys that some tasks use, and which; all others are for every task.
 ONLY = {
-    "data.first_label": (CLASSIFICATION,),
-    "data.interpolation": (CLASSIFICATION,),
-    "data.crop_fraction": (CLASSIFICATION,),
+    "data.first_label": OF_PICTURES,
+    "data.interpolation": OF_PICTURES,
+    "data.crop_fraction": OF_PICTURES,
     "data.palette": (SEGMENTATION,),
     "data.reduce_zero_label": (SEGMENTATION,),
     "data.fit_into": (SEGMENTATION,),
     **{
-        f"augment.{key}": (CLASSIFICATION,)
+        f"augment.{key}": OF_PICTURES
         for key in [
             "crop_scale",
             "crop_ratio",
@@ -26,14 +27,14 @@ ONLY = {
             "probability",
             "randaugment",
             "color_jitter",
-            "erasing",
-            "mixup",
-            "cutmix",
         ]
     },
+    **{f"augment.{key}": (CLASSIFICATION,) for key in ("erasing", "mixup", "cutmix")},
     "augment.scale": (SEGMENTATION,),
     "augment.cat_max_ratio": (SEGMENTATION,),
     "augment.photometric": (SEGMENTATION,),
+    "finetune.train": (CLASSIFICATION, SEGMENTATION),
+    "finetune.head": (CLASSIFICATION, SEGMENTATION),
     "train.label_smoothing": (CLASSIFICATION,),
     "train.loss": (SEGMENTATION,),
     "train.class_weights": (SEGMENTATION,),
@@ -69,9 +70,9 @@ def check(recipe):
             f"left out: it is for task.kind={kinds[0]!r}, and this is {kind!r}",
             getattr(table, key),
         )
-    of_tasks = recipe.model.variant in recipe.model.of_tasks()
+    kinds = (kind for kind in MODELS if recipe.model.variant in recipe.model.of_tasks(kind))
     require(
-        of_tasks == (kind != CLASSIFICATION),
+        kind == next(kinds, CLASSIFICATION),
         "model.variant",
         f"a model of task.kind={kind!r}",
         recipe.model.variant,

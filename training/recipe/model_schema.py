@@ -14,6 +14,9 @@ from ..lora import HEADS, enable_lora
 AUTO = "auto"  # a value that follows from the data (`training.recipe.derived`)
 Auto = Literal["auto"]
 
+# The models of each kind of task, of `registry.TASKS`; those of classification are `FAMILIES`.
+MODELS = {"segmentation": ("setr",), "masked": ("mae", "simmim")}
+
 # The arguments that make up the architecture: a recipe must share them with its source.
 ARCHITECTURE = ("version", "width", "widths", "depth", "depths", "num_heads", "mlp_dim")
 
@@ -37,13 +40,17 @@ class ModelTable:
         """dict of name to the models that a recipe can train, classes and variants of them."""
         classes = {x.model.__name__: x.model for x in registry.FAMILIES.values()}
         variants = {name: x.variants[name] for name, x in registry.variants().items()}
-        return {**classes, **variants, "SmallCNN": SmallCNN, **ModelTable.of_tasks()}
+        found = {**classes, **variants, "SmallCNN": SmallCNN}
+        for kind in MODELS:
+            found |= ModelTable.of_tasks(kind)
+        return found
 
     @staticmethod
-    def of_tasks():
-        """dict of name to the models of tasks other than classification."""
-        found = {x.model.__name__: x.model for x in registry.TASKS.values()}
-        return found | {name: x.variants[name] for name, x in registry.task_variants().items()}
+    def of_tasks(kind):
+        """dict of name to the models of a kind of task other than classification."""
+        tasks = [registry.TASKS[name] for name in MODELS[kind]]
+        found = {x.model.__name__: x.model for x in tasks}
+        return found | {name: variant for x in tasks for name, variant in x.variants.items()}
 
     @property
     def factory(self):

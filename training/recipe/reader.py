@@ -136,7 +136,7 @@ def _model_table(values):
         if key not in table.valid_arguments():
             known = ["variant", *table.valid_arguments()]
             _unknown("key", f"model.{key}", [f"model.{name}" for name in known])
-    classes = table.all_arguments()["num_classes"]
+    classes = table.all_arguments().get("num_classes", AUTO)
     enough = classes == AUTO or type(classes) is int and classes > 1
     require(enough, "model.num_classes", "an integer of 2 or more", classes)
     return table

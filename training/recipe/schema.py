@@ -30,8 +30,9 @@ class TaskTable:
     """[task]: what is learned (see `training.tasks`).
 
     Attributes:
-        kind: "classification" (a class for a picture) or "segmentation" (a class for every pixel).
-            It decides which keys of the other tables have a meaning (`training.recipe.kinds`).
+        kind: "classification" (a class for a picture), "segmentation" (a class for every pixel) or
+            "masked" (pre-training of an encoder without labels). It decides which keys of the other
+            tables have a meaning (`training.recipe.kinds`).
     """
 
     kind: str = KINDS[0]

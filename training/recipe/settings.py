@@ -3,7 +3,7 @@
 import numpy as np
 
 from .derived import present
-from .kinds import KINDS, default_of
+from .kinds import KINDS, MASKED, default_of
 from .model_schema import AUTO
 
 HALF, SOME = 0.5, 0.05  # share of the first weights in the EMA: the limit, and what is noted
@@ -27,7 +27,7 @@ def check(plan, splits, steps, devices, resume):
     """
     total = steps * plan.train.epochs
     refused = [
-        *_one_class(splits),
+        *(_one_class(splits) if plan.task.kind != MASKED else ()),
         *_one_class_in_masks(splits),
         *_no_update(plan, total),
         *_warmup_alone(plan, total),
@@ -146,8 +146,8 @@ def _partial(plan, splits, total):
         )
     if 2 * plan.optimizer.warmup_steps > total:
         yield f"the warm-up takes {plan.optimizer.warmup_steps:,} of {total:,} steps"
-    classes = plan.model.all_arguments()["num_classes"]
-    if missing := classes - len(present(splits.train.labels)):
+    classes = plan.model.all_arguments().get("num_classes", 0)
+    if (missing := classes - len(present(splits.train.labels))) > 0:
         yield f"{missing:,} of the {classes:,} classes of model.num_classes have no training images"
 
 
@@ -239,5 +239,7 @@ def _resized(plan, splits):
     if splits.encoded or plan.augment.crop_scale:
         return True
     size = plan.model.all_arguments()["image_size"]
+    if size == AUTO:  # that of the encoder
+        return False
     size = [size, size] if isinstance(size, int) else size
     return list(splits.train.images.shape[1:3]) != list(size)

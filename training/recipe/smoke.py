@@ -2,12 +2,13 @@
 
 import keras
 
+import keras_vit
 from keras_vit.models import registry
 from keras_vit.models.vit import VisionTransformer
 
 from .. import recipe
 from ..cnn import SmallCNN
-from .kinds import CLASSIFICATION, SEGMENTATION
+from .kinds import CLASSIFICATION, MASKED, SEGMENTATION
 from .model_schema import AUTO
 
 IMAGE_SIZE, NUM_CLASSES, NUM_CHANNELS = 8, 10, 1  # of scikit-learn's digits
@@ -30,7 +31,7 @@ def overrides(path, folder):
     """
     plan = recipe.read(path)
     family, shape, model, more = MODELS[plan.task.kind](plan)
-    if plan.model.all_arguments()["num_classes"] != AUTO:
+    if plan.model.all_arguments().get("num_classes", AUTO) != AUTO:
         model["num_classes"] = NUM_CLASSES
     found = [f"model.{key}={value}" for key, value in model.items()] + more
     found.append("data.source=digits")
@@ -78,7 +79,21 @@ def _segmenter(plan):
     return VisionTransformer, encoder, model, data
 
 
-MODELS = {CLASSIFICATION: _classifier, SEGMENTATION: _segmenter}
+def _masked(plan):
+    """The same of masked pre-training, on patches of 2 x 2 of the digits' 8 x 8 pixels."""
+    encoder = {**shape_of(VisionTransformer), "num_channels": NUM_CHANNELS}
+    pairs = ", ".join(f"{key} = {value}" for key, value in encoder.items())
+    model = {"image_size": IMAGE_SIZE}
+    if not plan.finetune.source:
+        model["encoder"] = f'{{ variant = "VisionTransformer", {pairs} }}'
+    if plan.model.family is keras_vit.MAE:
+        model |= {"decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2}
+    else:
+        model["mask_unit"] = 2
+    return VisionTransformer, encoder, model, []
+
+
+MODELS = {CLASSIFICATION: _classifier, SEGMENTATION: _segmenter, MASKED: _masked}
 
 
 def shape_of(family):

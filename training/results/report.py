@@ -27,7 +27,7 @@ def write(job, result, tested):
         "The test images were used once, after the last epoch.",
         "## Learning",
         f"![learning curves]({folder.curves.name})",
-        "## Mistakes",
+        f"## {tested.heading}",
         *tested.mistakes,
     ]
     if job.notes:

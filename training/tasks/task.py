@@ -33,6 +33,7 @@ class Task:
             of the rest: finetune.head = "fitted".
         test: function from a `Job` whose model is trained to `Tested`.
         summary: function from a result (`result.json`) to one sentence.
+        shipped: function from the trained model to the one that is exported.
     """
 
     metric: str
@@ -49,6 +50,7 @@ class Task:
     fit_head: Callable
     test: Callable
     summary: Callable
+    shipped: Callable = field(default=lambda model: model)
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Tested:
         rows: list of (name, value), the table of the results.
         mistakes: list of str, the Markdown of the section on mistakes.
         samples: float32 images of the model, with which its export is compared.
+        heading: str, of that section.
     """
 
     result: dict
@@ -68,3 +71,4 @@ class Tested:
     rows: list
     mistakes: list
     samples: np.ndarray = field(repr=False)
+    heading: str = "Mistakes"

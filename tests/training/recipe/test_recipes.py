@@ -22,6 +22,7 @@ NAMES = sorted(path.stem for path in recipe.RECIPES.glob("*.toml"))
 # Of SETR's recipes two run by default, PUP and MLA; in their smoke form the others differ from them
 # in rates, or in the decoder, which other tests have.
 SLOW = [name for name in NAMES if name.startswith("setr_") and name != "setr_mla_ade20k"]
+SLOW += ["mae_vit_base_imagenet1k", "mae_linear_probe"]  # in their smoke form as others here
 SMOKE = [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in NAMES]
 
 
