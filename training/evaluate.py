@@ -1,6 +1,7 @@
 """python -m training.evaluate MODEL: evaluates any model on the images of any source.
 
-Models that classify images get accuracy and calibration; models that segment them, mean IoU.
+Models that classify images get accuracy and calibration; models that segment them, mean IoU; masked
+autoencoders, their loss.
 
 Letters: K classes.
 """
@@ -14,10 +15,13 @@ from pathlib import Path
 from .terminal import EVALUATE, fail, packages, quiet
 
 with packages(end=__name__ == "__main__"), quiet():
+    from keras_vit.tasks.reconstruction import ReconstructsImages
+
     from . import data, recipe, tasks
     from .augment.transform import evaluation_transform
     from .data import label_maps, segmentation, sources
     from .data.examples import Encoded
+    from .recipe.model_schema import AUTO
     from .recipe.schema import DataTable
     from .results.evaluation import evaluate, load, transform_of
     from .results.pixels import Counts
@@ -25,6 +29,7 @@ with packages(end=__name__ == "__main__"), quiet():
 __all__ = ["evaluate", "load", "main", "read", "transform_of"]
 
 ARRAYS = ("digits", "npz")
+OF_SEGMENTATION = ("flip", "stride", "scales", "window", "short_side", "reduce_zero_label")
 BATCH = 64  # images; windows have logits for every pixel, so fewer fit
 EXAMPLES = f"""examples:
   {EVALUATE} runs/digits                     the test images of the run
@@ -92,9 +97,11 @@ def _evaluate(options):
     if options.batch_size is not None and options.batch_size < 1:
         raise ValueError(f"--batch-size must be positive. Received: {options.batch_size}")
     model, run = load(options.model)
+    if isinstance(model, ReconstructsImages):
+        return _reconstruct(options, model, run)
     if len(model.output.shape) == 4:
         return _segment(options, model, run)
-    for name in ("flip", "stride", "scales", "window", "short_side", "reduce_zero_label"):
+    for name in OF_SEGMENTATION:
         if getattr(options, name):
             raise ValueError(
                 f"--{name.replace('_', '-')} is for models that segment pictures. "
@@ -179,6 +186,29 @@ def _segment(options, model, run):
     for _, labels, found in tasks.segmentation.segmented(model, split, table.upright, **how):
         counts.add(labels, found)
     return table.source, counts.measure()
+
+
+def _reconstruct(options, model, run):
+    """(source, `Reconstructed`) of a masked autoencoder."""
+    for name in (*OF_SEGMENTATION, "labels"):
+        if getattr(options, name):
+            raise ValueError(
+                f"--{name.replace('_', '-')} is for models with classes. "
+                f"Received: {options.model}, a masked autoencoder"
+            )
+    table = recipe.read_of_run(run.recipe).data if run else None
+    if options.source is None and run is None:
+        raise ValueError(
+            f"--source is needed unless the model is a run folder. Received: {options.model}"
+        )
+    own = run is not None and options.source in (None, table.source)
+    if not own:
+        given = {"data_dir": options.data_dir, "first_label": options.first_label}
+        table = DataTable(options.source, **given)
+    _check_used(options, "" if own else table.source.partition(":")[0])
+    split, _ = read(table, options.split, AUTO, run.examples if own else None)
+    transform = evaluation_transform(table, model.input.shape[1:]) if run else transform_of(model)
+    return table.source, tasks.masked.measured(model, split, transform)
 
 
 def _check_used(options, kind):

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 import keras_vit
 from keras_vit.models.base import ImageModel
+from keras_vit.tasks.reconstruction import ReconstructsImages
 
 from ..augment.transform import evaluation_transform
 from ..data.corrupt import without_corrupt
@@ -105,8 +106,8 @@ def load(name):
         name: a run folder, a .keras file, or a source for `keras_vit.from_pretrained`.
 
     Returns:
-        (`keras.Model` from images to logits (B, K) or, for a segmentation, (B, h, w, K);
-        `RunFolder` or None).
+        (`keras.Model` from images to logits (B, K) or, for a segmentation, (B, h, w, K), or a
+        masked autoencoder; `RunFolder` or None).
 
     Raises:
         ValueError: if the model cannot be loaded, or has no logits.
@@ -124,6 +125,8 @@ def load(name):
             raise ValueError(f"The model could not be loaded: {error}. Received: {name}") from error
     else:
         model = keras_vit.from_pretrained(name)
+    if isinstance(model, ReconstructsImages):
+        return model, run
     shape = model.output.shape
     if (
         len(shape) not in (2, 4)

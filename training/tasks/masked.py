@@ -6,6 +6,8 @@ the features at the end, but nothing learns from them.
 Letters: N images, H x W image size, C channels, D width of the encoder.
 """
 
+from dataclasses import asdict, dataclass
+
 import keras
 import numpy as np
 
@@ -84,8 +86,8 @@ def test(job):
     """Measures the test images, judges the features and draws reconstructions: `Tested`."""
     model, split, folder = job.model, job.splits.test, job.folder
     transform = evaluation_transform(job.recipe.data, model.input.shape[1:])
-    result = {f"test_{key}": value for key, value in measure(model, split, transform).items()}
-    result["test_images"] = len(split.labels)
+    found = measured(model, split, transform)
+    result = {f"test_{key}": value for key, value in asdict(found).items()}
     result["test_knn"] = neighbours(model.encoder, job.splits.train, split, transform)
     images = data.pictures(split, transform)[: max(SHOWN, 32)].astype("float32")
     figure = keras_vit.plot_reconstruction(model, images[:SHOWN])
@@ -100,8 +102,29 @@ def test(job):
     )
 
 
-def measure(model, split, transform):
-    """{"loss", "explained"} of a model on a split, with the masks of inference."""
+@dataclass(frozen=True)
+class Reconstructed:
+    """What a masked autoencoder reaches on some images, with the masks of inference.
+
+    Attributes:
+        images: int, N.
+        loss: float, the model's own, over removed pixels.
+        explained: float, the share of the variance of removed pixels that is explained.
+    """
+
+    images: int
+    loss: float
+    explained: float
+
+    def __str__(self):
+        return (
+            f"{100 * self.explained:.2f} % of the variance of removed pixels explained, loss "
+            f"{self.loss:.4f}, on {self.images:,} images"
+        )
+
+
+def measured(model, split, transform):
+    """`Reconstructed` of a model on a split."""
     totals, count = {}, 0
     for images, _ in data.evaluation_dataset(split, BATCH, _unlabelled(transform)):
         images = images.numpy()
@@ -114,7 +137,7 @@ def measure(model, split, transform):
             value = float(keras.ops.convert_to_numpy(value))
             totals[key] = totals.get(key, 0.0) + value * len(images)
         count += len(images)
-    return {key: total / count for key, total in totals.items()}
+    return Reconstructed(count, **{key: total / count for key, total in totals.items()})
 
 
 def neighbours(encoder, train, test, transform):
