@@ -157,7 +157,7 @@ def test_models_of_other_tasks_do_not_fit(variant):
 
 @once
 def test_labels_hold_out_and_judge_but_nothing_learns_from_them():
-    plan = recipe.read(write())
+    plan = recipe.read(Path(write()))
     job = run.prepare("small.toml", (), "run")
     example = masked.training(plan, job.model)
     image, label = example(job.splits.train.images[0], 3, (0, 1))
