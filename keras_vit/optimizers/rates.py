@@ -16,6 +16,9 @@ NO_DECAY_LAYERS = (
 # First layers of the weight paths of what a pre-trained encoder does not bring.
 HEADS = ("head", "distillation_head", "decoder")
 AUXILIARY = "auxiliary_head"  # and a number
+# How the weight paths begin of what a detector adds to its backbone.
+DETECTOR = ("input_projection", "positions/", "encoder_block", "decoder", "queries/")
+DETECTOR += ("query_groups", "denoising", "class_head", "box_head")
 
 
 def decays(path):
@@ -97,3 +100,28 @@ def head_shares(model, head_rate):
     parts = [v.path.partition("/")[0] for v in model.trainable_variables]
     is_head = [part in HEADS or part.startswith(AUXILIARY) for part in parts]
     return [float(head_rate) if own else 1.0 for own in is_head]
+
+
+def backbone_shares(model, backbone_rate):
+    """The learning rate factors of a model whose backbone learns at another rate than the rest.
+
+    The backbone is what a task's model was given: the layers of its `backbone` or `encoder`, and
+    not the decoder, the queries, the heads and the like.
+
+    Args:
+        model: `keras_vit.DETR` or `keras_vit.SETR`.
+        backbone_rate: float, the factor of the backbone, such as 0.1; that of the rest is 1.
+
+    Returns:
+        list of float, one per trainable variable, in the order of `model.trainable_variables`.
+
+    Example:
+        >>> shares = backbone_shares(keras_vit.DETRResNet50(), backbone_rate=0.1)
+        >>> shares[0], shares[-1]  # stem, box head
+        (0.1, 1.0)
+
+    Source: facebookresearch/detr `main.py`, whose backbone learns at a tenth of the rate.
+    """
+    paths = [v.path for v in model.trainable_variables]
+    own = [path.startswith((*DETECTOR, *HEADS, AUXILIARY)) for path in paths]
+    return [1.0 if is_own else float(backbone_rate) for is_own in own]

@@ -6,9 +6,10 @@ import warnings
 import keras
 from keras import ops
 
-SHAPES = ("cosine", "linear", "rsqrt", "constant", "poly")
+SHAPES = ("cosine", "linear", "rsqrt", "constant", "poly", "step")
 TIMESCALE = 10_000  # batches
 POWER = 0.9  # of "poly"
+DROP, DROP_AT = 0.1, 2 / 3  # of "step"
 
 
 @keras.saving.register_keras_serializable(package="keras_vit")
@@ -21,12 +22,13 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
         warmup_steps: int, number of steps of linear growth from 0.
         shape: str, the decay after the warm-up: "cosine" (half a cosine, to 0 at the last step),
             "linear" (to 0 at the last step), "rsqrt" (1 / sqrt(1 + steps / timescale)),
-            "constant", or "poly" (to `min_learning_rate` by the power 0.9 of the share of the steps
-            that is left).
+            "constant", "poly" (to `min_learning_rate` by the power 0.9 of the share of the steps
+            that is left), or "step" (a tenth from the share `drop_at` of all steps on).
         cooldown_steps: int, number of last steps over which the rate is multiplied by a factor that
             falls linearly to 0.
         timescale: int, number of steps in which "rsqrt" falls by a factor of sqrt(2).
         min_learning_rate: float, learning rate at the end of "poly".
+        drop_at: float in (0, 1), share of the steps after which "step" drops.
 
     Raises:
         ValueError: if the shape is unknown, the rate or a number of steps is negative, or no steps
@@ -50,8 +52,11 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
         cooldown_steps=0,
         timescale=TIMESCALE,
         min_learning_rate=0.0,
+        drop_at=DROP_AT,
     ):
         super().__init__()
+        if not 0 < drop_at < 1:
+            raise ValueError(f"drop_at must be in (0, 1). Received: drop_at={drop_at}")
         if shape not in SHAPES:
             raise ValueError(
                 f"shape must be one of {', '.join(map(repr, SHAPES))}. Received: shape={shape!r}"
@@ -95,6 +100,7 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
         self.cooldown_steps = cooldown_steps
         self.timescale = timescale
         self.min_learning_rate = min_learning_rate
+        self.drop_at = drop_at
 
     def __call__(self, step):
         step = ops.cast(step, "float32")
@@ -103,6 +109,9 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
         if self.shape == "poly":
             span = self.learning_rate - self.min_learning_rate
             rate = self.min_learning_rate + span * ops.power(1.0 - done, POWER)
+        elif self.shape == "step":
+            dropped = step >= round(self.drop_at * self.total_steps)
+            rate = self.learning_rate * ops.where(dropped, DROP, 1.0)
         else:
             rate = self._decayed(after, done)
         if self.warmup_steps:
@@ -133,4 +142,5 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
             "cooldown_steps": self.cooldown_steps,
             "timescale": self.timescale,
             "min_learning_rate": self.min_learning_rate,
+            "drop_at": self.drop_at,
         }

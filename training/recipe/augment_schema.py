@@ -31,6 +31,12 @@ class AugmentTable:
             ten windows are drawn to find one; 1 for the first.
         photometric: whether brightness, contrast, saturation and hue are changed, as
             mmsegmentation's PhotoMetricDistortion does.
+        short_sides: short sides of which a picture is scaled to one, in place of the second of
+            data.fit_into, whose first stays the longest side; [] for that alone.
+        crop_sides: smallest and largest side of a crop that half of the pictures are cut to before
+            they are scaled; boxes are cut off at its border; [] for no crop.
+        crop_short_sides: short sides of which a picture is scaled to one before that crop; [] for
+            the picture as it is.
         repeats: how often an example is in the stream of batches, each time changed anew; an epoch
             has no more steps and shows so many fewer examples.
     """
@@ -51,6 +57,9 @@ class AugmentTable:
     scale: tuple[float, ...] = ()
     cat_max_ratio: float = 1.0
     photometric: bool = False
+    short_sides: tuple[int, ...] = ()
+    crop_sides: tuple[int, ...] = ()
+    crop_short_sides: tuple[int, ...] = ()
     repeats: int = 1
 
     def __post_init__(self):
@@ -78,6 +87,13 @@ class AugmentTable:
         good = len(ratio) == 2 and 0 < ratio[0] <= ratio[1] < float("inf")
         require(good, "augment.crop_ratio", "[smallest, largest] above 0", list(ratio))
         require(self.pad_crop >= 0, "augment.pad_crop", "0 or more", self.pad_crop)
+        for key in ("short_sides", "crop_short_sides"):
+            value = getattr(self, key)
+            good = all(side > 0 for side in value)
+            require(good, f"augment.{key}", "sides in pixels, or []", list(value))
+        sides = self.crop_sides
+        good = sides == () or len(sides) == 2 and 0 < sides[0] <= sides[1]
+        require(good, "augment.crop_sides", "[smallest, largest] side, or []", list(sides))
         one = not (scale and self.pad_crop)
         require(one, "augment.pad_crop", "0 beside augment.crop_scale", self.pad_crop)
 

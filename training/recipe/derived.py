@@ -35,7 +35,7 @@ def validation_share(labels):
 
 
 def strata(labels):
-    """The class of every example, integer array (N,); zeros if labels are no numbers (masks)."""
+    """The class of every example, integer array (N,); zeros for masks and boxes."""
     plain = isinstance(labels, np.ndarray) and labels.ndim == 1
     return labels if plain else np.zeros(len(labels), int)
 

@@ -4,7 +4,8 @@ import dataclasses
 
 from .model_schema import MODELS, require
 
-CLASSIFICATION, SEGMENTATION, MASKED = KINDS = ("classification", "segmentation", "masked")
+KINDS = ("classification", "segmentation", "detection", "masked")
+CLASSIFICATION, SEGMENTATION, DETECTION, MASKED = KINDS
 OF_PICTURES = (CLASSIFICATION, MASKED)
 
 # Keys that some tasks use, and which; all others are for every task.
@@ -14,7 +15,9 @@ ONLY = {
     "data.crop_fraction": OF_PICTURES,
     "data.palette": (SEGMENTATION,),
     "data.reduce_zero_label": (SEGMENTATION,),
-    "data.fit_into": (SEGMENTATION,),
+    "data.fit_into": (SEGMENTATION, DETECTION),
+    "data.pad_to": (DETECTION,),
+    "data.raw_ids": (DETECTION,),
     **{
         f"augment.{key}": OF_PICTURES
         for key in [
@@ -32,9 +35,13 @@ ONLY = {
     **{f"augment.{key}": (CLASSIFICATION,) for key in ("erasing", "mixup", "cutmix")},
     "augment.scale": (SEGMENTATION,),
     "augment.cat_max_ratio": (SEGMENTATION,),
-    "augment.photometric": (SEGMENTATION,),
-    "finetune.train": (CLASSIFICATION, SEGMENTATION),
-    "finetune.head": (CLASSIFICATION, SEGMENTATION),
+    "augment.photometric": (SEGMENTATION, DETECTION),
+    "augment.short_sides": (DETECTION,),
+    "augment.crop_sides": (DETECTION,),
+    "augment.crop_short_sides": (DETECTION,),
+    "optimizer.backbone_rate": (SEGMENTATION, DETECTION),
+    "finetune.train": (CLASSIFICATION, SEGMENTATION, DETECTION),
+    "finetune.head": (CLASSIFICATION, SEGMENTATION, DETECTION),
     "train.label_smoothing": (CLASSIFICATION,),
     "train.loss": (SEGMENTATION,),
     "train.class_weights": (SEGMENTATION,),
@@ -70,12 +77,17 @@ def check(recipe):
             f"left out: it is for task.kind={kinds[0]!r}, and this is {kind!r}",
             getattr(table, key),
         )
-    kinds = (kind for kind in MODELS if recipe.model.variant in recipe.model.of_tasks(kind))
     require(
-        kind == next(kinds, CLASSIFICATION),
+        recipe.model.task in MODELS.get(kind, (None,)),
         "model.variant",
         f"a model of task.kind={kind!r}",
         recipe.model.variant,
+    )
+    require(
+        recipe.finetune.head == "new" or kind != DETECTION,
+        "finetune.head",
+        f"'new' for task.kind={kind!r}",
+        recipe.finetune.head,
     )
     require(
         recipe.finetune.train != "lora" or kind == CLASSIFICATION,

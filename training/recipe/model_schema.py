@@ -15,7 +15,7 @@ AUTO = "auto"  # a value that follows from the data (`training.recipe.derived`)
 Auto = Literal["auto"]
 
 # The models of each kind of task, of `registry.TASKS`; those of classification are `FAMILIES`.
-MODELS = {"segmentation": ("setr",), "masked": ("mae", "simmim")}
+MODELS = {"segmentation": ("setr",), "detection": ("detr",), "masked": ("mae", "simmim")}
 
 # The arguments that make up the architecture: a recipe must share them with its source.
 ARCHITECTURE = ("version", "width", "widths", "depth", "depths", "num_heads", "mlp_dim")
@@ -51,6 +51,14 @@ class ModelTable:
         tasks = [registry.TASKS[name] for name in MODELS[kind]]
         found = {x.model.__name__: x.model for x in tasks}
         return found | {name: variant for x in tasks for name, variant in x.variants.items()}
+
+    @property
+    def task(self):
+        """The name of the variant's task in the registry; None for a model that classifies."""
+        for name, task in registry.TASKS.items():
+            if self.variant == task.model.__name__ or self.variant in task.variants:
+                return name
+        return None
 
     @property
     def factory(self):

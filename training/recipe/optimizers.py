@@ -1,5 +1,6 @@
 """The optimizer of a recipe: rule, schedule, weight decay, clipping, accumulation, EMA."""
 
+import math
 import re
 
 import keras
@@ -8,6 +9,7 @@ from keras_vit.optimizers import (
     LayerwiseAdamW,
     LayerwiseSGD,
     WarmupSchedule,
+    backbone_shares,
     decays,
     head_shares,
     layer_shares,
@@ -33,6 +35,9 @@ def optimizer(
     ema=0.0,
     min_learning_rate=0.0,
     head_rate=1.0,
+    backbone_rate=1.0,
+    decay_all=False,
+    drop_at=2 / 3,
     nesterov=True,
     skip_nonfinite=False,
 ):
@@ -58,6 +63,10 @@ def optimizer(
         min_learning_rate: float, learning rate at the end of schedule "poly".
         head_rate: float, factor of the learning rate of the head (`head_shares`); only for "adamw"
             and "sgd".
+        backbone_rate: float, factor of the learning rate of the backbone (`backbone_shares`); only
+            for "adamw" and "sgd".
+        decay_all: bool, whether weight decay applies to all variables, not only to matrices.
+        drop_at: float in (0, 1), share of the steps after which schedule "step" drops.
         nesterov: bool, whether "sgd" uses Nesterov's momentum.
         skip_nonfinite: bool, whether steps whose gradients are not finite are skipped.
 
@@ -91,11 +100,12 @@ def optimizer(
             "optimizer.beta_2 needs optimizer.name='adamw' or 'lion'. "
             f"Received: beta_2={beta_2}, name={name!r}"
         )
-    if head_rate != 1 and name not in ("adamw", "sgd"):
-        raise ValueError(
-            "optimizer.head_rate needs optimizer.name='adamw' or 'sgd'. "
-            f"Received: head_rate={head_rate}, name={name!r}"
-        )
+    for key, rate in (("head_rate", head_rate), ("backbone_rate", backbone_rate)):
+        if rate != 1 and name not in ("adamw", "sgd"):
+            raise ValueError(
+                f"optimizer.{key} needs optimizer.name='adamw' or 'sgd'. "
+                f"Received: {key}={rate}, name={name!r}"
+            )
     settings = dict(
         learning_rate=WarmupSchedule(
             learning_rate,
@@ -104,6 +114,7 @@ def optimizer(
             schedule,
             cooldown_steps,
             min_learning_rate=min_learning_rate,
+            drop_at=drop_at,
         ),
         weight_decay=weight_decay,
         global_clipnorm=clip_norm or None,
@@ -116,7 +127,16 @@ def optimizer(
         settings["beta_2"] = beta_2
     if name == "sgd":
         settings |= {"momentum": 0.9, "nesterov": nesterov}
-    found = _rule(model, name, layer_decay, head_rate, weight_decay, settings)
+    shares = None
+    if not layer_decay == head_rate == backbone_rate == 1:
+        parts = (
+            layer_shares(model, layer_decay),
+            head_shares(model, head_rate),
+            backbone_shares(model, backbone_rate),
+        )
+        shares = [math.prod(own) for own in zip(*parts, strict=True)]
+    decayed = [decay_all or decays(v.path) for v in model.trainable_variables]
+    found = _rule(model, name, shares, decayed, weight_decay, settings)
     if skip_nonfinite and model.dtype_policy.name != "mixed_float16":
         # It skips steps whose gradients are not finite; a scale of 1 changes nothing else.
         found = keras.optimizers.LossScaleOptimizer(found, 1.0, dynamic_growth_steps=2**31 - 1)
@@ -132,20 +152,17 @@ def updates(model):
     return int(keras.ops.cast(model.optimizer.iterations, "int32"))
 
 
-def _rule(model, name, layer_decay, head_rate, weight_decay, settings):
-    """The optimizer of this name, with weight decay for matrices only."""
+def _rule(model, name, shares, decayed, weight_decay, settings):
+    """The optimizer of this name; `decayed` says which variables have weight decay."""
     variables = model.trainable_variables
-    if layer_decay != 1 or head_rate != 1:
-        shares = zip(layer_shares(model, layer_decay), head_shares(model, head_rate), strict=True)
+    if shares:
         layerwise = {"adamw": LayerwiseAdamW, "sgd": LayerwiseSGD}[name]
-        return layerwise(
-            shares=[one * other for one, other in shares],
-            decays=[decays(v.path) for v in variables],
-            **settings,
-        )
+        return layerwise(shares=shares, decays=decayed, **settings)
+    spared = [v for v, decay in zip(variables, decayed, strict=True) if not decay]
     if name == "muon":
         # Keras uses AdamW for weights that are not matrices, and for names that match these.
-        exclude = [re.escape(v.path) for v in variables if not decays(v.path) or "head" in v.path]
+        plain = [v for v in variables if not decays(v.path) or "head" in v.path]
+        exclude = [re.escape(v.path) for v in plain]
         found = keras.optimizers.Muon(
             exclude_layers=exclude, adam_weight_decay=weight_decay, **settings
         )
@@ -156,5 +173,5 @@ def _rule(model, name, layer_decay, head_rate, weight_decay, settings):
             "sgd": lambda: keras.optimizers.SGD(**settings),
         }[name]()
     # By variable, because Keras matches patterns with names, and every kernel is named "kernel".
-    found.exclude_from_weight_decay(var_list=[v for v in variables if not decays(v.path)])
+    found.exclude_from_weight_decay(var_list=spared)
     return found

@@ -31,9 +31,10 @@ class TaskTable:
     """[task]: what is learned (see `training.tasks`).
 
     Attributes:
-        kind: "classification" (a class for a picture), "segmentation" (a class for every pixel) or
-            "masked" (pre-training of an encoder without labels). It decides which keys of the other
-            tables have a meaning (`training.recipe.kinds`).
+        kind: "classification" (a class for a picture), "segmentation" (a class for every pixel),
+            "detection" (a box and a class for every object) or "masked" (pre-training of an encoder
+            without labels). It decides which keys of the other tables have a meaning
+            (`training.recipe.kinds`).
     """
 
     kind: str = KINDS[0]
@@ -52,7 +53,8 @@ class DataTable:
     Attributes:
         source: "digits", "npz:PATH", "folder:PATH", "tfds:NAME" or "tfrecord:GLOB"; for
             segmentation also "camvid:PATH", "cityscapes:PATH", "ade20k:PATH", "voc:PATH" and
-            "coco:PATH" (`training.data.segmentation.load`).
+            "coco:PATH" (`training.data.segmentation.load`); for detection "coco:PATH", "yolo:PATH",
+            "voc:PATH" (`training.data.detection.load`).
         validation: share of every class's training images that is held out.
         train_split: name of the training images; "train+validation" takes both.
         validation_split: name of the validation images; by default a share is held out.
@@ -73,6 +75,10 @@ class DataTable:
             and 1 is the first class, as in ADE20K.
         fit_into: [longest side, shortest side] that pictures are scaled into, without changing
             their proportions, before anything is cropped; [] for their own size.
+        pad_to: sides to which batches of pictures are padded; [] for three that follow from the
+            sizes of the pictures (`training.data.padding`).
+        raw_ids: whether the classes of COCO's annotations are the category ids themselves, as in
+            the published weights of DETR, and not numbered anew.
     """
 
     source: str
@@ -90,6 +96,8 @@ class DataTable:
     palette: dict = field(default_factory=dict)
     reduce_zero_label: bool = False
     fit_into: tuple[int, ...] = ()
+    pad_to: tuple[int, ...] = ()
+    raw_ids: bool = False
 
     def __post_init__(self):
         self._check_masks()
@@ -119,6 +127,8 @@ class DataTable:
         sides = self.fit_into
         good = sides == () or len(sides) == 2 and sides[0] >= sides[1] > 0
         require(good, "data.fit_into", "[longest side, shortest side], or []", list(sides))
+        good = all(side > 0 for side in self.pad_to)
+        require(good, "data.pad_to", "sides in pixels, or []", list(self.pad_to))
 
 
 @dataclass(frozen=True)
@@ -128,10 +138,13 @@ class OptimizerTable:
     Attributes:
         name: "adamw", "lion", "muon" or "sgd".
         learning_rate: the highest rate, at the end of the warm-up.
-        schedule: "cosine", "linear", "rsqrt", "constant" or "poly", what follows the warm-up.
+        schedule: "cosine", "linear", "rsqrt", "constant", "poly" or "step", what follows the
+            warm-up.
+        drop_at: share of the steps after which "step" divides the rate by ten.
         warmup_steps: batches of linear growth before it.
         cooldown_steps: last batches over which the rate is brought down to 0 besides.
         weight_decay: of matrices; biases, norms, layer scales, tokens and positions have none.
+        decay_all: whether these have it too, as in the authors' code of DETR.
         beta_2: how long "adamw" and "lion" remember; 0 for their own default.
         clip_norm: largest norm of the whole gradient; 0 for no clipping.
         layer_decay: how much slower every layer learns than the next one; 1 for all alike.
@@ -139,6 +152,9 @@ class OptimizerTable:
         head_rate: factor of the rates of the head, or of the decoder and the auxiliary heads, which
             a pre-trained encoder does not bring; for "adamw" and "sgd". It multiplies
             min_learning_rate too.
+        backbone_rate: factor of the rates of what is neither head nor decoder nor else a part of
+            the task: the encoder of a segmentation, the backbone of a detector; for "adamw" and
+            "sgd".
         nesterov: whether the momentum of "sgd" is Nesterov's.
         accumulate: batches whose gradients are averaged for one update.
         ema: momentum of the average of the weights, which is what is validated, judged and
@@ -156,6 +172,9 @@ class OptimizerTable:
     layer_decay: float = 1.0
     min_learning_rate: float = 0.0
     head_rate: float = 1.0
+    backbone_rate: float = 1.0
+    decay_all: bool = False
+    drop_at: float = 2 / 3
     nesterov: bool = True
     accumulate: int | Auto = 1
     ema: float | Auto = 0.0
@@ -171,10 +190,13 @@ class OptimizerTable:
             value = getattr(self, key)
             good = value == AUTO or 0 <= value < float("inf")
             require(good, f"optimizer.{key}", "0 or more", value)
-        least, head = self.min_learning_rate, self.head_rate
+        least = self.min_learning_rate
         good = least >= 0 and (rate == AUTO or least <= rate)
         require(good, "optimizer.min_learning_rate", "in [0, learning_rate]", least)
-        require(0 < head < float("inf"), "optimizer.head_rate", "above 0", head)
+        for key in ("head_rate", "backbone_rate"):
+            value = getattr(self, key)
+            require(0 < value < float("inf"), f"optimizer.{key}", "above 0", value)
+        require(0 < self.drop_at < 1, "optimizer.drop_at", "in (0, 1)", self.drop_at)
         for key in ("beta_2", "ema"):
             value = getattr(self, key)
             require(value == AUTO or 0 <= value < 1, f"optimizer.{key}", "in [0, 1)", value)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .derived import present
-from .kinds import KINDS, MASKED, default_of
+from .kinds import DETECTION, KINDS, MASKED, default_of
 from .model_schema import AUTO
 
 HALF, SOME = 0.5, 0.05  # share of the first weights in the EMA: the limit, and what is noted
@@ -28,14 +28,20 @@ def check(plan, splits, steps, devices, resume):
     total = steps * plan.train.epochs
     refused = [
         *(_one_class(splits) if plan.task.kind != MASKED else ()),
-        *_one_class_in_masks(splits),
+        *_one_class_in_masks(plan, splits),
+        *_no_objects(plan, splits),
         *_no_update(plan, total),
         *_warmup_alone(plan, total),
         *_old_average(plan, total),
     ]
     if refused and not resume:
         raise ValueError(". ".join(refused))  # all at once, not one after another
-    return [*refused, *_idle(plan, splits, steps, devices), *_partial(plan, splits, total)]
+    return [
+        *refused,
+        *_idle(plan, splits, steps, devices),
+        *_partial(plan, splits, total),
+        *_few_queries(plan, splits),
+    ]
 
 
 def check_trainable(model):
@@ -78,7 +84,17 @@ def _one_class(splits):
         )
 
 
-def _one_class_in_masks(splits):
+def _no_objects(plan, splits):
+    if plan.task.kind == DETECTION and not len(present(splits.train.labels)):
+        yield (
+            "There must be objects in the training pictures. Received: "
+            f"{len(splits.train.labels):,} pictures without one"
+        )
+
+
+def _one_class_in_masks(plan, splits):
+    if plan.task.kind == DETECTION:
+        return
     for name, masks, least in (("train", splits.train.labels, 2), ("test", splits.test.labels, 1)):
         found = present(masks)
         if len(found) >= least or isinstance(masks, np.ndarray):
@@ -151,6 +167,23 @@ def _partial(plan, splits, total):
         yield f"{missing:,} of the {classes:,} classes of model.num_classes have no training images"
 
 
+def _few_queries(plan, splits):
+    if plan.task.kind != DETECTION:
+        return
+    queries, boxes = plan.model.all_arguments()["num_queries"], splits.train.labels
+    beyond = np.flatnonzero(boxes.counts > queries)
+    if len(beyond):
+        worst = int(boxes.counts.argmax())
+        images = splits.train.images
+        name = images.name(worst) if splits.encoded else f"picture {worst}"
+        lost = int((boxes.counts[beyond] - queries).sum())
+        yield (
+            f"{len(beyond):,} training pictures have more objects than model.num_queries="
+            f"{queries}, such as {name} with {boxes.counts[worst]:,}: {lost:,} objects of them are "
+            "not learned"
+        )
+
+
 def _idle(plan, splits, steps, devices):
     """Settings that have no effect given the others."""
     data, augment, optimizer, distill = plan.data, plan.augment, plan.optimizer, plan.distill
@@ -195,6 +228,7 @@ def _idle(plan, splits, steps, devices):
         ("data.crop_fraction", splits.encoded, of_source),
         ("data.max_corrupt", splits.encoded, of_source),
         ("data.upright", splits.encoded, of_source),
+        ("augment.crop_short_sides", augment.crop_sides, "without augment.crop_sides"),
         ("augment.crop_ratio", augment.crop_scale, "without augment.crop_scale"),
         ("augment.probability", moves, "without rotate, translate, zoom or flip"),
         *((f"augment.{key}", augment.probability, still) for key in _MOVES),
@@ -203,6 +237,8 @@ def _idle(plan, splits, steps, devices):
         ("augment.cutmix", mixed, alone),
         ("augment.repeats", changes, "on pixels: nothing else in [augment] is random"),
         ("optimizer.min_learning_rate", optimizer.schedule == "poly", "without schedule='poly'"),
+        ("optimizer.decay_all", optimizer.weight_decay, "without weight_decay"),
+        ("optimizer.drop_at", optimizer.schedule == "step", "without schedule='step'"),
         ("optimizer.nesterov", optimizer.name == "sgd", "without name='sgd'"),
         ("optimizer.layer_decay", tuned != "head", "with finetune.train='head'"),
         ("optimizer.warmup_steps", first < optimizer.warmup_steps, "before the first update"),

@@ -267,7 +267,7 @@ def test_schedules():
             {"warmup_steps": 60, "cooldown_steps": 40},
             "warmup_steps=60, cooldown_steps=40, total_steps=100",
         ),
-        ({"schedule": "step"}, "optimizer.schedule must be one of cosine.*Received: 'step'"),
+        ({"schedule": "stairs"}, "optimizer.schedule must be one of cosine.*Received: 'stairs'"),
         ({"name": "adam"}, "optimizer.name must be one of adamw.*Received: 'adam'"),
         ({"name": "lion", "layer_decay": 0.9}, "layer_decay needs optimizer.name='adamw'"),
         ({"name": "muon", "beta_2": 0.9}, "beta_2 needs.*Received: beta_2=0.9, name='muon'"),
@@ -290,7 +290,7 @@ def test_arguments_that_change_nothing_are_said_or_refused():
         ({"warmup_steps": -1}, "0 or more.*warmup_steps=-1"),  # it would climb the loss
         ({"cooldown_steps": -1}, "0 or more.*cooldown_steps=-1"),
         ({"timescale": 0}, "timescale=0"),
-        ({"shape": "step"}, "shape must be one of 'cosine'.*Received: shape='step'"),
+        ({"shape": "stairs"}, "shape must be one of 'cosine'.*Received: shape='stairs'"),
     ):
         with pytest.raises(ValueError, match=message):
             WarmupSchedule(**{"learning_rate": 1.0, "total_steps": 10, **wrong})

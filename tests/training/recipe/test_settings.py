@@ -80,6 +80,8 @@ IDLE = [
     ([], "optimizer.cooldown_steps=1", None),
     ([], "optimizer.min_learning_rate=1e-5", ["optimizer.schedule=poly"]),
     ([], "optimizer.nesterov=false", ["optimizer.name=sgd"]),
+    ([], "optimizer.drop_at=0.5", ["optimizer.schedule=step"]),
+    (["optimizer.weight_decay=0"], "optimizer.decay_all=true", ["optimizer.weight_decay=0.1"]),
     (["optimizer.accumulate=3"], "optimizer.cooldown_steps=3", ["optimizer.accumulate=4"]),
     ([], "train.checkpoint_steps=5", None),
 ]
