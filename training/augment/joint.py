@@ -1,8 +1,8 @@
 """One random geometric draw that moves a picture and everything that lies on it.
 
-`draw` is a function of a seed: a `Motion`. `move_picture` and `move_labels` apply it to the pixels
-and to the labels; whatever else lies on a picture, or on the frames of a clip, moves by the same
-`Motion`.
+`draw` is a function of a seed: a `Motion`. `move_picture`, `move_labels` and `move_boxes` apply it
+to the pixels, the labels of pixels and the boxes; whatever else lies on a picture, or on the frames
+of a clip, moves by the same `Motion`.
 
 Letters: H x W size of the picture, h x w size of the window, C channels.
 """
@@ -22,7 +22,7 @@ class Motion(NamedTuple):
     Attributes:
         height, width: int32 scalars, size to which the picture is scaled.
         top, left: int32 scalars, corner of the window in the scaled picture.
-        window: (h, w), its size.
+        window: (h, w), its size: ints, or int32 scalars of a window that lies in the picture.
         mirrored: bool scalar, whether what it shows is mirrored left to right. Where the scaled
             picture is smaller than the window, it is then padded below and to the right.
     """
@@ -161,7 +161,30 @@ def move_picture(image, motion, fill):
     image = tf.clip_by_value(tf.round(image), 0.0, 255.0)
     image = tf.cond(motion.mirrored, lambda: tf.reverse(image, [1]), lambda: image)
     moved = _pad(image - fill, motion.window, 0.0) + fill
-    return tf.ensure_shape(moved, (*motion.window, len(fill)))
+    known = (x if isinstance(x, int) else None for x in motion.window)
+    return tf.ensure_shape(moved, (*known, len(fill)))
+
+
+def move_boxes(boxes, size, motion):
+    """Applies a motion to boxes.
+
+    Args:
+        boxes: float32 (n, 4): x0, y0, x1, y1 in pixels of the picture.
+        size: int32 (2,), height and width of the picture.
+        motion: `Motion`.
+
+    Returns:
+        float32 (n, 4) in pixels of the window, cut off at what the window shows of the picture; a
+        box outside of it has no width or no height.
+    """
+    size = tf.cast(size, tf.float32)
+    scaled, corner = (tf.cast(tf.stack(pair), tf.float32) for pair in (motion[:2], motion[2:4]))
+    shown = tf.minimum(scaled - corner, tf.cast(tf.stack(motion.window), tf.float32))
+    moved = boxes * tf.tile(scaled / size, [2])[::-1] - tf.tile(corner, [2])[::-1]
+    moved = tf.clip_by_value(moved, 0.0, tf.tile(shown, [2])[::-1])
+    x0, y0, x1, y1 = tf.unstack(moved, axis=-1)
+    mirrored = tf.stack([shown[1] - x1, y0, shown[1] - x0, y1], axis=-1)
+    return tf.where(motion.mirrored, mirrored, moved)
 
 
 def _sources(length, scaled, start, window):

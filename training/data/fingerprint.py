@@ -108,6 +108,8 @@ def check_teacher(path, now):
 def _arrays(split):
     """dict of the images and labels of a split; of masks their files or their array."""
     images, labels = split
+    if hasattr(labels, "contents"):
+        return {"images": images, **labels.contents()}
     return {"images": images, "labels": getattr(labels, "files", labels)}
 
 

@@ -13,6 +13,7 @@ from . import records, sources
 from .corrupt import without_corrupt
 from .examples import Encoded, Split, Splits, restore
 
+PARTS = ("train", "validation", "test")
 SPLIT_SEED = 0  # part of what a data set is: every run holds out the same images
 
 
@@ -97,6 +98,33 @@ def stratified(split, share):
         Split(split.images[~held_out], split.labels[~held_out]),
         Split(split.images[held_out], split.labels[held_out]),
     )
+
+
+def with_all_parts(table, train, validation, test):
+    """Holds out the splits that a source of masks or boxes has not.
+
+    Args:
+        table: `DataTable`.
+        train, validation, test: `Split`; validation and test may be None.
+
+    Returns:
+        (training, validation, test `Split`).
+
+    Raises:
+        ValueError: if one of them has no pictures.
+    """
+    if test is None:
+        train, test = stratified(train, table.test)
+    if validation is None:
+        share = validation_share(train.labels) if table.validation == AUTO else table.validation
+        train, validation = stratified(train, share)
+    for name, part in zip(PARTS, (train, validation, test), strict=True):
+        if not len(part.labels):
+            raise ValueError(
+                f"There must be pictures for training, validation and the test; set "
+                f"data.validation and data.test to a picture or more. Received: none for {name}"
+            )
+    return train, validation, test
 
 
 def encoded_source(table):

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from .examples import Encoded, reader
+from .plan import stacked
 
 
 class Part(NamedTuple):
@@ -84,16 +85,17 @@ def train_dataset(split, plan, part=WHOLE_BATCH):
         key = tf.random.fold_in(tf.stack([seed, epoch]), index)
         if repeats > 1:
             key = tf.random.fold_in(key, repeat)
-        return *plan.example(read(index), label(index), key), key
+        image, target = plan.example(read(index), label(index), key)
+        return (image, target) if plan.mix is None else (image, target, key)
 
     def finish(images, labels, keys):
-        if plan.mix is not None:
-            images, labels = plan.mix(images, labels, keys[0])
-        return images, labels
+        return plan.mix(images, labels, keys[0])
 
     indices = tf.data.Dataset.range(epochs.start, epochs.stop, output_type=tf.int32)
     examples = indices.flat_map(one_epoch).map(example, num_parallel_calls=tf.data.AUTOTUNE)
-    batches = examples.batch(own // part.pieces, drop_remainder=True).map(finish)
+    batches = plan.batches(examples, own // part.pieces, drop_remainder=True)
+    if plan.mix is not None:
+        batches = batches.map(finish)
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
@@ -108,7 +110,7 @@ def steps_per_epoch(split, batch_size):
     return steps
 
 
-def evaluation_dataset(split, batch_size, example, part=None, ignored=None):
+def evaluation_dataset(split, batch_size, example, part=None, ignored=None, batches=stacked):
     """Returns the batches of a split in order, without augmentation.
 
     Args:
@@ -121,6 +123,7 @@ def evaluation_dataset(split, batch_size, example, part=None, ignored=None):
             batches equal to the mean over the images.
         ignored: function from a target to one that counts for nothing, for tasks that have no
             weights: the images that fill up the last batch get this target.
+        batches: as in `Plan`.
 
     Returns:
         `tf.data.Dataset` of batches: float32 images (B, H, W, C) and targets; with a `part` and
@@ -142,15 +145,19 @@ def evaluation_dataset(split, batch_size, example, part=None, ignored=None):
         if part is None:
             return image, target
         if ignored is not None:
-            return image, tf.where(place < size, target, ignored(target))
+            real = place < size
+            return image, tf.nest.map_structure(
+                lambda one, other: tf.where(real, one, other), target, ignored(target)
+            )
         return image, target, tf.where(place < size, weight, 0.0)
 
     indices = tf.data.Dataset.from_tensor_slices(shown)
-    batches = indices.map(at, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
-    shape = batches.element_spec[0].shape[1:]
+    examples = indices.map(at, num_parallel_calls=tf.data.AUTOTUNE)
+    shape = examples.element_spec[0].shape
+    found = batches(examples, batch_size)
     if not isinstance(split.images, Encoded) and split.images.shape[1:] == shape:
-        batches = batches.cache()  # in memory, like the images
-    return batches.prefetch(tf.data.AUTOTUNE)
+        found = found.cache()  # in memory, like the images
+    return found.prefetch(tf.data.AUTOTUNE)
 
 
 class Pictures:

@@ -6,6 +6,11 @@ from dataclasses import dataclass
 from ..recipe.schema import Recipe
 
 
+def stacked(examples, size, drop_remainder=False):
+    """Batches of examples of one shape."""
+    return examples.batch(size, drop_remainder=drop_remainder)
+
+
 @dataclass(frozen=True)
 class Plan:
     """A recipe, and the settings for one call of `model.fit` that follow from it.
@@ -19,6 +24,8 @@ class Plan:
         mix: function from images, targets and a seed (2,) to images and targets that mixes the
             examples of a batch (`training.augment.mixing.mixing`), or None.
         first_step: int, number of steps of the first epoch that are already done.
+        batches: function from a data set of examples, the size of a batch and whether an incomplete
+            last one is dropped to a data set of batches; by default the examples have one shape.
     """
 
     recipe: Recipe
@@ -27,6 +34,7 @@ class Plan:
     example: Callable
     mix: Callable | None = None
     first_step: int = 0
+    batches: Callable = stacked
 
     @property
     def seed(self):

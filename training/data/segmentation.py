@@ -8,19 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-from ..recipe.derived import validation_share
 from ..recipe.model_schema import AUTO
 from . import coco, mask_records, sources
 from .corrupt import without_corrupt
 from .examples import Encoded, Split, Splits, restore
 from .layouts import LAYOUTS, palette_map
-from .loading import check_images, chosen_splits, stratified
+from .loading import PARTS, check_images, chosen_splits, stratified, with_all_parts
 from .mask_check import check_classes, inspect, names_of
 from .masks import IGNORED, LabelMap, Masks
 from .sources import Source
 
 KINDS = ("digits", "npz", *LAYOUTS, "coco", "tfds", "tfrecord")
-PARTS = ("train", "validation", "test")
 
 
 def load(table, num_classes, examples=None):
@@ -65,19 +63,8 @@ def load(table, num_classes, examples=None):
         name: Split(images, check_classes(masks, num_classes, names_of(masks.files)))
         for name, (images, masks) in checked.items()
     }
-    train, test, validation = (checked.get(name) for name in ("train", "test", "validation"))
-    if test is None:
-        train, test = stratified(train, table.test)
-    if validation is None:
-        share = validation_share(train.labels) if table.validation == AUTO else table.validation
-        train, validation = stratified(train, share)
-    for name, part in zip(PARTS, (train, validation, test), strict=True):
-        if not len(part.labels):
-            raise ValueError(
-                f"There must be pictures for training, validation and the test; set "
-                f"data.validation and data.test to a picture or more. Received: none for {name}"
-            )
-    return Splits(train, validation, test, source.class_names, skipped)
+    found = with_all_parts(table, *(checked.get(name) for name in PARTS))
+    return Splits(*found, source.class_names, skipped)
 
 
 def read(table, name, num_classes):
