@@ -105,6 +105,7 @@ if not waits(__name__):  # the command `keras-vit` waits for Keras until it need
         DETRResNet101,
         DETRResNet101DC5,
     )
+
     # Masked pre-training: MAE, and SimMIM for any encoder
     from keras_vit.tasks.mae.model import MAE, MAEBase, MAEHuge, MAELarge
     from keras_vit.tasks.simmim.model import SimMIM

@@ -102,7 +102,7 @@ class Devices:
                 f"VisionTransformer: use 'data'. Received: a {type(model).__name__} without them"
             )
 
-    def replicate(self, model, target):
+    def replicate(self, model, batch):
         """Synchronizes the steps of a compiled model over all devices, where Keras does not.
 
         Gradients and metrics are those of the whole batch on every backend. So are the statistics
@@ -111,12 +111,12 @@ class Devices:
 
         Args:
             model: compiled `keras.Model`.
-            target: tuple, shape of an example's target.
+            batch: (inputs, targets), arrays of a batch of one.
         """
         if self.tf_strategy is not None:
             tensorflow.synchronize_statistics(model)
             with self.scope():
-                tensorflow.build(model, target)
+                tensorflow.build(model, batch)
             if self.group.world_size > 1:
                 tensorflow.mean_of_workers(model)
             tensorflow.clip_what_is_summed(model.optimizer)

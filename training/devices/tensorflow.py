@@ -3,8 +3,6 @@
 import json
 import os
 
-import numpy as np
-
 
 def start(group):
     """The `tf.distribute.Strategy` of all devices and processes; None for one device."""
@@ -20,7 +18,7 @@ def start(group):
     return tf.distribute.MirroredStrategy([device.name for device in devices])
 
 
-def build(model, target):
+def build(model, batch):
     """Creates the variables of metrics and optimizer.
 
     Keras 3.15 would take the shapes from a distributed batch, which fails for several workers with
@@ -28,10 +26,9 @@ def build(model, target):
 
     Args:
         model: compiled `keras.Model`.
-        target: tuple, shape of an example's target.
+        batch: (inputs, targets), arrays of a batch of one.
     """
-    image, label = (np.zeros((1, *shape)) for shape in (model.input.shape[1:], target))
-    model._symbolic_build(data_batch=(image, label))
+    model._symbolic_build(data_batch=batch)
     model._maybe_symbolic_build = lambda **batch: None
 
 

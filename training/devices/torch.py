@@ -46,7 +46,7 @@ def _train_step(model, parallel, batch):
     outputs = parallel(x, training=True)
     model.zero_grad()
     loss = model.compute_loss(x, y, outputs, sample_weight, training=True)
-    model.metrics[0].update_state(loss, sample_weight=len(x))
+    model.metrics[0].update_state(loss, sample_weight=len(keras.tree.flatten(x)[0]))
     model.optimizer.scale_loss(loss).backward()
     with torch.no_grad():
         variables = model.trainable_variables

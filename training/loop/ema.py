@@ -64,5 +64,26 @@ class EvaluateEMA(keras.callbacks.Callback):
         unshare(self.model)
 
 
+class MeasureEveryEpoch(keras.callbacks.Callback):
+    """Adds metrics that are none of Keras to the logs of every epoch, as "val_" and their name.
+
+    It comes before the callbacks that read them. Like validation, it sees the EMA of the weights
+    where there is one.
+
+    Args:
+        measure: function from a model to a dict of float.
+    """
+
+    def __init__(self, measure):
+        super().__init__()
+        self.measure = measure
+
+    def on_epoch_end(self, epoch, logs=None):
+        averaged = uses_ema(self.model)
+        with ema_weights(self.model) if averaged else contextlib.nullcontext():
+            found = self.measure(self.model)
+        logs.update({f"val_{key}": value for key, value in found.items()})
+
+
 def _optimizer(model):
     return getattr(model.optimizer, "inner_optimizer", model.optimizer)

@@ -4,7 +4,7 @@ from .. import data, tasks
 from . import logs
 from .callbacks import Metrics, ReseedEveryEpoch, StopOnNaN
 from .checkpoint import Checkpoint
-from .ema import EvaluateEMA, unshare
+from .ema import EvaluateEMA, MeasureEveryEpoch, unshare
 from .progress import ProgressOfRun
 from .restore import restore
 
@@ -35,6 +35,7 @@ def plan_of(job, epochs, first_step=0):
         example=task.training(recipe, job.model),
         mix=task.mix(recipe),
         first_step=first_step,
+        batches=task.batches(recipe, job.model, job.splits.train),
     )
 
 
@@ -75,7 +76,12 @@ def _datasets(job, plan):
     training = devices.dataset(lambda part: data.train_dataset(job.splits.train, plan, part))
     validation = devices.dataset(
         lambda part: data.evaluation_dataset(
-            split, batch, example, None if devices.alone else part, task.ignored
+            split,
+            batch,
+            example,
+            None if devices.alone else part,
+            task.ignored,
+            task.batches(plan.recipe, job.model, split),
         )
     )
     return training, validation
@@ -103,6 +109,15 @@ def _callbacks(job, plan, done, progress):
     if devices.group.is_main:
         # The clock comes first, so that the time of other callbacks is not counted.
         clock = [] if plan.first_step else [job.speed]
+        measure = tasks.of(job.recipe).validated(job)
+        measured = [MeasureEveryEpoch(measure)] if measure else []
         written = [Metrics(folder.metrics, plan.epochs.start), checkpoint]
-        return [*clock, *callbacks, progress, *written, *logs.callbacks(plan.recipe, folder)]
+        return [
+            *clock,
+            *callbacks,
+            *measured,
+            progress,
+            *written,
+            *logs.callbacks(plan.recipe, folder),
+        ]
     return [*callbacks, checkpoint] if devices.sharded else callbacks

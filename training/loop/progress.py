@@ -73,7 +73,8 @@ class ProgressOfRun(keras.callbacks.Callback):
             self._show(self.before + batch + 1, logs)
 
     def on_epoch_end(self, epoch, logs=None):
-        self.validation = f"  val {100 * logs[f'val_{self.metric}']:.1f} %"
+        if f"val_{self.metric}" in logs:
+            self.validation = f"  val {100 * logs[f'val_{self.metric}']:.1f} %"
         self._show(self.steps, logs)
         if self.bar.disable:
             self.console.print(
@@ -100,8 +101,8 @@ class ProgressOfRun(keras.callbacks.Callback):
         rate = (steps - self.before) * self.batch_size / (now - self.epoch_begin)
         done = self.epoch * self.steps + steps
         left = (now - self.begin) / (done - self.begun) * (self.epochs * self.steps - done)
+        found = f" {100 * logs[self.metric]:.1f} %" if self.metric in logs else ""
         return (
-            f"loss {logs['loss']:.3f}  {self.title} {100 * logs[self.metric]:.1f} %"
-            f"{self.validation}  "
+            f"loss {logs['loss']:.3f}  {self.title}{found}{self.validation}  "
             f"{rate:,.0f} images/s  {clock(left)} left"
         )

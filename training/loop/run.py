@@ -138,7 +138,7 @@ def prepare(
     recipe = dataclasses.replace(recipe, model=recipe.model.of_model(model))
     start = dataclasses.replace(start, recipe=recipe)
     devices.check_model(model)
-    devices.replicate(model, tasks.of(recipe).target(model))
+    devices.replicate(model, tasks.of(recipe).blank(model))
     if group.is_main:
         if recipe.distill.teacher:
             began_with["teacher"] = fingerprint.of_weights(fitted.teacher)

@@ -121,6 +121,7 @@ def notes_of(start, devices):
     recipe, splits = start.recipe, start.splits
     steps = data.steps_per_epoch(splits.train, recipe.train.batch_size)
     notes = settings.check(recipe, splits, steps, devices, start.resume)
+    notes += tasks.of(recipe).notes(recipe, splits)
     for note in notes:
         print(f"note: {note}", flush=True)
     return notes

@@ -21,7 +21,7 @@ NUMBERED = 25  # largest number of classes for which the cells have numbers
 
 
 def curves(metrics, path, metric="accuracy", title="accuracy"):
-    """Draws loss and another metric of every epoch, training and validation.
+    """Draws loss and another metric of every epoch, of training and validation where they have it.
 
     Args:
         metrics: `Path` of a `metrics.csv`.
@@ -41,6 +41,8 @@ def curves(metrics, path, metric="accuracy", title="accuracy"):
             ("", "training (augmented)", TRAIN),
             ("val_", "validation", VALIDATION),
         ):
+            if prefix + key not in rows[0]:  # a metric of validation alone
+                continue
             values = [scale * float(row[prefix + key]) for row in rows]
             label = f"{name}, last: {form.format(values[-1])}"
             marker = "o" if len(rows) < 5 else None  # one point is no line

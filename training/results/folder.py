@@ -25,6 +25,7 @@ class RunFolder:
         self.predictions = self.path / "predictions.png"
         self.confusion = self.path / "confusion.png"
         self.worst = self.path / "worst.png"
+        self.recall = self.path / "precision_recall.png"
         self.report = self.path / "report.md"
         self.saved_model = self.path / "saved_model"
         self.tensorboard = self.path / "tensorboard"

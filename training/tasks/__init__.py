@@ -1,6 +1,6 @@
 """The tasks that recipes train, by the kind that [task] names: one table, one protocol (`Task`)."""
 
-from . import classification, masked, segmentation
+from . import classification, detection, masked, segmentation
 from .task import Task, Tested
 
 __all__ = ["TASKS", "Task", "Tested", "of"]
@@ -8,6 +8,7 @@ __all__ = ["TASKS", "Task", "Tested", "of"]
 TASKS = {
     "classification": classification.TASK,
     "segmentation": segmentation.TASK,
+    "detection": detection.TASK,
     "masked": masked.TASK,
 }
 

@@ -299,7 +299,9 @@ TASK = Task(
     mix=lambda recipe: None,
     validation=validation,
     validation_batch=lambda recipe: recipe.train.batch_size,  # as logits of all pixels fit
-    target=lambda model: model.output.shape[1:3],
+    blank=lambda model: tuple(
+        np.zeros((1, *shape)) for shape in (model.input.shape[1:], model.output.shape[1:3])
+    ),
     ignored=lambda labels: tf.fill(tf.shape(labels), IGNORED),
     fit_head=fit_decoder,
     test=test,

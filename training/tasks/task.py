@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..data.plan import stacked
+
 
 @dataclass(frozen=True)
 class Task:
@@ -24,13 +26,17 @@ class Task:
         training: function from `Recipe` and model to the example function of training. It raises a
             `ValueError` for settings that do not fit the model.
         mix: function from `Recipe` to `Plan.mix`.
+        batches: function from `Recipe`, model and `Split` to `Plan.batches`.
         validation: function from a `Split`, `Recipe` and model to the `Split` that `fit` validates
             with, and its example function.
         validation_batch: function from a `Recipe` to the size of the batches of validation.
-        target: function from a model to the shape of an example's target.
+        validated: function from a `Job` to the function that measures its model after an epoch, a
+            dict of metric to float, or None: for metrics that are none of Keras.
+        blank: function from a model to inputs and targets, arrays of a batch of one.
         ignored: argument of `training.data.evaluation_dataset`.
+        notes: function from `Recipe` and `Splits` to what is noted at the start of a run.
         fit_head: function (`Recipe`, compiled model, `Splits`) that fits a new head to the features
-            of the rest: finetune.head = "fitted".
+            of the rest: finetune.head = "fitted"; None where there is none.
         test: function from a `Job` whose model is trained to `Tested`.
         summary: function from a result (`result.json`) to one sentence.
         shipped: function from the trained model to the one that is exported.
@@ -45,12 +51,15 @@ class Task:
     mix: Callable
     validation: Callable
     validation_batch: Callable
-    target: Callable
+    blank: Callable
     ignored: Callable | None
-    fit_head: Callable
+    fit_head: Callable | None
     test: Callable
     summary: Callable
-    shipped: Callable = field(default=lambda model: model)
+    shipped: Callable = lambda model: model
+    batches: Callable = lambda recipe, model, split: stacked
+    validated: Callable = lambda job: None
+    notes: Callable = lambda recipe, splits: []
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,273 @@
+"""Detection: a box and a class for every object of a picture.
+
+Letters: N pictures, B batch, H x W size of a batch, M most objects of a picture, Q queries,
+K classes.
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import keras_vit
+
+from ..augment.detection import evaluation_example, training_example
+from ..data import detection as source
+from ..data.padding import padded, said, sides_of
+from ..data.pipeline import WHOLE_BATCH, evaluation_dataset
+from ..recipe.schema import JIT_COMPILE, ModelTable, require
+from ..results.detections import Detections
+from .detection_report import mistakes_of, rows_of, title_of
+from .task import Task, Tested
+
+SAMPLES = 4
+# Arguments of [model] that a source of weights determines.
+OF_SOURCE = ("num_queries", "width", "encoder_depth", "decoder_depth", "num_heads", "mlp_dim")
+
+
+def build(recipe, class_names):
+    """The model of a recipe, on normalised images.
+
+    `finetune.source` gives a whole detector, or a backbone; without it a backbone is built from
+    model.backbone, the name of a variant or a table of one with its arguments.
+    """
+    arguments = dict(recipe.model.arguments)
+    classes = recipe.model.all_arguments()["num_classes"]
+    if class_names and len(class_names) == classes:
+        arguments.setdefault("class_names", list(class_names))
+    backbone, precision = arguments.pop("backbone", None), recipe.train.precision
+    tuned = recipe.finetune
+    if tuned.source:
+        require(backbone is None, "model.backbone", "left out beside finetune.source", backbone)
+        found = keras_vit.from_pretrained(
+            tuned.source, like=tuned.like or None, num_classes=classes, dtype=precision
+        )
+        if isinstance(found, recipe.model.family):
+            for key in set(OF_SOURCE) & set(arguments):
+                own = found.get_config()[key]
+                own = list(own) if isinstance(own, tuple) else own
+                expected = f"that of finetune.source, {own}"
+                require(own == arguments[key], f"model.{key}", expected, arguments[key])
+            if "class_names" in arguments:
+                found.class_names = arguments["class_names"]
+            return _trained(found, recipe)
+        backbone = found
+    elif isinstance(backbone, dict):
+        backbone = dict(backbone)
+        table = ModelTable(backbone.pop("variant"), backbone)
+        backbone = table.factory(num_classes=None, **backbone, dtype=precision)
+    if backbone is not None:
+        arguments["backbone"] = backbone
+    return _trained(recipe.model.factory(dtype=precision, **arguments), recipe)
+
+
+def _trained(model, recipe):
+    """The model, with the backbone frozen if finetune.train is "head"."""
+    if recipe.finetune.train == "head":
+        shares = keras_vit.optimizers.backbone_shares(model, 0.0)
+        frozen = {
+            v.path.partition("/")[0]
+            for v, share in zip(model.trainable_variables, shares, strict=True)
+            if not share
+        }
+        for layer in model.layers:
+            if layer.name in frozen:
+                layer.trainable = False
+    return model
+
+
+def compile_model(model, optimizer, recipe, splits):
+    """Compiles a model with its own loss; its classes get the ids of the data set."""
+    Detections(splits.validation.labels[:1])  # raises now if its package is missing
+    ids = splits.train.labels.class_ids.tolist()
+    if len(ids) == model.num_classes and ids != list(range(len(ids))):
+        model.class_ids = ids
+    model.compile(optimizer, jit_compile=JIT_COMPILE[recipe.train.jit_compile])
+
+
+def training(recipe, model):
+    """The example function of training: a random scale, crop and flip of a picture."""
+    return training_example(recipe.augment, recipe.data, model.input.shape[-1])
+
+
+def validation(split, recipe, model):
+    """The split itself, and its example function."""
+    return split, evaluation_example(recipe.data, model.input.shape[-1])
+
+
+def batches(recipe, model, split):
+    """The function that pads examples to a few sizes and batches them, see `Plan.batches`."""
+    sides = sides_of(recipe, split.labels.sizes)
+    most = max(min(int(split.labels.counts.max()), model.num_queries), 1)
+    return padded(sides, most, **normalisation(model))
+
+
+def normalisation(model):
+    """How images are normalised and padded for a model: mean, std, fill of `padded`."""
+    channels = model.input.shape[-1]
+    mean, std = model.preprocessor.mean, model.preprocessor.std
+    if model.takes_pixels:  # the model normalises: what it takes to 0 is around the picture
+        pixels = tuple(255.0 * x for x in (mean * channels if len(mean) == 1 else mean))
+        return {"mean": 0.0, "std": 1 / 255, "fill": pixels}
+    return {"mean": mean, "std": std}
+
+
+def batch_size(recipe, model):
+    """The size of the batches of an evaluation: 1 where padding would change the result."""
+    dilated = model.get_config().get("dilation")  # DC5, trained with one picture at a time
+    return 1 if dilated else recipe.train.batch_size
+
+
+def detected(model, split, recipe, size, verbose=False):
+    """Yields what a model finds in the pictures of a split, by all queries, whatever the score.
+
+    Args:
+        model: `keras_vit.DETR`.
+        split: `Split` with `Boxes`.
+        recipe: `Recipe`, for the sizes of pictures and batches.
+        size: int, B.
+
+    Returns:
+        Generator of (index, boxes (Q, 4) x0, y0, x1, y1 in pixels of the picture, scores (Q,),
+        classes (Q,)).
+    """
+    # The last batch is filled up, so that it is of the same size as the others.
+    shown = evaluation_dataset(
+        split,
+        size,
+        evaluation_example(recipe.data, model.input.shape[-1]),
+        WHOLE_BATCH,
+        nothing,
+        batches(recipe, model, split),
+    )
+    sizes, index = split.labels.sizes, 0
+    for inputs, _ in shown.as_numpy_iterator():
+        outputs = model.predict_on_batch(inputs)
+        own = sizes[index : index + size]
+        outputs = {key: np.asarray(outputs[key])[: len(own)] for key in ("logits", "boxes")}
+        for found in zip(*decode(outputs, own), strict=True):
+            yield index, *found
+            index += 1
+
+
+def decode(outputs, sizes):
+    """Boxes in pixels, scores and classes of the outputs of a model.
+
+    Args:
+        outputs: dict of "logits" (B, Q, K + 1) and "boxes" (B, Q, 4).
+        sizes: integer array (B, 2), height and width of the pictures.
+
+    Returns:
+        (boxes float64 (B, Q, 4), x0, y0, x1, y1; scores (B, Q); classes (B, Q)).
+    """
+    logits = np.asarray(outputs["logits"], "float64")
+    shares = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    shares = (shares / shares.sum(axis=-1, keepdims=True))[..., :-1]
+    x, y, w, h = np.moveaxis(np.asarray(outputs["boxes"], "float64"), -1, 0)
+    corners = np.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], axis=-1)
+    scale = np.tile(np.asarray(sizes)[:, ::-1], 2)[:, None]
+    return corners * scale, shares.max(axis=-1), shares.argmax(axis=-1)
+
+
+def nothing(target):
+    """A target without objects."""
+    return tf.nest.map_structure(tf.zeros_like, target)
+
+
+def measured(model, split, recipe, class_names=None, devices=1):
+    """The `Detections` of a model in a split."""
+    found = Detections(split.labels, class_names)
+    size = -(-batch_size(recipe, model) // devices) * devices
+    for one in detected(model, split, recipe, size):
+        found.add(*one)
+    return found
+
+
+def validated(job):
+    """The function that measures a model on the validation pictures after an epoch.
+
+    None with several processes of TensorFlow and JAX, which cannot predict alone: there AP is that
+    of the test pictures at the end.
+    """
+    several = job.devices.group.world_size > 1
+    if several and keras.backend.backend() != "torch":
+        return None
+    devices = 1 if several else job.devices.count
+
+    def measure(model):
+        found = measured(model, job.splits.validation, job.recipe, devices=devices)
+        result = found.metric.result()
+        return {key: max(result[key], 0.0) for key in ("AP", "AP50")}
+
+    return measure
+
+
+def notes(recipe, splits):
+    """Notes at the start of a run: to which sizes batches are padded."""
+    return [said(sides_of(recipe, splits.train.labels.sizes))]
+
+
+def blank(model):
+    """Inputs and targets of a batch of one, for the variables of metrics and optimizer."""
+    height, width, channels = (side or 64 for side in model.input.shape[1:])
+    images = np.zeros((1, height, width, channels), "float32")
+    target = {
+        "boxes": np.zeros((1, 1, 4), "float32"),
+        "labels": np.zeros((1, 1), "int32"),
+        "count": np.zeros((1,), "int32"),
+    }
+    return {"images": images, "valid": np.ones((1, height, width), bool)}, target
+
+
+def test(job):
+    """Measures the test pictures at their own sizes and draws figures; returns `Tested`."""
+    found = measured(job.model, job.splits.test, job.recipe, job.splits.class_names)
+    result = found.measure()
+    numbers = {f"test_{key}": value for key, value in result.numbers().items()}
+    numbers["test_images"] = result.pictures
+    return Tested(
+        numbers,
+        title_of(result),
+        rows_of(result),
+        mistakes_of(job, found, result),
+        samples(job),
+    )
+
+
+def samples(job):
+    """Some images of the model from the test pictures, of one size."""
+    _, example = validation(job.splits.test, job.recipe, job.model)
+    shown = evaluation_dataset(
+        job.splits.test, SAMPLES, example, batches=batches(job.recipe, job.model, job.splits.test)
+    )
+    return next(iter(shown))[0]["images"].numpy()
+
+
+def summary(result):
+    """A sentence on a result."""
+    low, high = result["test_AP50_interval"]
+    return (
+        f"Test AP {100 * result['test_AP']:.2f} %, AP50 {100 * result['test_AP50']:.2f} % (95 % "
+        f"interval {100 * low:.2f} to {100 * high:.2f}) on {result['test_images']} pictures after "
+        f"{result['epochs']} epochs"
+    )
+
+
+TASK = Task(
+    metric="AP",
+    title="AP",
+    load=source.load,
+    build=build,
+    compile=compile_model,
+    training=training,
+    mix=lambda recipe: None,
+    batches=batches,
+    validation=validation,
+    validation_batch=lambda recipe: recipe.train.batch_size,
+    validated=validated,
+    blank=blank,
+    ignored=nothing,
+    fit_head=None,  # `training.recipe.kinds` refuses finetune.head = "fitted"
+    test=test,
+    summary=summary,
+    notes=notes,
+)
