@@ -1,7 +1,7 @@
 """python -m training.evaluate MODEL: evaluates any model on the images of any source.
 
-Models that classify images get accuracy and calibration; models that segment them, mean IoU; masked
-autoencoders, their loss.
+Models that classify images get accuracy and calibration; models that segment them, mean IoU;
+detectors, COCO's average precision; masked autoencoders, their loss.
 
 Letters: K classes.
 """
@@ -19,7 +19,7 @@ with packages(end=__name__ == "__main__"), quiet():
 
     from . import data, recipe, tasks
     from .augment.transform import evaluation_transform
-    from .data import label_maps, segmentation, sources
+    from .data import detection, label_maps, segmentation, sources
     from .data.examples import Encoded
     from .recipe.model_schema import AUTO
     from .recipe.schema import DataTable
@@ -31,6 +31,8 @@ __all__ = ["evaluate", "load", "main", "read", "transform_of"]
 ARRAYS = ("digits", "npz")
 OF_SEGMENTATION = ("flip", "stride", "scales", "window", "short_side", "reduce_zero_label")
 BATCH = 64  # images; windows have logits for every pixel, so fewer fit
+DETECTION_BATCH = 4  # large pictures
+COCO_IDS = 91  # outputs of a detector that are COCO's category ids themselves
 EXAMPLES = f"""examples:
   {EVALUATE} runs/digits                     the test images of the run
   {EVALUATE} runs/pets --source folder:PATH --split val
@@ -39,6 +41,7 @@ EXAMPLES = f"""examples:
   {EVALUATE} model.keras --source folder:imagenet/val --labels real:real.json
   {EVALUATE} runs/camvid_setr                the test pictures of a segmentation
   {EVALUATE} runs/camvid_setr --flip --scales 0.5 0.75 1 1.25 1.5 1.75
+  {EVALUATE} facebook/detr-resnet-50 --source coco:COCO --split val2017
 """
 
 
@@ -97,16 +100,21 @@ def _evaluate(options):
     if options.batch_size is not None and options.batch_size < 1:
         raise ValueError(f"--batch-size must be positive. Received: {options.batch_size}")
     model, run = load(options.model)
+    detects = isinstance(model.output, dict) and "boxes" in model.output
+    if options.size and not detects:
+        raise ValueError(f"--size is for detectors. Received: {options.model}")
     if isinstance(model, ReconstructsImages):
         return _reconstruct(options, model, run)
-    if len(model.output.shape) == 4:
+    if not detects and len(model.output.shape) == 4:
         return _segment(options, model, run)
     for name in OF_SEGMENTATION:
         if getattr(options, name):
             raise ValueError(
                 f"--{name.replace('_', '-')} is for models that segment pictures. "
-                f"Received: {options.model}, which classifies them"
+                f"Received: {options.model}, which {'detects' if detects else 'classifies them'}"
             )
+    if detects:
+        return _detect(options, model, run)
     table = recipe.read_of_run(run.recipe).data if run else None
     if options.source is None and run is None:
         raise ValueError(
@@ -211,6 +219,46 @@ def _reconstruct(options, model, run):
     return table.source, tasks.masked.measured(model, split, transform)
 
 
+def _detect(options, model, run):
+    """(source, `Detected`) of a detector."""
+    table = recipe.read_of_run(run.recipe).data if run else None
+    if options.source is None and run is None:
+        raise ValueError(
+            f"--source is needed unless the model is a run folder. Received: {options.model}"
+        )
+    if options.labels:
+        raise ValueError(
+            f"--labels is for models that classify images. Received: --labels {options.labels}"
+        )
+    own = run is not None and options.source in (None, table.source)
+    if not own:
+        table = DataTable(
+            options.source,
+            data_dir=options.data_dir,
+            raw_ids=model.class_ids is None and model.num_classes == COCO_IDS,
+            fit_into=table.fit_into if run else _fit_into(model),
+        )
+    if options.size:
+        table = dataclasses.replace(table, fit_into=tuple(options.size[::-1]), pad_to=())
+    if own and run.examples.exists():
+        splits = detection.load(table, model.num_classes, run.examples)
+        _check_name(options.split or "test", ["train", "validation", "test"])
+        split, names = getattr(splits, options.split or "test"), splits.class_names
+    else:
+        split, names = detection.read(table, options.split, AUTO)
+    size = options.batch_size or tasks.detection.batch_size(model, DETECTION_BATCH)
+    return table.source, tasks.detection.measured(model, split, table, size, names).measure()
+
+
+def _fit_into(model):
+    """`DataTable.fit_into` of the preprocessor of a model; () for the pictures' own size."""
+    preprocessor = model.preprocessor
+    if getattr(preprocessor, "resize", None) != "fit":
+        return ()
+    short, longest = preprocessor.image_size
+    return longest, short
+
+
 def _check_used(options, kind):
     """Raises a `ValueError` for an option without effect.
 
@@ -260,7 +308,8 @@ def _parser():
     )
     parser.add_argument(
         "--source",
-        help="digits, npz:PATH, folder:PATH, tfds:NAME or tfrecord:GLOB (default: that of the run)",
+        help="such as digits, folder:PATH, coco:PATH, tfds:NAME or tfrecord:GLOB (default: that of "
+        "the run)",
     )
     parser.add_argument("--split", default="", help="default: the test images, or all images")
     parser.add_argument(
@@ -269,7 +318,9 @@ def _parser():
         metavar="MAP",
         help=f"{', '.join(label_maps.NAMES)} (default: by name if the model has names)",
     )
-    parser.add_argument("--batch-size", type=int, help="default: 64 images, or 8 windows")
+    parser.add_argument(
+        "--batch-size", type=int, help="default: 64 images, 8 windows, 4 pictures of a detector"
+    )
     parser.add_argument("--data-dir", default="", help="folder of tensorflow-datasets")
     parser.add_argument(
         "--first-label", type=int, default=0, help="label of the first class in TFRecord files"
@@ -286,6 +337,14 @@ def _parser():
     group.add_argument("--flip", action="store_true", help="and of the mirrored picture")
     group.add_argument(
         "--reduce-zero-label", action="store_true", help="0 is no class, and 1 the first"
+    )
+    group = parser.add_argument_group("models that detect objects")
+    group.add_argument(
+        "--size",
+        type=int,
+        nargs=2,
+        metavar=("SHORT", "LONGEST"),
+        help="sides into which pictures are scaled (default: those of the run or the model)",
     )
     parser.add_argument("--json", action="store_true", help="print a JSON object")
     return parser

@@ -3,10 +3,11 @@
     python -m training.show_augmentations -o docs/augmentations.webp  # the figure in the README
     python -m training.show_augmentations cat.jpg dog.jpg --recipe deit3 -o augmentations.png
     python -m training.show_augmentations my_scenes.toml -o scenes.png  # pictures with their masks
+    python -m training.show_augmentations detr_digits -o boxes.png  # and with their boxes
 
 The images are those for a model of 128 x 128 pixels, made by the code that a run uses. Of a recipe
-for segmentation its own pictures and masks are drawn, as its own model sees them: look at them
-before a run, because wrong labels are the first cause of failed ones.
+for segmentation or detection its own pictures and masks or boxes are drawn, as its own model sees
+them: look at them before a run, because wrong labels are the first cause of failed ones.
 """
 
 import argparse
@@ -26,6 +27,7 @@ with packages(end=__name__ == "__main__"), quiet():
     from keras_vit.terminal import printable
 
     from . import recipe, tasks
+    from .augment import detection
     from .augment.mixing import cutmix, mixing, mixup
     from .augment.pixels import as_bytes
     from .augment.randaugment import LEVELS, OPERATIONS, operation
@@ -35,12 +37,12 @@ with packages(end=__name__ == "__main__"), quiet():
     from .data.examples import reader
     from .recipe.derived import number_of_classes
     from .recipe.schema import AugmentTable, DataTable
-    from .results import overlays
+    from .results import box_figures, overlays
 
 SIZE, COLUMNS = 128, 7
 SHAPE, DATA = (SIZE, SIZE, 3), DataTable("folder:of photographs")
 RECIPE, RECIPE_SEEDS = "deit3", (0, 1)  # seeds of a batch with MixUp and one with CutMix
-PICTURES, DRAWS = 4, 3  # of a recipe for segmentation
+PICTURES, DRAWS = 4, 3  # of a recipe for segmentation or detection
 INK, MUTED = "#1b1f24", "#57606a"
 MARGIN, GAP, HEADING, LABEL = 16, 10, 46, 20  # pixels; HEADING and LABEL are heights
 
@@ -64,9 +66,9 @@ def main():
     """Runs the command; returns its exit code: 0 for success, 2 for a user error."""
     arguments = _arguments()
     try:
-        if (plan := _recipe_with_masks(arguments)) is not None:
+        if (plan := _recipe_with_labels(arguments)) is not None:
             arguments.out.parent.mkdir(parents=True, exist_ok=True)
-            number = draw_masks(plan, arguments.out)
+            number = DRAWN[plan.task.kind](plan, arguments.out)
             print(printable(f"{arguments.out}: {number} training pictures, each in {DRAWS} draws"))
             return 0
         arguments.photos = arguments.photos or sample_photos()
@@ -249,15 +251,49 @@ def draw_masks(plan, path, pictures=PICTURES):
     return len(rows)
 
 
-def _recipe_with_masks(arguments):
-    """The `Recipe` that the command names, if it is one for segmentation; None for others."""
+def draw_boxes(plan, path, pictures=PICTURES):
+    """Draws training pictures of a recipe with their boxes, whole and as a run sees them.
+
+    Args, Returns: as `draw_masks`, of task.kind "detection".
+    """
+    splits = tasks.of(plan).load(plan.data, plan.model.all_arguments()["num_classes"])
+    images, boxes = splits.train
+    change = detection.training_example(plan.augment, plan.data)
+    read, label = reader(images), reader(boxes)
+    rows = []
+    for index in range(min(pictures, len(boxes))):
+        contents, (corners, classes, size) = read(index), label(index)
+        encoded = contents.dtype == tf.string
+        picture = decode(contents, 3, upright=plan.data.upright) if encoded else contents
+        shown = [(picture.numpy(), corners.numpy(), classes.numpy(), None)]
+        for draw in range(DRAWS):
+            seed = tf.random.fold_in(tf.stack([plan.train.seed, draw]), index)
+            image, target = change(contents, (corners, classes, size), seed)
+            height, width = image.shape[:2]
+            x, y, w, h = np.moveaxis(target["boxes"].numpy() * ([width, height] * 2), -1, 0)
+            moved = np.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], axis=-1)
+            shown.append((image.numpy(), moved, target["labels"].numpy(), None))
+        name = Path(images.name(index)).name if encoded else f"picture {index + 1}"
+        rows.append((name, shown))
+    headings = ["picture", *(f"draw {draw + 1}" for draw in range(DRAWS))]
+    title = f"{len(rows)} training pictures, whole and as the model sees them"
+    classes = number_of_classes(splits.class_names, boxes)
+    box_figures.sheet(rows, headings, title, classes, path, splits.class_names)
+    return len(rows)
+
+
+DRAWN = {"segmentation": draw_masks, "detection": draw_boxes}
+
+
+def _recipe_with_labels(arguments):
+    """The `Recipe` that the command names, if its masks or boxes are drawn; None for others."""
     named = arguments.photos[0] if len(arguments.photos) == 1 else arguments.recipe
     plan = recipe.read(recipe.find(named), arguments.set)
-    if plan.task.kind != "segmentation":
+    if plan.task.kind not in DRAWN:
         if len(arguments.photos) == 1:
             raise ValueError(
-                "One argument is a recipe for segmentation; for others pass two photographs, and "
-                f"--recipe. Received: {named} for {plan.task.kind}"
+                "One argument is a recipe for segmentation or detection; for others pass two "
+                f"photographs, and --recipe. Received: {named} for {plan.task.kind}"
             )
         return None
     return plan
@@ -295,7 +331,7 @@ def _arguments():
     parser.add_argument(
         "photos",
         nargs="*",
-        help="two picture files, by default scikit-learn's; or a recipe for segmentation",
+        help="two picture files, by default scikit-learn's; or a recipe for masks or boxes",
     )
     parser.add_argument("--recipe", default=RECIPE, help="whose [augment] is shown as a whole")
     parser.add_argument("-o", "--out", type=Path, default=Path("augmentations.webp"))

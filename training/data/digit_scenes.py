@@ -11,9 +11,9 @@ from .examples import Split
 from .loading import stratified
 from .sources import digits
 
-TRAIN, TEST, SIDE = 4000, 200, 64
-FEWEST, MOST = 1, 5  # digits of a scene
-SMALLEST, LARGEST = 12, 32  # pixels of a digit's side
+TRAIN, TEST, SIDE = 6000, 200, 48
+FEWEST, MOST = 1, 4  # digits of a scene
+SMALLEST, LARGEST = 12, 24  # pixels of a digit's side
 INK = 64  # of 255, from which a pixel belongs to the digit and to its box
 OVERLAP = 0.1  # of the smaller box, most
 TRIES = 20

@@ -14,26 +14,25 @@ MULTIPLE = 32  # pixels: the stride of the usual backbones
 LEVELS = 3  # sides, so at most nine sizes
 
 
-def sides_of(recipe, sizes):
+def sides_of(data, augment, sizes):
     """The sides to which batches are padded, from the settings of a recipe or from the pictures.
 
     Args:
-        recipe: `Recipe`.
+        data, augment: `DataTable` and `AugmentTable`.
         sizes: int array (N, 2), height and width of the pictures.
 
     Returns:
-        Sorted tuple of ints: data.pad_to, or three sides, multiples of 32, from the largest short
-        to the longest side that a picture may have; of pictures of one size that size itself.
+        Sorted tuple of ints: data.pad_to, or three sides, multiples of 32, from the usual side to
+        the longest one that a picture may have; of pictures of one size that size itself.
 
     Raises:
         ValueError: if a picture may be larger than data.pad_to.
     """
-    data, augment = recipe.data, recipe.augment
     if data.fit_into:
         longest, short = data.fit_into
         short = max((short, *augment.short_sides))
     else:
-        longest, short = int(np.max(sizes)), int(np.min(sizes, axis=1).max())
+        longest, short = int(np.max(sizes)), int(np.median(sizes))
     if data.pad_to:
         if max(data.pad_to) < longest:
             raise ValueError(

@@ -46,6 +46,7 @@ ONLY = {
     "train.loss": (SEGMENTATION,),
     "train.class_weights": (SEGMENTATION,),
     "train.average": (SEGMENTATION,),
+    "train.no_object_weight": (DETECTION,),
     **{f"distill.{key}": (CLASSIFICATION,) for key in ("teacher", "kind", "temperature", "alpha")},
 }
 

@@ -218,6 +218,8 @@ class TrainTable:
             among the training pixels.
         average: whether that cross-entropy is the mean over the "valid" pixels, or over "all",
             ignored ones too, as the authors of SETR and mmsegmentation compute it.
+        no_object_weight: of a detector: weight of the queries that find nothing in the
+            cross-entropy of the classes.
         seed: of the weights, the order, the augmentation and the dropouts.
         precision: "float32", "mixed_bfloat16" or "mixed_float16" (with loss scaling).
         jit_compile: "auto" (with JAX and TensorFlow), "on" or "off"; what it costs and saves is
@@ -234,6 +236,7 @@ class TrainTable:
     loss: str = "cross_entropy"
     class_weights: str = ""
     average: str = "valid"
+    no_object_weight: float = 0.1
     seed: int = 0
     precision: str = "float32"
     jit_compile: str = "auto"
@@ -246,6 +249,8 @@ class TrainTable:
         _require_positive("train.batch_size", self.batch_size)
         smoothing = self.label_smoothing
         require(0 <= smoothing < 1, "train.label_smoothing", "in [0, 1)", smoothing)
+        share = self.no_object_weight
+        require(0 < share <= 1, "train.no_object_weight", "in (0, 1]", share)
         for key, known in (("loss", LOSSES), ("class_weights", WEIGHTS), ("average", AVERAGES)):
             value = getattr(self, key)
             expected = f"one of {', '.join(x or repr(x) for x in known)}"

@@ -110,9 +110,12 @@ class Detections:
         self._pictures = {}
 
     def add(self, index, boxes, scores, classes):
-        """Adds a picture: all boxes (n, 4) x0, y0, x1, y1, scores (n,), classes (n,) 0..K-1."""
+        """Adds a picture: boxes (n, 4) x0, y0, x1, y1, scores (n,), classes (n,) 0..K-1.
+
+        Detections of other classes do not count.
+        """
         ids = self.boxes.class_ids
-        known = classes < len(ids)  # a model may have more classes than the data
+        known = (classes >= 0) & (classes < len(ids))  # a model may have more than the data
         order = np.argsort(-scores[known], kind="stable")
         boxes, scores, classes = (x[known][order] for x in (boxes, scores, classes))
         self.metric.update(index + 1, boxes, scores, ids[classes])

@@ -107,7 +107,7 @@ def load(name):
 
     Returns:
         (`keras.Model` from images to logits (B, K) or, for a segmentation, (B, h, w, K), or a
-        masked autoencoder; `RunFolder` or None).
+        masked autoencoder or a detector; `RunFolder` or None).
 
     Raises:
         ValueError: if the model cannot be loaded, or has no logits.
@@ -125,9 +125,10 @@ def load(name):
             raise ValueError(f"The model could not be loaded: {error}. Received: {name}") from error
     else:
         model = keras_vit.from_pretrained(name)
-    if isinstance(model, ReconstructsImages):
+    found = isinstance(model.output, dict) and {"logits", "boxes"} <= set(model.output)
+    if found or isinstance(model, ReconstructsImages):
         return model, run
-    shape = model.output.shape
+    shape = getattr(model.output, "shape", ())
     if (
         len(shape) not in (2, 4)
         or shape[-1] < 2

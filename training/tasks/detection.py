@@ -14,7 +14,7 @@ from ..augment.detection import evaluation_example, training_example
 from ..data import detection as source
 from ..data.padding import padded, said, sides_of
 from ..data.pipeline import WHOLE_BATCH, evaluation_dataset
-from ..recipe.schema import JIT_COMPILE, ModelTable, require
+from ..recipe.schema import JIT_COMPILE, AugmentTable, ModelTable, require
 from ..results.detections import Detections
 from .detection_report import mistakes_of, rows_of, title_of
 from .task import Task, Tested
@@ -81,7 +81,11 @@ def compile_model(model, optimizer, recipe, splits):
     ids = splits.train.labels.class_ids.tolist()
     if len(ids) == model.num_classes and ids != list(range(len(ids))):
         model.class_ids = ids
-    model.compile(optimizer, jit_compile=JIT_COMPILE[recipe.train.jit_compile])
+    model.compile(
+        optimizer,
+        no_object_weight=recipe.train.no_object_weight,
+        jit_compile=JIT_COMPILE[recipe.train.jit_compile],
+    )
 
 
 def training(recipe, model):
@@ -96,8 +100,13 @@ def validation(split, recipe, model):
 
 def batches(recipe, model, split):
     """The function that pads examples to a few sizes and batches them, see `Plan.batches`."""
-    sides = sides_of(recipe, split.labels.sizes)
-    most = max(min(int(split.labels.counts.max()), model.num_queries), 1)
+    return padded_for(model, split, recipe.data, recipe.augment)
+
+
+def padded_for(model, split, data, augment):
+    """`training.data.padding.padded` with what a model and the boxes of a split need."""
+    sides = sides_of(data, augment, split.labels.sizes)
+    most = max(min(int(split.labels.counts.max(initial=0)), model.num_queries), 1)
     return padded(sides, most, **normalisation(model))
 
 
@@ -111,19 +120,19 @@ def normalisation(model):
     return {"mean": mean, "std": std}
 
 
-def batch_size(recipe, model):
+def batch_size(model, size):
     """The size of the batches of an evaluation: 1 where padding would change the result."""
     dilated = model.get_config().get("dilation")  # DC5, trained with one picture at a time
-    return 1 if dilated else recipe.train.batch_size
+    return 1 if dilated else size
 
 
-def detected(model, split, recipe, size, verbose=False):
+def detected(model, split, data, size):
     """Yields what a model finds in the pictures of a split, by all queries, whatever the score.
 
     Args:
         model: `keras_vit.DETR`.
         split: `Split` with `Boxes`.
-        recipe: `Recipe`, for the sizes of pictures and batches.
+        data: `DataTable`, for the sizes of pictures and batches.
         size: int, B.
 
     Returns:
@@ -134,10 +143,10 @@ def detected(model, split, recipe, size, verbose=False):
     shown = evaluation_dataset(
         split,
         size,
-        evaluation_example(recipe.data, model.input.shape[-1]),
+        evaluation_example(data, model.input.shape[-1]),
         WHOLE_BATCH,
         nothing,
-        batches(recipe, model, split),
+        padded_for(model, split, data, AugmentTable()),
     )
     sizes, index = split.labels.sizes, 0
     for inputs, _ in shown.as_numpy_iterator():
@@ -173,13 +182,21 @@ def nothing(target):
     return tf.nest.map_structure(tf.zeros_like, target)
 
 
-def measured(model, split, recipe, class_names=None, devices=1):
-    """The `Detections` of a model in a split."""
-    found = Detections(split.labels, class_names)
-    size = -(-batch_size(recipe, model) // devices) * devices
-    for one in detected(model, split, recipe, size):
-        found.add(*one)
+def measured(model, split, data, size, class_names=None):
+    """The `Detections` of a model in a split; arguments as `detected`."""
+    found, classes = Detections(split.labels, class_names), classes_of(model, split.labels)
+    for index, boxes, scores, outputs in detected(model, split, data, size):
+        found.add(index, boxes, scores, classes[outputs])
     return found
+
+
+def classes_of(model, boxes):
+    """The class of `Boxes` that each output of a model is, integer array (K,); -1 for none."""
+    if model.class_ids is None:
+        numbers = np.arange(model.num_classes)
+        return np.where(numbers < len(boxes.class_ids), numbers, -1)
+    places = {number: place for place, number in enumerate(boxes.class_ids.tolist())}
+    return np.array([places.get(number, -1) for number in model.class_ids])
 
 
 def validated(job):
@@ -192,9 +209,10 @@ def validated(job):
     if several and keras.backend.backend() != "torch":
         return None
     devices = 1 if several else job.devices.count
+    size = -(-batch_size(job.model, job.recipe.train.batch_size) // devices) * devices
 
     def measure(model):
-        found = measured(model, job.splits.validation, job.recipe, devices=devices)
+        found = measured(model, job.splits.validation, job.recipe.data, size)
         result = found.metric.result()
         return {key: max(result[key], 0.0) for key in ("AP", "AP50")}
 
@@ -203,7 +221,7 @@ def validated(job):
 
 def notes(recipe, splits):
     """Notes at the start of a run: to which sizes batches are padded."""
-    return [said(sides_of(recipe, splits.train.labels.sizes))]
+    return [said(sides_of(recipe.data, recipe.augment, splits.train.labels.sizes))]
 
 
 def blank(model):
@@ -220,7 +238,9 @@ def blank(model):
 
 def test(job):
     """Measures the test pictures at their own sizes and draws figures; returns `Tested`."""
-    found = measured(job.model, job.splits.test, job.recipe, job.splits.class_names)
+    size = batch_size(job.model, job.recipe.train.batch_size)
+    data, names = job.recipe.data, job.splits.class_names
+    found = measured(job.model, job.splits.test, data, size, names)
     result = found.measure()
     numbers = {f"test_{key}": value for key, value in result.numbers().items()}
     numbers["test_images"] = result.pictures
