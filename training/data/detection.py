@@ -26,7 +26,8 @@ def load(table, num_classes, examples=None):
     - "coco:PATH": COCO's JSON (`training.data.coco_boxes`).
     - "yolo:PATH", "voc:PATH": YOLO's text files, Pascal VOC's XML (`training.data.box_layouts`).
     - "tfds:NAME", "tfrecord:GLOB": `training.data.box_records`.
-    - "digits": scenes of scikit-learn's digits (`training.data.digit_scenes`).
+    - "digits": scenes of scikit-learn's digits (`training.data.digit_scenes`); "digits:N" for N
+      training scenes.
 
     Boxes without an area are not learned, boxes that reach beyond the picture are cut off there,
     and boxes that are not finite are left out; a warning counts and names them.
@@ -125,7 +126,8 @@ def checked(split, num_classes, upright):
 def source_of(table):
     """The `Source` of pictures and boxes of a `DataTable`."""
     kind, _, where = table.source.partition(":")
-    if kind not in KINDS or (kind == "digits") != (not where):
+    drawn = kind == "digits" and (not where or where.isdecimal() and int(where) > 1)
+    if kind not in KINDS or kind != "digits" and not where or kind == "digits" and not drawn:
         known = ", ".join(f"{name}:{WHERE.get(name, 'PATH')}" for name in KINDS[1:])
         raise ValueError(
             f"data.source must be digits, {known} for task.kind='detection'. "
@@ -135,7 +137,8 @@ def source_of(table):
     if kind in ("coco", "yolo", "voc") and not path.exists():
         raise ValueError(f"data.source must name an existing folder. Received: {table.source}")
     if kind == "digits":
-        parts = dict(zip(("train", "test"), digit_scenes.scenes(), strict=True))
+        count = int(where) if where else digit_scenes.TRAIN
+        parts = dict(zip(("train", "test"), digit_scenes.scenes(count), strict=True))
         return Source(list(parts), parts.get, digit_scenes.NAMES)
     names, pairs, class_names = {
         "coco": lambda: coco_boxes.read(path, table.raw_ids),

@@ -20,13 +20,13 @@ TRIES = 20
 NAMES = [str(digit) for digit in range(10)]
 
 
-def scenes():
-    """(training `Split`, test `Split`) of pictures (N, S, S, 3) with `Boxes`.
+def scenes(count=TRAIN):
+    """(training `Split` of so many scenes, test `Split`), pictures (N, S, S, 3) with `Boxes`.
 
     The digits of test scenes are in no training scene.
     """
     train, test = stratified(digits(), share=0.2)
-    return drawn(train, TRAIN, seed=0), drawn(test, TEST, seed=1)
+    return drawn(train, count, seed=0), drawn(test, min(TEST, count), seed=1)
 
 
 def drawn(split, count, seed):

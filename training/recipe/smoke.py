@@ -8,7 +8,7 @@ from keras_vit.models.vit import VisionTransformer
 
 from .. import recipe
 from ..cnn import SmallCNN
-from .kinds import CLASSIFICATION, MASKED, SEGMENTATION
+from .kinds import CLASSIFICATION, DETECTION, MASKED, SEGMENTATION
 from .model_schema import AUTO
 
 IMAGE_SIZE, NUM_CLASSES, NUM_CHANNELS = 8, 10, 1  # of scikit-learn's digits
@@ -33,12 +33,12 @@ def overrides(path, folder):
     family, shape, model, more = MODELS[plan.task.kind](plan)
     if plan.model.all_arguments().get("num_classes", AUTO) != AUTO:
         model["num_classes"] = NUM_CLASSES
-    found = [f"model.{key}={value}" for key, value in model.items()] + more
+    found = [f"model.{key}={value}" for key, value in model.items()]
     found.append("data.source=digits")
     if plan.data.validation != AUTO:
         found.append("data.validation=0.1")
     found += ["train.epochs=2", "train.batch_size=256", "train.precision=float32"]
-    found.append("distribute.strategy=none")
+    found += ["distribute.strategy=none", *more]
     for key, most in (("warmup_steps", 3), ("cooldown_steps", 3), ("accumulate", 2)):
         value = getattr(plan.optimizer, key)
         found.append(f"optimizer.{key}={most if value == AUTO else min(value, most)}")
@@ -93,7 +93,45 @@ def _masked(plan):
     return VisionTransformer, encoder, model, []
 
 
-MODELS = {CLASSIFICATION: _classifier, SEGMENTATION: _segmenter, MASKED: _masked}
+def _detector(plan):
+    """The same of a detector, whose published model is a detector or a backbone; of scenes."""
+    family = registry.FAMILIES["resnet"].model
+    shape = backbone = {**shape_of(family), "num_channels": 3}
+    model = dict(DETECTOR)
+    if not plan.finetune.source:
+        pairs = ", ".join(f"{key} = {_toml(value)}" for key, value in backbone.items())
+        model["backbone"] = f'{{ variant = "ResNet", {pairs} }}'
+    elif plan.model.variant == "DETR":  # others name their backbone
+        family, shape = _small_detector, {"backbone": backbone}
+    # Few scenes, since they have more pixels; five steps an epoch.
+    data = ["data.source=digits:90", "train.batch_size=16", "data.raw_ids=false", "data.pad_to=[]"]
+    if plan.data.fit_into:
+        data.append("data.fit_into=[72, 48]")
+    for key, sides in SIDES.items():
+        if getattr(plan.augment, key):
+            data.append(f"augment.{key}={sides}")
+    return family, shape, model, data
+
+
+def _small_detector(backbone, num_classes, image_size):
+    """A detector as it is published, of any size."""
+    backbone = keras_vit.ResNet(**backbone, num_classes=None, image_size=None)
+    return keras_vit.DETR(backbone, num_classes, **DETECTOR)
+
+
+def _toml(value):
+    return f'"{value}"' if isinstance(value, str) else value
+
+
+# Of scenes of 48 x 48 pixels.
+DETECTOR = dict(num_queries=6, width=8, encoder_depth=1, decoder_depth=2, num_heads=2, mlp_dim=8)
+SIDES = {"short_sides": [32, 48], "crop_sides": [24, 40], "crop_short_sides": [32, 40]}
+MODELS = {
+    CLASSIFICATION: _classifier,
+    SEGMENTATION: _segmenter,
+    DETECTION: _detector,
+    MASKED: _masked,
+}
 
 
 def shape_of(family):

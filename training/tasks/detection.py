@@ -38,9 +38,7 @@ def build(recipe, class_names):
     tuned = recipe.finetune
     if tuned.source:
         require(backbone is None, "model.backbone", "left out beside finetune.source", backbone)
-        found = keras_vit.from_pretrained(
-            tuned.source, like=tuned.like or None, num_classes=classes, dtype=precision
-        )
+        found = _from_source(tuned, arguments.pop("image_size", None), classes, precision)
         if isinstance(found, recipe.model.family):
             for key in set(OF_SOURCE) & set(arguments):
                 own = found.get_config()[key]
@@ -58,6 +56,26 @@ def build(recipe, class_names):
     if backbone is not None:
         arguments["backbone"] = backbone
     return _trained(recipe.model.factory(dtype=precision, **arguments), recipe)
+
+
+def _from_source(tuned, image_size, classes, precision):
+    """The model of finetune.source, a ResNet as the authors of DETR train it.
+
+    Its batch normalisations, its stem and its first stage stay as they are, and it takes images of
+    any size.
+    """
+    settings = {"like": tuned.like or None, "num_classes": classes, "dtype": precision}
+    if image_size is not None:
+        settings["image_size"] = image_size
+    found = keras_vit.from_pretrained(tuned.source, **settings)
+    if isinstance(found, keras_vit.ResNet):
+        found = keras_vit.from_pretrained(
+            tuned.source, **{"image_size": None, **settings}, batch_norm="frozen"
+        )
+        for layer in found.layers:
+            if layer.name.startswith(("stem", "stage0")):
+                layer.trainable = False
+    return found
 
 
 def _trained(model, recipe):

@@ -278,7 +278,7 @@ def test_sources_that_are_none(tmp_path):
     for source, said in (
         ("npz:x", "data.source must be digits, coco:PATH, yolo:PATH"),
         ("coco:/nowhere", "must name an existing folder"),
-        ("digits:7", "data.source must be digits"),
+        ("digits:x", "data.source must be digits"),
     ):
         with pytest.raises(ValueError, match=said):
             detection.read(table(source), "", "auto")
