@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageFont
 
 from tests.helpers import backends
-from tests.training import scenes
+from tests.training import box_scenes, scenes
 from training import show_augmentations as show
 from training.augment.randaugment import OPERATIONS
 from training.recipe.kinds import ONLY
@@ -119,3 +119,18 @@ def test_an_overlay_leaves_ignored_pixels_as_they_are():
     np.testing.assert_array_equal(drawn[0, 2:], 100)
     np.testing.assert_array_equal(drawn[0, 0], [117, 40, 40])  # VOC's first colour: 128, 0, 0
     np.testing.assert_array_equal(overlays.colors(4)[3], [0, 0, 128])
+
+
+def test_a_recipe_for_detection_draws_its_boxes(tmp_path, monkeypatch, capsys):
+    """Each box has the colour of its class, in the picture and in every draw."""
+    source = box_scenes.write_coco(tmp_path / "scenes")
+    recipe, out = tmp_path / "boxes.toml", tmp_path / "boxes.png"
+    recipe.write_text(box_scenes.RECIPE.format(source=source))
+    monkeypatch.setattr("sys.argv", ["show", str(recipe), "-o", str(out)])
+    assert show.main() == 0
+    assert "4 training pictures, each in 3 draws" in capsys.readouterr().out
+    pixels = np.asarray(Image.open(out).convert("RGB")).reshape(-1, 3).astype(int)
+    shown = {item[4] for index in range(12) for item in box_scenes.objects(index)}
+    assert shown == {0, 1, 2}
+    for color in overlays.colors(3):
+        assert (np.abs(pixels - color).max(axis=-1) < 8).sum() > 40, color

@@ -63,9 +63,9 @@ def tfds(name, data_dir, upright=True):
         ValueError: as `training.data.records.tfds`, or if the data set has no boxes.
     """
     info = prepared(name, data_dir)
-    parts = info.features.get("objects", {})
-    parts = getattr(parts, "feature", parts)
-    if "image" not in info.features or "bbox" not in parts or "label" not in parts:
+    features = dict(info.features.items())
+    parts = getattr(features.get("objects"), "feature", {})
+    if "image" not in features or "bbox" not in parts or "label" not in parts:
         raise ValueError(
             "A data set of detection must have image, and objects with bbox and label. "
             f"Received: tfds:{name} with {', '.join(info.features)}"

@@ -316,3 +316,68 @@ def test_cocos_own_files():
     assert split.labels.counts.sum() == len(content["annotations"]) - crowds
     first = Image.open(PHOTOS / content["images"][0]["file_name"])
     assert tuple(split.labels.sizes[0]) == first.size[::-1]
+
+
+def test_tensorflow_datasets(tmp_path):
+    import tensorflow_datasets as tfds
+
+    with tfds.core.registered.skip_registration():  # this may run twice in a process
+
+        class TinyBoxes(tfds.core.GeneratorBasedBuilder):
+            VERSION = tfds.core.Version("1.0.0")
+
+            def _info(self):
+                item = {
+                    "bbox": tfds.features.BBoxFeature(),
+                    "label": tfds.features.ClassLabel(names=scenes.CLASSES),
+                    "is_crowd": np.bool_,
+                }
+                image = tfds.features.Image(shape=(None, None, 3), encoding_format="png")
+                features = {"image": image, "objects": tfds.features.Sequence(item)}
+                return tfds.core.DatasetInfo(
+                    builder=self, features=tfds.features.FeaturesDict(features)
+                )
+
+            def _split_generators(self, download):
+                return {"train": self._examples(range(8)), "validation": self._examples(range(2))}
+
+            def _generate_examples(self, name):
+                raise NotImplementedError
+
+            def _examples(self, indices):
+                for index in indices:
+                    height, width = scenes.size(index)
+                    found = [
+                        {
+                            "bbox": tfds.features.BBox(
+                                y / height, x / width, (y + h) / height, (x + w) / width
+                            ),
+                            "label": label,
+                            "is_crowd": index == 1,
+                        }
+                        for x, y, w, h, label in scenes.objects(index)
+                    ]
+                    yield index, {"image": scenes.picture(index), "objects": found}
+
+    TinyBoxes(data_dir=tmp_path).download_and_prepare()
+    own = table("tfds:tiny_boxes", data_dir=str(tmp_path))
+    split, names = detection.read(own, "train", "auto")
+    assert names == scenes.CLASSES and len(split.labels) == 8
+    # tensorflow-datasets has an order of its own: by size and number of objects.
+    found = sorted((tuple(size), x.tolist()) for size, x in of_pictures(split))
+    expected = sorted(
+        (scenes.size(i), np.array([] if i == 1 else scenes.objects(i), "float32").tolist())
+        for i in range(8)
+    )
+    for (size, objects), (other_size, others) in zip(found, expected, strict=True):
+        assert size == other_size
+        np.testing.assert_allclose(
+            np.reshape(objects, (-1, 5)), np.reshape(others, (-1, 5)), atol=1e-3
+        )
+    assert split.labels.crowd.sum() == len(scenes.objects(1))
+
+
+def of_pictures(split):
+    """(size, objects, rounded) of every picture."""
+    for size, found in zip(split.labels.sizes.tolist(), found_objects(split), strict=True):
+        yield size, np.round(found, 2)
