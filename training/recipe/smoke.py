@@ -105,6 +105,7 @@ def _detector(plan):
         family, shape = _small_detector, {"backbone": backbone}
     # Few scenes, since they have more pixels; five steps an epoch.
     data = ["data.source=digits:90", "train.batch_size=16", "data.raw_ids=false", "data.pad_to=[]"]
+    data += ["data.train_split=train", "data.validation_split=", "data.test_split="]
     if plan.data.fit_into:
         data.append("data.fit_into=[72, 48]")
     for key, sides in SIDES.items():

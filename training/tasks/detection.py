@@ -4,6 +4,8 @@ Letters: N pictures, B batch, H x W size of a batch, M most objects of a picture
 K classes.
 """
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -64,6 +66,10 @@ def _from_source(tuned, image_size, classes, precision):
     Its batch normalisations, its stem and its first stage stay as they are, and it takes images of
     any size.
     """
+    if Path(tuned.source).suffix == ".keras":  # its arguments are its own
+        found = keras_vit.from_pretrained(tuned.source)
+        if isinstance(found, keras_vit.DETR):
+            return _with_classes(found, classes, precision)
     settings = {"like": tuned.like or None, "num_classes": classes, "dtype": precision}
     if image_size is not None:
         settings["image_size"] = image_size
@@ -75,6 +81,20 @@ def _from_source(tuned, image_size, classes, precision):
         for layer in found.layers:
             if layer.name.startswith(("stem", "stage0")):
                 layer.trainable = False
+    return found
+
+
+def _with_classes(model, classes, precision):
+    """A detector with the weights of another, and a new head if it has other classes."""
+    config = model.get_config() | {"dtype": precision}
+    config["backbone"]["config"]["dtype"] = precision
+    if classes != model.num_classes:
+        config |= {"num_classes": classes, "class_names": None, "class_ids": None}
+    found = type(model).from_config(config)
+    known = {weight.path: weight for weight in model.weights}
+    for weight in found.weights:
+        if weight.path in known and known[weight.path].shape == weight.shape:
+            weight.assign(known[weight.path])
     return found
 
 

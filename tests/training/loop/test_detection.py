@@ -157,6 +157,15 @@ def test_a_model_is_what_its_recipe_says(small, monkeypatch):
         table.model.arguments["width"] = 32
         with pytest.raises(ValueError, match=r"model\.width must be that of finetune\.source, 16"):
             of(table).build(table, None)
+    whole.save("whole.keras")
+    table = recipe.read(Path(small), ["finetune.source=whole.keras", "model.num_classes=5"])
+    tuned = of(table).build(table, ["a", "b", "c", "d", "e"])
+    assert tuned.num_classes == 5 and tuned.class_names == ["a", "b", "c", "d", "e"]
+    loaded = {w.path: w for w in whole.weights}
+    for weight in tuned.weights:
+        if "class_head" not in weight.path and "seed" not in weight.path:
+            one, other = (keras.ops.convert_to_numpy(x) for x in (weight, loaded[weight.path]))
+            np.testing.assert_array_equal(one, other, err_msg=weight.path)
 
 
 @once

@@ -23,6 +23,8 @@ NAMES = sorted(path.stem for path in recipe.RECIPES.glob("*.toml"))
 # in rates, or in the decoder, which other tests have.
 SLOW = [name for name in NAMES if name.startswith("setr_") and name != "setr_mla_ade20k"]
 SLOW += ["mae_vit_base_imagenet1k", "mae_linear_probe"]  # in their smoke form as others here
+# Of DETR's the one that is measured here; test_detection.py runs what the others have besides.
+SLOW += [name for name in NAMES if name.startswith("detr_") and name != "detr_digits"]
 SMOKE = [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in NAMES]
 
 
