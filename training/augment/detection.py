@@ -104,73 +104,68 @@ def draw(size, seed, augment, fit_into):
     Returns:
         `joint.Motion`, whose window lies in the picture.
 
-    Source: DETR, `datasets/coco.py`. Here one resampling takes the place of two, and the scaled
-    size and the corner of a crop are rounded to whole pixels.
+    Source: DETR, `datasets/transforms.py` and `datasets/coco.py`. Here one resampling takes the
+    place of two, and the scaled size and the corner of a crop are rounded to whole pixels.
     """
-    motion = whole(size, fit_into)
-    height, width = tf.unstack(size)
-    seeds = tf.unstack(tf.random.split(seed, 7))
-    longest = fit_into[0] if fit_into else None
-
-    def one_of(sides, seed):
-        place = tf.random.stateless_uniform((), seed, 0, len(sides), tf.int32)
-        return tf.constant(sides, tf.int32)[place]
-
-    def between(low, high, seed):
-        return tf.random.stateless_uniform((), seed, low, high + 1, tf.int32)
-
+    of_scale, of_crop, of_choice, of_flip = tf.unstack(tf.random.split(seed, 4))
+    short, longest = None, None
+    if fit_into:
+        longest, short = fit_into
     if augment.short_sides:
-        sides = resized(height, width, one_of(augment.short_sides, seeds[0]), longest)
+        short = _one_of(augment.short_sides, of_scale)
+    motion = whole(size, ())
+    if short is not None:
+        sides = resized(*tf.unstack(size), short, longest)
         motion = motion._replace(height=sides[0], width=sides[1], window=sides)
     if augment.crop_sides:
-        least, most = augment.crop_sides
-        middle = height, width
-        if augment.crop_short_sides:
-            middle = resized(height, width, one_of(augment.crop_short_sides, seeds[1]))
-        crop = [
-            between(tf.minimum(least, side), tf.minimum(most, side), seed)
-            for side, seed in zip(middle, seeds[2:4], strict=True)
-        ]
-        corner = [
-            between(0, side - part, seed)
-            for side, part, seed in zip(middle, crop, seeds[4:6], strict=True)
-        ]
-        short = tf.minimum(*crop)
-        if augment.short_sides:
-            short = one_of(augment.short_sides, seeds[0])
-        elif fit_into:
-            short = fit_into[1]
-        window = resized(*crop, short, longest)
-        scale = [
-            tf.cast(new, tf.float32) / tf.cast(old, tf.float32)
-            for new, old in zip(window, crop, strict=True)
-        ]
-        scaled = [
-            tf.cast(tf.round(tf.cast(x, tf.float32) * s), tf.int32)
-            for x, s in zip(middle, scale, strict=True)
-        ]
-        scaled = [tf.maximum(x, side) for x, side in zip(scaled, window, strict=True)]
-        corner = [
-            tf.cast(tf.cast(x, tf.float32) * s, tf.int32)
-            for x, s in zip(corner, scale, strict=True)
-        ]
-        corner = [
-            tf.minimum(x, whole_side - side)
-            for x, whole_side, side in zip(corner, scaled, window, strict=True)
-        ]
-        chosen = tf.random.stateless_uniform((), tf.random.fold_in(seed, 2)) < CROPPED
-        found = [
+        cropped = _crop(size, of_crop, augment, short, longest)
+        chosen = tf.random.stateless_uniform((), of_choice) < CROPPED
+        flat = (
             tf.where(chosen, one, other)
-            for one, other in zip(
-                (*scaled, *corner, *window),
-                (motion.height, motion.width, 0, 0, *motion.window),
-                strict=True,
-            )
-        ]
-        motion = joint.Motion(*found[:4], tuple(found[4:]), motion.mirrored)
+            for one, other in zip(_flat(cropped), _flat(motion), strict=True)
+        )
+        height, width, top, left, *window = flat
+        motion = joint.Motion(height, width, top, left, tuple(window), motion.mirrored)
     if augment.flip:
-        motion = motion._replace(mirrored=tf.random.stateless_uniform((), seeds[6]) < 0.5)
+        motion = motion._replace(mirrored=tf.random.stateless_uniform((), of_flip) < 0.5)
     return motion
+
+
+def _crop(size, seed, augment, short, longest):
+    """The `Motion` of a random crop that is scaled to a short side, or stays as large as it is."""
+    of_scale, *of_sides = tf.unstack(tf.random.split(seed, 5))
+    least, most = augment.crop_sides
+    middle = tf.unstack(size)
+    if augment.crop_short_sides:
+        middle = resized(*middle, _one_of(augment.crop_short_sides, of_scale))
+    crop = [
+        _between(tf.minimum(least, side), tf.minimum(most, side), seed)
+        for side, seed in zip(middle, of_sides[:2], strict=True)
+    ]
+    window = crop if short is None else resized(*crop, short, longest)
+    scaled, corner = [], []
+    for side, part, shown, seed in zip(middle, crop, window, of_sides[2:], strict=True):
+        factor = tf.cast(shown, tf.float32) / tf.cast(part, tf.float32)
+        length = tf.cast(tf.round(tf.cast(side, tf.float32) * factor), tf.int32)
+        length = tf.maximum(length, shown)
+        start = tf.cast(_between(0, side - part, seed), tf.float32) * factor
+        scaled.append(length)
+        corner.append(tf.minimum(tf.cast(start, tf.int32), length - shown))
+    return joint.Motion(*scaled, *corner, tuple(window), tf.constant(False))
+
+
+def _one_of(sides, seed):
+    place = tf.random.stateless_uniform((), seed, 0, len(sides), tf.int32)
+    return tf.constant(sides, tf.int32)[place]
+
+
+def _between(low, high, seed):
+    """An integer from `low` to `high`, both of which may be drawn."""
+    return tf.random.stateless_uniform((), seed, low, high + 1, tf.int32)
+
+
+def _flat(motion):
+    return (*motion[:4], *motion.window)
 
 
 def _targets(corners, labels, size, motion):

@@ -49,8 +49,13 @@ def test_killed_in_two_epochs(small):
     whole = prepare("whole", SETTINGS)
     untrained = [keras.ops.convert_to_numpy(v).copy() for v in whole.model.trainable_variables]
     run.fit(whole)
-    for start, v in zip(untrained, whole.model.trainable_variables, strict=True):
-        assert np.abs(start - keras.ops.convert_to_numpy(v)).max() > 0, v.path
+    still = {
+        v.path
+        for start, v in zip(untrained, whole.model.trainable_variables, strict=True)
+        if not np.abs(start - keras.ops.convert_to_numpy(v)).max()
+    }
+    # Blocks of a ResNet begin as the identity: behind that nothing is learned in the first update.
+    assert all(path.startswith("stage") for path in still), still
 
     class Killed(BaseException):
         pass
