@@ -35,7 +35,7 @@ class CocoAveragePrecision:
     Example:
         >>> metric = keras_vit.metrics.CocoAveragePrecision("instances_val2017.json")
         >>> for image_id, found in detections.items():
-        ...     metric.update(image_id, found.boxes, found.scores, found.labels)
+        ...     metric.update(image_id, found.boxes, found.scores, found.ids)
         >>> metric.result()["AP50"]
 
     Source: https://cocodataset.org/#detection-eval
@@ -173,7 +173,7 @@ class EvaluateCoco(keras.callbacks.Callback):
 
     The twelve numbers come into the logs as "val_AP", "val_AP50", ..., where later callbacks, such
     as `keras.callbacks.ModelCheckpoint(monitor="val_AP", mode="max")`, find them. All detections
-    count, whatever their score.
+    count, whatever their score. `model.class_ids` says which category an output is.
 
     Args:
         annotations: path of a JSON file in COCO's format.
@@ -213,7 +213,7 @@ class EvaluateCoco(keras.callbacks.Callback):
             some = ids[start : start + CHUNK]
             found = self.model.detect([self.files[i] for i in some], threshold=0.0, **self.how)
             for image_id, one in zip(some, found, strict=True):
-                self.metric.update(image_id, one.boxes, one.scores, one.labels)
+                self.metric.update(image_id, one.boxes, one.scores, one.ids)
         if logs is not None:
             logs.update({f"val_{name}": value for name, value in self.metric.result().items()})
 

@@ -220,7 +220,7 @@ def test_a_callback_measures_after_epochs(rng, tmp_path):
 
     def detect(pictures, **how):
         asked.append(how)
-        names = ("boxes", "scores", "labels")
+        names = ("boxes", "scores", "ids")
         of = [found[int(path.stem)] for path in pictures]
         return [SimpleNamespace(**dict(zip(names, x, strict=True))) for x in of]
 

@@ -191,28 +191,9 @@ def detected(model, split, data, size):
         outputs = model.predict_on_batch(inputs)
         own = sizes[index : index + size]
         outputs = {key: np.asarray(outputs[key])[: len(own)] for key in ("logits", "boxes")}
-        for found in zip(*decode(outputs, own), strict=True):
-            yield index, *found
+        for found in keras_vit.tasks.detr.detect.decode(outputs, own):
+            yield index, found.boxes, found.scores, found.labels
             index += 1
-
-
-def decode(outputs, sizes):
-    """Boxes in pixels, scores and classes of the outputs of a model.
-
-    Args:
-        outputs: dict of "logits" (B, Q, K + 1) and "boxes" (B, Q, 4).
-        sizes: integer array (B, 2), height and width of the pictures.
-
-    Returns:
-        (boxes float64 (B, Q, 4), x0, y0, x1, y1; scores (B, Q); classes (B, Q)).
-    """
-    logits = np.asarray(outputs["logits"], "float64")
-    shares = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    shares = (shares / shares.sum(axis=-1, keepdims=True))[..., :-1]
-    x, y, w, h = np.moveaxis(np.asarray(outputs["boxes"], "float64"), -1, 0)
-    corners = np.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], axis=-1)
-    scale = np.tile(np.asarray(sizes)[:, ::-1], 2)[:, None]
-    return corners * scale, shares.max(axis=-1), shares.argmax(axis=-1)
 
 
 def nothing(target):

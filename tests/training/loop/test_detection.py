@@ -20,7 +20,7 @@ from training.loop import finish, fit, run
 from training.recipe.schema import DataTable
 from training.results.folder import RunFolder
 from training.tasks import of
-from training.tasks.detection import classes_of, decode, measured, normalisation
+from training.tasks.detection import classes_of, measured, normalisation
 
 pytest.importorskip("faster_coco_eval")
 SETTINGS = ["optimizer.ema=0.5", "optimizer.accumulate=2", "train.checkpoint_steps=1"]
@@ -171,16 +171,6 @@ def test_a_model_is_what_its_recipe_says(small, monkeypatch):
         if "class_head" not in weight.path and "seed" not in weight.path:
             one, other = (keras.ops.convert_to_numpy(x) for x in (weight, loaded[weight.path]))
             np.testing.assert_array_equal(one, other, err_msg=weight.path)
-
-
-@once
-def test_outputs_become_boxes_of_the_picture():
-    logits = np.log([[[0.7, 0.2, 0.1], [0.1, 0.15, 0.75]]])
-    boxes = np.array([[[0.5, 0.5, 0.2, 0.4], [0.25, 0.75, 0.5, 0.5]]])
-    found = decode({"logits": logits, "boxes": boxes}, np.array([[100, 200]]))
-    np.testing.assert_allclose(found[0][0], [[80, 30, 120, 70], [0, 50, 100, 100]])
-    np.testing.assert_allclose(found[1], [[0.7, 0.15]])
-    assert found[2].tolist() == [[0, 1]]
 
 
 @once
