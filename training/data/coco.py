@@ -30,6 +30,8 @@ def read(path):
         ValueError: if there are no annotations.
     """
     files = sorted((path / "annotations").glob("*.json"))
+    # Other files may have the captions or key points of the same pictures.
+    files = [x for x in files if x.stem.startswith("instances_")] or files
     splits = {file.stem.rpartition("_")[2]: file for file in files}
     splits = {name: file for name, file in splits.items() if (path / name).is_dir()}
     if not splits:

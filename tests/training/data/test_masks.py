@@ -387,3 +387,12 @@ def test_camvid():
     file = found.test.labels.files.name(3)
     values = np.asarray(Image.open(file))
     np.testing.assert_array_equal(labels_of(found.test)[3], np.where(values == 11, 255, values))
+
+
+def test_key_points_beside_the_objects_of_coco_are_not_read(tmp_path):
+    name = scenes.write_coco(tmp_path)
+    expected = load(DataTable(name, validation=0.5), scenes.K).test.labels.counts
+    for split in ("train", "val"):
+        (tmp_path / "annotations" / f"person_keypoints_{split}.json").write_text("{}")
+    found = load(DataTable(name, validation=0.5), scenes.K).test.labels.counts
+    np.testing.assert_array_equal(found, expected)
