@@ -11,6 +11,7 @@ from keras_vit.checkpoints.fields import write_fields
 from keras_vit.checkpoints.pictures.read import RESAMPLING
 from keras_vit.checkpoints.resnet.fields import DEFAULTS as OF_RESNET
 from keras_vit.checkpoints.writing import arrays_of, values_of, write_safetensors
+from keras_vit.models.resnet import RESNET
 
 _BODY = ("conv1.", "bn1.", "layer", "embedder.", "encoder.stages.")  # names of the backbone's
 
@@ -19,16 +20,20 @@ def _write_transformers(model, folder):
     arguments = arguments_of(model)
     timm = arguments["dilation"]  # transformers dilates timm's ResNets alone
     wanted = {"include_preprocessing": False, "num_channels": 3}
-    if timm:
-        wanted |= {"depths": (3, 4, 6, 3), "widths": (256, 512, 1024, 2048), "stem_width": 64}
     _refuse(arguments, "transformers' DETR", wanted)
+    backbone = _sizes(arguments)
+    if timm and backbone not in _TIMM:
+        raise CheckpointError(
+            "transformers' DETR dilates ResNets that timm has a name for; format='keras' keeps "
+            f"any. Expected: {', '.join(_TIMM.values())}. Received: {backbone}"
+        )
     table = names.TRANSFORMERS_TIMM if timm else names.TRANSFORMERS
     labels = arguments["class_names"] or [f"LABEL_{i}" for i in range(arguments["num_classes"])]
     fields = {
         "model_type": "detr",
         "architectures": ["DetrForObjectDetection"],
         **write_fields(HF, arguments),
-        **_backbone(arguments, timm),
+        **_backbone(arguments, _TIMM[backbone] if timm else None),
         "auxiliary_loss": False,  # of which transformers would normalise once too often
         "id2label": {str(i): name for i, name in enumerate(labels)},
         "label2id": {name: i for i, name in enumerate(labels)},
@@ -44,10 +49,22 @@ def _write_transformers(model, folder):
     _write_tensors(model, folder, table, arguments)
 
 
+def _sizes(arguments):
+    """What makes a ResNet: block, depths, widths, width of the stem."""
+    pair = tuple(arguments["depths"]), tuple(arguments["widths"])
+    return (arguments["block"], *pair, arguments["stem_width"])
+
+
+_TIMM = {
+    _sizes({"block": "bottleneck", "stem_width": 64, **row}): variant.lower()
+    for variant, row in RESNET.rows.items()
+}
+
+
 def _backbone(arguments, timm):
-    """The fields of the backbone."""
+    """The fields of the backbone, of timm's name or None."""
     if timm:
-        return {"use_timm_backbone": True, "backbone": "resnet50", "backbone_config": None}
+        return {"use_timm_backbone": True, "backbone": timm, "backbone_config": None}
     stages = len(arguments["depths"])
     return {
         "use_timm_backbone": False,
