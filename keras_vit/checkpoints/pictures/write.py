@@ -63,6 +63,8 @@ def warn_of_crops(preprocessor, convention):
     """Warns where the library of this convention crops some pictures one pixel off from ours."""
     if preprocessor is None or preprocessor.convention == convention:
         return
+    if preprocessor.resize == "fit":
+        return  # nothing is cropped
     pairs = zip(preprocessor.resized_size, preprocessor.image_size, strict=True)
     if preprocessor.resize == "squash" and all((to - part) % 4 != 3 for to, part in pairs):
         return  # what is left over is known, and both take the same half of it
