@@ -144,7 +144,8 @@ def test_gives_back_the_file_of_the_library_itself(case, tmp_path):
             keras_vit.save_pretrained(model, tmp_path / "out", "hf")
         return
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # nothing is cropped, so no crop is a pixel off
+        # nothing is cropped, so no crop is a pixel off
+        warnings.simplefilter("error", UserWarning)
         folder = keras_vit.save_pretrained(model, tmp_path / "out", "hf")
     ours, theirs = tensors(folder), tensors(GOLDEN / case)
     assert set(ours) == set(theirs)
