@@ -57,7 +57,7 @@ def test_parameters_are_those_of_the_paper(name, no_initialization):
 def test_every_task_is_public_and_has_a_case_here():
     classes = {x for x in vars(keras_vit).values() if inspect.isclass(x)}
     tasks = {x.model for x in registry.TASKS.values()}
-    assert tasks == {keras_vit.SETR, keras_vit.MAE, keras_vit.SimMIM}
+    assert tasks == {keras_vit.SETR, keras_vit.DETR, keras_vit.MAE, keras_vit.SimMIM}
     assert tasks <= classes
     assert {x for x in classes if issubclass(x, ImageModel)} == tasks | {
         x.model for x in registry.FAMILIES.values()
