@@ -28,6 +28,7 @@ from keras_vit.models.configured import configured
 from keras_vit.models.graph import input_of, output_of
 from keras_vit.models.layout import TokenLayout
 from keras_vit.models.registry import register_task
+from keras_vit.models.vit import ViTBase
 from keras_vit.tasks.encoder import encoder_of, serialized
 from keras_vit.tasks.reconstruction import ReconstructsImages, check_ratio
 from keras_vit.tasks.simmim.masking import (
@@ -50,7 +51,7 @@ class SimMIM(ReconstructsImages, ImageModel):
 
     Args:
         encoder: a model of this library that embeds patches, whose layers and weights are shared,
-            not copied; its pooling and head are not used.
+            not copied; its pooling and head are not used. None for a ViT-B/16.
         mask_ratio: float in (0, 1), share of the units that is hidden.
         mask_unit: int, side in pixels of the squares that are hidden as a whole, a multiple of the
             encoder's stride.
@@ -78,7 +79,7 @@ class SimMIM(ReconstructsImages, ImageModel):
 
     def __init__(
         self,
-        encoder,
+        encoder=None,
         mask_ratio=0.6,
         mask_unit=32,
         seed=0,
@@ -93,6 +94,8 @@ class SimMIM(ReconstructsImages, ImageModel):
         check_ratio(mask_ratio)
         check_count(mask_unit, "mask_unit")
         check_count(seed, "seed", minimum=0)
+        if encoder is None:
+            self._arguments["encoder"] = ViTBase(num_classes=None, dtype=dtype)
         encoder = encoder_of(self._arguments, SimMIM)
         _check_units(mask_unit, mask_ratio, encoder.input.shape[1:3])
         self._arguments["encoder"] = None  # as in `MAE`

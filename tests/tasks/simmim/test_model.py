@@ -118,7 +118,7 @@ def test_bad_arguments(arguments, message):
 
 @once
 def test_an_encoder_without_patches_is_refused(monkeypatch):
-    for encoder in (None, keras.Sequential([keras.Input((24, 16, 3)), keras.layers.Flatten()])):
+    for encoder in (3, keras.Sequential([keras.Input((24, 16, 3)), keras.layers.Flatten()])):
         with pytest.raises(ValueError, match="model of keras_vit"):
             keras_vit.SimMIM(encoder)
     monkeypatch.setattr(simmim_model, "PATCHES", ())
