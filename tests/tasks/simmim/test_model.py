@@ -20,7 +20,10 @@ def tiny_simmim(family="vit", **arguments):
     return keras_vit.SimMIM(encoder, **{"mask_unit": 8, **arguments})
 
 
-@pytest.mark.parametrize("family", once_but(list(registry.FAMILIES), "swin"))
+WITH_PATCHES = [name for name in registry.FAMILIES if name != "resnet"]
+
+
+@pytest.mark.parametrize("family", once_but(WITH_PATCHES, "swin"))
 def test_contract(family, tmp_path):
     model = tiny_simmim(family)
     randomize(model)
@@ -68,6 +71,12 @@ def test_contract(family, tmp_path):
     np.testing.assert_allclose(run(encoder, pixels), run(model.encoder, pixels), atol=1e-5)
     tuned = keras_vit.from_pretrained(tmp_path / "model.keras", num_classes=5)
     assert tuned.num_classes == 5 and "head" in " ".join(tuned.load_report.fresh)
+
+
+@once
+def test_a_network_without_patches_is_refused():
+    with pytest.raises(ValueError, match="must embed patches and pool them"):
+        tiny_simmim("resnet")
 
 
 def test_units_are_hidden_as_a_whole():
