@@ -4,6 +4,7 @@ Letters: H x W size of the picture.
 """
 
 import collections
+import concurrent.futures
 import contextlib
 import io
 import os
@@ -65,6 +66,67 @@ def load_image(source, upright=True):
             turn = TURNS.get(orientation(image)) if upright else None
             image = _eight_bits(image)
             return np.asarray((image if turn is None else image.transpose(turn)).convert("RGB"))
+
+
+def resize_and_crop(pixels, rows, columns, interpolation, height_first):
+    """Resizes both sides of a picture by PIL and crops them.
+
+    Args:
+        pixels: uint8 array (H, W, C).
+        rows, columns: (size, first, number) of each side: what it becomes, the first pixel that is
+            kept of that, and how many are.
+        interpolation: str, a name of `PIL.Image.Resampling`.
+        height_first: bool, which side is resized first.
+
+    Returns:
+        uint8 array (h, w, C).
+    """
+    from PIL import Image
+
+    (h, top, height), (w, left, width) = rows, columns
+    method = getattr(Image.Resampling, interpolation.upper())
+
+    # One side at a time: PIL does the same, but would keep the whole strip in between.
+    def vertically(image):
+        resized = image.resize((image.width, h), method)
+        return resized.crop((0, top, image.width, top + height))
+
+    def horizontally(image):
+        resized = image.resize((w, image.height), method)
+        return resized.crop((left, 0, left + width, image.height))
+
+    one, other = (vertically, horizontally) if height_first else (horizontally, vertically)
+    if pixels.shape[-1] == 3:  # PIL resizes every channel of RGB by itself
+        return np.asarray(other(one(Image.fromarray(pixels))))
+    channels = [Image.fromarray(pixels[..., i]) for i in range(pixels.shape[-1])]
+    return np.stack([np.asarray(other(one(channel))) for channel in channels], axis=-1)
+
+
+def ahead(load, sources, batch_size):
+    """Loads pictures in threads, while the caller works on the batch before.
+
+    PIL decodes and resizes without Python's lock, so the threads use all cores.
+
+    Args:
+        load: function of a source, such as `load_image`.
+        sources: list.
+        batch_size: int, number of sources in a batch.
+
+    Yields:
+        (list of sources, list of `concurrent.futures.Future` of what `load` returns or raises), for
+        each batch in turn. No more than two batches are held.
+    """
+    pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
+    batches = [sources[i : i + batch_size] for i in range(0, len(sources), batch_size)]
+    waiting = collections.deque()
+    try:
+        for batch in batches:
+            waiting.append((batch, [pool.submit(load, source) for source in batch]))
+            if len(waiting) > 1:
+                yield waiting.popleft()
+        yield from waiting
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 # Arguments of `PIL.Image.transpose` by EXIF orientation.

@@ -26,7 +26,7 @@ from keras_vit.ops.sides import (
     shape_of,
     within,
 )
-from keras_vit.picture_files import MAX_RATIO, check_sides
+from keras_vit.picture_files import MAX_RATIO, check_sides, resize_and_crop
 from keras_vit.picture_files import load_image as load_image
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -142,14 +142,29 @@ class Preprocessor(keras.layers.Layer):
         return tuple(math.floor(side / share + 1e-9) for side, share in sides)
 
     def __call__(self, images, *args, **kwargs):
-        by_pil = self.resize and self.convention != "keras"
-        if by_pil and isinstance(images, np.ndarray) and images.dtype == np.uint8:
+        if not kwargs.get("resized") and self._takes_pil(images):
             return super().__call__(self._resize_by_pil(images), resized=True)
         if keras.backend.backend() != "tensorflow" and _is_tensorflow(images):
             import tensorflow as tf  # in a tf.data pipeline with another backend
 
             return self._transform(images, tf.experimental.numpy)
         return super().__call__(images, *args, **kwargs)
+
+    def resized(self, picture):
+        """The first half of the call for a picture, which any thread can do: resizes it by PIL.
+
+        Args:
+            picture: uint8 array (H, W, C).
+
+        Returns:
+            uint8 array (h, w, C), for `preprocessor(batch, resized=True)`; None if this
+            preprocessor does not resize by PIL.
+        """
+        return self._resize_by_pil(picture) if self._takes_pil(picture) else None
+
+    def _takes_pil(self, images):
+        by_pil = self.resize and self.convention != "keras"
+        return by_pil and isinstance(images, np.ndarray) and images.dtype == np.uint8
 
     def call(self, images, resized=False, branch=True):
         return self._transform(images, ops, resized, branch)
@@ -252,31 +267,13 @@ class Preprocessor(keras.layers.Layer):
         return x
 
     def _resize_by_pil(self, images):
-        from PIL import Image
-
         self._check(images.shape)
         if images.ndim == 4:
             return np.stack([self._resize_by_pil(image) for image in images])
-        old_height, old_width, _ = images.shape
-        (h, top, height), (w, left, width) = self._resized(old_height, old_width)
-        method = getattr(Image.Resampling, self.interpolation.upper())
-
-        # One side at a time: PIL does the same, but would keep the whole strip in between.
-        def rows(image):
-            resized = image.resize((image.width, h), method)
-            return resized.crop((0, top, image.width, top + height))
-
-        def columns(image):
-            resized = image.resize((w, image.height), method)
-            return resized.crop((left, 0, left + width, image.height))
-
-        height_first = _height_first(old_height, h, old_width, w)
-        first, second = (rows, columns) if height_first else (columns, rows)
-        channels = [  # one by one, so that any number of channels works
-            np.asarray(second(first(Image.fromarray(images[..., i]))))
-            for i in range(images.shape[-1])
-        ]
-        return np.stack(channels, axis=-1)
+        height, width, _ = images.shape
+        rows, columns = self._resized(height, width)
+        height_first = _height_first(height, rows[0], width, columns[0])
+        return resize_and_crop(images, rows, columns, self.interpolation, height_first)
 
     def _check(self, shape):
         if len(shape) not in (3, 4) or shape[-1] != len(self.mean) or 0 in shape:

@@ -4,13 +4,14 @@ import io
 import os
 import socket
 import struct
+import threading
 import zlib
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from keras_vit.picture_files import MAX_RATIO, load_image
+from keras_vit.picture_files import MAX_RATIO, ahead, load_image
 from tests.helpers import once
 
 pytestmark = once  # no backend has a part in it
@@ -203,3 +204,35 @@ def test_broken_files_of_every_kind(kind, trials):
             assert f"a file of {len(broken)} bytes" in str(error)
             raised += 1
     assert raised >= trials / 4
+
+
+def test_pictures_are_loaded_a_batch_ahead():
+    started, lock = [], threading.Lock()
+
+    def load(source):
+        with lock:
+            started.append(source)
+        if source == 5:
+            raise ValueError("broken")
+        return 10 * source
+
+    batches = ahead(load, list(range(10)), batch_size=2)
+    found = []
+    for batch, loading in batches:
+        found.append(batch)
+        for source, future in zip(batch, loading, strict=True):
+            if source == 5:
+                with pytest.raises(ValueError, match="broken"):
+                    future.result()
+            else:
+                assert future.result() == 10 * source
+        assert max(started) <= 2 * len(found) + 1  # the next batch, and none after it
+    assert found == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]] and sorted(started) == list(range(10))
+
+
+def test_what_nobody_asks_for_is_not_loaded():
+    started = []
+    batches = ahead(started.append, list(range(100)), batch_size=2)
+    next(batches)
+    batches.close()
+    assert len(started) <= 4

@@ -12,7 +12,7 @@ import keras_vit
 from keras_vit.ops.sides import fitted_size
 from keras_vit.picture_files import MAX_RATIO
 from keras_vit.preprocessing import INTERPOLATIONS, load_image
-from tests.helpers import PHOTOS, backends, tiny_vit, to_numpy
+from tests.helpers import PHOTOS, backends, once, tiny_vit, to_numpy
 
 UNIT = {"mean": (0, 0, 0), "std": (1 / 255,) * 3}  # the output is pixels 0..255
 
@@ -71,7 +71,7 @@ def test_pil_never_makes_the_whole_of_a_strip(monkeypatch):
     layer = keras_vit.Preprocessor(64, **UNIT)
     for height, width in ((2, 400), (400, 2), (30, 1500), (1500, 30)):
         layer(np.zeros((height, width, 3), "uint8"))
-    assert len(sizes) == 4 * 2 * 3  # a side of a channel at a time
+    assert len(sizes) == 4 * 2  # a side at a time
     assert max(w * h for w, h in sizes) <= 64 * 73 * MAX_RATIO  # 73 is the resized short side
 
 
@@ -373,6 +373,33 @@ def test_bad_tensors_are_explained():
             keras_vit.Preprocessor(8)(np.zeros(shape, "uint8"))
     with pytest.raises(ValueError, match="With resize=None pictures must have the size \\(8, 8\\)"):
         keras_vit.Preprocessor(8, None)(np.zeros((9, 8, 3), "float32"))
+
+
+@once
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_channels_are_resized_alike(channels):
+    """Those of RGB together, as PIL does it, and any other number one by one."""
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 41, channels), "uint8")
+    unit = {"mean": (0,) * channels, "std": (1,) * channels}
+    found = keras_vit.Preprocessor(16, **unit).resized(pixels)
+    alone = keras_vit.Preprocessor(16, mean=(0,), std=(1,))
+    for i in range(channels):
+        np.testing.assert_array_equal(found[..., i : i + 1], alone.resized(pixels[..., i : i + 1]))
+
+
+@once
+@pytest.mark.parametrize("convention", ["timm", "keras"])
+def test_a_batch_is_prepared_as_its_pictures_are(convention):
+    share = 1 if convention == "keras" else 0.875
+    preprocessor = keras_vit.Preprocessor(
+        (24, 16), crop_fraction=share, convention=convention, interpolation="bilinear"
+    )
+    model = tiny_vit(preprocessor=preprocessor)
+    pictures = [np.random.default_rng(i).integers(0, 256, (40, 30 + i, 3), "uint8") for i in (0, 1)]
+    expected = np.stack([to_numpy(preprocessor(x)) for x in pictures])
+    np.testing.assert_array_equal(to_numpy(model.preprocess_images(pictures)), expected)
+    prepare = model.preparing()
+    assert all(prepare(x).dtype == "uint8" for x in pictures)
 
 
 def test_predict_images_names_classes_and_takes_every_source(tmp_path):

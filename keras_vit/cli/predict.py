@@ -117,34 +117,53 @@ def _walk(folder):
 
 
 def look(model, paths, top, batch_size):
-    """An entry of the JSON list for each path in turn; no more than a batch is held."""
-    for start in range(0, len(paths), batch_size):
-        batch = paths[start : start + batch_size]
-        try:
-            yield from _entries(model, batch, top)
-        except (ValueError, MemoryError):  # one of them is broken or too large: which?
-            for path in batch:
-                try:
-                    yield from _entries(model, [path], top)
-                except ValueError as error:
-                    yield {"path": path, "error": plain(str(error))}
-                except MemoryError:
-                    error = f"There is not enough memory for the picture. Received: {path}"
-                    yield {"path": path, "error": error}
+    """An entry of the JSON list for each path in turn; no more than two batches are held."""
+    from keras_vit.picture_files import ahead
+
+    for batch, loading in ahead(model.preparing(), paths, batch_size):
+        prepared = [_loaded(path, future) for path, future in zip(batch, loading, strict=True)]
+        good = [x for x in prepared if not isinstance(x, dict)]
+        rows = iter(_probabilities(model, good))
+        for path, found in zip(batch, prepared, strict=True):
+            yield found if isinstance(found, dict) else _entry(model, path, next(rows), top)
 
 
-def _entries(model, paths, top):
-    probabilities = model.image_probabilities(paths)  # (B, num_classes)
+def _loaded(path, future):
+    """What was loaded of a picture, or its entry if that failed."""
+    try:
+        return future.result()
+    except ValueError as error:
+        return {"path": path, "error": plain(str(error))}
+    except MemoryError:
+        return _too_large(path)
+
+
+def _too_large(path):
+    return {
+        "path": path,
+        "error": f"There is not enough memory for the picture. Received: {path}",
+    }
+
+
+def _probabilities(model, prepared):
+    """A row for each picture, or None: one at a time where there is no memory for all of them."""
+    try:
+        return model.prepared_probabilities(prepared) if prepared else []
+    except MemoryError:
+        if len(prepared) == 1:
+            return [None]
+        return [_probabilities(model, [x])[0] for x in prepared]
+
+
+def _entry(model, path, row, top):
+    if row is None:
+        return _too_large(path)
     names = model.class_names
-    entries = []
-    for path, row in zip(paths, probabilities, strict=True):
-        best = (-row).argsort()[:top]
-        predictions = [
-            {"label": names and names[i], "index": int(i), "probability": float(row[i])}
-            for i in best
-        ]
-        entries.append({"path": path, "predictions": predictions})
-    return entries
+    predictions = [
+        {"label": names and names[i], "index": int(i), "probability": float(row[i])}
+        for i in (-row).argsort()[:top]
+    ]
+    return {"path": path, "predictions": predictions}
 
 
 def _print(entry):

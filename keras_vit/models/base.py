@@ -8,6 +8,7 @@ Letters: B batch, H x W image size, C channels, P prefix tokens.
 from types import SimpleNamespace
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_vit.layers import OverlappingPatchEmbedding, PatchEmbedding
@@ -166,8 +167,30 @@ class ImageModel(FusesOptimizer, Features, ImageInputs):
                 "keras_vit.from_pretrained sets; or pass an array of images that are already "
                 "preprocessed. Received: preprocessor=None"
             )
+        prepare = self.preparing()
+        return self.prepared_batch([prepare(x) for x in images])
+
+    def preparing(self):
+        """A function that does of `preprocess_images` what any thread can do.
+
+        It decodes a picture, and where PIL resizes, it resizes it. `prepared_batch` does the rest
+        for what it returns.
+        """
         preprocessor = self.picture_preprocessor
-        return ops.stack([preprocessor(load_image(x)) for x in images])
+
+        def prepare(picture):
+            pixels = load_image(picture)
+            resized = preprocessor.resized(pixels)
+            return pixels if resized is None else resized
+
+        return prepare
+
+    def prepared_batch(self, prepared):
+        """Makes a batch of images (B, H, W, C) of what the function of `preparing` returned."""
+        preprocessor = self.picture_preprocessor
+        if preprocessor.resize and preprocessor.convention != "keras":
+            return preprocessor(np.stack(prepared), resized=True)  # uint8 until the device
+        return ops.stack([preprocessor(pixels) for pixels in prepared])
 
     def export(
         self, filepath, format="tf_saved_model", verbose=None, input_signature=None, **kwargs

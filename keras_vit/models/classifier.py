@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_vit.layers.validation import check_count
 from keras_vit.models.base import ImageModel, check_list
+from keras_vit.picture_files import ahead
 
 
 class ImageClassifier(ImageModel):
@@ -35,6 +36,8 @@ class ImageClassifier(ImageModel):
     def predict_images(self, images, top=5, batch_size=32):
         """Classifies pictures of any size.
 
+        Threads load the next batch while the model works on one.
+
         Args:
             images: list of pictures, each a path, the bytes of a file, a PIL image, or an array of
                 pixels 0..255, (H, W, 3).
@@ -56,9 +59,9 @@ class ImageClassifier(ImageModel):
         check_count(top, "top")
         check_count(batch_size, "batch_size")
         self._check_pictures(images)
-        names, found, images = self.class_names, [], list(images)
-        for start in range(0, len(images), batch_size):
-            for row in self.image_probabilities(images[start : start + batch_size]):
+        names, found = self.class_names, []
+        for _, loading in ahead(self.preparing(), list(images), batch_size):
+            for row in self.prepared_probabilities([x.result() for x in loading]):
                 best = np.argsort(-row)[:top]
                 found.append([(names[i] if names else int(i), float(row[i])) for i in best])
         return found
@@ -80,7 +83,12 @@ class ImageClassifier(ImageModel):
             (1, 1000)
         """
         self._check_pictures(images)
-        batch = self.preprocess_images(images)  # (B, H, W, C)
+        prepare = self.preparing()
+        return self.prepared_probabilities([prepare(x) for x in images])
+
+    def prepared_probabilities(self, prepared):
+        """`image_probabilities` of what the function of `preparing` returned for pictures."""
+        batch = self.prepared_batch(prepared)  # (B, H, W, C)
         logits = ops.cast(self(batch, training=False), "float32")
         return ops.convert_to_numpy(ops.softmax(logits))
 

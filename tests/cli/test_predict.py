@@ -176,6 +176,25 @@ def test_too_little_memory_for_one_picture(folder, photo, tmp_path, monkeypatch)
 
 
 @once
+def test_too_little_memory_for_a_batch(folder, photo, tmp_path, monkeypatch):
+    """The pictures are looked at one by one; which of them is too large is said."""
+    compute, sizes = keras_vit.VisionTransformer.prepared_probabilities, []
+
+    def limited(self, prepared):
+        sizes.append(len(prepared))
+        if len(prepared) > 1 or (prepared[0] == 0).all():
+            raise MemoryError
+        return compute(self, prepared)
+
+    monkeypatch.setattr(keras_vit.VisionTransformer, "prepared_probabilities", limited)
+    Image.new("RGB", (30, 30)).save(tmp_path / "large.jpg")
+    found = run("predict", tmp_path / "large.jpg", photo, "--model", folder, "--json")
+    first, second = json.loads(found.stdout)
+    assert found.exit_code == 1 and sizes == [2, 1, 1] and "predictions" in second
+    assert first["error"].startswith("There is not enough memory for the picture. Received: ")
+
+
+@once
 def test_files_that_nobody_reads_are_counted_and_named(folder, photo, tmp_path):
     things = tmp_path / "things"
     (things / "below").mkdir(parents=True)
