@@ -23,6 +23,7 @@ CASES = {  # case: its folder, and the size of its images
     "hybrid": ("hybrid/timm_root", None),
     "swin": ("swin/timm_swin", (32, 32)),
     "pvt_v2": ("pyramids/timm_v2", None),
+    "resnet": ("resnet/timm", None),
 }
 CHANNELS = (1, 2, 4, 7)
 
