@@ -32,6 +32,7 @@ SHORTER = {
     "03_attention": {"epochs = 8": "epochs = 1"},
     "04_ship": {"epochs, steps = 6, 6 * 24": "epochs, steps = 1, 24"},
     "05_segment": {"epochs = 6": "epochs = 1"},
+    "06_detect": {"epochs = 10": "epochs = 1"},
 }
 
 
@@ -157,12 +158,36 @@ def check_segment(said, learned):
         assert all(float(a) > float(b) + 5 for a, b in zip(trained, random, strict=True))
 
 
+def check_detect(said, learned):
+    losses = [float(x) for x in re.findall(r"epoch \d+: loss (\S+) ", said)]
+    measured = [float(x) for x in re.findall(r"epoch \d+: .*, AP50 (\S+) %", said)]
+    precision, at_50 = map(
+        float, re.search(r"^AP (\S+) % AP50 (\S+) %", said, re.MULTILINE).groups()
+    )
+    assert at_50 >= precision and abs(measured[-1] - at_50) < 0.2  # of the callback
+    digits = re.findall(r"digit (\d): AP +(\S+) %, AP50 +(\S+) %", said)
+    assert [name for name, *_ in digits] == list("01234")
+    for column, mean in ((1, precision), (2, at_50)):
+        assert abs(sum(float(row[column]) for row in digits) / 5 - mean) < 0.11
+    own, even = map(
+        int, re.search(r"in the own box: (\d+) %, spread evenly (\d+) %", said).groups()
+    )
+    assert "[10, 20, 30, 40, 50] finds the same: True" in said
+    saved, model = re.findall(r"(?:the SavedModel|the model) finds (\[.*\])", said)
+    assert saved == model
+    if learned:
+        assert losses[-1] < losses[0] / 2
+        assert at_50 > 50 and model != "[]"
+        assert own > 1.5 * even
+
+
 CHECKS = {
     "01_pixels_to_logits": check_pixels_to_logits,
     "02_finetune": check_finetune,
     "03_attention": check_attention,
     "04_ship": check_ship,
     "05_segment": check_segment,
+    "06_detect": check_detect,
 }
 PICTURES = {
     "01_pixels_to_logits": 7,
@@ -170,6 +195,7 @@ PICTURES = {
     "03_attention": 7,
     "04_ship": 3,
     "05_segment": 8,
+    "06_detect": 7,
 }
 
 
