@@ -13,6 +13,7 @@ from keras_vit.picture_files import load_image
 WIDTH = 4.0  # inches
 GOLDEN = 0.61803  # hues of following labels are far apart
 RELATIVE = 1.5  # boxes in pixels have larger coordinates
+NAME_HEIGHT = 8 / 72  # inches of a name with its frame
 
 
 def plot_detections(picture, detections, class_names=None, scores=True, width=WIDTH):
@@ -57,7 +58,9 @@ def plot_detections(picture, detections, class_names=None, scores=True, width=WI
                 name = names[i] if class_names is None else names[int(labels[i])]
             if scores and certain is not None:
                 name = f"{name} {100 * float(certain[i]):.0f} %"
-            _draw(ax, boxes[i], name, color_of(int(labels[i])))
+            # Above its box a name would be cut off at the top of the picture.
+            above = boxes[i, 1] >= NAME_HEIGHT * pixels.shape[1] / width
+            _draw(ax, boxes[i], name, color_of(int(labels[i])), "bottom" if above else "top")
     return figure
 
 
@@ -84,7 +87,7 @@ def check_boxes(boxes, count, size):
         )
 
 
-def _draw(ax, box, text, color):
+def _draw(ax, box, text, color, anchor):
     from matplotlib.patches import Rectangle
 
     x, y, right, bottom = (float(side) for side in box)
@@ -96,7 +99,7 @@ def _draw(ax, box, text, color):
         text,
         fontsize=5,
         color="white",
-        verticalalignment="bottom",
+        verticalalignment=anchor,
         parse_math=False,
         clip_on=True,
         bbox={"facecolor": color, "edgecolor": "none", "pad": 0.8},

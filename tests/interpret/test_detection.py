@@ -124,3 +124,17 @@ def test_boxes_are_drawn_where_they_are():
 def test_boxes_of_a_wrong_format_are_recognised(boxes, message):
     with pytest.raises(ValueError, match=message):
         keras_vit.plot_detections(PIXELS, {**FOUND, "boxes": np.array(boxes)})
+
+
+@once
+def test_names_stay_in_the_picture():
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    boxes = np.array([[2, 0, 20, 12], [30, 0.9, 50, 20], [10, 25, 40, 39]], "float32")
+    figure = keras_vit.plot_detections(PIXELS, {"boxes": boxes, "labels": np.array([0, 1, 2])})
+    FigureCanvasAgg(figure).draw()
+    (ax,) = figure.axes
+    tops = {text.get_text(): text.get_window_extent() for text in ax.texts}
+    assert max(extent.y1 for extent in tops.values()) <= ax.bbox.y1
+    below = ax.transData.transform((10, 25))[1]  # the upper edge of the last box
+    assert tops["2"].y0 >= below - 1
