@@ -77,6 +77,8 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
             warnings.warn(
                 f"timescale={timescale} has no effect with shape={shape!r}.", stacklevel=2
             )
+        if drop_at != DROP_AT and shape != "step":
+            warnings.warn(f"drop_at={drop_at} has no effect with shape={shape!r}.", stacklevel=2)
         if not 0 <= min_learning_rate <= learning_rate:
             raise ValueError(
                 "min_learning_rate must be 0 or more, and at most learning_rate. Received: "

@@ -296,6 +296,8 @@ def test_arguments_that_change_nothing_are_said_or_refused():
             WarmupSchedule(**{"learning_rate": 1.0, "total_steps": 10, **wrong})
     with pytest.warns(UserWarning, match="timescale=5 has no effect with shape='cosine'"):
         WarmupSchedule(1.0, 10, timescale=5)
+    with pytest.warns(UserWarning, match="drop_at=0.5 has no effect with shape='cosine'"):
+        WarmupSchedule(1.0, 10, drop_at=0.5)
     for share in (-1, float("nan")):
         with pytest.raises(ValueError, match="shares must be 0 or more"):
             LayerwiseAdamW(shares=[1, share], decays=[True, True])
