@@ -20,14 +20,9 @@ def walk(model, inputs, training, jit_compile=False):
     Returns:
         The output of the model.
     """
-    import torch
-
     tensors = model._standardize_inputs(inputs)
-    # Keras asks for shapes on the device "meta", and exporters trace the layers themselves.
-    asked = tensors[0].device.type == "meta"
-    asked = asked or torch.compiler.is_compiling() or torch.jit.is_tracing()
-    if jit_compile and fast_paths_enabled() and not asked:
-        outputs = _compiled(model)(tensors, training)
+    if jit_compile and can_compile(tensors[0]):
+        outputs = compiled(model, _run)(tensors, training)
     else:
         outputs = _run(model, tensors, training)
     return outputs[0] if isinstance(outputs, list) and len(outputs) == 1 else outputs
@@ -42,11 +37,24 @@ def _run(model, tensors, training):
     return model._run_through_graph(tensors, call_fn=step)
 
 
-def _compiled(model):
-    if "_compiled_graph" not in vars(model):
+def can_compile(tensor):
+    """Whether `torch.compile` may be used for a call with this tensor."""
+    import torch
+
+    # Keras asks for shapes on the device "meta", and exporters trace the layers themselves.
+    asked = tensor.device.type == "meta"
+    asked = asked or torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return fast_paths_enabled() and not asked
+
+
+def compiled(model, function):
+    """A function whose first argument is the model, bound to it and compiled, once per model."""
+    known = vars(model).get("_compiled_graphs", {})
+    if function not in known:
         import torch
 
-        print(f"Compiling {model.name} with torch.compile, at its first steps", file=sys.stderr)
-        compiled = torch.compile(functools.partial(_run, model))
-        object.__setattr__(model, "_compiled_graph", compiled)  # neither tracked nor saved
-    return vars(model)["_compiled_graph"]
+        if not known:
+            print(f"Compiling {model.name} with torch.compile, at its first steps", file=sys.stderr)
+        known = {**known, function: torch.compile(functools.partial(function, model))}
+        object.__setattr__(model, "_compiled_graphs", known)  # neither tracked nor saved
+    return known[function]

@@ -6,6 +6,7 @@ Letters: B batch, H x W image size, C channels.
 from keras_vit.layers.validation import check_images
 from keras_vit.models.base import ImageModel
 from keras_vit.models.inputs import check_range, with_range_check
+from keras_vit.models.walk import can_compile, compiled
 
 KEYS = {"images", "valid", "targets"}  # targets come from `train_step`
 
@@ -28,6 +29,8 @@ class PaddedInputs(ImageModel):
         if valid is None and not training:
             return super().call(images, training=training, mask=mask)
         self.check_padded(images.shape)
+        if self.compiled_by_torch and can_compile(images):
+            return compiled(self, type(self).compute)(images, valid, training, targets)
         return self.compute(images, valid, training, targets)
 
     def checked_data(self, data, watch=True):
