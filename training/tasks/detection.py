@@ -19,11 +19,20 @@ from ..data.pipeline import WHOLE_BATCH, evaluation_dataset
 from ..recipe.schema import JIT_COMPILE, AugmentTable, ModelTable, require
 from ..results.detections import Detections
 from .detection_report import mistakes_of, rows_of, title_of
+from .sourced import rebuilt, with_settings
 from .task import Task, Tested
 
 SAMPLES = 4
-# Arguments of [model] that a source of weights determines.
-OF_SOURCE = ("num_queries", "width", "encoder_depth", "decoder_depth", "num_heads", "mlp_dim")
+# Arguments of [model] on which no weight of a source depends.
+FREE = (
+    "query_groups",
+    "denoising",
+    "dropout_rate",
+    "attention_dropout_rate",
+    "class_ids",
+    "remat",
+    "frozen_layers",
+)
 
 
 def build(recipe, class_names):
@@ -40,16 +49,12 @@ def build(recipe, class_names):
     tuned = recipe.finetune
     if tuned.source:
         require(backbone is None, "model.backbone", "left out beside finetune.source", backbone)
-        found = _from_source(tuned, arguments.pop("image_size", None), classes, precision)
+        size = arguments.get("image_size")
+        found = _from_source(tuned, size, classes, precision)
         if isinstance(found, recipe.model.family):
-            for key in set(OF_SOURCE) & set(arguments):
-                own = found.get_config()[key]
-                own = list(own) if isinstance(own, tuple) else own
-                expected = f"that of finetune.source, {own}"
-                require(own == arguments[key], f"model.{key}", expected, arguments[key])
-            if "class_names" in arguments:
-                found.class_names = arguments["class_names"]
+            found = with_settings(found, arguments, FREE, precision, "backbone")
             return _trained(found, recipe)
+        arguments.pop("image_size", None)
         backbone = found
     elif isinstance(backbone, dict):
         backbone = dict(backbone)
@@ -86,16 +91,10 @@ def _from_source(tuned, image_size, classes, precision):
 
 def _with_classes(model, classes, precision):
     """A detector with the weights of another, and a new head if it has other classes."""
-    config = model.get_config() | {"dtype": precision}
-    config["backbone"]["config"]["dtype"] = precision
+    changes = {}
     if classes != model.num_classes:
-        config |= {"num_classes": classes, "class_names": None, "class_ids": None}
-    found = type(model).from_config(config)
-    known = {weight.path: weight for weight in model.weights}
-    for weight in found.weights:
-        if weight.path in known and known[weight.path].shape == weight.shape:
-            weight.assign(known[weight.path])
-    return found
+        changes = {"num_classes": classes, "class_names": None, "class_ids": None}
+    return rebuilt(model, changes, precision, "backbone")
 
 
 def _trained(model, recipe):
@@ -117,8 +116,8 @@ def compile_model(model, optimizer, recipe, splits):
     """Compiles a model with its own loss; its classes get the ids of the data set."""
     Detections(splits.validation.labels[:1])  # raises now if its package is missing
     ids = splits.train.labels.class_ids.tolist()
-    if len(ids) == model.num_classes and ids != list(range(len(ids))):
-        model.class_ids = ids
+    gaps = len(ids) == model.num_classes and ids != list(range(len(ids)))
+    model.class_ids = ids if gaps else None  # a source may have those of other data
     model.compile(
         optimizer,
         no_object_weight=recipe.train.no_object_weight,

@@ -18,9 +18,12 @@ from .. import data
 from ..augment.transform import evaluation_transform, training_transform
 from ..recipe.model_schema import AUTO
 from ..recipe.schema import JIT_COMPILE, ModelTable, require
+from .sourced import rebuilt, with_settings
 from .task import Task, Tested
 
 SHOWN = 8  # reconstructions in the report
+# Arguments of [model] on which no weight of a source depends.
+FREE = ("mask_ratio", "mask_unit", "normalize_pixels", "seed", "frozen_layers")
 MOST, NEIGHBOURS, BATCH = 5000, 20, 128  # images of each split whose features are compared
 
 
@@ -42,10 +45,10 @@ def build(recipe, class_names):
     size = {key: arguments.pop(key) for key in ("image_size",) if key in arguments}
     if source:
         require(encoder is None, "model.encoder", "left out beside finetune.source", encoder)
-        part = {} if source.endswith(".keras") else size
-        encoder = keras_vit.from_pretrained(source, like=recipe.finetune.like or None, **part)
+        encoder = _from_source(recipe, size, settings)
         if isinstance(encoder, ReconstructsImages):
-            return encoder
+            given = arguments | size
+            return with_settings(encoder, given, FREE, settings["dtype"], "encoder")
     elif isinstance(encoder, dict):
         found = dict(encoder)
         table = ModelTable(found.pop("variant"), found)
@@ -57,6 +60,26 @@ def build(recipe, class_names):
         require(isinstance(encoder, str), "model.encoder", "a variant or a table of one", encoder)
         encoder = ModelTable(encoder).factory(num_classes=None, **size, **settings)
     return recipe.model.factory(encoder=encoder, dtype=recipe.train.precision, **arguments)
+
+
+def _from_source(recipe, size, settings):
+    """The model of finetune.source, a whole one of the task or an encoder, on pixels 0..255."""
+    source, like = recipe.finetune.source, recipe.finetune.like or None
+    found = None
+    if source.endswith(".keras"):  # the arguments of a whole model there are its own
+        found = keras_vit.from_pretrained(source, like=like)
+        whole = isinstance(found, ReconstructsImages)
+        if whole and found.dtype_policy.name != settings["dtype"]:
+            found = rebuilt(found, {}, settings["dtype"], "encoder")
+    if not isinstance(found, ReconstructsImages):
+        found = keras_vit.from_pretrained(source, like=like, **size, **settings)
+    if isinstance(found, ReconstructsImages):
+        expected = f"that of finetune.source, a {type(found).__name__}"
+        same = isinstance(found, recipe.model.family)
+        require(same, "model.variant", expected, recipe.model.variant)
+        pixels = "a model with include_preprocessing=True"
+        require(found.takes_pixels, "finetune.source", pixels, source)
+    return found
 
 
 def compile_model(model, optimizer, recipe, splits):
@@ -150,10 +173,7 @@ def neighbours(encoder, train, test, transform):
     model = keras.Model(encoder.input, encoder.get_layer("pool").input)
     features = [_features(model, encoder, split, transform) for split in splits]
     mean = features[0].mean(axis=0)
-    one, other = (x - mean for x in features)
-    one, other = (
-        x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9) for x in (one, other)
-    )
+    one, other = (_directions(x - mean) for x in features)
     count = min(NEIGHBOURS, len(one))
     nearest = np.argpartition(-other @ one.T, count - 1, axis=1)[:, :count]
     classes = 1 + max(int(split.labels.max()) for split in splits)
@@ -174,6 +194,7 @@ def _features(model, encoder, split, transform):
 
 
 def _directions(x):
+    """Rows of length 1."""
     return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9)
 
 

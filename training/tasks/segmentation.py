@@ -21,8 +21,11 @@ from ..results import figures, overlays
 from ..results.pixels import Counts
 from ..results.report import MATRIX, table
 from .decoder import fit_decoder
+from .sourced import with_settings
 from .task import Task, Tested
 
+# Arguments of [model] on which no weight of a source depends.
+FREE = ("auxiliary_heads", "short_side", "frozen_layers")
 WORST = 6  # pictures
 BATCH = 8  # windows or pictures that the model sees at a time
 SAMPLES = 8
@@ -48,7 +51,8 @@ def build(recipe, class_names):
             source_of, like=recipe.finetune.like or None, num_classes=classes, **settings
         )
         if isinstance(encoder, recipe.model.family):
-            _check_source(encoder, recipe.model)
+            precision = recipe.train.precision
+            encoder = with_settings(encoder, arguments, FREE, precision, "encoder")
             return _trained(encoder, recipe)
     elif encoder is not None:
         found = {"variant": encoder} if isinstance(encoder, str) else dict(encoder)
@@ -60,16 +64,6 @@ def build(recipe, class_names):
         arguments.pop("image_size", None)
         model = recipe.model.factory(encoder=encoder, dtype=recipe.train.precision, **arguments)
     return _trained(model, recipe)
-
-
-def _check_source(model, given):
-    """Raises where a model of finetune.source is another than [model] says."""
-    config = model.get_config()
-    for key, value in given.arguments.items():
-        if key in ("decoder", "decoder_width", "layers", "convention"):
-            found = config[key]
-            found = list(found) if isinstance(found, tuple) else found
-            require(found == value, f"model.{key}", f"that of finetune.source, {found}", value)
 
 
 def _trained(model, recipe):

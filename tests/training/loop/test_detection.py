@@ -12,6 +12,7 @@ from PIL import Image
 
 import keras_vit
 from tests.helpers import once, randomize
+from tests.tasks.detr.helpers import tiny_detr
 from tests.training import box_scenes as scenes
 from tests.training.kills import die, killing, prepare, state
 from training import evaluate, recipe
@@ -20,7 +21,8 @@ from training.loop import finish, fit, run
 from training.recipe.schema import DataTable
 from training.results.folder import RunFolder
 from training.tasks import of
-from training.tasks.detection import classes_of, measured, normalisation
+from training.tasks.detection import FREE, classes_of, compile_model, measured, normalisation
+from training.tasks.sourced import with_settings
 
 pytest.importorskip("faster_coco_eval")
 SETTINGS = ["optimizer.ema=0.5", "optimizer.accumulate=2", "train.checkpoint_steps=1"]
@@ -171,6 +173,36 @@ def test_a_model_is_what_its_recipe_says(small, monkeypatch):
         if "class_head" not in weight.path and "seed" not in weight.path:
             one, other = (keras.ops.convert_to_numpy(x) for x in (weight, loaded[weight.path]))
             np.testing.assert_array_equal(one, other, err_msg=weight.path)
+
+
+@once
+def test_a_source_takes_the_aids_of_a_recipe_and_refuses_other_sizes(small):
+    source = tiny_detr()
+    randomize(source)
+    wanted = {"query_groups": 3, "denoising": True, "mlp_dim": 24, "class_names": list("abcde")}
+    found = with_settings(source, wanted, FREE, "float32", "backbone")
+    assert found.get_config()["query_groups"] == 3 and found.get_config()["denoising"]
+    assert found.class_names == list("abcde") and found.num_classes == 5
+    own = {weight.path: weight for weight in found.weights}
+    for weight in source.weights:
+        one, other = (keras.ops.convert_to_numpy(x) for x in (weight, own[weight.path]))
+        np.testing.assert_array_equal(one, other, err_msg=weight.path)
+    assert with_settings(source, {"width": 16, "mlp_dim": [24, 24]}, FREE, "", "") is source
+    for key, value in (("image_size", 32), ("mlp", "gelu"), ("position_embedding", "learned")):
+        with pytest.raises(ValueError, match=rf"model\.{key} must be that of finetune\.source"):
+            with_settings(source, {key: value}, FREE, "float32", "backbone")
+
+
+@once
+def test_a_source_keeps_no_ids_of_other_data(small):
+    split, _ = detection.read(DataTable(f"coco:{os.getcwd()}/scenes"), "val", "auto")
+    splits = SimpleNamespace(train=split, validation=split)
+    given = SimpleNamespace(train=SimpleNamespace(no_object_weight=0.1, jit_compile="auto"))
+    for ids, expected in ((scenes.IDS, scenes.IDS), ([0, 1, 2], None)):
+        split.labels.class_ids = np.array(ids)
+        model = SimpleNamespace(class_ids=[7, 8, 9], num_classes=3, compile=lambda *_, **__: None)
+        compile_model(model, None, given, splits)
+        assert model.class_ids == expected
 
 
 @once

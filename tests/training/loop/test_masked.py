@@ -117,6 +117,15 @@ def test_a_run_from_start_to_report_and_what_follows_it(capsys):
     np.testing.assert_array_equal(
         *(keras.ops.convert_to_numpy(x.get_layer("mask_token").token) for x in (again, job.model))
     )
+    # a setting that no weight depends on is the recipe's, others are the source's
+    other = ("model.mask_ratio=0.6", "train.precision=mixed_bfloat16")
+    again = run.prepare("on.toml", other, "other").model
+    assert again.get_config()["mask_ratio"] == 0.6
+    assert again.get_layer("block00").compute_dtype == "bfloat16"
+    with pytest.raises(ValueError, match=r"model\.decoder_width must be that of finetune"):
+        run.prepare("on.toml", ("model.decoder_width=24",), "no")
+    with pytest.raises(ValueError, match=r"model\.variant must be that of finetune\.source"):
+        run.prepare("on.toml", ("model.variant=SimMIM",), "no")
 
 
 @once
