@@ -12,6 +12,8 @@ from keras_vit.cli.segment import stems
 from keras_vit.cli.wording import plain
 from keras_vit.terminal import printable
 
+INFO = {"description": "objects found by keras-vit detect"}  # of a COCO file
+
 
 def detect(
     pictures: Annotated[
@@ -145,7 +147,8 @@ def coco_file(model, found):
         found: list of (path, (H, W), `Detections`).
 
     Returns:
-        dict of "images", "categories" and "annotations", whose boxes are x, y, width, height.
+        dict of "info", by which the file is known again, "images", "categories" and "annotations",
+        whose boxes are x, y, width, height.
     """
     ids = _image_ids([path for path, *_ in found])
     of_class = model.class_ids or range(model.num_classes)
@@ -168,7 +171,8 @@ def coco_file(model, found):
                 }
             )
     categories = [{"id": i, "name": name} for i, name in zip(of_class, names, strict=True)]
-    return {"images": images, "categories": categories, "annotations": annotations}
+    found = {"images": images, "categories": categories, "annotations": annotations}
+    return {"info": INFO, **found}
 
 
 def _image_ids(paths):
@@ -193,6 +197,20 @@ def _check_outputs(paths, names, folder, coco):
             raise ValueError(f"A picture would be written over. Received: {file}")
     if coco is not None and (not Path(coco).parent.is_dir() or Path(coco).is_dir()):
         raise ValueError(f"--coco must be a file in a folder that exists. Received: {coco}")
+    if coco is not None and Path(coco).exists() and not _is_result(Path(coco)):
+        raise ValueError(
+            "--coco must be a new file, or one that detect has written: annotations of yours would "
+            f"be written over. Received: {coco}"
+        )
+
+
+def _is_result(file):
+    """Whether a file was written by this command."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return isinstance(content, dict) and content.get("info") == INFO
 
 
 def _pair(text, by, expected):

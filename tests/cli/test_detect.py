@@ -104,3 +104,13 @@ def test_a_classifier_detects_nothing_and_pictures_are_not_written_over(folder, 
     assert found.exit_code == 2 and "would be written over" in found.output
     found = run("detect", photo, "--model", file, "--coco", photo)
     assert found.exit_code == 2 and "would be written over" in found.output
+
+
+def test_annotations_and_models_are_not_written_over(file, photo, tmp_path):
+    own = tmp_path / "instances_val.json"
+    own.write_text(json.dumps({"images": [], "categories": [], "annotations": []}))
+    for target in (own, file):
+        before = target.read_bytes()
+        found = run("detect", photo, "--model", file, "--coco", target)
+        assert found.exit_code == 2 and "would be written over" in found.output
+        assert target.read_bytes() == before
