@@ -182,7 +182,8 @@ class EvaluateCoco(keras.callbacks.Callback):
         **how: arguments of `model.detect`, such as `size` and `batch_size`.
 
     Raises:
-        ValueError: if a picture is missing.
+        ValueError: if a picture is missing, or an argument is invalid; for those of `detect` when
+            training begins.
 
     Example:
         >>> measure = keras_vit.metrics.EvaluateCoco("val.json", "val", size=(512, 512))
@@ -191,6 +192,13 @@ class EvaluateCoco(keras.callbacks.Callback):
 
     def __init__(self, annotations, pictures, every=1, **how):
         super().__init__()
+        if not isinstance(every, int) or isinstance(every, bool) or every < 1:
+            raise ValueError(f"every must be an integer of 1 or more. Received: every={every!r}")
+        if "threshold" in how:
+            raise ValueError(
+                "All detections count, whatever their score: leave threshold out. "
+                f"Received: threshold={how['threshold']!r}"
+            )
         self.metric = CocoAveragePrecision(annotations)
         self.every, self.how = every, how
         images = self.metric.annotations["images"]
@@ -201,6 +209,9 @@ class EvaluateCoco(keras.callbacks.Callback):
                 f"Every picture of the annotations must be there. Received: {len(missing):,} of "
                 f"{len(images):,} missing, such as {missing[0]}"
             )
+
+    def on_train_begin(self, logs=None):
+        self.model.detect([], threshold=0.0, **self.how)  # raises now for wrong arguments
 
     def on_epoch_end(self, epoch, logs=None):
         if (epoch + 1) % self.every and epoch + 1 < self.params.get("epochs", 0):
@@ -242,6 +253,7 @@ def _checked(annotations):
     if not annotations["images"]:
         raise ValueError(f"There must be pictures to measure on. Received: none in {source}")
     objects = []
+    _check_items(annotations, source)
     # COCO's evaluation takes an object of id 0 for one that was not found: ids are given anew.
     for number, item in enumerate(annotations["annotations"], start=1):
         box = [float(x) for x in item["bbox"]]
@@ -253,6 +265,27 @@ def _checked(annotations):
         "annotations": objects,
         "categories": [dict(item) for item in annotations["categories"]],
     }
+
+
+def _check_items(annotations, source):
+    """Raises a `ValueError` for pictures, objects or categories without what is read of them."""
+    for key, needed in (
+        ("images", ("id",)),
+        ("annotations", ("image_id", "category_id", "bbox")),
+        ("categories", ("id",)),
+    ):
+        for item in annotations[key]:
+            if missing := [name for name in needed if name not in item]:
+                raise ValueError(
+                    f"Every item of {key!r} must have {', '.join(needed)}. Received: {source} with "
+                    f"one without {', '.join(missing)}: {str(item)[:80]}"
+                )
+    for item in annotations["annotations"]:
+        if len(item["bbox"]) != 4:
+            raise ValueError(
+                "bbox must be x, y, width, height. "
+                f"Received: bbox={item['bbox']} for image_id={item['image_id']!r} in {source}"
+            )
 
 
 def _copies(annotations):

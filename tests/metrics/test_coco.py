@@ -207,6 +207,21 @@ def test_wrong_detections(rng):
             metric.update(*arguments)
 
 
+@pytest.mark.parametrize(
+    ("key", "item", "said"),
+    [
+        ("images", {"file_name": "a.jpg"}, "'images' must have id"),
+        ("annotations", {"image_id": 0, "category_id": 1}, "without bbox"),
+        ("annotations", {"image_id": 0, "category_id": 1, "bbox": [1, 2, 3]}, "bbox must be x, y"),
+        ("categories", {"name": "cat"}, "'categories' must have id"),
+    ],
+)
+def test_incomplete_annotations(rng, key, item, said):
+    truth = drawn(rng)
+    with pytest.raises(ValueError, match=said):
+        keras_vit.metrics.CocoAveragePrecision({**truth, key: [*truth[key], item]})
+
+
 def test_a_callback_measures_after_epochs(rng, tmp_path):
     truth = drawn(rng, pictures=3)
     for image in truth["images"]:
@@ -224,12 +239,17 @@ def test_a_callback_measures_after_epochs(rng, tmp_path):
         of = [found[int(path.stem)] for path in pictures]
         return [SimpleNamespace(**dict(zip(names, x, strict=True))) for x in of]
 
+    for wrong, said in (({"every": 0}, "every must be"), ({"threshold": 0.5}, "leave threshold")):
+        with pytest.raises(ValueError, match=said):
+            keras_vit.metrics.EvaluateCoco(tmp_path / "truth.json", tmp_path, **wrong)
     callback = keras_vit.metrics.EvaluateCoco(
         tmp_path / "truth.json", tmp_path, every=2, size=(64, 64)
     )
     model = SimpleNamespace(detect=detect, jax_state_sync=lambda: None)
     callback.set_params({"epochs": 3})
     callback._model = model
+    callback.on_train_begin()  # wrong arguments of detect raise before the first epoch
+    assert asked.pop() == {"threshold": 0.0, "size": (64, 64)}
     seen = []
     for epoch in range(3):
         logs = {}

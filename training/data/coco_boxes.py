@@ -9,6 +9,11 @@ from .boxes import Boxes, check_in_pixels
 from .examples import Encoded
 
 ROBOFLOW = "_annotations.coco.json"
+NEEDED = {
+    "images": ("id", "file_name"),
+    "annotations": ("image_id", "category_id", "bbox"),
+    "categories": ("id", "name"),
+}
 
 
 def read(path, raw_ids=False):
@@ -154,4 +159,10 @@ def _json(path):
                 "Annotations of COCO must have the lists images, annotations and categories. "
                 f"Received: {path} without {key}"
             )
+        for item in found[key]:
+            if missing := [name for name in NEEDED[key] if name not in item]:
+                raise ValueError(
+                    f"Every item of {key!r} must have {', '.join(NEEDED[key])}. Received: {path} "
+                    f"with one without {', '.join(missing)}: {str(item)[:80]}"
+                )
     return found

@@ -163,6 +163,10 @@ def no_categories(content):
     del content["categories"]
 
 
+def no_box(content):
+    del content["annotations"][0]["bbox"]
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -172,6 +176,7 @@ def no_categories(content):
         (twice, "an id of its own. Received: 2 twice"),
         (other_size, "set data.upright=false. Received: .*000.png of 32 x 20 pixels, and 33 x 20"),
         (no_categories, "without categories"),
+        (no_box, "'annotations' must have image_id, category_id, bbox. .* one without bbox"),
     ],
 )
 def test_annotations_that_are_wrong(change, said, tmp_path):
