@@ -18,6 +18,39 @@ def as_targets(y):
     """
     from keras import ops
 
+    boxes, labels = _parts(y)
+    labels = ops.cast(labels, "int32")
+    count = y.get("count")
+    if count is None:
+        count = ops.sum(ops.ones_like(labels), axis=1)
+    return {
+        "boxes": ops.cast(boxes, "float32"),
+        "labels": labels,
+        "count": ops.cast(count, "int32"),
+    }
+
+
+def check_arrays(y, num_classes):
+    """Checks targets in NumPy arrays, a batch or a whole data set; others are checked in the step.
+
+    An error within a step is too late: on JAX it leaves the model without its weights.
+
+    Args:
+        y: what `fit` gets.
+        num_classes: int, K.
+
+    Raises:
+        ValueError: as `as_targets` and `check_targets`.
+    """
+    if not isinstance(y, dict) or not all(isinstance(x, np.ndarray) for x in y.values()):
+        return
+    boxes, labels = _parts(y)
+    count = y.get("count", np.full(len(labels), labels.shape[1]))
+    check_targets(boxes, labels, count, num_classes)
+
+
+def _parts(y):
+    """(boxes, labels) of targets; raises a `ValueError` unless `y` is a dict with these keys."""
     if not isinstance(y, dict) or not {"boxes", "labels"} <= set(y) or set(y) - set(KEYS):
         raise ValueError(
             'Targets must be {"boxes": float32 (B, M, 4), "labels": int32 (B, M), "count": int32 '
@@ -30,15 +63,21 @@ def as_targets(y):
             "Targets must have boxes (B, M, 4) and labels (B, M). "
             f"Received: boxes {tuple(boxes.shape)}, labels {tuple(labels.shape)}"
         )
-    labels = ops.cast(labels, "int32")
     count = y.get("count")
-    if count is None:
-        count = ops.sum(ops.ones_like(labels), axis=1)
-    return {
-        "boxes": ops.cast(boxes, "float32"),
-        "labels": labels,
-        "count": ops.cast(count, "int32"),
-    }
+    shapes = [boxes.shape[:2], labels.shape] + ([] if count is None else [count.shape])
+    same = all(_agree(labels.shape, shape) for shape in shapes)
+    if not same or count is not None and len(count.shape) != 1:
+        raise ValueError(
+            "boxes (B, M, 4), labels (B, M) and count (B,) must have the same B and the same M. "
+            f"Received: {', '.join(f'{key} {tuple(x.shape)}' for key, x in y.items())}"
+        )
+    return boxes, labels
+
+
+def _agree(shape, other):
+    """Whether two shapes are the same as far as both are known."""
+    pairs = zip(shape, other, strict=False)
+    return all(a == b for a, b in pairs if a is not None and b is not None)
 
 
 def check_targets(boxes, labels, count, num_classes):

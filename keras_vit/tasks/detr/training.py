@@ -21,7 +21,7 @@ from keras_vit.tasks.detr.denoising import NoisyObjects
 from keras_vit.tasks.detr.devices import over_devices
 from keras_vit.tasks.detr.heads import ObjectQueries
 from keras_vit.tasks.detr.matcher import match, matching_costs, solver
-from keras_vit.tasks.detr.targets import as_targets
+from keras_vit.tasks.detr.targets import as_targets, check_arrays
 
 WEIGHTS = {"class": 1.0, "boxes": 5.0, "giou": 2.0}
 
@@ -177,6 +177,24 @@ class TrainsDetection(keras.Model):
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)
+
+    def fit(self, x=None, y=None, *args, **kwargs):
+        held_out = kwargs.get("validation_data")
+        for targets in (y, held_out[1] if isinstance(held_out, (tuple, list)) else None):
+            check_arrays(targets, self.num_classes)
+        return super().fit(x, y, *args, **kwargs)
+
+    def evaluate(self, x=None, y=None, *args, **kwargs):
+        check_arrays(y, self.num_classes)
+        return super().evaluate(x, y, *args, **kwargs)
+
+    def train_on_batch(self, x, y=None, *args, **kwargs):
+        check_arrays(y, self.num_classes)
+        return super().train_on_batch(x, y, *args, **kwargs)
+
+    def test_on_batch(self, x, y=None, *args, **kwargs):
+        check_arrays(y, self.num_classes)
+        return super().test_on_batch(x, y, *args, **kwargs)
 
     def train_step(self, *arguments):
         *state, data = arguments  # on JAX the state comes first

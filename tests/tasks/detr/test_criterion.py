@@ -158,6 +158,14 @@ def test_targets_of_another_structure_are_explained():
             as_targets(y)
     with pytest.raises(ValueError, match=r"boxes \(B, M, 4\).*Received: boxes \(1, 3\)"):
         as_targets({"boxes": np.zeros((1, 3)), "labels": np.zeros((1, 3))})
+    for other in (
+        {"labels": np.zeros((2, 1), "int32")},
+        {"labels": np.zeros((9, 3), "int32")},
+        {"count": np.zeros((2, 1), "int32")},
+        {"count": np.zeros(9, "int32")},
+    ):
+        with pytest.raises(ValueError, match="must have the same B and the same M"):
+            as_targets({**GOOD, **other})
     without = as_targets({key: GOOD[key] for key in ("boxes", "labels")})
     assert to_numpy(without["count"]).tolist() == [3]
 
@@ -168,5 +176,5 @@ def test_fit_says_what_is_wrong_with_the_targets():
     model.compile("sgd", run_eagerly=keras.backend.backend() != "jax")
     x, y = batch()
     y["boxes"][0, 0] = [30, 20, 10, 10]
-    with pytest.raises(Exception, match="look like pixels"):
-        model.fit(x, y, verbose=0)
+    with pytest.raises(Exception, match="look like pixels"):  # arrays are checked before
+        model.fit((pair for pair in [(x, y)]), verbose=0)

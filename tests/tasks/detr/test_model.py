@@ -419,3 +419,22 @@ def test_sharded_over_devices_the_loss_is_that_of_one(tmp_path):
         losses.append([float(x) for x in done.stdout.split()])
     np.testing.assert_allclose(losses[1], losses[0], rtol=2e-5)
     assert losses[0][0] > losses[0][-1]
+
+
+def test_wrong_targets_in_arrays_leave_the_model_as_it_was():
+    """An error within a step would take the weights of a model on JAX."""
+    model = tiny_detr()
+    model.compile("sgd")
+    x, y = batch()
+    expected = to_numpy(model(x)["boxes"])
+    wrong = {**y, "boxes": y["boxes"] * 100}
+    for call in (
+        lambda: model.fit(x, wrong, verbose=0),
+        lambda: model.fit(x, y, validation_data=(x, wrong), verbose=0),
+        lambda: model.evaluate(x, wrong, verbose=0),
+        lambda: model.train_on_batch(x, {**y, "labels": y["labels"] + 9}),
+        lambda: model.test_on_batch(x, {"boxes": y["boxes"]}),
+    ):
+        with pytest.raises(ValueError, match="look like pixels|labels must be|Targets must be"):
+            call()
+    np.testing.assert_array_equal(to_numpy(model(x)["boxes"]), expected)
