@@ -7,6 +7,7 @@ import keras
 from keras_vit.layers.validation import as_pair
 from keras_vit.models.base import ImageModel
 from keras_vit.models.normalization import mean_and_std
+from keras_vit.models.registry import TASKS
 
 
 def encoder_of(arguments, task):
@@ -16,7 +17,7 @@ def encoder_of(arguments, task):
         arguments: dict of the task's constructor arguments. `encoder` is a model or its
             configuration; `image_size`, `include_preprocessing` and `preprocessor` are set to those
             of the encoder.
-        task: the class of the task, which is no encoder itself.
+        task: the class of the task.
 
     Returns:
         `ImageModel`.
@@ -28,7 +29,8 @@ def encoder_of(arguments, task):
     pixels, preprocessor = arguments["include_preprocessing"], arguments["preprocessor"]
     if isinstance(encoder, dict):
         encoder = keras.saving.deserialize_keras_object(copy.deepcopy(encoder))
-    if not isinstance(encoder, ImageModel) or isinstance(encoder, task):
+    tasks = (task, *(x.model for x in TASKS.values()))  # which are no encoders themselves
+    if not isinstance(encoder, ImageModel) or isinstance(encoder, tasks):
         raise ValueError(
             "encoder must be a model of keras_vit, such as keras_vit.ViTBase(image_size=512), or "
             f"None. Received: {type(encoder).__name__}"

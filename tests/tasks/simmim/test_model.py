@@ -12,6 +12,8 @@ from keras_vit.models import registry
 from keras_vit.tasks.simmim import model as simmim_model
 from keras_vit.tasks.simmim.masking import UnitMasking
 from tests.helpers import images, once, once_but, randomize, run, tiny, tiny_vit, to_numpy
+from tests.tasks.detr.helpers import tiny_detr
+from tests.tasks.mae.helpers import tiny_mae
 
 
 def tiny_simmim(family="vit", **arguments):
@@ -133,3 +135,11 @@ def test_an_encoder_without_patches_is_refused(monkeypatch):
     monkeypatch.setattr(simmim_model, "PATCHES", ())
     with pytest.raises(ValueError, match="must embed patches"):
         tiny_simmim()
+
+
+@once
+def test_the_model_of_another_task_is_no_encoder():
+    for other in (tiny_mae(), tiny_detr()):
+        for task in (keras_vit.SimMIM, keras_vit.SETR, keras_vit.MAE):
+            with pytest.raises(ValueError, match=r"encoder must be a model of keras_vit"):
+                task(other)
