@@ -239,6 +239,9 @@ def validated(job):
 
 def notes(recipe, splits):
     """Notes at the start of a run: to which sizes batches are padded."""
+    for split in (splits.validation, splits.test):
+        if len(split.labels):  # raises now, not at the end of the run
+            sides_of(recipe.data, AugmentTable(), split.labels.sizes)
     return [said(sides_of(recipe.data, recipe.augment, splits.train.labels.sizes))]
 
 

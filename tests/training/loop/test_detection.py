@@ -18,10 +18,17 @@ from tests.training.kills import die, killing, prepare, state
 from training import evaluate, recipe
 from training.data import detection
 from training.loop import finish, fit, run
-from training.recipe.schema import DataTable
+from training.recipe.schema import AugmentTable, DataTable
 from training.results.folder import RunFolder
 from training.tasks import of
-from training.tasks.detection import FREE, classes_of, compile_model, measured, normalisation
+from training.tasks.detection import (
+    FREE,
+    classes_of,
+    compile_model,
+    measured,
+    normalisation,
+    notes,
+)
 from training.tasks.sourced import with_settings
 
 pytest.importorskip("faster_coco_eval")
@@ -191,6 +198,21 @@ def test_a_source_takes_the_aids_of_a_recipe_and_refuses_other_sizes(small):
     for key, value in (("image_size", 32), ("mlp", "gelu"), ("position_embedding", "learned")):
         with pytest.raises(ValueError, match=rf"model\.{key} must be that of finetune\.source"):
             with_settings(source, {key: value}, FREE, "float32", "backbone")
+
+
+@once
+def test_test_pictures_beyond_pad_to_are_said_before_a_run(small):
+    split, _ = detection.read(DataTable(f"coco:{os.getcwd()}/scenes"), "val", "auto")
+    longest = int(split.labels.sizes.max())
+    given = SimpleNamespace(
+        data=DataTable("coco:x", pad_to=(longest,)), augment=AugmentTable(flip=False)
+    )
+    larger = split._replace(labels=split.labels[:])
+    splits = SimpleNamespace(train=split, validation=split, test=larger)
+    assert str(longest) in notes(given, splits)[0]
+    larger.labels.sizes[0] += 32
+    with pytest.raises(ValueError, match=r"largest of data\.pad_to must be that of a picture"):
+        notes(given, splits)
 
 
 @once
