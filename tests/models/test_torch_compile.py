@@ -118,11 +118,12 @@ def test_padded_images_and_the_training_of_detr_are_compiled(graphs, capsys):
     y = {"boxes": np.full((2, 1, 4), 0.5, "float32"), "labels": np.zeros((2, 1), "int32")}
     for one, jit_compile in ((eager, False), (model, True)):
         one.compile(keras.optimizers.SGD(0.1), jit_compile=jit_compile)
-    losses = [one.train_on_batch(x, y) for one in (eager, model) for _ in range(2)]
-    np.testing.assert_allclose(losses[2:], losses[:2], rtol=1e-4)
+    losses = [one.train_on_batch(x, y) for one in (eager, model) for _ in range(3)]
+    np.testing.assert_allclose(losses[3:], losses[:3], rtol=1e-4)
     assert sum(graphs) > 50, breaks()
     trained = sum(graphs)
     found, expected = model.predict_on_batch(x), eager.predict_on_batch(x)
+    found = model.predict_on_batch(x)  # compiled, where the first call made what it needs
     np.testing.assert_allclose(found["boxes"], expected["boxes"], rtol=1e-4, atol=1e-5)
     assert sum(graphs) > trained + 20, breaks()
     assert capsys.readouterr().err.count("torch.compile") == 1

@@ -3,6 +3,8 @@
 Letters: B batch, H x W image size, C channels.
 """
 
+from keras import ops
+
 from keras_vit.layers.validation import check_images
 from keras_vit.models.base import ImageModel
 from keras_vit.models.inputs import check_range, with_range_check
@@ -19,6 +21,8 @@ class PaddedInputs(ImageModel):
     `compute(images, valid, training, targets)`.
     """
 
+    _computed = frozenset()  # kinds of calls that may be compiled
+
     def __call__(self, inputs, *args, **kwargs):
         if isinstance(inputs, dict) and "images" in inputs:
             check_range(self, inputs["images"])
@@ -29,8 +33,16 @@ class PaddedInputs(ImageModel):
         if valid is None and not training:
             return super().call(images, training=training, mask=mask)
         self.check_padded(images.shape)
-        if self.compiled_by_torch and can_compile(images):
-            return compiled(self, type(self).compute)(images, valid, training, targets)
+        if self.compiled_by_torch:
+            images, valid = (
+                ops.convert_to_tensor(images),
+                valid if valid is None else as_bool(valid),
+            )
+            # The first call of a kind creates layers, such as those of masks.
+            kind = (valid is None, bool(training), targets is None)
+            if kind in self._computed and can_compile(images):
+                return compiled(self, type(self).compute)(images, valid, training, targets)
+            object.__setattr__(self, "_computed", self._computed | {kind})
         return self.compute(images, valid, training, targets)
 
     def checked_data(self, data, watch=True):
@@ -57,6 +69,10 @@ class PaddedInputs(ImageModel):
     @property
     def input_spec(self):
         """None: `call` checks its inputs, which Keras would compare with images alone."""
+
+
+def as_bool(mask):
+    return ops.convert_to_tensor(mask, dtype="bool")
 
 
 def split(inputs):
