@@ -32,7 +32,7 @@ SHORTER = {
     "03_attention": {"epochs = 8": "epochs = 1"},
     "04_ship": {"epochs, steps = 6, 6 * 24": "epochs, steps = 1, 24"},
     "05_segment": {"epochs = 6": "epochs = 1"},
-    "06_detect": {"epochs = 10": "epochs = 1"},
+    "06_detect": {"epochs = 8": "epochs = 1"},
 }
 
 
