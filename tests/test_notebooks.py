@@ -32,7 +32,12 @@ SHORTER = {
     "03_attention": {"epochs = 8": "epochs = 1"},
     "04_ship": {"epochs, steps = 6, 6 * 24": "epochs, steps = 1, 24"},
     "05_segment": {"epochs = 6": "epochs = 1"},
-    "06_detect": {"epochs = 8": "epochs = 1"},
+    "06_detect": {
+        'write("train", 2400)': 'write("train", 320)',
+        "epochs = 8": "epochs = 1",
+        "steps - 150": "steps - 5",
+        "warmup_steps=150": "warmup_steps=5",
+    },
 }
 
 
