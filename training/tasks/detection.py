@@ -190,7 +190,7 @@ def detected(model, split, data, size):
         outputs = model.predict_on_batch(inputs)
         own = sizes[index : index + size]
         outputs = {key: np.asarray(outputs[key])[: len(own)] for key in ("logits", "boxes")}
-        for found in keras_vit.tasks.detr.detect.decode(outputs, own):
+        for found in keras_vit.tasks.detr.detections.decode(outputs, own):
             yield index, found.boxes, found.scores, found.labels
             index += 1
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import keras_vit
-from keras_vit.tasks.detr.detect import Detections, decode
+from keras_vit.tasks.detr.detections import Detections, decode
 from keras_vit.tasks.detr.tiles import View, cut, merged
 from tests.helpers import once, randomize, to_numpy
 from tests.tasks.detr.helpers import tiny_detr
