@@ -6,6 +6,7 @@ import pytest
 
 import keras_vit
 from benchmarks import readme
+from keras_vit.models.registry import variants
 from tests.helpers import once
 
 pytestmark = once  # shapes and counts are the same on every backend
@@ -39,6 +40,8 @@ def test_the_models_are_those_that_are_listed():
     table = f"<!-- families -->\n{readme.families()}<!-- end -->"
     assert TEXT.count(table) == TEXT.count("<!-- families -->") > 0
     assert f"{len(keras_vit.list_checkpoints())} checkpoints:" in TEXT
+    for path in ("README.md", "docs/index.md"):
+        assert f"{len(variants())} variants" in PAGES[readme.ROOT / path]
 
 
 def test_parameter_counts_are_the_golden_ones():
