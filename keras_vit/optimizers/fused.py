@@ -30,18 +30,20 @@ def fuse(optimizer):
     """
     if keras.config.backend() != "torch" or optimizer is None:
         return
-    import torch
-
-    # Within `jit_compile=True`: tracing the steps of all variables takes longer than the model.
-    apply = torch.compiler.disable(type(optimizer).apply)
-    optimizer.apply = types.MethodType(apply, optimizer)
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of a LossScaleOptimizer
+    outer = optimizer
+    optimizer = getattr(outer, "inner_optimizer", outer)  # of a LossScaleOptimizer
     own = vars(type(optimizer)).get("_fused_step")
     step = own.__func__ if own else _step_of_keras(type(optimizer))
     if step is None:
         return
+    import torch
+
+    # A method that somebody replaced for this object stays.
+    if "apply" not in vars(outer):  # torch.compile, where Keras uses it, cannot trace the kernels
+        outer.apply = types.MethodType(torch.compiler.disable(type(outer).apply), outer)
     for name, function in {"_backend_update_step": step, **COMMON}.items():
-        setattr(optimizer, name, types.MethodType(_switch(name, function), optimizer))
+        if name not in vars(optimizer):
+            setattr(optimizer, name, types.MethodType(_switch(name, function), optimizer))
 
 
 class FusesOptimizer:

@@ -170,8 +170,19 @@ def test_other_optimizers_stay_as_they_are():
         keras.optimizers.SGD(),
     ):
         fuse(optimizer)
-        assert "_backend_update_step" not in vars(optimizer)
+        assert not {"_backend_update_step", "apply"} & set(vars(optimizer))
     fuse(None)
+
+
+def test_a_method_that_was_replaced_stays():
+    optimizer, called = keras.optimizers.AdamW(), []
+    apply = optimizer.apply
+    optimizer.apply = lambda *args: called.append("apply") or apply(*args)
+    optimizer._clip_gradients = lambda gradients: called.append("clip") or gradients
+    fuse(optimizer)
+    model = tiny_vit(depth=2)
+    optimizer.apply(gradients(model), model.trainable_variables)
+    assert called == ["apply", "clip"]
 
 
 @pytest.mark.parametrize("given", [{"dtype": "bfloat16"}, {"amsgrad": True}], ids=str)
